@@ -1,0 +1,1 @@
+"""Hand mesh recovery: data, hand model, metrics, trainer, plugin hooks and the `hmr` command."""

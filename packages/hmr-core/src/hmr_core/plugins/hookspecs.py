@@ -1,0 +1,42 @@
+"""The hooks that a plugin may implement, and the two markers: `hookspec` is ours, `hookimpl` is for plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from hmr_core.engine.events import Event
+    from hmr_core.engine.run import Run
+    from hmr_core.plugins.specs import DatasetSpec, ModelSpec, SolverSpec
+
+hookspec = pluggy.HookspecMarker("hmr")
+hookimpl = pluggy.HookimplMarker("hmr")
+
+
+@hookspec
+def hmr_models() -> list[ModelSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """Models to train and evaluate."""
+
+
+@hookspec
+def hmr_datasets() -> list[DatasetSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """Readers of data sets that `hmr pack` can pack."""
+
+
+@hookspec
+def hmr_solvers() -> list[SolverSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """Ways from joints to a mesh."""
+
+
+@hookspec
+def hmr_commands(cli: click.Group) -> None:
+    """Add subcommands to `hmr`."""
+
+
+@hookspec
+def hmr_on_event(run: Run, event: Event) -> None:
+    """Watch a training run: what starts, what is measured, what is saved."""

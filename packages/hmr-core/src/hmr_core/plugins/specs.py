@@ -1,0 +1,55 @@
+"""What plugins offer, as frozen records. Nothing here imports torch: a spec is read long before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from hmr_core.config import ModelConfig
+    from hmr_core.data.sample import DatasetReader
+    from hmr_core.nn.model import HandModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model to train and evaluate.
+
+    name: what follows `hmr train`.
+    config: the class of its configuration; a frozen pydantic model that refuses unknown keys.
+    recipes: TOML files by name; `published` and `tiny` by convention.
+    root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
+    build: makes the torch module from a config, randomly initialised; it imports torch only when called.
+    published: the figures of the literature by split, in the keys of a report's `metrics`.
+    """
+
+    name: str
+    summary: str
+    config: type[ModelConfig]
+    recipes: Mapping[str, Path]
+    root_joint: int
+    build: Callable[[Any], HandModel]
+    consumes: Literal["image", "joints"] = "image"
+    paper: str = ""
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set that `hmr pack` can pack. open: makes the reader of the tree at a path."""
+
+    name: str
+    summary: str
+    open: Callable[[Path], DatasetReader]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverSpec:
+    """A way from joints to a mesh. build(config, hand_model, checkpoint) makes the solver."""
+
+    name: str
+    summary: str
+    config: type[Any]
+    build: Callable[..., Any]

@@ -1,0 +1,1 @@
+"""Integral-Pose as a plugin of hmr."""
