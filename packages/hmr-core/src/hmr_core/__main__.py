@@ -1,0 +1,8 @@
+"""`python -m hmr_core` is the `hmr` command (what torchrun starts)."""
+
+import sys
+
+from hmr_core.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

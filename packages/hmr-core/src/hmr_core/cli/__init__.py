@@ -1,0 +1,1 @@
+"""The `hmr` command: parse, call the engine, show what it returned."""

@@ -1,0 +1,160 @@
+"""The root of the `hmr` command: which subcommands there are, and what an error looks like to its user."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from hmr_core.errors import HmrError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmr_core.plugins.registry import Registry
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it (128 + SIGINT)."""
+
+
+class LazyCommand(NamedTuple):
+    """Where a subcommand lives. Its module is imported when it runs or shows its own help, not before."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+SECTIONS: dict[str, dict[str, LazyCommand]] = {
+    "Get data": {
+        "synth": LazyCommand("hmr_core.cli.synth", "synth", "Make a synthetic data set; no licensed file needed."),
+        "pack": LazyCommand("hmr_core.cli.pack", "pack", "Pack a data set into one file; verify and describe packs."),
+    },
+    "Train and evaluate": {
+        "train": LazyCommand("hmr_core.cli.train", "train", "Train a model on a pack, or resume a run."),
+        "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: figures, predictions, pictures."),
+        "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
+    },
+    "See what is there": {
+        "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),
+        "datasets": LazyCommand("hmr_core.cli.listings", "datasets", "Data sets that `hmr pack` can pack."),
+        "solvers": LazyCommand("hmr_core.cli.listings", "solvers", "Ways from joints to a mesh."),
+        "plugins": LazyCommand("hmr_core.cli.listings", "plugins", "Installed plugins, and why one does not work."),
+    },
+}
+"""The subcommands in the order of `hmr --help`, which is the order in which they are used."""
+
+LAZY_COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
+PLUGIN_SECTION = "From plugins"
+
+
+def current_registry() -> Registry:
+    """The plugins of this command line, discovered once; a test passes its own as click's `obj`."""
+    from hmr_core.plugins.registry import Registry, discover
+
+    root = click.get_current_context().find_root()
+    if not isinstance(root.obj, Registry):
+        root.obj = discover()
+    return root.obj
+
+
+class RootGroup(click.Group):
+    """The group `hmr`: its own subcommands come from a table, the others from plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the table in its order, then those of plugins."""
+        return [*LAZY_COMMANDS, *self._plugin_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand, imported now; None when there is none of this name."""
+        if cmd_name not in LAZY_COMMANDS:
+            return self._plugin_commands(ctx).get(cmd_name)
+        module, attribute, _ = LAZY_COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the closest name for a misspelt one (click would look among imported ones only)."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            suggestion = did_you_mean(name, self.list_commands(ctx))
+            raise click.UsageError(f'unknown command "{name}".{suggestion}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The subcommands by section, from the table alone."""
+        plugins = self._plugin_commands(ctx)
+        width = max(len(name) for name in [*LAZY_COMMANDS, *plugins])
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), command.help) for name, command in commands.items()])
+        shown = [(name.ljust(width), command.get_short_help_str(80)) for name, command in sorted(plugins.items())]
+        if shown:
+            with formatter.section(PLUGIN_SECTION):
+                formatter.write_dl(shown)
+
+    def _plugin_commands(self, ctx: click.Context) -> dict[str, click.Command]:
+        return current_registry().commands(reserved=LAZY_COMMANDS) if ctx else {}
+
+
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="hmr-core", prog_name="hmr", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Hand mesh recovery: train and evaluate models of the hand on the OakInk-Image data set.
+
+    \b
+    A first run, without any licensed file:
+      hmr synth demo
+      hmr pack oakink --root demo/OakInk --out data/oakink.h5
+      hmr train integral --split sp0 --recipe tiny
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line (by default the process's own) and return its exit status: 0 done, 1 failed, 2 misused.
+
+    Errors are one line on stderr; with HMR_DEBUG=1 in the environment their traceback comes first.
+    """
+    try:
+        result = cli.main(args, prog_name="hmr", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        _say(f"error: {error.format_message()}")
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            _say(f"see: {context.command_path} --help")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return INTERRUPTED
+    except HmrError as error:
+        _traceback_if_asked()
+        _say(f"error: {error}")
+        return error.exit_code
+    except Exception as error:
+        if not _traceback_if_asked():
+            _say(f"error: {type(error).__name__}: {error} (set HMR_DEBUG=1 for the traceback)")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _traceback_if_asked() -> bool:
+    if os.environ.get("HMR_DEBUG", "") in ("", "0"):
+        return False
+    import traceback
+
+    traceback.print_exc()
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,101 @@
+"""Progress of long work, on stderr: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINE_EVERY_S = 5.0
+"""Seconds between two lines where there is no terminal."""
+
+
+@contextmanager
+def progress(
+    description: str, total: int, unit: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], None]]:
+    """Show how far a piece of work is; yields the function to call with the number of units just done.
+
+    unit: a plural noun, such as "images". clock: seconds; tests pass their own.
+    Work that ends with an exception is not reported as done.
+    """
+    shown = _bar if sys.stderr.isatty() else _lines
+    with shown(description, total, unit, clock) as advance:
+        yield advance
+
+
+@contextmanager
+def _lines(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Callable[[int], None]]:
+    start = last = clock()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = clock()
+        if now - last >= LINE_EVERY_S and done < total:
+            last = now
+            rate = done / (now - start)
+            left = f", {_duration((total - done) / rate)} left" if rate > 0 else ""
+            _say(f"{description}: {done}/{total} {unit}, {_rate(rate, unit)}{left}")
+
+    yield advance
+    seconds = clock() - start
+    rate_text = f" ({_rate(done / seconds, unit)})" if seconds > 0 else ""
+    _say(f"{description}: {done}/{total} {unit} in {_duration(seconds)}{rate_text}")
+
+
+@contextmanager
+def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total, rate=unit)
+        start = clock()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            seconds = clock() - start
+            bar.update(task, advance=count, rate=_rate(done / seconds, unit) if seconds > 0 else unit)
+
+        yield advance
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _rate(per_second: float, unit: str) -> str:
+    return f"{per_second:.{0 if per_second >= 100 else 1}f} {unit}/s"
+
+
+def _duration(seconds: float) -> str:
+    """12.3 s, 4:05, 1:04:05."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
