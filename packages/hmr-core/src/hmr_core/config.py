@@ -1,0 +1,189 @@
+"""Recipes: what a model is, what data it sees and how it trains, as frozen records that refuse unknown keys.
+
+A recipe is a TOML file in a plugin with the sections [model], [data], [augment] and [train]. `--set key=value`
+overrides one value; a key that does not begin with the name of a section is a key of [model].
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hmr_core.errors import HmrError, UsageError, did_you_mean, unknown_name
+
+if TYPE_CHECKING:
+    from hmr_core.plugins.specs import ModelSpec
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """What every model's configuration has; plugins subclass it."""
+
+    image_size: int = Field(gt=0, description="side of the square crop that the model sees, in pixels")
+
+
+class DataConfig(Section):
+    """The crop that a model is trained and evaluated on."""
+
+    bbox_expand: float = Field(1.7, gt=0, description="side of the crop over the longer side of the joints' box")
+
+
+class AugmentConfig(Section):
+    """Augmentation of training samples, as published; all of it is off at 0."""
+
+    scale: float = Field(0.125, ge=0, lt=1, description="standard deviation and bound of the crop's scale factor")
+    rotation_deg: float = Field(
+        60, ge=0, le=90, description="standard deviation of the rotation; clipped at twice that"
+    )
+    rotation_probability: float = Field(1, ge=0, le=1, description="share of the samples that are rotated")
+    color: float = Field(0.3, ge=0, lt=1, description="each channel is multiplied by a factor within 1 -+ color")
+    occlusion_probability: float = Field(0.1, ge=0, le=1, description="share of the samples with a rectangle of noise")
+    occlusion_area: float = Field(0.2, ge=0, le=1, description="largest area of the rectangle, over the box's area")
+
+
+class TrainConfig(Section):
+    """How a model is trained: Adam, a schedule by epochs, gradients clipped one parameter tensor at a time."""
+
+    subset: Literal["train", "train+val"] = Field("train", description="what to train on; never test")
+    epochs: int = Field(gt=0, description="passes over the training subset")
+    batch_size: int = Field(gt=0, description="samples in a step; a last partial batch is dropped")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's rate at the start")
+    weight_decay: float = Field(0, ge=0, description="Adam's L2 penalty")
+    schedule: Literal["multistep", "cosine"] = Field(
+        "multistep", description="multistep: times gamma after each milestone; cosine: down to zero, step by step"
+    )
+    milestones: tuple[int, ...] = Field((), description="epochs after which the rate falls (multistep)")
+    gamma: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by at a milestone (multistep)")
+    clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of each parameter tensor's gradient")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 runs the trunk under autocast")
+    seed: int = Field(0, ge=0, description="seed of the initial weights, the order and the augmentation")
+
+
+M = TypeVar("M", bound=ModelConfig)
+
+
+class Recipe(Section, Generic[M]):
+    """A whole recipe: everything that a run depends on, but for the data and the machine."""
+
+    summary: str = Field("", description="one line for `hmr models`")
+    model: M
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig
+
+
+SECTIONS = ("model", "data", "augment", "train")
+
+
+def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Recipe[Any]:
+    """A model's recipe by name, with `key=value` overrides applied and everything checked by name and type.
+
+    Raises UsageError for an unknown recipe or key or a value of the wrong type, HmrError for a broken recipe file.
+    """
+    if name not in spec.recipes:
+        raise unknown_name(f"recipe of {spec.name}", name, spec.recipes)
+    path = spec.recipes[name]
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise HmrError(
+            f"recipe {name} of {spec.name} ({path}) cannot be read: {error}. Reinstall its package."
+        ) from error
+    recipe = parse_recipe(spec, values, source=f"recipe {name} of {spec.name} ({path})")
+    return override(spec, recipe, overrides)
+
+
+def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> Recipe[Any]:
+    """A recipe from plain values, such as a TOML file's or a checkpoint's; HmrError names the source and the key."""
+    try:
+        # By way of JSON, since that is where pydantic's strict mode takes a list for a tuple but not "3" for 3.
+        return Recipe[spec.config].model_validate_json(json.dumps(values), strict=True)  # type: ignore[name-defined]
+    except ValidationError as error:
+        raise HmrError(f"{source} is not valid: {_first_problem(error)}") from error
+
+
+def override(spec: ModelSpec, recipe: Recipe[Any], overrides: Sequence[str]) -> Recipe[Any]:
+    """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
+    values = recipe.model_dump(mode="json")
+    for text in overrides:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f'--set takes key=value, not "{text}". Example: --set train.learning_rate=3e-4')
+        path = _resolve(spec, key.strip())
+        place = values
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = _parse_value(value.strip())
+        try:
+            Recipe[spec.config].model_validate_json(json.dumps(values), strict=True)  # type: ignore[name-defined]
+        except ValidationError as error:
+            raise UsageError(
+                f'--set {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
+                f"`hmr models {spec.name}` lists the options with their types."
+            ) from error
+    return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
+
+
+def options(spec: ModelSpec) -> dict[str, Any]:
+    """Every option of a model's recipe: dotted key, as `--set` takes it, to its pydantic field."""
+    sections: dict[str, type[BaseModel]] = {
+        "model": spec.config,
+        "data": DataConfig,
+        "augment": AugmentConfig,
+        "train": TrainConfig,
+    }
+    found: dict[str, Any] = {}
+    for section, config in sections.items():
+        for key, field in _leaves(config, ()):
+            found[".".join(key if section == "model" else (section, *key))] = field
+    return found
+
+
+def _leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
+    for name, field in config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _leaves(kind, (*prefix, name))
+        else:
+            yield (*prefix, name), field
+
+
+def _resolve(spec: ModelSpec, key: str) -> tuple[str, ...]:
+    valid = options(spec)
+    name = key.removeprefix("model.")
+    if name not in valid:
+        raise UsageError(
+            f'--set: unknown option "{key}".{did_you_mean(name, valid)} `hmr models {spec.name}` lists the options.'
+        )
+    path = tuple(name.split("."))
+    return path if path[0] in SECTIONS else ("model", *path)
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value; what is not one is a string, so that names and paths need no quotes. `none` is no value."""
+    if text == "none":
+        return None
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _first_problem(error: ValidationError, *, with_place: bool = True) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}." if with_place else f"{problem['msg']}."
+
+
+def literal_values(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal type, for listings; empty for any other type."""
+    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()

@@ -1,0 +1,1 @@
+"""Geometry: rotations, camera space and UVD, crops, alignment. Torch tensors in and out, any leading batch axes."""

@@ -1,0 +1,90 @@
+"""What goes into a model, what comes out of it, what it is held against, and the class that every model extends.
+
+Ground truth is not in Inputs, so that a model cannot see it, by accident or otherwise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class _OnDevice:
+    """A record of tensors that can be moved as one."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The record with every tensor on the device."""
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs(_OnDevice):
+    """What a model sees.
+
+    image: RGB crops, 0..1 minus 0.5; for models that consume images.
+    joints: metres, camera space, OpenPose order; for models that consume joints.
+    """
+
+    image: Float[Tensor, "batch 3 size size"] | None = None
+    joints: Float[Tensor, "batch 21 3"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets(_OnDevice):
+    """The ground truth of a batch, in the frame of the (rotated) crop.
+
+    joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
+    joints_vis, verts_vis: 1 where a point counts, 0 where it does not.
+    joints, verts: metres, camera space. root: the root joint, metres. intrinsics: of the crop's camera, pixels.
+    """
+
+    joints_uvd: Float[Tensor, "batch 21 3"]
+    joints_vis: Float[Tensor, "batch 21"]
+    verts_uvd: Float[Tensor, "batch 778 3"]
+    verts_vis: Float[Tensor, "batch 778"]
+    joints: Float[Tensor, "batch 21 3"]
+    verts: Float[Tensor, "batch 778 3"]
+    root: Float[Tensor, "batch 3"]
+    intrinsics: Float[Tensor, "batch 3 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(_OnDevice):
+    """What a model says.
+
+    Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
+    of MANO's 16 joints) and betas. confidence: 0..1 for each joint. extras: what the model's own loss needs besides.
+    """
+
+    joints_uvd: Float[Tensor, "batch 21 3"] | None = None
+    verts_uvd: Float[Tensor, "batch 778 3"] | None = None
+    confidence: Float[Tensor, "batch 21"] | None = None
+    rotations: Float[Tensor, "batch 16 3"] | None = None
+    betas: Float[Tensor, "batch 10"] | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class HandModel(nn.Module, ABC):
+    """A model to train and evaluate. Subclasses give forward and loss; both must treat samples independently."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Prediction:
+        """The prediction for a batch."""
+
+    @abstractmethod
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        """Named scalar terms, weights included; the trainer minimises their sum."""
+
+    def pretrain(self) -> None:  # optional: a model without pretrained parts leaves it as it is
+        """Load what a fresh run starts from, such as an ImageNet trunk. Not called for a checkpoint or a resume."""
