@@ -6,30 +6,34 @@ Ground truth is not in Inputs, so that a model cannot see it, by accident or oth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class _OnDevice:
-    """A record of tensors that can be moved as one."""
+class _Tensors:
+    """A record of tensors that moves as one. Mixed into the dataclasses below."""
 
     def to(self, device: torch.device | str) -> Self:
         """The record with every tensor on the device."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)  # type: ignore[type-var]
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The record with every tensor in page-locked memory."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        values = {f.name: getattr(self, f.name) for f in fields(cast("Any", self))}
+        changed = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return cast("Self", replace(cast("Any", self), **changed))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(_OnDevice):
+class Inputs(_Tensors):
     """What a model sees.
 
     image: RGB crops, 0..1 minus 0.5; for models that consume images.
@@ -41,7 +45,7 @@ class Inputs(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets(_OnDevice):
+class Targets(_Tensors):
     """The ground truth of a batch, in the frame of the (rotated) crop.
 
     joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
@@ -60,7 +64,7 @@ class Targets(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(_OnDevice):
+class Prediction(_Tensors):
     """What a model says.
 
     Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle

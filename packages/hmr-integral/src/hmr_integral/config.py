@@ -1,0 +1,32 @@
+"""Integral-Pose's configuration."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hmr_core.config import ModelConfig, Section
+from hmr_core.nn.resnet import ResNetConfig
+
+
+class HeadConfig(Section):
+    """The deconvolution head; its map is image_size / 8 high and wide, so 28 for 224."""
+
+    channels: int = Field(256, gt=0, description="channels of the two transposed convolutions")
+    depth: int = Field(28, gt=0, description="cells of the heat map along the depth")
+    norm: Literal["sigmoid", "softmax"] = Field("sigmoid", description="how a heat map becomes a distribution")
+
+
+class IntegralConfig(ModelConfig):
+    """Integral-Pose: a ResNet trunk, a deconvolution head, soft-argmax."""
+
+    backbone: ResNetConfig = ResNetConfig()
+    head: HeadConfig = HeadConfig()
+    loss_weight: float = Field(100, gt=0, description="factor of the smooth-L1 loss on UVD")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32 (the trunk's stride), not {self.image_size}")
+        return self

@@ -1,0 +1,77 @@
+"""Integral-Pose: the joints of a hand by soft-argmax over 3D heat maps.
+
+Sun et al., Integral Human Pose Regression, ECCV 2018 (arXiv 1711.08229), as the OakInk-HMR benchmark applies it to hands.
+Deviations from the paper, all of them the benchmark's: two transposed convolutions rather than three (a 28 x 28 map for
+224 pixels); heat maps normalised by a sigmoid divided by its sum rather than by a soft-max (`head.norm` gives either);
+smooth L1 on UVD, times 100, rather than L1. Our own: nothing is computed in less than float32 after the last convolution.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.resnet import ResNet
+from hmr_core.nn.soft_argmax import normalise_volume, soft_argmax_3d
+from hmr_integral.config import HeadConfig, IntegralConfig
+
+JOINTS = 21
+
+
+class HeatMapHead(nn.Module):
+    """Features at 1/32 of the resolution to heat-map logits at 1/8, `head.depth` channels for each joint."""
+
+    def __init__(self, inputs: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.depth = config.depth
+        width = config.channels
+        self.deconv_layers = nn.Sequential(
+            nn.ConvTranspose2d(inputs, width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(width, width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.final_layer = nn.Conv2d(width, JOINTS * config.depth, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, features: Float[Tensor, "batch inputs h w"]) -> Float[Tensor, "batch 21 depth h4 w4"]:
+        """The logits; channel = joint * depth + cell along the depth."""
+        logits: Tensor = self.final_layer(self.deconv_layers(features))
+        batch, _, height, width = logits.shape
+        return logits.view(batch, JOINTS, self.depth, height, width)
+
+
+class IntegralPose(HandModel):
+    """Image to UVD joints and a confidence, the heat map's peak, for each."""
+
+    def __init__(self, config: IntegralConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = ResNet(config.backbone)
+        self.pose_head = HeatMapHead(self.backbone.channels, config.head)
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        """Predict UVD from inputs.image."""
+        if inputs.image is None:
+            raise ValueError("Integral-Pose consumes images; inputs.image is None")
+        heat, confidence = normalise_volume(self.pose_head(self.backbone(inputs.image)), self.config.head.norm)
+        return Prediction(joints_uvd=soft_argmax_3d(heat), confidence=confidence)
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        """`uvd`: smooth L1 of the visible joints' UVD, averaged over all values, times `loss_weight`."""
+        assert prediction.joints_uvd is not None
+        visible = targets.joints_vis[..., None]
+        error = F.smooth_l1_loss(prediction.joints_uvd * visible, targets.joints_uvd * visible)
+        return {"uvd": self.config.loss_weight * error}
+
+    def pretrain(self) -> None:
+        """Load the trunk's weights (`backbone.weights`)."""
+        self.backbone.load_pretrained()
