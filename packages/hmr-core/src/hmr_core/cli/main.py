@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
 
 LAZY_COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 PLUGIN_SECTION = "From plugins"
+_PLUGIN_COMMANDS = "hmr_core.plugin_commands"
 
 
 def current_registry() -> Registry:
@@ -95,13 +96,20 @@ class RootGroup(click.Group):
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), command.help) for name, command in commands.items()])
-        shown = [(name.ljust(width), command.get_short_help_str(80)) for name, command in sorted(plugins.items())]
+        shown = [(name.ljust(width), command.get_short_help_str(80)) for name, command in plugins.items()]
         if shown:
             with formatter.section(PLUGIN_SECTION):
                 formatter.write_dl(shown)
 
     def _plugin_commands(self, ctx: click.Context) -> dict[str, click.Command]:
-        return current_registry().commands(reserved=LAZY_COMMANDS) if ctx else {}
+        """The plugins' commands, asked for once per command line and kept in its root context."""
+        meta = ctx.find_root().meta
+        if _PLUGIN_COMMANDS not in meta:
+            collected = click.Group(self.name)
+            current_registry().add_commands(collected, reserved=LAZY_COMMANDS)
+            meta[_PLUGIN_COMMANDS] = dict(sorted(collected.commands.items()))
+        commands: dict[str, click.Command] = meta[_PLUGIN_COMMANDS]
+        return commands
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -141,8 +149,10 @@ def main(args: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return error.exit_code
     except Exception as error:
+        from hmr_core.plugins.discovery import cause
+
         if not _traceback_if_asked():
-            _say(f"error: {type(error).__name__}: {error} (set HMR_DEBUG=1 for the traceback)")
+            _say(f"error: {cause(error)} (set HMR_DEBUG=1 for the traceback)")
         return 1
     return result if isinstance(result, int) else 0
 

@@ -1,0 +1,81 @@
+"""Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
+from hmr_core.plugins.registry import Registry, discover
+
+
+@dataclass(frozen=True)
+class FakeDist:
+    name: str
+    version: str = "1.0"
+
+
+@dataclass(frozen=True)
+class FakeEntryPoint:
+    name: str
+    load: Callable[[], object] = field(repr=False)
+    dist: FakeDist | None = None
+
+
+def module(**hooks: Callable[..., object]) -> types.ModuleType:
+    """A plugin's module, its functions marked with hookimpl."""
+    made = types.ModuleType("plugin")
+    for name, function in hooks.items():
+        setattr(made, name, hookimpl(function))
+    return made
+
+
+def plugin(name: str, *, dist: str | None = None, **hooks: Callable[..., object]) -> FakeEntryPoint:
+    made = module(**hooks)
+    return FakeEntryPoint(name, lambda: made, FakeDist(dist or f"hmr-{name}"))
+
+
+def raising(name: str, error: BaseException) -> FakeEntryPoint:
+    def load() -> object:
+        raise error
+
+    return FakeEntryPoint(name, load, FakeDist(f"hmr-{name}"))
+
+
+def model(name: str, **changes: Any) -> ModelSpec:
+    fields: dict[str, Any] = {
+        "name": name,
+        "summary": f"the model {name}",
+        "config": object,
+        "recipes": {"tiny": Path("tiny.toml")},
+        "root_joint": 9,
+        "build": lambda config: None,
+    }
+    return ModelSpec(**{**fields, **changes})
+
+
+def models(*names: str) -> Callable[[], list[ModelSpec]]:
+    return lambda: [model(name) for name in names]
+
+
+def dataset(name: str) -> DatasetSpec:
+    return DatasetSpec(name=name, summary=f"the data set {name}", open=lambda root: None)  # type: ignore[arg-type, return-value]
+
+
+def solver(name: str) -> SolverSpec:
+    return SolverSpec(name=name, summary=f"the solver {name}", config=object, build=lambda: None)
+
+
+def registry(*entry_points: FakeEntryPoint, only: str = "") -> Registry:
+    return discover(entry_points, {"HMR_PLUGINS": only} if only else {})
+
+
+@pytest.fixture
+def fakes() -> types.ModuleType:
+    """This module: what is above, by name."""
+    return sys.modules[__name__]
