@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.registry import Registry, discover
 
@@ -67,12 +68,21 @@ def dataset(name: str) -> DatasetSpec:
     return DatasetSpec(name=name, summary=f"the data set {name}", open=lambda root: None)  # type: ignore[arg-type, return-value]
 
 
-def solver(name: str) -> SolverSpec:
-    return SolverSpec(name=name, summary=f"the solver {name}", config=object, build=lambda: None)
+def solver(name: str, config: type[Any] = object) -> SolverSpec:
+    return SolverSpec(name=name, summary=f"the solver {name}", config=config, build=lambda: None)
 
 
 def registry(*entry_points: FakeEntryPoint, only: str = "") -> Registry:
     return discover(entry_points, {"HMR_PLUGINS": only} if only else {})
+
+
+def install(site: Path, name: str, code: str) -> None:
+    """Put a plugin into a folder of packages as pip would: a module `plug_NAME` and its metadata."""
+    (site / f"plug_{name}.py").write_text(code)
+    metadata = site / f"hmr_{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: hmr-{name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[hmr]\n{name} = plug_{name}\n")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+
 from hmr_core.cli.progress import progress
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+
 from hmr_core.errors import UsageError
 from hmr_core.plugins import hookimpl
 from hmr_core.plugins.registry import Registry

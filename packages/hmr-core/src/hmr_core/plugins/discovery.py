@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -64,6 +66,7 @@ class Plugin:
     hooks: dict[str, pluggy.HookImpl] = field(default_factory=dict)
     status: Status = "ok"
     problems: list[str] = field(default_factory=list)
+    traceback: str = ""
 
     def __str__(self) -> str:
         installed = f"{self.distribution} {self.version}".strip()
@@ -75,10 +78,15 @@ class Plugin:
         return _normal(self.distribution) == CORE
 
     def fail(self, problem: str, status: Status = "broken") -> None:
-        """Note that the plugin does not work; what is broken stays broken, whatever else is wrong with it."""
+        """Note that the plugin does not work, with the traceback where an exception is being handled.
+
+        What is broken stays broken, whatever else is wrong with it.
+        """
         if self.status != "broken":
             self.status = status
         self.problems.append(problem)
+        if sys.exc_info()[1] is not None:
+            self.traceback = traceback.format_exc()
 
     def call(self, hook: str, **arguments: object) -> object:
         """Call the plugin's implementation of a hook with those of the arguments that it takes.

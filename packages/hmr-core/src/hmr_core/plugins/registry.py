@@ -22,6 +22,7 @@ Spec = TypeVar("Spec", bound=ModelSpec | DatasetSpec | SolverSpec)
 class PluginStatus:
     """A plugin as `hmr plugins` shows it. name: the entry point's. reason: why it is not ok, else empty.
 
+    traceback: of what it raised, if it did.
     A clashing plugin's other names work; a broken plugin offers only what it could give.
     """
 
@@ -30,6 +31,7 @@ class PluginStatus:
     version: str
     status: Status
     reason: str
+    traceback: str = ""
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     solvers: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ class Registry:
                 version=plugin.version,
                 status=plugin.status,
                 reason="; ".join(plugin.problems),
+                traceback=plugin.traceback,
                 models=models.names_of(plugin),
                 datasets=datasets.names_of(plugin),
                 solvers=solvers.names_of(plugin),
@@ -284,5 +287,5 @@ def discover(
     if entry_points is None:
         from importlib.metadata import entry_points as installed
 
-        entry_points = installed(group=GROUP)
+        entry_points = list(installed(group=GROUP))
     return Registry(load_plugins(entry_points, os.environ if environ is None else environ))

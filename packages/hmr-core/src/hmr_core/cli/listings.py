@@ -1,0 +1,223 @@
+"""`hmr models|datasets|solvers|plugins [NAME]`: what is there, the options of one, what is broken and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hmr_core.cli.main import current_registry
+from hmr_core.cli.config_options import Option, describe, value_text
+from hmr_core.cli.table import show_record, show_table
+from hmr_core.errors import HmrError, unknown_name
+from hmr_core.plugins.known import KNOWN
+
+if TYPE_CHECKING:
+    from hmr_core.plugins.registry import PluginStatus, Registry
+    from hmr_core.plugins.specs import ModelSpec
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def models(name: str | None, as_json: bool) -> None:
+    """List the models, or show one: its paper, its recipes, and every option that --set takes."""
+    registry = current_registry()
+    if name is not None:
+        _one_model(registry, registry.model(name), as_json)
+        return
+    entries = [
+        {
+            "name": spec.name,
+            "state": "installed",
+            "plugin": registry.provider(spec),
+            "consumes": spec.consumes,
+            "recipes": list(spec.recipes),
+            "summary": spec.summary,
+        }
+        for spec in registry.models().values()
+    ]
+    _list(registry, "model", entries, as_json, recipes=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def datasets(name: str | None, as_json: bool) -> None:
+    """List the data sets that `hmr pack` can pack, or show one."""
+    registry = current_registry()
+    specs = registry.datasets() if name is None else {name: registry.dataset(name)}
+    entries = [
+        {
+            "name": spec.name,
+            "state": "installed",
+            "plugin": registry.provider(spec),
+            "summary": spec.summary,
+            "pack": f"hmr pack {spec.name} --root DIR --out {spec.name}.h5",
+        }
+        for spec in specs.values()
+    ]
+    if name is None:
+        _list(registry, "dataset", entries, as_json)
+    elif as_json:
+        _print_json(entries[0])
+    else:
+        show_record(list(entries[0].items()))
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def solvers(name: str | None, as_json: bool) -> None:
+    """List the solvers, the ways from joints to a mesh, or show one with its options."""
+    registry = current_registry()
+    specs = registry.solvers() if name is None else {name: registry.solver(name)}
+    entries: list[dict[str, Any]] = [
+        {"name": spec.name, "state": "installed", "plugin": registry.provider(spec), "summary": spec.summary}
+        for spec in specs.values()
+    ]
+    if name is None:
+        _list(registry, "solver", entries, as_json)
+        return
+    options = describe(getattr(specs[name].config, "model_fields", {}), {})
+    if as_json:
+        _print_json({**entries[0], "options": [option._asdict() for option in options]})
+        return
+    show_record(list(entries[0].items()))
+    _show_options(options, "--solver-set")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def plugins(name: str | None, as_json: bool) -> None:
+    """List the installed plugins with what is wrong with them, or show one with its traceback."""
+    context = click.get_current_context().find_root()
+    registry = current_registry()
+    if isinstance(context.command, click.Group):
+        context.command.list_commands(context)  # asks for the plugins' commands, since a clash of theirs counts, too
+    found = registry.plugins
+    if name is None:
+        if as_json:
+            _print_json([_plugin_json(plugin) for plugin in found])
+        else:
+            rows = [[p.name, _installed(p), p.status, _offers(p), p.reason] for p in found]
+            show_table(["name", "package", "status", "offers", "reason"], rows)
+        return
+    chosen = [plugin for plugin in found if name in (plugin.name, plugin.distribution)]
+    if not chosen:
+        raise unknown_name("plugin", name, {plugin.name for plugin in found}, "List them: hmr plugins")
+    if as_json:
+        _print_json(_plugin_json(chosen[0]) if len(chosen) == 1 else [_plugin_json(plugin) for plugin in chosen])
+        return
+    for plugin in chosen:
+        fields = ("name", plugin.name), ("package", _installed(plugin)), ("status", plugin.status)
+        show_record([*fields, ("offers", _offers(plugin)), ("reason", plugin.reason)])
+        if plugin.traceback:
+            click.echo(f"\n{plugin.traceback.rstrip()}")
+
+
+def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
+    from hmr_core import config
+    from hmr_core.hand.joints import JOINT_NAMES
+
+    recipes: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, str] = {}
+    for recipe_name in spec.recipes:
+        try:
+            recipe = config.load_recipe(spec, recipe_name)
+        except HmrError as error:
+            summaries[recipe_name] = f"broken: {error}"
+        else:
+            recipes[recipe_name] = recipe.model_dump(mode="json")
+            summaries[recipe_name] = recipe.summary
+    options = describe(config.options(spec), recipes)
+    record: dict[str, Any] = {
+        "name": spec.name,
+        "summary": spec.summary,
+        "paper": spec.paper,
+        "plugin": registry.provider(spec),
+        "consumes": spec.consumes,
+        "root joint": f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})",
+    }
+    if as_json:
+        record = {key: value for key, value in record.items() if key != "root joint"}
+        record |= {"root_joint": spec.root_joint, "recipes": summaries, "published": spec.published}
+        _print_json({**record, "options": [option._asdict() for option in options]})
+        return
+    show_record(list(record.items()))
+    click.echo("\nRecipes (--recipe NAME):")
+    show_table(["name", "summary"], list(summaries.items()))
+    _show_options(options, "--set")
+
+
+def _show_options(options: list[Option], flag: str) -> None:
+    if not options:
+        return
+    recipes = list(options[0].recipes)
+    rows = [
+        [
+            option.key,
+            option.type,
+            "required" if option.required else value_text(option.default),
+            *(value_text(option.recipes[recipe]) for recipe in recipes),
+            option.description,
+        ]
+        for option in options
+    ]
+    click.echo(f"\nOptions ({flag} key=value){', with the value in each recipe' if recipes else ''}:")
+    show_table(["key", "type", "default", *recipes, "description"], rows)
+
+
+def _list(
+    registry: Registry, kind: str, entries: list[dict[str, Any]], as_json: bool, *, recipes: bool = False
+) -> None:
+    """Installed things first, then those of ours that could be: broken ones say so, others how to install them."""
+    installed = {entry["name"] for entry in entries}
+    statuses = registry.plugins
+    entries = list(entries)
+    for name, known in KNOWN[kind].items():
+        if name in installed:
+            continue
+        mine = [plugin for plugin in statuses if plugin.distribution == known.distribution]
+        state = f"{mine[0].status}: see hmr plugins" if mine and not mine[0].ok else "not installed"
+        install = "" if mine else f"pip install {known.distribution}"
+        entries.append({"name": name, "state": state, "summary": known.summary, "install": install})
+    if as_json:
+        _print_json(entries)
+        return
+    columns = ["name", "plugin", *(["recipes"] if recipes else []), "summary"]
+    rows = [
+        [
+            entry["name"],
+            entry.get("plugin") or f"{entry['state']}{': ' + entry['install'] if entry['install'] else ''}",
+            *([", ".join(entry.get("recipes", ()))] if recipes else []),
+            entry["summary"],
+        ]
+        for entry in entries
+    ]
+    show_table(columns, rows)
+    bad = [plugin.name for plugin in statuses if not plugin.ok]
+    if bad:
+        click.echo(f"plugins that are not in use: {', '.join(bad)} (see: hmr plugins)", err=True)
+
+
+def _plugin_json(plugin: PluginStatus) -> dict[str, Any]:
+    return {"ok": plugin.ok, **dataclasses.asdict(plugin)}
+
+
+def _installed(plugin: PluginStatus) -> str:
+    return f"{plugin.distribution} {plugin.version}".strip()
+
+
+def _offers(plugin: PluginStatus) -> str:
+    kinds = (("models", plugin.models), ("datasets", plugin.datasets), ("solvers", plugin.solvers))
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds if names)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,40 @@
+"""Tables and records on stdout: rich ones on a terminal, plain aligned text that never wraps elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; each row has a text for every column."""
+    if sys.stdout.isatty():
+        _rich_table(columns, rows)
+        return
+    lines = [columns, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_record(fields: Sequence[tuple[str, str]]) -> None:
+    """Print the fields that have a value, one on a line: `name: value`."""
+    width = max(len(name) for name, _ in fields) + 2
+    for name, value in fields:
+        if value:
+            click.echo(f"{name + ':':<{width}}{value}")
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, style="cyan" if i == 0 else "", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))  # Text: brackets in a text are not rich's markup
+    Console().print(table)
