@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hmr_core.data.sample import DatasetReader
+    from hmr_core.engine.events import Event
+    from hmr_core.engine.run import Run
 
 
 @hookimpl
@@ -22,6 +24,17 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_oakink,
         )
     ]
+
+
+@hookimpl
+def hmr_on_event(run: Run, event: Event) -> None:
+    """Show a training run on the console, and write down what it measures."""
+    from hmr_core.cli.console import watch
+    from hmr_core.engine.writers import write_jsonl, write_tensorboard
+
+    watch(run, event)
+    write_jsonl(run, event)
+    write_tensorboard(run, event)
 
 
 def _open_oakink(root: Path) -> DatasetReader:

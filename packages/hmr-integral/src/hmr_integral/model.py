@@ -1,9 +1,10 @@
 """Integral-Pose: the joints of a hand by soft-argmax over 3D heat maps.
 
-Sun et al., Integral Human Pose Regression, ECCV 2018 (arXiv 1711.08229), as the OakInk-HMR benchmark applies it to hands.
-Deviations from the paper, all of them the benchmark's: two transposed convolutions rather than three (a 28 x 28 map for
-224 pixels); heat maps normalised by a sigmoid divided by its sum rather than by a soft-max (`head.norm` gives either);
-smooth L1 on UVD, times 100, rather than L1. Our own: nothing is computed in less than float32 after the last convolution.
+Sun et al., Integral Human Pose Regression, ECCV 2018 (arXiv 1711.08229), as the OakInk-HMR benchmark applies it to
+hands. Deviations from the paper, all of them the benchmark's: two transposed convolutions rather than three (a 28 x 28
+map for 224 pixels); heat maps normalised by a sigmoid divided by its sum rather than by a soft-max (`head.norm` gives
+either); smooth L1 on UVD, times 100, rather than L1. Our own: nothing after the last convolution is computed in less
+than float32.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The torch data set: crops and their ground truth, read from a pack in batches.
 
 What concerns annotations is computed for a whole batch at once; only decoding and warping go image by image. Images
-stay uint8 until they are on the device. An item's key is (epoch, index), so that augmentation needs no state in workers.
+stay uint8 until they are on the device. An item's key is (epoch, row), so that augmentation needs no state in workers.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -
     needed = data.bbox_expand * scale * diagonal
     if needed > pack.info.margin + 1e-9:
         raise HmrError(
-            f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops reach "
-            f"to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1}, rotation "
+            f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
+            f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1}, rotation "
             f"{'on' if diagonal > 1 else 'off'}). Pack again with `hmr pack ... --margin {needed:.3f}`, or lower them."
         )

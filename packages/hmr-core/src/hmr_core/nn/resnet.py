@@ -154,7 +154,8 @@ class ResNet(nn.Module):
         """The last stage's feature map."""
         x = F.relu(self.bn1(self.conv1(image)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return features
 
     def load_pretrained(self) -> None:
         """Load what the config names: nothing for "random", ImageNet weights by torch.hub, or a torchvision file.

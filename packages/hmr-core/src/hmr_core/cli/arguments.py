@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+DEFAULT_DATA = Path("data/oakink.h5")
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"The pack; by default $HMR_DATA, then {DEFAULT_DATA}.",
+)
+split_option = click.option(
+    "--split", help="sp0 (views), sp1 (subjects), sp2 (objects), sp0-ho (hand-object frames), or the release's names."
+)
+device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; by default the best there is.")
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Data-loading processes; by default up to 8 for a GPU, none for a CPU.",
+)
+
+
+def find_data(given: Path | None) -> Path:
+    """The pack to use: as given, else $HMR_DATA, else data/oakink.h5."""
+    return given or Path(os.environ.get("HMR_DATA") or DEFAULT_DATA)

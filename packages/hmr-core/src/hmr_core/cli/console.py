@@ -1,0 +1,110 @@
+"""What a run says while it trains: a progress bar on a terminal, plain lines elsewhere, and always train.log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from hmr_core.engine.run import Run
+
+PLAIN_EVERY_S = 15.0
+"""Seconds between two progress lines where there is no terminal."""
+
+
+def watch(run: Run, event: Event) -> None:
+    """Show an event of a run, and log it."""
+    if isinstance(event, RunStarted):
+        run.scratch["console"] = _Display(run, event)
+    display = run.scratch.get("console")
+    if isinstance(display, _Display):
+        display.show(event)
+
+
+class _Display:
+    """One run's output, from its start to its end."""
+
+    def __init__(self, run: Run, started: RunStarted) -> None:
+        self._run = run
+        self._total = started.epochs * started.steps_per_epoch
+        self._done = (started.first_epoch - 1) * started.steps_per_epoch
+        self._first = self._done
+        self._epochs = started.epochs
+        self._began = self._spoke = time.monotonic()
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task("training", total=self._total, completed=self._done, rate="")
+            self._bar.start()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._say(
+                f"{self._run.model}, {self._run.split}, recipe {self._run.recipe_name}: {event.train_samples} samples "
+                f"to train on, {event.val_samples} to validate on, {event.parameters / 1e6:.2f} M parameters, "
+                f"{event.epochs} epochs of {event.steps_per_epoch} steps, on {event.device}"
+            )
+            for note in event.notes:
+                self._say(f"note: {note}")
+            if event.first_epoch > 1:
+                self._say(f"resumed after epoch {event.first_epoch - 1}")
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, EpochDone):
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in event.val.items() if value is not None)
+            self._say(
+                f"epoch {event.epoch}/{self._epochs}: loss {event.losses['total']:.4f}; val {figures or 'none'}; "
+                f"{event.seconds:.0f} s"
+            )
+        elif isinstance(event, CheckpointSaved):
+            self._log(f"checkpoint {event.path}")
+        elif isinstance(event, RunEnded):
+            if self._bar is not None:
+                self._bar.stop()
+            self._say(f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}")
+
+    def _step(self, event: StepDone) -> None:
+        self._done = event.step
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=event.step,
+                description=f"epoch {event.epoch}/{self._epochs}  loss {event.losses['total']:.4f}",
+                rate=f"{event.images_per_second:.0f} images/s",
+            )
+        elif (now := time.monotonic()) - self._spoke >= PLAIN_EVERY_S:
+            self._spoke = now
+            pace = (now - self._began) / (self._done - self._first)
+            left = timedelta(seconds=round(pace * (self._total - self._done)))
+            self._say(
+                f"step {event.step}/{self._total} (epoch {event.epoch}/{self._epochs}): "
+                f"loss {event.losses['total']:.4f}, {event.images_per_second:.0f} images/s, {left} left"
+            )
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+        self._log(text)
+
+    def _log(self, text: str) -> None:
+        with (self._run.folder / "train.log").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -1,0 +1,35 @@
+"""The table of figures that `hmr eval` and `hmr score` print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from hmr_core.cli.table import show_table
+from hmr_core.metrics import METRICS
+
+_TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
+
+
+def show_figures(report: Mapping[str, Any]) -> None:
+    """Print a report's figures, and those of the mean-pose baseline and of the literature where there are any."""
+    note = ", synthetic data" if report["synthetic"] else ""
+    click.echo(f"{report['model']} on {report['split']} {report['subset']}, {report['samples']} samples{note}")
+    rows = [[f"{report['model']} (this)", *_cells(report["metrics"])]]
+    baseline = report.get("baseline") or {}
+    if baseline.get("metrics"):
+        rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
+    if report.get("published"):
+        rows.append(["published, on OakInk-Image", *_cells(report["published"])])
+    show_table(_TITLES, rows)
+    for text in report["missing"]:
+        click.echo(f"note: {text}")
+    if "reason" in baseline:
+        click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def _cells(metrics: Mapping[str, float | None]) -> list[str]:
+    values = [(metrics.get(name), 3 if name == "pck_auc_0_50mm" else 2) for name in METRICS]
+    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]

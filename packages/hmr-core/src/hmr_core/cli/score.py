@@ -1,0 +1,44 @@
+"""`hmr score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hmr_core.cli.arguments import data_option, find_data
+
+
+@click.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, as they stand in report.json.")
+def score(predictions: Path, data: Path | None, as_json: bool) -> None:
+    """Score a file of PREDICTIONS (predictions.h5) against a pack again, without a model.
+
+    \b
+    Example:
+      hmr score eval/integral-sp0-test/predictions.h5
+    """
+    import json
+
+    from hmr_core.cli.figures import show_figures
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.engine.evaluate import NO_MESH, rescore
+    from hmr_core.engine.predictions import read_predictions
+
+    content = read_predictions(predictions)
+    pack = Pack(find_data(data))
+    scores = rescore(predictions, pack, content)
+    report = {
+        "model": content.model,
+        "split": content.split,
+        "subset": content.subset,
+        **scores.as_report(),
+        "missing": [] if content.verts is not None else [NO_MESH],
+        "synthetic": pack.info.synthetic,
+    }
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        show_figures(report)

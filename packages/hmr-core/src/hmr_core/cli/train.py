@@ -1,0 +1,176 @@
+"""`hmr train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hmr_core.cli.arguments import data_option, device_option, find_data, split_option, workers_option
+from hmr_core.errors import HmrError, UsageError
+
+if TYPE_CHECKING:
+    from hmr_core.engine.run import Run
+    from hmr_core.plugins.registry import Registry
+
+_FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "out", "tensorboard")
+
+
+@click.command()
+@click.argument("model")
+@split_option
+@click.option("--subset", help="train or train+val; the recipe's own by default. Test is never trained on.")
+@data_option
+@click.option("--recipe", default="published", show_default=True, help="One of the model's recipes (see `hmr models`).")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Short for --set train.batch_size=N.")
+@device_option
+@workers_option
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one under runs/.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run after its last epoch.")
+@click.pass_context
+def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any) -> None:
+    """Train MODEL on a split of a pack.
+
+    \b
+    Examples:
+      hmr train integral --split sp0                     the published recipe, on data/oakink.h5
+      hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
+      hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
+      hmr train integral --resume runs/integral-sp0-tiny
+
+    The run's folder gets config.json, metrics.jsonl, train.log and checkpoints/ (the newest, and the best on val).
+    `hmr models MODEL` lists everything that --set takes. After an epoch a run can be stopped and resumed; it then
+    takes the very steps that it would have taken.
+    """
+    from hmr_core.cli.main import current_registry
+
+    registry = current_registry()
+    if resume is None:
+        _fresh(registry, model, **options)
+        return
+    given = [
+        name for name in _FROM_RUN if ctx.get_parameter_source(name) not in (None, click.core.ParameterSource.DEFAULT)
+    ]
+    if given:
+        flags = ", ".join("--set" if name == "overrides" else "--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {flags}.")
+    _resumed(registry, model, resume, data=options["data"], device=options["device"], workers=options["workers"])
+
+
+def _fresh(
+    registry: Registry,
+    model: str,
+    *,
+    split: str | None,
+    subset: str | None,
+    data: Path | None,
+    recipe: str,
+    overrides: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    device: str | None,
+    workers: int | None,
+    out: Path | None,
+    tensorboard: bool,
+) -> None:
+    spec = registry.model(model)
+    if split is None:
+        raise UsageError(
+            "--split is needed: sp0 (views), sp1 (subjects), sp2 (objects) or sp0-ho (hand-object frames)."
+        )
+    from hmr_core.config import load_recipe
+    from hmr_core.data.splits import split_name
+
+    split = split_name(split)
+    short = (("epochs", epochs), ("batch_size", batch_size), ("subset", subset))
+    overrides += tuple(f"train.{key}={value}" for key, value in short if value is not None)
+    values = load_recipe(spec, recipe, overrides)
+
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.engine.run import Run, create_run, default_folder
+    from hmr_core.engine.writers import require_tensorboard
+    from hmr_core.versions import versions
+
+    if tensorboard:
+        require_tensorboard()
+    pack = Pack(find_data(data))
+    pack.indices(split, values.train.subset)  # before there is a folder: an unknown or empty subset is an error
+    run = Run(
+        folder=out or default_folder(model, split, recipe),
+        model=model,
+        split=split,
+        recipe_name=recipe,
+        recipe=values.model_dump(mode="json"),
+        data=pack.path,
+        data_digest=pack.info.digest,
+        versions=versions(),
+        tensorboard=tensorboard,
+    )
+    create_run(run)
+    _train(registry, run, values, pack, device, workers)
+
+
+def _resumed(
+    registry: Registry, model: str, folder: Path, *, data: Path | None, device: str | None, workers: int | None
+) -> None:
+    from hmr_core.config import parse_recipe
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.engine.checkpoints import saved_checkpoints
+    from hmr_core.engine.run import open_run
+
+    run = open_run(folder)
+    if run.model != model:
+        raise UsageError(
+            f'{folder} is a run of "{run.model}", not of "{model}": hmr train {run.model} --resume {folder}'
+        )
+    recipe = parse_recipe(registry.model(model), run.recipe, source=f"the recipe in {folder / 'config.json'}")
+    saved = saved_checkpoints(run.checkpoints)
+    if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
+        raise HmrError(
+            f"{folder} is finished: all {recipe.train.epochs} epochs are done. `hmr eval {model} --ckpt {folder}`"
+        )
+    pack = Pack(data or run.data)
+    if pack.info.digest != run.data_digest:
+        raise HmrError(
+            f"{pack.path} is not the pack that {folder} was trained on (its digest differs). Give that one with --data."
+        )
+    _train(registry, run, recipe, pack, device, workers)
+
+
+def _train(registry: Registry, run: Run, recipe: Any, pack: Any, device: str | None, workers: int | None) -> None:
+    from hmr_core.engine.devices import choose_device, choose_workers
+    from hmr_core.engine.events import Event
+    from hmr_core.engine.train import train
+
+    told: set[str] = set()
+
+    def notify(run: Run, event: Event) -> None:
+        for failure in registry.notify(run, event):
+            if failure.plugin not in told:  # a plugin that fails on every step is told of once
+                told.add(failure.plugin)
+                click.echo(f"warning: {failure}; training goes on", err=True)
+
+    chosen = choose_device(device)
+    try:
+        train(
+            run,
+            registry.model(run.model),
+            recipe,
+            pack,
+            device=chosen,
+            workers=choose_workers(workers, chosen),
+            notify=notify,
+        )
+    except KeyboardInterrupt:
+        click.echo(
+            f"to go on after the last epoch that was finished: hmr train {run.model} --resume {run.folder}", err=True
+        )
+        raise
+    click.echo(f"run: {run.folder}")
+    click.echo(f"next: hmr eval {run.model} --ckpt {run.folder} --split {run.split} --data {pack.path}")

@@ -1,0 +1,53 @@
+"""Batches in a given order, by any number of worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+
+from hmr_core.data.dataset import Batch, HandDataset, Key
+
+
+def epoch_order(rows: Int64[ndarray, " n"], seed: int, epoch: int) -> Int64[ndarray, " n"]:
+    """The rows in the order in which an epoch visits them: a function of its arguments alone."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def split_batches(
+    rows: Int64[ndarray, " n"], batch_size: int, *, epoch: int = 0, drop_last: bool = False
+) -> list[list[Key]]:
+    """The keys of consecutive batches."""
+    end = len(rows) - len(rows) % batch_size if drop_last else len(rows)
+    return [[(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, end, batch_size)]
+
+
+def load_batches(
+    dataset: HandDataset, batches: Sequence[list[Key]], *, workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """The batches in order, on the device."""
+    loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_one_thread,
+    )
+    for batch in loader:
+        yield batch.to(device)
+
+
+def _as_it_is(batch: Any) -> Any:
+    # The data set makes whole batches itself; the DataLoader has nothing to put together.
+    return batch
+
+
+def _one_thread(_: int) -> None:
+    # One process a core: OpenCV's own threads would only compete with them.
+    cv2.setNumThreads(0)

@@ -1,0 +1,1 @@
+"""The engine: train, evaluate, score, runs on disk, checkpoints."""

@@ -1,0 +1,191 @@
+"""Checkpoints: safetensors with a JSON file beside.
+
+    epoch-0007/model.safetensors       the weights
+    epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
+    epoch-0007/optimizer.safetensors   what a resume needs besides
+
+A released file (`.pth.tar`, a state dict of torch's) loads too, by torch's weights_only unpickler, and is taken for the
+`published` recipe of the model. Either kind is checked against the model key by key and shape by shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hmr_core.config import Recipe, load_recipe, parse_recipe
+from hmr_core.engine.run import FORMAT as RUN_FORMAT
+from hmr_core.errors import HmrError
+from hmr_core.nn.model import HandModel
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.staging import staged_folder
+
+FORMAT = "hmr-checkpoint/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model with its weights, the recipe it was made by, and what its JSON file says.
+
+    info: empty for a released file. digest: BLAKE2b of the weights file.
+    """
+
+    path: Path
+    model: HandModel
+    recipe: Recipe[Any]
+    info: Mapping[str, Any]
+    digest: str
+
+
+def save_checkpoint(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer, info: Mapping[str, Any]) -> None:
+    """Write a checkpoint's folder, whole or not at all. info: what its JSON file says besides format and digest."""
+    with staged_folder(folder) as part:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
+        save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
+        values = {"format": FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
+        (part / "model.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+def load_checkpoint(path: Path, spec: ModelSpec) -> Checkpoint:
+    """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
+
+    Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
+    """
+    weights = _find_weights(path)
+    if weights.suffix == ".safetensors":
+        info = read_info(weights)
+        if info["model"] != spec.name:
+            raise HmrError(
+                f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
+                f"Run the same command with {info['model']}, or give another --ckpt."
+            )
+        recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
+        state = _read_safetensors(weights)
+    else:
+        info, recipe, state = {}, load_recipe(spec, "published"), _read_released(weights)
+    digest = file_digest(weights)
+    if info and digest != info["blake2b"]:
+        raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
+    model = spec.build(recipe.model)
+    load_weights(model, state, source=f"{weights}", model_name=spec.name)
+    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest)
+
+
+def load_weights(model: HandModel, state: Mapping[str, Tensor], *, source: str, model_name: str) -> None:
+    """Copy a state dict into a model; HmrError names the first key that is missing, unknown or of another shape."""
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    unknown = [key for key in state if key not in own]
+    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if missing or unknown:
+        listed = "; ".join(
+            f"{what} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+            for what, keys in (("it lacks", missing), ("it has the unknown", unknown))
+            if keys
+        )
+        raise HmrError(
+            f'{source} does not fit the model "{model_name}": {listed}. Is it a checkpoint of another model or recipe?'
+        )
+    if wrong:
+        key = wrong[0]
+        raise HmrError(
+            f'{source} does not fit the model "{model_name}": {key} has shape {tuple(state[key].shape)}, '
+            f"and the model wants {tuple(own[key].shape)}. Is it a checkpoint of another recipe?"
+        )
+    model.load_state_dict(dict(state))
+
+
+def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the state it had when the checkpoint in this folder was written."""
+    tensors = _read_safetensors(folder / "optimizer.safetensors")
+    state = optimizer.state_dict()
+    names = [name for name, _ in model.named_parameters()]
+    state["state"] = {
+        index: {key.split("/", 1)[0]: value for key, value in tensors.items() if key.split("/", 1)[1] == name}
+        for index, name in enumerate(names)
+    }
+    optimizer.load_state_dict(state)
+
+
+def read_info(weights: Path) -> dict[str, Any]:
+    """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
+    path = weights.with_name("model.json")
+    try:
+        info = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
+    return info
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder of checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name))
+
+
+def prune_checkpoints(folder: Path) -> None:
+    """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others."""
+    paths = saved_checkpoints(folder)
+    scores = {path: read_info(path / "model.safetensors")["val"].get("mpjpe_mm") for path in paths}
+    scored = [path for path in paths if scores[path] is not None]
+    keep = {paths[-1], *([min(scored, key=lambda path: scores[path])] if scored else [])}
+    for path in paths:
+        if path not in keep:
+            shutil.rmtree(path)
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b (128 bits) of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _find_weights(path: Path) -> Path:
+    if not path.exists():
+        raise HmrError(f"no such checkpoint: {path}. Give a run's folder, a checkpoint's folder, or a weights file.")
+    if path.is_file():
+        return path
+    if (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    if saved := saved_checkpoints(path / "checkpoints"):
+        return saved[-1] / "model.safetensors"
+    kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
+    raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another --ckpt.")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _read_released(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
+        reason = str(error).splitlines()[0]
+        raise HmrError(f"{path} cannot be loaded as weights alone: {reason}") from error
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise HmrError(f"{path} does not hold a state dict (names to tensors), as the released checkpoints do.")
+    return dict(state)
+
+
+def _optimizer_tensors(model: HandModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    names = [name for name, _ in model.named_parameters()]
+    return {
+        f"{key}/{names[index]}": value.contiguous() for index, values in state.items() for key, value in values.items()
+    }

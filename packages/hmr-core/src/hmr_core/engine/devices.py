@@ -1,0 +1,31 @@
+"""Which device to run on."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from hmr_core.errors import UsageError
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the best there is: CUDA, then Apple's MPS, then the CPU. UsageError if it is not there."""
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f'device "{name}" cannot be used: {reason}. Valid: cpu, cuda, cuda:N, mps.') from error
+    return device
+
+
+def choose_workers(workers: int | None, device: torch.device) -> int:
+    """Data-loading processes: as asked for, else up to 8 for an accelerator and none on a CPU, which is busy anyway."""
+    if workers is not None:
+        return workers
+    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)

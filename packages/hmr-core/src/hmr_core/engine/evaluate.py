@@ -1,0 +1,138 @@
+"""Evaluate a checkpoint on a subset and write what it leaves: report.json and predictions.h5."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+
+from hmr_core.data.dataset import HandDataset
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.engine.checkpoints import Checkpoint
+from hmr_core.engine.inference import predict
+from hmr_core.engine.predictions import Predictions, write_predictions
+from hmr_core.engine.scoring import Scores, score
+from hmr_core.errors import HmrError
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.versions import versions
+
+NO_MESH = "this model predicts joints only and no solver was given, so there is no mesh figure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A whole evaluation: the predictions, their scores, the report, and the data set for pictures of it."""
+
+    predictions: Predictions
+    scores: Scores
+    report: dict[str, Any]
+    dataset: HandDataset
+    rows: Int64[ndarray, " n"]
+
+
+def evaluate(
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    pack: Pack,
+    *,
+    split: str,
+    subset: str,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+    on_batch: Callable[[int], None] = lambda samples: None,
+) -> Evaluation:
+    """Score every sample of a subset by the published protocol (root depth given; PA with reflections).
+
+    on_batch is told how many samples were done. HmrError when a sample cannot be read or its prediction is not finite.
+    """
+    started = time.monotonic()
+    rows = pack.indices(split, subset)
+    recipe = checkpoint.recipe
+    dataset = HandDataset(
+        pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data, verify=True
+    )
+    model = checkpoint.model.to(device)
+    points = list(
+        predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)
+    )
+    predictions = Predictions(
+        model=spec.name,
+        split=split,
+        subset=subset,
+        pack=pack.info.digest,
+        ids=[i for part in points for i in part.ids],
+        joints=np.concatenate([part.joints.numpy() for part in points]),
+        verts=None
+        if points[0].verts is None
+        else np.concatenate([part.verts.numpy() for part in points if part.verts is not None]),
+    )
+    scores = score(pack, rows, predictions.joints, predictions.verts)
+    report = {
+        "model": spec.name,
+        "split": split,
+        "subset": subset,
+        "protocol": "published",
+        **scores.as_report(),
+        "missing": [] if predictions.verts is not None else [NO_MESH],
+        "baseline": _baseline(dataset, rows, split, recipe.train.subset),
+        "published": dict(spec.published.get(split, {})) if subset == "test" else {},
+        "synthetic": pack.info.synthetic,
+        "recipe": recipe.model_dump(mode="json"),
+        "checkpoint": {
+            "path": str(checkpoint.path),
+            "blake2b": checkpoint.digest,
+            "epoch": checkpoint.info.get("epoch"),
+        },
+        "pack": {"path": str(pack.path), "blake2b": pack.info.digest, "release": pack.info.release},
+        "versions": versions(),
+        "device": str(device),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return Evaluation(predictions=predictions, scores=scores, report=report, dataset=dataset, rows=rows)
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write report.json and predictions.h5 into an existing folder."""
+    write_predictions(folder / "predictions.h5", evaluation.predictions)
+    (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
+
+
+def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
+    """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
+    rows = pack.indices(predictions.split, predictions.subset)
+    by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
+    given = set(predictions.ids)
+    subset = f"{predictions.split} {predictions.subset}"
+    if len(given) != len(predictions.ids):
+        raise HmrError(
+            f"{path} has {len(predictions.ids) - len(given)} samples twice; each of {subset} must be there once."
+        )
+    missing, unknown = by_id.keys() - given, given - by_id.keys()
+    if missing or unknown:
+        what = f"lacks {min(missing)}" if missing else f"has {min(unknown)}, which is not in it"
+        raise HmrError(
+            f"{path} does not cover {subset} of {pack.path}: it {what} "
+            f"({len(missing)} missing, {len(unknown)} unknown). Is it another --data that it was made on?"
+        )
+    order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
+    return score(pack, order, predictions.joints, predictions.verts)
+
+
+def _baseline(dataset: HandDataset, rows: Int64[ndarray, " n"], split: str, train_subset: str) -> dict[str, Any]:
+    """The mean-pose baseline's figures, or the reason why there is none."""
+    try:
+        train_rows = dataset.pack.indices(split, train_subset)
+    except HmrError as error:
+        return {"subset": train_subset, "metrics": None, "reason": str(error)}
+    joints = baseline_joints(dataset, rows, mean_pose_uvd(dataset, train_rows))
+    return {"subset": train_subset, "metrics": score(dataset.pack, rows, joints, None).metrics}

@@ -1,0 +1,98 @@
+"""A training run on disk.
+
+RUN/config.json      the model, the whole recipe, the data and what made the run
+RUN/metrics.jsonl    what was measured, a line each
+RUN/train.log        what was said
+RUN/checkpoints/epoch-0007/    one folder for each checkpoint that is kept
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hmr_core.errors import HmrError
+from hmr_core.staging import write_text
+
+FORMAT = "hmr-run/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run's folder and what it was asked to do.
+
+    recipe: as plain values. data: path of the pack. data_digest: the pack's own. tensorboard: whether to write for it.
+    scratch: where watchers of the run's events keep what they need between events, each under its own name.
+    """
+
+    folder: Path
+    model: str
+    split: str
+    recipe_name: str
+    recipe: Mapping[str, Any]
+    data: Path
+    data_digest: str
+    versions: Mapping[str, str]
+    tensorboard: bool = False
+    scratch: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+
+def create_run(run: Run) -> None:
+    """Make the run's folder; HmrError if there is a run already."""
+    if run.folder.exists() and any(run.folder.iterdir()):
+        raise HmrError(
+            f"{run.folder} exists and is not empty. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
+            f"or choose another folder with --out."
+        )
+    run.checkpoints.mkdir(parents=True)
+    values = {
+        "format": FORMAT,
+        "model": run.model,
+        "split": run.split,
+        "recipe_name": run.recipe_name,
+        "recipe": dict(run.recipe),
+        "data": str(run.data.resolve()),
+        "data_digest": run.data_digest,
+        "versions": dict(run.versions),
+        "tensorboard": run.tensorboard,
+    }
+    write_text(run.folder / "config.json", json.dumps(values, indent=2) + "\n")
+
+
+def open_run(folder: Path) -> Run:
+    """An existing run; HmrError if the folder is not one."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise HmrError(f"{folder} is not a run: {path} cannot be read. Runs are made by `hmr train`.") from error
+    except json.JSONDecodeError as error:
+        raise HmrError(f"{path} is not valid JSON ({error}); the run cannot be resumed.") from error
+    if values.get("format") != FORMAT:
+        raise HmrError(f"{path} has format {values.get('format')!r}; this version of hmr reads {FORMAT!r}.")
+    del values["format"]
+    return Run(**{**values, "folder": folder, "data": Path(values["data"])})
+
+
+def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
+    """A folder under runs/ that is not taken: runs/integral-sp0-tiny, then ...-2, ...-3."""
+    name, number = f"{model}-{split}-{recipe}", 1
+    while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def drop_later_metrics(run: Run, epoch: int) -> None:
+    """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
+    path = run.folder / "metrics.jsonl"
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["epoch"] <= epoch]
+        write_text(path, "".join(line + "\n" for line in lines))

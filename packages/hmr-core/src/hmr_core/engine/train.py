@@ -1,0 +1,214 @@
+"""The training loop.
+
+One process for now. Everything that a step depends on (its samples, their augmentation, the rate) is a function of the
+recipe, the epoch and the step, so a resumed run, or later several processes that share a batch, take the same steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmr_core.config import Recipe, TrainConfig
+from hmr_core.data.dataset import Batch, HandDataset
+from hmr_core.data.loading import epoch_order, load_batches, split_batches
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.checkpoints import (
+    load_checkpoint,
+    load_optimizer,
+    prune_checkpoints,
+    save_checkpoint,
+    saved_checkpoints,
+)
+from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.engine.inference import predict
+from hmr_core.engine.run import Run, drop_later_metrics
+from hmr_core.engine.scoring import score
+from hmr_core.errors import HmrError
+from hmr_core.nn.model import HandModel
+from hmr_core.plugins.specs import ModelSpec
+
+Notify = Callable[[Run, Event], None]
+
+
+def train(
+    run: Run, spec: ModelSpec, recipe: Recipe[Any], pack: Pack, *, device: torch.device, workers: int, notify: Notify
+) -> None:
+    """Train a model from the run's last checkpoint, or from the start, to the recipe's last epoch.
+
+    Raises HmrError when there is too little to train on, and on the first loss that is not finite (before the
+    optimizer sees it).
+    """
+    config = recipe.train
+    rows = pack.indices(run.split, config.subset)
+    steps = len(rows) // config.batch_size
+    if steps == 0:
+        raise HmrError(
+            f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
+            f"Use a smaller --batch-size."
+        )
+    crop = {"image_size": recipe.model.image_size, "root_joint": spec.root_joint, "data": recipe.data}
+    training = HandDataset(pack, **crop, augment=recipe.augment, seed=config.seed)
+    validation = HandDataset(pack, **crop)
+    val_rows, notes = _validation_rows(pack, run.split, config)
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        model, optimizer, done = _start(run, spec, recipe, device)
+        notify(
+            run,
+            RunStarted(
+                first_epoch=done + 1,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                train_samples=len(rows),
+                val_samples=len(val_rows),
+                parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+                device=str(device),
+                notes=notes,
+            ),
+        )
+        started = time.monotonic()
+        epoch = done
+        try:
+            for epoch in range(done + 1, config.epochs + 1):
+                torch.manual_seed(config.seed + epoch)  # for models with dropout: the same after a resume
+                epoch_started = time.monotonic()
+                order = epoch_order(rows, config.seed, epoch)
+                batches = split_batches(order, config.batch_size, epoch=epoch, drop_last=True)
+                loaded = load_batches(training, batches, workers=workers, device=device)
+                means = _run_epoch(run, model, optimizer, loaded, config, epoch, steps, device, notify)
+                val = _validate(model, validation, val_rows, config.batch_size, workers, device)
+                seconds = time.monotonic() - epoch_started
+                notify(run, EpochDone(epoch=epoch, step=epoch * steps, losses=means, val=val, seconds=seconds))
+                notify(run, CheckpointSaved(epoch=epoch, path=_save(run, model, optimizer, epoch, val)))
+        except BaseException as error:
+            reason = f"stopped ({type(error).__name__})"
+            notify(run, RunEnded(epoch=epoch, seconds=time.monotonic() - started, reason=reason))
+            raise
+        notify(run, RunEnded(epoch=epoch, seconds=time.monotonic() - started, reason="finished"))
+
+
+def _run_epoch(
+    run: Run,
+    model: HandModel,
+    optimizer: torch.optim.Optimizer,
+    loaded: Iterator[Batch],
+    config: TrainConfig,
+    epoch: int,
+    steps: int,
+    device: torch.device,
+    notify: Notify,
+) -> dict[str, float]:
+    """One pass over the loaded batches; the mean of each loss."""
+    sums: dict[str, float] = {}
+    model.train()
+    step_started = time.monotonic()
+    for step, batch in enumerate(loaded, start=(epoch - 1) * steps + 1):
+        rate = learning_rate(config, epoch, step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            prediction = model(batch.inputs())
+        losses = model.loss(prediction, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        values = {**{name: value.item() for name, value in losses.items()}, "total": total.item()}
+        if not math.isfinite(values["total"]):
+            raise HmrError(_non_finite(values, step, epoch, batch.ids, run))
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        if config.clip_norm is not None:
+            clip_each(model, config.clip_norm)
+        optimizer.step()
+        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
+        now = time.monotonic()
+        speed = len(batch.ids) / (now - step_started)
+        step_started = now
+        notify(run, StepDone(epoch=epoch, step=step, losses=values, learning_rate=rate, images_per_second=speed))
+    return {name: value / steps for name, value in sums.items()}
+
+
+def _save(
+    run: Run, model: HandModel, optimizer: torch.optim.Optimizer, epoch: int, val: dict[str, float | None]
+) -> Path:
+    path = run.checkpoints / f"epoch-{epoch:04d}"
+    info = {
+        "model": run.model,
+        "split": run.split,
+        "recipe_name": run.recipe_name,
+        "epoch": epoch,
+        "val": val,
+        "data_digest": run.data_digest,
+        "versions": dict(run.versions),
+        "recipe": dict(run.recipe),
+    }
+    save_checkpoint(path, model, optimizer, info)
+    prune_checkpoints(run.checkpoints)
+    return path
+
+
+def learning_rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step; epoch and step count from 1. A milestone m takes effect after m epochs."""
+    if config.schedule == "cosine":
+        return 0.5 * config.learning_rate * (1 + math.cos(math.pi * (step - 1) / (config.epochs * steps_per_epoch)))
+    return config.learning_rate * config.gamma ** sum(epoch > milestone for milestone in config.milestones)
+
+
+def clip_each(model: HandModel, max_norm: float) -> None:
+    """Scale each parameter tensor's gradient to an L2 norm of at most max_norm, each by itself, as published."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            norm = torch.linalg.vector_norm(parameter.grad)
+            parameter.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1))
+
+
+def _start(
+    run: Run, spec: ModelSpec, recipe: Recipe[Any], device: torch.device
+) -> tuple[HandModel, torch.optim.Optimizer, int]:
+    """The model, its optimizer and the epochs already done: from the last checkpoint, or from the seed."""
+    saved = saved_checkpoints(run.checkpoints)
+    if saved:
+        checkpoint = load_checkpoint(saved[-1], spec)
+        model, done = checkpoint.model, int(checkpoint.info["epoch"])
+    else:
+        torch.manual_seed(recipe.train.seed)
+        model, done = spec.build(recipe.model), 0
+        model.pretrain()
+    drop_later_metrics(run, done)
+    model.to(device)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=recipe.train.learning_rate, weight_decay=recipe.train.weight_decay
+    )
+    if saved:
+        load_optimizer(saved[-1], model, optimizer)
+    return model, optimizer, done
+
+
+def _validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Any, tuple[str, ...]]:
+    notes = []
+    if config.subset == "train+val":
+        notes.append("trains on train+val, as published: the val figures are of samples seen in training")
+    return pack.indices(split, "val"), tuple(notes)
+
+
+def _validate(
+    model: HandModel, dataset: HandDataset, rows: Any, batch_size: int, workers: int, device: torch.device
+) -> dict[str, float | None]:
+    points = list(predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers))
+    joints = torch.cat([part.joints for part in points])
+    verts = None if points[0].verts is None else torch.cat([part.verts for part in points if part.verts is not None])
+    return score(dataset.pack, rows, joints.numpy(), None if verts is None else verts.numpy()).metrics
+
+
+def _non_finite(values: dict[str, float], step: int, epoch: int, ids: list[str], run: Run) -> str:
+    terms = ", ".join(f"{name} {value}" for name, value in values.items())
+    return (
+        f"the loss is not finite at step {step} (epoch {epoch}): {terms}. The optimizer was not run. "
+        f"The samples of that batch: {', '.join(ids)}. "
+        f"The last checkpoint is untouched; go on from it, with the cause removed, by "
+        f"`hmr train {run.model} --resume {run.folder}`."
+    )

@@ -1,0 +1,67 @@
+"""What watches a run's events and writes them down: metrics.jsonl, and TensorBoard's files where asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.engine.run import Run
+from hmr_core.errors import HmrError
+
+LOG_EVERY = 20
+"""Steps between two lines of metrics.jsonl; every epoch has a line besides."""
+
+
+def write_jsonl(run: Run, event: Event) -> None:
+    """Append an event's figures to metrics.jsonl: every LOG_EVERY-th step, and every epoch."""
+    if isinstance(event, StepDone) and event.step % LOG_EVERY == 0:
+        _append(run, {"kind": "step", **_rounded(asdict(event))})
+    elif isinstance(event, EpochDone):
+        _append(run, {"kind": "epoch", **_rounded(asdict(event))})
+
+
+def write_tensorboard(run: Run, event: Event) -> None:
+    """Write an event's figures for TensorBoard into the run's folder, where the run was started with --tensorboard."""
+    if not run.tensorboard:
+        return
+    if isinstance(event, RunStarted):
+        run.scratch["tensorboard"] = _summary_writer(run)
+        return
+    writer = run.scratch["tensorboard"]
+    if isinstance(event, StepDone) and event.step % LOG_EVERY == 0:
+        for name, value in event.losses.items():
+            writer.add_scalar(f"loss/{name}", value, event.step)
+        writer.add_scalar("learning_rate", event.learning_rate, event.step)
+    elif isinstance(event, EpochDone):
+        for name, figure in event.val.items():
+            if figure is not None:
+                writer.add_scalar(f"val/{name}", figure, event.step)
+    elif isinstance(event, RunEnded):
+        writer.close()
+
+
+def require_tensorboard() -> None:
+    """HmrError if TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        raise HmrError('--tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"')
+
+
+def _summary_writer(run: Run) -> Any:
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.folder))
+
+
+def _append(run: Run, line: dict[str, Any]) -> None:
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value

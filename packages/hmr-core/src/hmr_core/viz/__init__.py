@@ -1,0 +1,1 @@
+"""Pictures of results: reads them, changes nothing."""
