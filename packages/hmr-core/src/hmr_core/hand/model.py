@@ -1,0 +1,122 @@
+"""A hand model: what linear blend skinning needs, in MANO's layout, and the file it lives in."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hmr_core.errors import HmrError
+from hmr_core.hand.joints import MANO_PARENTS
+
+FORMAT = "hmr-hand/1"
+
+SHAPES = {
+    "template": (778, 3),
+    "faces": (1538, 3),
+    "shape_dirs": (778, 3, 10),
+    "pose_dirs": (778, 3, 135),
+    "joint_regressor": (16, 778),
+    "skin_weights": (778, 16),
+    "pose_components": (45, 45),
+    "pose_mean": (45,),
+}
+"""The arrays of a hand model."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HandModel:
+    """A hand in MANO's layout (Romero et al., 2017): metres, MANO's joint order, float64 unless converted.
+
+    template: the mesh at rest, flat. faces: counter-clockwise seen from outside.
+    shape_dirs: what each of the ten betas adds to the template.
+    pose_dirs: what each entry of (rotation - identity) of the 15 finger joints, row-major, adds to the template.
+    joint_regressor: the joints from the shaped template; skin_weights: the joints that carry each vertex (rows sum to
+    1).
+    pose_components: rows span the 45 axis-angle values of the finger joints, around pose_mean.
+    """
+
+    name: str
+    side: str
+    template: Float[Tensor, "778 3"]
+    faces: Int[Tensor, "1538 3"]
+    shape_dirs: Float[Tensor, "778 3 10"]
+    pose_dirs: Float[Tensor, "778 3 135"]
+    joint_regressor: Float[Tensor, "16 778"]
+    skin_weights: Float[Tensor, "778 16"]
+    pose_components: Float[Tensor, "45 45"]
+    pose_mean: Float[Tensor, "45"]
+    parents: tuple[int, ...] = MANO_PARENTS
+
+    def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> HandModel:
+        """The same model with its floating-point arrays in a type and all arrays on a device."""
+        arrays = {name: getattr(self, name) for name in SHAPES}
+        return replace(
+            self, **{n: a.to(device) if n == "faces" else a.to(device=device, dtype=dtype) for n, a in arrays.items()}
+        )
+
+
+def save_hand_model(model: HandModel, path: Path) -> None:
+    """Write a hand model to an `.npz` file of format `hmr-hand/1`; the same model gives the same bytes."""
+    arrays = {f.name: getattr(model, f.name) for f in fields(model) if f.name in SHAPES}
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            format=np.array(FORMAT),
+            name=np.array(model.name),
+            side=np.array(model.side),
+            parents=np.array(model.parents, dtype=np.int64),
+            **{n: a.cpu().numpy().astype(np.int64 if n == "faces" else np.float64) for n, a in arrays.items()},
+        )
+
+
+def load_hand_model(path: Path) -> HandModel:
+    """Read a hand model of format `hmr-hand/1`, float64.
+
+    Raises HmrError, naming the file, when it is missing, is no such file, or holds arrays that are no hand model.
+    """
+    if not path.is_file():
+        raise HmrError(f"no hand model at {path}. `hmr synth DIR` writes one to DIR/hand.npz.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file): {error}") from error
+    return _checked(found, path)
+
+
+def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
+    tag = str(found.get("format", "none"))
+    if tag != FORMAT:
+        raise HmrError(f'{path} is not a hand model this version reads: its format is "{tag}", not "{FORMAT}".')
+    missing = [name for name in (*SHAPES, "name", "side", "parents") if name not in found]
+    if missing:
+        raise HmrError(f"the hand model {path} lacks {', '.join(missing)}.")
+    for name, shape in SHAPES.items():
+        array = found[name]
+        if array.shape != shape:
+            raise HmrError(f"the hand model {path} has {name} of shape {array.shape}; it must be {shape}.")
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise HmrError(f"the hand model {path} has values in {name} that are not finite numbers.")
+    faces = found["faces"]
+    if faces.dtype.kind == "f" or faces.min() < 0 or faces.max() >= SHAPES["template"][0]:
+        raise HmrError(f"the hand model {path} has faces that are not vertex numbers 0 to 777.")
+    for name in ("joint_regressor", "skin_weights"):
+        worst = float(np.abs(found[name].sum(1) - 1).max())
+        if worst > 1e-4:
+            raise HmrError(f"the hand model {path} has rows of {name} that do not sum to 1 (off by {worst:.2g}).")
+    parents = tuple(int(p) for p in found["parents"].ravel())
+    if parents != MANO_PARENTS:
+        raise HmrError(f"the hand model {path} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")
+    side = str(found["side"])
+    if side not in ("right", "left"):
+        raise HmrError(f'the hand model {path} has side "{side}"; it must be right or left.')
+    tensors = {
+        name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES
+    }
+    return HandModel(name=str(found["name"]), side=side, parents=parents, **tensors)

@@ -1,0 +1,85 @@
+"""Plausible random hands: finger poses within joint limits, and shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.hand.joints import TIP_VERTICES
+from hmr_core.hand.model import HandModel
+
+FINGER_ORDER = ("index", "middle", "little", "ring", "thumb")
+"""The fingers among MANO's joints 1 to 15, three each."""
+
+FLEXION_DEG = {
+    "index": ((-10, 80), (0, 100), (0, 70)),
+    "middle": ((-10, 85), (0, 100), (0, 70)),
+    "ring": ((-10, 85), (0, 100), (0, 70)),
+    "little": ((-10, 85), (0, 95), (0, 70)),
+    "thumb": ((-12, 28), (-5, 50), (-10, 70)),
+}
+"""The range of each finger's three flexions, straight to fully bent: the limits of a healthy adult hand, rounded
+inwards.
+"""
+
+ABDUCTION_DEG = {"index": (-8, 12), "middle": (-8, 8), "ring": (-10, 6), "little": (-16, 6), "thumb": (-15, 20)}
+"""The range of each finger's sideways angle at its base, positive towards the thumb."""
+
+
+def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5 3"]]:
+    """The axes that fingers bend about, in the template's frame.
+
+    Returns, for joints 1 to 15, the unit axis of flexion (a positive angle bends towards the palm), and for each finger
+    the unit axis of abduction at its base (a positive angle moves it towards the thumb). For a right hand that lies as
+    MANO's does: palm facing -y.
+    """
+    joints = (model.joint_regressor @ model.template).numpy()
+    tips = dict(zip(("thumb", "index", "middle", "ring", "little"), TIP_VERTICES, strict=True))
+    flexion, abduction = [], []
+    for i, name in enumerate(FINGER_ORDER):
+        chain = np.concatenate([joints[1 + 3 * i : 4 + 3 * i], model.template[tips[name]].numpy()[None]])
+        # The thumb's back is turned by some 60 degrees against the others', so that it bends across the palm.
+        back = np.array([0.0, 0.6, 0.8]) if name == "thumb" else np.array([0.0, 1.0, 0.0])
+        for bone in np.diff(chain, axis=0):
+            axis = np.cross(back, bone)
+            flexion.append(axis / np.linalg.norm(axis))
+        across = np.cross(chain[1] - chain[0], flexion[3 * i])
+        abduction.append(-across / np.linalg.norm(across) * (-1 if name == "thumb" else 1))
+    return torch.from_numpy(np.stack(flexion)), torch.from_numpy(np.stack(abduction))
+
+
+def random_poses(model: HandModel, count: int, generator: np.random.Generator) -> Float[Tensor, "count 16 3 3"]:
+    """Random finger poses as rotations of MANO's 16 joints relative to the flat hand, float64; the wrist's is the
+    identity.
+
+    Each hand has an overall curl, from which each finger departs on its own, so that open hands, fists and gestures
+    such as pointing all occur; within FLEXION_DEG and ABDUCTION_DEG.
+    """
+    flexion_axes, abduction_axes = bend_axes(model)
+    hand_curl = generator.beta(0.8, 1.0, size=(count, 1, 1))
+    own_curl = generator.beta(0.7, 0.9, size=(count, 5, 1))
+    mix = generator.uniform(0.2, 0.8, size=(count, 1, 1))
+    curl = mix * hand_curl + (1 - mix) * own_curl
+    bend = np.clip(curl + generator.normal(0, 0.1, size=(count, 5, 3)), 0, 1)
+    side = generator.uniform(0, 1, size=(count, 5))
+    rotations = torch.eye(3, dtype=torch.float64).repeat(count, 16, 1, 1)
+    for i, name in enumerate(FINGER_ORDER):
+        low, high = np.radians(ABDUCTION_DEG[name])
+        # A bent finger can hardly be moved sideways.
+        sideways = (low + (high - low) * side[:, i]) * (1 if name == "thumb" else 1 - 0.8 * bend[:, i, 0])
+        for k in range(3):
+            low, high = np.radians(FLEXION_DEG[name][k])
+            angle = torch.from_numpy(low + (high - low) * bend[:, i, k])
+            turn = axis_angle_to_matrix(angle[:, None] * flexion_axes[3 * i + k])
+            if k == 0:
+                turn = axis_angle_to_matrix(torch.from_numpy(sideways)[:, None] * abduction_axes[i]) @ turn
+            rotations[:, 1 + 3 * i + k] = turn
+    return rotations
+
+
+def random_shapes(count: int, generator: np.random.Generator) -> Float[Tensor, "count 10"]:
+    """Random betas, float64: standard normal, cut at two."""
+    return torch.from_numpy(np.clip(generator.standard_normal((count, 10)), -2, 2))
