@@ -1,0 +1,1 @@
+"""Triangles to pixels: used by the synthetic data and by the overlays."""
