@@ -1,0 +1,116 @@
+"""Where the release keeps what: folders, file names, split lists, sample ids."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmr_core.errors import HmrError
+
+RELEASE = "OakInk-Image v2.1"
+CAMERAS = ("north_east", "south_east", "north_west", "south_west")
+"""The views by the camera's number."""
+
+SPLIT_FOLDERS = {"sp0": "split0", "sp1": "split1", "sp2": "split2", "sp0-ho": "split0_ho"}
+"""Our name of each split -> its folder."""
+
+ANNOTATIONS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
+"""The folders of `image/anno` with one pickle for each sample."""
+
+FRAMES = "stream_release_v2"
+"""The folder of `image` with the frames."""
+
+RELEASE_FILE = "release.txt"
+"""A file beside `image` whose text replaces RELEASE: made-up trees say there what they are."""
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """What identifies a sample in the release's lists: [SEQ/TIME, hand, frame, camera]."""
+
+    sequence: str
+    hand: int
+    frame: int
+    camera: int
+
+    @classmethod
+    def from_id(cls, sample_id: str) -> SampleKey:
+        """The key of an id `seq__timestamp__hand__frame__camera`; HmrError when it is not one."""
+        if not cls.is_id(sample_id):
+            raise HmrError(
+                f'"{sample_id}" is not the id of an OakInk-Image sample: seq__timestamp__hand__frame__camera, the last '
+                f"three whole numbers and the camera below {len(CAMERAS)}."
+            )
+        sequence, time, hand, frame, camera = sample_id.split("__")
+        return cls(f"{sequence}/{time}", int(hand), int(frame), int(camera))
+
+    @staticmethod
+    def is_id(text: str) -> bool:
+        """Whether a text is the id of a sample."""
+        parts = text.split("__")
+        return len(parts) == 5 and all(part.isdecimal() for part in parts[2:]) and int(parts[4]) < len(CAMERAS)
+
+    @property
+    def image_name(self) -> str:
+        """The frame's path below FRAMES."""
+        return f"{self.sequence}/{CAMERAS[self.camera]}_color_{self.frame}.png"
+
+
+def find_root(given: Path) -> Path:
+    """The folder `OakInk` of a tree, given it or its parent; HmrError saying what was looked for."""
+    for root in (given, given / "OakInk"):
+        if (root / "image" / "anno").is_dir() and (root / "image" / FRAMES).is_dir():
+            return root
+    if not given.is_dir():
+        reason = "there is no such folder"
+    else:
+        missing = [f"image/{name}" for name in ("anno", FRAMES) if not (given / "image" / name).is_dir()]
+        reason = f"{' and '.join(missing)} not found there, nor in {given / 'OakInk'}"
+    raise HmrError(
+        f"{given} is not a tree of {RELEASE}: {reason}. Pass as --root the folder OakInk that holds image/anno and "
+        f"image/{FRAMES} (the release, unpacked), or make a synthetic one: hmr synth DIR, then --root DIR/OakInk."
+    )
+
+
+def list_file(root: Path, split: str, subset: str) -> Path:
+    """The file that lists a subset's samples; train+val has a list of its own in the release."""
+    anno, folder = root / "image" / "anno", SPLIT_FOLDERS[split]
+    return {
+        "train": anno / "split_train_val" / folder / "example_split_train.json",
+        "val": anno / "split_train_val" / folder / "example_split_val.json",
+        "train+val": anno / "split" / folder / "seq_train.json",
+        "test": anno / "split" / folder / "seq_test.json",
+        "all": anno / "seq_all.json",
+    }[subset]
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the release; HmrError naming it when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the release's annotations again.") from error
+    except ValueError as error:
+        raise HmrError(f"{path} is damaged: not JSON ({error}). Unpack the release's annotations again.") from error
+
+
+def read_ids(path: Path) -> list[str]:
+    """The sample ids of a split list, in its order; HmrError naming the file and the entry that is not one."""
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise HmrError(f"{path} is not a list of samples. Unpack the release's annotations again.")
+    return [_entry_id(entry, position, path) for position, entry in enumerate(entries)]
+
+
+def _entry_id(entry: object, position: int, path: Path) -> str:
+    match entry:
+        case [str(sequence), int(hand), int(frame), int(camera)]:
+            sample_id = f"{sequence.replace('/', '__')}__{hand}__{frame}__{camera}"
+            if sequence.count("/") == 1 and SampleKey.is_id(sample_id):
+                return sample_id
+    raise HmrError(
+        f"{path}: entry {position} is {entry!r:.100}, not [SEQ/TIME, hand, frame, camera] with a camera below "
+        f"{len(CAMERAS)}. Unpack the release's annotations again."
+    )

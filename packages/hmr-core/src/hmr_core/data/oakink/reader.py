@@ -1,0 +1,104 @@
+"""The reader of OakInk-Image's release tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from hmr_core.data.oakink.annotations import read_array, read_mano
+from hmr_core.data.oakink.layout import (
+    FRAMES,
+    RELEASE,
+    RELEASE_FILE,
+    SPLIT_FOLDERS,
+    SampleKey,
+    find_root,
+    list_file,
+    read_ids,
+    read_json,
+)
+from hmr_core.data.sample import SUBSETS, Sample
+from hmr_core.data.splits import split_name, subset_name
+from hmr_core.errors import HmrError
+
+UNKNOWN_STATUS = -1
+"""The status of a sequence that `seq_status.json` does not list."""
+
+
+def open_oakink(root: Path) -> OakInkReader:
+    """The reader of the tree at root, the folder OakInk or its parent; HmrError when there is none."""
+    return OakInkReader(root)
+
+
+class OakInkReader:
+    """OakInk-Image as released: a DatasetReader. Handover frames show two hands, which are two samples.
+
+    It can be pickled; it holds no list of samples.
+    """
+
+    frame_size = (848, 480)
+
+    def __init__(self, root: Path) -> None:
+        self.root = find_root(root)
+        release = self.root / RELEASE_FILE
+        self.release = release.read_text(encoding="utf-8").strip() if release.is_file() else RELEASE
+        status = read_json(self.root / "image" / "anno" / "seq_status.json")
+        if not isinstance(status, dict) or not all(isinstance(value, int) for value in status.values()):
+            raise HmrError(f"{self.root}/image/anno/seq_status.json does not map each sequence to a whole number.")
+        self._status: Mapping[str, int] = status
+
+    def splits(self) -> Mapping[str, Sequence[str]]:
+        """The splits and subsets whose lists are in this tree."""
+        found = {split: [s for s in SUBSETS if list_file(self.root, split, s).is_file()] for split in SPLIT_FOLDERS}
+        # The list of all samples belongs to no split, so it alone does not make one.
+        return {split: subsets for split, subsets in found.items() if set(subsets) - {"all"}}
+
+    def split_ids(self, split: str, subset: str) -> list[str]:
+        """The ids of a subset in the release's order; UsageError for an unknown name, HmrError for a missing list."""
+        return read_ids(list_file(self.root, split_name(split), subset_name(subset)))
+
+    def read(self, sample_id: str) -> Sample:
+        """The annotations of a sample, in camera space; HmrError naming the sample and the file that is at fault."""
+        key = SampleKey.from_id(sample_id)
+        anno = self.root / "image" / "anno"
+        file_name = f"{sample_id}.pkl"
+        try:
+            mano_pose, mano_shape = read_mano(anno / "general_info" / file_name)
+            return Sample(
+                id=sample_id,
+                image_path=self.root / "image" / FRAMES / key.image_name,
+                intrinsics=read_array(anno / "cam_intr" / file_name, (3, 3)),
+                joints=read_array(anno / "hand_j" / file_name, (21, 3)),
+                verts=read_array(anno / "hand_v" / file_name, (778, 3)),
+                mano_pose=mano_pose,
+                mano_shape=mano_shape,
+                object_pose=read_array(anno / "obj_transf" / file_name, (4, 4)),
+                status=self._status.get(key.sequence, UNKNOWN_STATUS),
+            )
+        except HmrError as error:
+            raise HmrError(f"sample {sample_id}: {error}") from error
+
+    def read_image(self, sample: Sample) -> UInt8[ndarray, "height width 3"]:
+        """The sample's frame; HmrError naming the sample and the file when it is missing, damaged, of another size."""
+        path = sample.image_path
+        try:
+            data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        except OSError as error:
+            raise HmrError(
+                f"sample {sample.id}: cannot read {path}: {error.strerror}. Unpack the release's {FRAMES} again."
+            ) from error
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        if image is None:
+            raise HmrError(f"sample {sample.id}: {path} is not a readable image. Unpack the release's {FRAMES} again.")
+        height, width = image.shape[:2]
+        if (width, height) != self.frame_size:
+            raise HmrError(
+                f"sample {sample.id}: {path} is {width}x{height} pixels, but the annotations of {RELEASE} are for "
+                f"{self.frame_size[0]}x{self.frame_size[1]}. Use the release's own frames, not resized ones."
+            )
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
