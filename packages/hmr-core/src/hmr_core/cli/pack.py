@@ -1,0 +1,228 @@
+"""`hmr pack`: a data set into one file; what a pack says of itself; whether it is whole."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hmr_core.cli.main import current_registry
+from hmr_core.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hmr_core.data.pack.reader import PackInfo
+    from hmr_core.plugins.specs import DatasetSpec
+
+
+class PackGroup(click.Group):
+    """The group `hmr pack`: the name of any installed data set is a command that packs it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The data sets, then the commands on packs."""
+        return [*current_registry().datasets(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command on packs, or the packing command of a data set; None for another name."""
+        command = super().get_command(ctx, cmd_name)
+        spec = None if command else current_registry().datasets().get(cmd_name)
+        return command if spec is None else _packing_command(spec)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the registry's answer to a name that is no installed data set."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            meant = did_you_mean(name, super().list_commands(ctx))
+            if meant:
+                raise UsageError(f'unknown data set or command "{name}".{meant}')
+            current_registry().dataset(name)  # raises: misspelt, not installed, broken
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=PackGroup)
+def pack() -> None:
+    """Pack a data set into one file; verify and describe packs.
+
+    A pack holds every split of a data set: annotations as arrays, and of each frame the window that crops of its hand
+    can touch. Training and evaluation read nothing else.
+
+    \b
+    Examples:
+      hmr pack oakink --root OakInk                                everything, to data/oakink.h5
+      hmr pack oakink --root OakInk --split sp0 --out sp0.h5       one split: train, val, train+val, test
+      hmr pack oakink --root demo/OakInk --codec jpeg --out demo.h5
+      hmr pack verify data/oakink.h5
+      hmr pack info data/oakink.h5
+    """
+
+
+def _packing_command(spec: DatasetSpec) -> click.Command:
+    """The command that packs a data set."""
+
+    @click.command(
+        spec.name,
+        short_help=f"Pack {spec.summary}",
+        help=f"""Pack {spec.summary}.
+
+    The file appears under its name when it is whole; an error or Ctrl-C leaves nothing behind. While it is made, the
+    folder needs room for twice its size. The same data set and options give the same file, byte for byte.
+
+    \b
+    Examples:
+      hmr pack {spec.name} --root FOLDER
+      hmr pack {spec.name} --root FOLDER --split sp0 --split sp1 --subset train+val --out train.h5
+      hmr pack {spec.name} --root FOLDER --codec jpeg:90 --workers 8
+    """,
+    )
+    @click.option("--root", type=click.Path(path_type=Path), required=True, help="The data set's folder.")
+    @click.option(
+        "--out",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("data") / f"{spec.name}.h5",
+        show_default=True,
+        help="The file to write.",
+    )
+    @click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        metavar="SPLIT",
+        help="sp0, sp1, sp2 or sp0-ho; may be repeated.  [default: all]",
+    )
+    @click.option("--subset", metavar="SUBSET", help="train, val, train+val, test or all.  [default: every one]")
+    @click.option(
+        "--codec",
+        default="png",
+        show_default=True,
+        metavar="png|webp|jpeg[:QUALITY]",
+        help="png and webp are lossless; webp is smaller and slow to pack; jpeg (95) is smallest and decodes fastest.",
+    )
+    @click.option(
+        "--margin",
+        type=float,
+        help="Side of the stored window over that of the joints' box.  [default: 1.7 * 1.125 * sqrt 2, which holds the "
+        "published crop at any rotation]",
+    )
+    @click.option("--workers", type=int, help="Processes.  [default: one for each CPU, fewer for a small data set]")
+    @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+    def command(
+        root: Path,
+        out: Path,
+        splits: tuple[str, ...],
+        subset: str | None,
+        codec: str,
+        margin: float | None,
+        workers: int | None,
+        force: bool,
+    ) -> None:
+        from hmr_core.data.pack.codecs import codec_named
+        from hmr_core.data.pack.format import DEFAULT_MARGIN
+        from hmr_core.data.pack.writer import write_pack
+
+        chosen = codec_named(codec)
+        with ExitStack() as stack:
+            summary = write_pack(
+                spec.open(root),
+                out,
+                splits=splits or None,
+                subset=subset,
+                codec=chosen,
+                margin=DEFAULT_MARGIN if margin is None else margin,
+                workers=workers,
+                force=force,
+                on_progress=_shown(stack, f"packing {out}", "samples"),
+            )
+        size = f"{summary.size_bytes / 1e6:.1f} MB, {summary.image_bytes / summary.samples / 1e3:.1f} kB an image"
+        click.echo(f"{out}: {summary.samples} samples, {size}")
+        click.echo(_counts_table(summary.counts))
+
+    return command
+
+
+@pack.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def verify(file: Path) -> None:
+    """Check every byte of a pack against its checksums; name damaged samples.
+
+    Exit status 0 when the file is whole, 1 when it is not.
+    """
+    from hmr_core.data.pack.verify import verify_pack
+
+    with ExitStack() as stack:
+        problems = verify_pack(file, _shown(stack, f"verifying {file}", "MB", unit_size=1_000_000))
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        click.echo(
+            f"{file}: {len(problems)} problems. Copy it again from its source, or pack the data set again.", err=True
+        )
+        sys.exit(1)
+    click.echo(f"{file}: whole; every checksum is right")
+
+
+@pack.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(file: Path, as_json: bool) -> None:
+    """Print what a pack says of itself: counts by split, size, codec, units, versions."""
+    from hmr_core.data.pack.reader import Pack
+
+    found = Pack(file).info
+    click.echo(_as_json(found) if as_json else _as_text(file, found))
+
+
+def _as_json(found: PackInfo) -> str:
+    import dataclasses
+    import json
+
+    return json.dumps(dataclasses.asdict(found), indent=2)
+
+
+def _as_text(file: Path, found: PackInfo) -> str:
+    width, height = found.frame_size_px
+    rows = {
+        "file": str(file),
+        "format": f"{found.format}, written by {found.tool}",
+        "release": found.release,
+        "samples": str(found.samples),
+        "size": f"{found.size_bytes / 1e6:.1f} MB, {found.image_bytes / 1e6:.1f} MB of it images",
+        "codec": f"{found.codec} ({'lossless' if found.lossless else 'lossy'})",
+        "frames": f"{width}x{height} pixels; windows of {found.margin:.3f} times the joints' box",
+        "units": f"{found.units}; {found.frame}",
+        "digest": found.digest,
+    }
+    return "\n".join([*(f"{name:9}{value}" for name, value in rows.items()), "", _counts_table(found.counts)])
+
+
+def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Samples by split and subset; a dash where a subset is not packed."""
+    from hmr_core.data.sample import SUBSETS
+
+    lines = [f"{'':9}" + "".join(f"{subset:>11}" for subset in SUBSETS)]
+    for split, subsets in counts.items():
+        lines.append(f"{split:9}" + "".join(f"{subsets.get(subset, '-'):>11}" for subset in SUBSETS))
+    return "\n".join(lines)
+
+
+def _shown(stack: ExitStack, description: str, unit: str, *, unit_size: int = 1) -> Callable[[int, int], None]:
+    """A callback (done, total) that shows progress, in units of unit_size, until the stack is left."""
+    from hmr_core.cli.progress import progress
+
+    advance: Callable[[int], None] | None = None
+    before = 0
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal advance, before
+        if advance is None:
+            advance = stack.enter_context(progress(description, -(-total // unit_size), unit))
+        units = -(-done // unit_size)
+        advance(units - before)
+        before = units
+
+    return on_progress

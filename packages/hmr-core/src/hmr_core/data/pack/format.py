@@ -1,0 +1,149 @@
+"""The format `hmr-pack/1`: names, types, the header block, checksums. docs/data.md says the same in words.
+
+A pack is an HDF5 file with a user block of 512 bytes. The block holds one line of JSON: the format's name, the size of
+the whole file, and the BLAKE2b digest of all that follows the block. It is followed by zero bytes to the block's end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmr_core.errors import HmrError
+
+FORMAT = "hmr-pack/1"
+USER_BLOCK_BYTES = 512
+ARRAY_DIGEST_BYTES, ITEM_DIGEST_BYTES = 32, 16
+"""Sizes of the BLAKE2b digests of an array or file, and of one image or one sample's annotations."""
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+READ_BYTES = 8 << 20
+"""How much of a file is read at once."""
+
+DEFAULT_MARGIN = 1.7 * 1.125 * 2**0.5
+"""Window side over joint-box side: the published crop, its largest scale, and any rotation (the square's diagonal)."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array of `/samples`: its little-endian type, the shape of one sample's entry, and what it is."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str
+
+
+ARRAYS: Mapping[str, ArraySpec] = {
+    "joints": ArraySpec("<f4", (21, 3), "metres, camera space, OpenPose joint order"),
+    "verts": ArraySpec("<f4", (778, 3), "metres, camera space, MANO vertex order"),
+    "intrinsics": ArraySpec("<f4", (3, 3), "of the frame's camera, pixels"),
+    "mano_pose": ArraySpec(
+        "<f4", (16, 3), "axis-angle, MANO joint order, wrist in camera space, relative to flat hand"
+    ),
+    "mano_shape": ArraySpec("<f4", (10,), "MANO's betas"),
+    "object_pose": ArraySpec("<f4", (4, 4), "object to camera space, metres"),
+    "status": ArraySpec("<i4", (), "of the sequence, as released; -1 unknown"),
+    "window_px": ArraySpec("<i4", (4,), "the stored window in the frame: x, y, width, height"),
+    "frame_px": ArraySpec("<i4", (2,), "the frame's width, height"),
+}
+"""The arrays of `/samples` besides `id` and `checksum`. A sample's checksum covers its id and these, in this order."""
+
+OFFSETS_DTYPE, INDEX_DTYPE = "<i8", "<i4"
+BYTES, OFFSETS, IMAGE_CHECKSUM = "images/bytes", "images/offsets", "images/checksum"
+IDS, SAMPLE_CHECKSUM = "samples/id", "samples/checksum"
+
+
+def split_dataset(split: str, subset: str) -> str:
+    """The path in the file of a subset's list of rows."""
+    return f"splits/{split}/{subset}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the user block says: format, size of the whole file in bytes, digest (hex) of all that follows the block."""
+
+    format: str
+    size: int
+    blake2b: str
+
+    def block(self) -> bytes:
+        """The user block: one JSON line, then zeros."""
+        line = json.dumps({"format": self.format, "size": self.size, "blake2b": self.blake2b}) + "\n"
+        return line.encode("ascii").ljust(USER_BLOCK_BYTES, b"\0")
+
+
+def read_header(path: Path) -> Header:
+    """The header of the pack at path.
+
+    Raises HmrError when there is no file, when it is no pack or one of another format, or when its size is not the
+    recorded one.
+    """
+    try:
+        with path.open("rb") as file:
+            block = file.read(USER_BLOCK_BYTES)
+            magic = file.read(len(HDF5_MAGIC))
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise HmrError(
+            f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
+            "hmr synth demo first, then --root demo/OakInk."
+        ) from None
+    except OSError as error:
+        raise HmrError(f"cannot read {path}: {error.strerror}.") from error
+    header = _parse(block)
+    if header is None:
+        what = "an HDF5 file, but not a pack" if HDF5_MAGIC in (block[:8], magic) else "not a pack"
+        raise HmrError(
+            f"{path} is {what}: it does not begin with the header of {FORMAT}. "
+            "Data files are made by: hmr pack oakink --root OakInk --out FILE"
+        )
+    if header.format != FORMAT:
+        raise HmrError(
+            f"{path} has the format {header.format}, this version of hmr reads {FORMAT}. Use the version of hmr-core "
+            "that wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
+        )
+    if header.size != size:
+        kind = "truncated" if size < header.size else "altered"
+        raise HmrError(
+            f"{path} is {kind}: its header records {header.size} bytes, the file has {size}. "
+            "Copy it again from its source, or pack the data set again."
+        )
+    return header
+
+
+def _parse(block: bytes) -> Header | None:
+    line, newline, _ = block.partition(b"\n")
+    try:
+        values = json.loads(line)
+        header = Header(values["format"], values["size"], values["blake2b"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    types = (type(header.format), type(header.size), type(header.blake2b))
+    is_pack = types == (str, int, str) and header.format.startswith("hmr-pack/") and newline == b"\n"
+    return header if is_pack else None
+
+
+def array_digest() -> hashlib.blake2b:
+    """The digest of an array's raw bytes (C order, little-endian), or of a file."""
+    return hashlib.blake2b(digest_size=ARRAY_DIGEST_BYTES)
+
+
+def item_checksum(*parts: bytes | bytearray) -> bytes:
+    """The checksum of one image's bytes, or of one sample's rows one after the other."""
+    digest = hashlib.blake2b(digest_size=ITEM_DIGEST_BYTES)
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def file_digest(path: Path) -> str:
+    """The digest (hex) of all that follows the user block."""
+    digest = array_digest()
+    with path.open("rb") as file:
+        file.seek(USER_BLOCK_BYTES)
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

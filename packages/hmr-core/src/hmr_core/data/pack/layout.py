@@ -1,0 +1,125 @@
+"""Where each array of a pack lies in the file, so that it can be read without an HDF5 library.
+
+Every array of a pack is contiguous. Once its place and type are known, reading is a plain `pread`: no handle that could
+not cross a fork, no lock, no cache that grows, and a cut file is an error rather than a crash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Int64, Shaped
+from numpy import ndarray
+
+from hmr_core.data.pack import format as fmt
+from hmr_core.errors import HmrError
+
+
+@dataclass(frozen=True)
+class Place:
+    """An array in the file: its first byte, type, shape (the first axis is the rows'), and recorded digest."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    blake2b: str
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of one row."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def size(self) -> int:
+        """The size of the array in bytes."""
+        return self.shape[0] * self.row_bytes
+
+
+def read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Place]]:
+    """The root's attributes and the place of every array; HmrError when the HDF5 structure cannot be read."""
+    places: dict[str, Place] = {}
+
+    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            offset = item.id.get_offset()  # counted from the file's beginning; None when nothing is stored
+            if offset is None and item.size:
+                raise ValueError(f"/{name} is not stored contiguously")
+            places[name] = Place(offset or 0, item.dtype, item.shape, str(item.attrs.get("blake2b", "")))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(note)
+            attributes = {name: _plain(value) for name, value in file.attrs.items()}
+            _check(attributes, places)
+            return attributes, places
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
+        raise HmrError(
+            f"{path}: its HDF5 structure is damaged ({error}). See `hmr pack verify {path}`, copy it again from its "
+            "source, or pack the data set again."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _check(attributes: dict[str, Any], places: dict[str, Place]) -> None:
+    """Raise ValueError for a structure that is not the format's."""
+    samples = attributes["samples"]
+    expected = {name: (spec.dtype, (samples, *spec.shape)) for name, spec in fmt.ARRAYS.items()}
+    shapes = {f"samples/{name}": value for name, value in expected.items()} | {
+        fmt.SAMPLE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
+        fmt.IMAGE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
+        fmt.OFFSETS: (fmt.OFFSETS_DTYPE, (samples + 1,)),
+    }
+    for name, (dtype, shape) in shapes.items():
+        place = places[name]
+        if (place.dtype, place.shape) != (np.dtype(dtype), shape):
+            raise ValueError(f"/{name} is {place.dtype} {place.shape}, not {dtype} {shape}")
+    if places[fmt.IDS].dtype.kind != "S" or places[fmt.IDS].shape != (samples,):
+        raise ValueError(f"/{fmt.IDS} is not one text for each sample")
+    if places[fmt.BYTES].dtype != np.uint8 or len(places[fmt.BYTES].shape) != 1:
+        raise ValueError(f"/{fmt.BYTES} is not a flat array of bytes")
+    for name, place in places.items():
+        if name.startswith("splits/") and (place.dtype != np.dtype(fmt.INDEX_DTYPE) or len(place.shape) != 1):
+            raise ValueError(f"/{name} is not a list of rows")
+
+
+def read_rows(descriptor: int, place: Place, rows: Int64[ndarray, "rows"]) -> Shaped[ndarray, "rows ..."]:
+    """The given rows of an array, in their order; neighbouring ones are read at once.
+
+    Raises IndexError for a row that is not there, EOFError when the file ends too early.
+    """
+    if len(rows) and (rows.min() < 0 or rows.max() >= place.shape[0]):
+        raise IndexError(f"rows {rows.min()}..{rows.max()} of an array of {place.shape[0]}")
+    result = np.empty((len(rows), *place.shape[1:]), dtype=place.dtype)
+    if result.nbytes == 0:
+        return result
+    buffer = result.reshape(-1).view(np.uint8).data
+    size = place.row_bytes
+    for start, stop in _runs(rows):
+        read_into(descriptor, buffer[start * size : stop * size], place.offset + int(rows[start]) * size)
+    return result
+
+
+def _runs(rows: Int64[ndarray, "rows"]) -> Iterator[tuple[int, int]]:
+    """Stretches (start, stop) of consecutive rows."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    bounds = [0, *breaks.tolist(), len(rows)]
+    yield from pairwise(bounds)
+
+
+def read_into(descriptor: int, buffer: memoryview, offset: int) -> None:
+    """Fill the buffer from the file at offset; EOFError when the file ends before."""
+    while len(buffer):
+        count = os.preadv(descriptor, [buffer], offset)
+        if count == 0:
+            raise EOFError(f"the file ends at or before byte {offset}")
+        buffer, offset = buffer[count:], offset + count

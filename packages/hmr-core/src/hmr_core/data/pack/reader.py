@@ -1,0 +1,201 @@
+"""Reads a pack: annotations as arrays, images as windows of their frames."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Integer, Shaped, UInt8
+from numpy import ndarray
+
+from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.codecs import decode
+from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
+from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
+from hmr_core.data.splits import split_name, subset_name
+from hmr_core.errors import HmrError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackInfo:
+    """What a pack says of itself.
+
+    margin: window side over joint-box side. digest: BLAKE2b of the file without its header, hex.
+    counts: samples by split and subset, for those that are packed.
+    """
+
+    format: str
+    release: str
+    samples: int
+    codec: str
+    lossless: bool
+    margin: float
+    frame_size_px: tuple[int, int]
+    units: str
+    frame: str
+    joint_order: tuple[str, ...]
+    tool: str
+    size_bytes: int
+    image_bytes: int
+    digest: str
+    counts: Mapping[str, Mapping[str, int]]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data set was made by `hmr synth`: results on it are labelled so wherever they are shown."""
+        return self.release.startswith("synthetic")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a frame: RGB pixels, and where its first pixel is in the frame."""
+
+    image: UInt8[ndarray, "height width 3"]
+    x_px: int
+    y_px: int
+
+
+class Pack:
+    """A pack, open for reading.
+
+    Opening reads its structure alone, whatever its size. It may be used by several threads, in forked processes, and
+    be pickled: a copy opens the file again where it is used, and refuses one that has been replaced meanwhile.
+    Raises HmrError, when made, for no file, no pack, another format, a cut file, a damaged structure.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        header = fmt.read_header(self.path)
+        attributes, self._places = read_layout(self.path)
+        self.info = _info(header, attributes, self._places)
+        self._descriptor: int | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "digest": self.info.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]  # a copy is made as the original was
+        if self.info.digest != state["digest"]:
+            raise HmrError(f"{self.path} was replaced while it was in use. Start again.")
+
+    def __len__(self) -> int:
+        return self.info.samples
+
+    def indices(self, split: str, subset: str) -> Int64[ndarray, " samples"]:
+        """The rows of a subset in the release's order.
+
+        Raises UsageError for an unknown name, HmrError for one that is not in this pack or has no samples.
+        """
+        split, subset = split_name(split), subset_name(subset)
+        there = self.info.counts
+        remedy = f"Pack it: hmr pack DATASET --root ... --split {split} --out FILE"
+        if split not in there:
+            raise HmrError(f"{self.path} does not hold split {split}; it holds {', '.join(there)}. {remedy}")
+        if subset not in there[split]:
+            raise HmrError(
+                f"{self.path} does not hold all of subset {subset} of {split}; "
+                f"it holds {', '.join(there[split]) or 'none'}. {remedy}"
+            )
+        if there[split][subset] == 0:
+            filled = ", ".join(f"{name} ({count})" for name, count in there[split].items() if count) or "none"
+            raise HmrError(
+                f"subset {subset} of {split} has no samples in {self.path}. Subsets of {split} with samples: {filled}."
+            )
+        place = self._places[fmt.split_dataset(split, subset)]
+        return self._read(place, np.arange(place.shape[0])).astype(np.int64)
+
+    def ids(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> list[str]:
+        """The ids of the samples in the given rows."""
+        values = self._read(self._places[fmt.IDS], np.asarray(rows, dtype=np.int64))
+        return [value.decode("ascii") for value in values.tolist()]
+
+    def array(self, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
+        """An array's entries for the given rows, in any order, repeated or not; a new array.
+
+        Names, units and shapes: `format.ARRAYS`.
+        """
+        return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
+
+    def window(self, row: int, *, verify: bool = False) -> Window:
+        """The stored part of a sample's frame.
+
+        verify: compare the checksum before decoding. Raises HmrError naming the sample when it is not readable.
+        """
+        start, stop = self._read(self._places[fmt.OFFSETS], np.array([row, row + 1])).tolist()
+        if not 0 <= start <= stop <= self.info.image_bytes:
+            raise self._unreadable(row, "its place in the file is damaged")
+        data = self._bytes(start, stop)
+        if verify:
+            recorded = self._read(self._places[fmt.IMAGE_CHECKSUM], np.array([row])).tobytes()
+            if fmt.item_checksum(data) != recorded:
+                raise self._unreadable(row, "its bytes do not have the recorded checksum")
+        x, y, width, height = self.array("window_px", [row])[0].tolist()
+        image = decode(data)
+        if image is None:
+            raise self._unreadable(row, "its bytes are no image")
+        if image.shape[:2] != (height, width):
+            raise self._unreadable(row, f"it is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}")
+        return Window(image, x, y)
+
+    def _unreadable(self, row: int, reason: str) -> HmrError:
+        return HmrError(
+            f"the image of sample {self.ids([row])[0]} in {self.path} is unreadable: {reason}. "
+            f"Find all that is damaged: hmr pack verify {self.path}"
+        )
+
+    def _read(self, place: Place, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
+        with self._open() as descriptor:
+            return read_rows(descriptor, place, rows)
+
+    def _bytes(self, start: int, stop: int) -> bytearray:
+        data = bytearray(stop - start)
+        with self._open() as descriptor:
+            read_into(descriptor, memoryview(data), self._places[fmt.BYTES].offset + start)
+        return data
+
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        """The file's descriptor, opened at its first use; failures become errors that name the file."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+                weakref.finalize(self, os.close, self._descriptor)
+            yield self._descriptor
+        except EOFError as error:
+            raise HmrError(
+                f"{self.path} was cut while it was in use ({error}). Copy it again from its source."
+            ) from error
+        except OSError as error:
+            raise HmrError(f"cannot read {self.path}: {error.strerror}.") from error
+
+
+def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Place]) -> PackInfo:
+    counts: dict[str, dict[str, int]] = {}
+    for split, subset in product(SPLIT_NAMES, SUBSETS):
+        if (place := places.get(fmt.split_dataset(split, subset))) is not None:
+            counts.setdefault(split, {})[subset] = place.shape[0]
+    width, height = attributes["frame_size_px"]
+    return PackInfo(
+        format=header.format,
+        release=attributes["release"],
+        samples=attributes["samples"],
+        codec=attributes["codec"],
+        lossless=attributes["lossless"],
+        margin=attributes["margin"],
+        frame_size_px=(width, height),
+        units=attributes["units"],
+        frame=attributes["frame"],
+        joint_order=tuple(attributes["joint_order"].split(",")),
+        tool=attributes["tool"],
+        size_bytes=header.size,
+        image_bytes=places[fmt.BYTES].shape[0],
+        digest=header.blake2b,
+        counts=counts,
+    )

@@ -1,0 +1,171 @@
+"""Size, packing time and decoding time of the codecs that a pack could use, on windows of hands.
+
+Run: python tools/bench_codecs.py [--root OakInk] [--csv results/codecs.csv]. All codecs are measured in turn, several
+rounds in one process, and each keeps its best round: compare ratios, not milliseconds of different runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import DEFAULT_MARGIN
+from hmr_core.data.pack.window import crop_window
+
+REPOSITORY = Path(__file__).parent.parent
+FIXTURE = Path("packages/hmr-core/tests/data/oakink_mini/OakInk")
+DECODE_ROUNDS = 5
+WINDOW_PX = 300
+
+
+@dataclass
+class Setting:
+    """A codec's setting and what was measured: bytes, seconds for all windows (best round)."""
+
+    name: str
+    extension: str
+    parameters: tuple[int, ...]
+    size: int = 0
+    encode_s: float = float("inf")
+    decode_s: float = float("inf")
+    lossless: bool = True
+    data: list[np.ndarray] = field(default_factory=list)
+
+
+def settings() -> list[Setting]:
+    """What is compared: the codecs that a pack offers first, then alternatives to them."""
+    png = (cv2.IMWRITE_PNG_COMPRESSION, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_FILTER)
+    filters = {
+        "none": cv2.IMWRITE_PNG_FILTER_NONE, "sub": cv2.IMWRITE_PNG_FILTER_SUB, "up": cv2.IMWRITE_PNG_FILTER_UP,
+        "average": cv2.IMWRITE_PNG_FILTER_AVG, "paeth": cv2.IMWRITE_PNG_FILTER_PAETH,
+        "fast": cv2.IMWRITE_PNG_FAST_FILTERS, "all": cv2.IMWRITE_PNG_ALL_FILTERS,
+    }  # fmt: skip
+    strategies = {"rle": cv2.IMWRITE_PNG_STRATEGY_RLE, "lz77": cv2.IMWRITE_PNG_STRATEGY_DEFAULT}
+    chosen = [codec_named(name) for name in ("png", "webp", "jpeg:95", "jpeg:90")]
+    result = [Setting(f"{codec.name} (offered)", codec.extension, codec.parameters) for codec in chosen]
+    combinations = [(1, "rle", f) for f in filters] + [(1, "lz77", f) for f in ("sub", "average", "all")]
+    combinations += [(level, "lz77", "all") for level in (3, 6, 9)] + [(0, "lz77", "none")]
+    for level, strategy, chosen_filter in combinations:
+        values = (level, strategies[strategy], filters[chosen_filter])
+        pairs = tuple(x for pair in zip(png, values, strict=True) for x in pair)
+        result.append(Setting(f"png level {level}, {strategy}, filter {chosen_filter}", ".png", pairs))
+    return result
+
+
+def tree_windows(root: Path, count: int) -> list[np.ndarray]:
+    """Windows of a tree in the release's layout, evenly spread over its samples."""
+    reader = open_oakink(root)
+    ids = reader.split_ids("sp0", "all")
+    windows = []
+    for sample_id in ids[:: max(1, len(ids) // count)][:count]:
+        sample = reader.read(sample_id)
+        frame = reader.read_image(sample)
+        x, y, width, height = crop_window(sample.joints, sample.intrinsics, reader.frame_size, DEFAULT_MARGIN)
+        windows.append(np.ascontiguousarray(frame[y : y + height, x : x + width]))
+    return windows
+
+
+def natural_windows(count: int, noise: float, generator: np.random.Generator) -> list[np.ndarray]:
+    """Made-up photographs: texture at several scales, soft edges of objects, a lens's blur, a sensor's noise."""
+    windows = []
+    for _ in range(count):
+        image: np.ndarray = np.full((WINDOW_PX, WINDOW_PX, 3), 120.0, dtype=np.float32)
+        for sigma, amplitude in ((40, 45), (16, 20), (6, 10), (2.5, 5), (1.2, 3)):
+            texture = cv2.GaussianBlur(generator.standard_normal(image.shape).astype(np.float32), (0, 0), sigma)
+            texture = 0.3 * texture + 0.7 * texture.mean(2, keepdims=True)  # light varies more than colour
+            image += amplitude * texture / texture.std()
+        for _ in range(10):
+            centre, radius = generator.integers(0, WINDOW_PX, 2).tolist(), int(generator.integers(8, 60))
+            shape = cv2.circle(np.zeros(image.shape[:2], np.float32), centre, radius, 1.0, -1)
+            shape = cv2.GaussianBlur(shape, (0, 0), 1.0)[..., None]
+            image = image * (1 - shape) + shape * (0.4 * image + 0.6 * generator.uniform(30, 220, 3))
+        image = cv2.GaussianBlur(image, (0, 0), 0.7) + noise * generator.standard_normal(image.shape)
+        windows.append(np.clip(image, 0, 255).astype(np.uint8))
+    return windows
+
+
+def measure(windows: Sequence[np.ndarray], candidates: list[Setting]) -> None:
+    """Fill in the settings' figures for these windows, all settings in turn in every round."""
+    for setting in candidates:
+        start = time.perf_counter()
+        setting.data = [cv2.imencode(setting.extension, window, setting.parameters)[1] for window in windows]
+        setting.encode_s = time.perf_counter() - start
+        setting.size = sum(data.size for data in setting.data)
+    for _ in range(DECODE_ROUNDS):
+        for setting in candidates:
+            start = time.perf_counter()
+            images = [cv2.imdecode(data, cv2.IMREAD_COLOR) for data in setting.data]
+            setting.decode_s = min(setting.decode_s, time.perf_counter() - start)
+            setting.lossless = all(bool(np.all(a == b)) for a, b in zip(images, windows, strict=True))
+
+
+@click.command()
+@click.option("--root", type=click.Path(path_type=Path), multiple=True, help="A further tree in the release's layout.")
+@click.option("--count", default=24, show_default=True, help="Windows of each kind.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=REPOSITORY / "results" / "codecs.csv")
+def main(root: tuple[Path, ...], count: int, csv_path: Path) -> None:
+    """Compare codecs on windows of the tests' data set, of made-up photographs, and of further trees."""
+    cv2.setNumThreads(1)
+    generator = np.random.default_rng(0)
+    corpora = {"tests' data set": tree_windows(REPOSITORY / FIXTURE, count)}
+    corpora |= {f"photograph, noise {n}": natural_windows(count, n, generator) for n in (0.0, 1.0, 2.5)}
+    corpora |= {path.name if path.name != "OakInk" else path.parent.name: tree_windows(path, count) for path in root}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
+    proof = {
+        "machine": f"{platform.machine()}, {cpu_name()}",
+        "opencv": cv2.__version__,
+        "date": datetime.date.today().isoformat(),
+        "commit": commit.stdout.strip() or "unknown",
+        "command": " ".join(["python tools/bench_codecs.py", *sys.argv[1:]]),
+    }
+    rows = []
+    for corpus, windows in corpora.items():
+        candidates = settings()
+        measure(windows, candidates)
+        raw, reference = sum(window.nbytes for window in windows), candidates[0]
+        pixels = sum(window.shape[0] * window.shape[1] for window in windows)
+        click.echo(f"\n{corpus}: {len(windows)} windows of {(pixels / len(windows)) ** 0.5:.0f} pixels on average")
+        click.echo(f"{'':36}{'of raw size':>12}{'decoding, ms':>14}{'ratio':>8}{'encoding, ms':>14}{'ratio':>8}")
+        for s in candidates:
+            decode_ms, encode_ms = 1e3 * s.decode_s / len(windows), 1e3 * s.encode_s / len(windows)
+            decode_ratio, encode_ratio = s.decode_s / reference.decode_s, s.encode_s / reference.encode_s
+            times = f"{decode_ms:14.2f}{decode_ratio:8.2f}{encode_ms:14.2f}{encode_ratio:8.2f}"
+            click.echo(f"{s.name:36}{s.size / raw:12.3f}{times}")
+            measured = {
+                "corpus": corpus, "windows": len(windows), "codec": s.name, "lossless": s.lossless,
+                "size_of_raw": f"{s.size / raw:.4f}", "decode_ms": f"{decode_ms:.3f}", "encode_ms": f"{encode_ms:.3f}",
+                "decode_ratio": f"{decode_ratio:.3f}", "encode_ratio": f"{encode_ratio:.3f}",
+            }  # fmt: skip
+            rows.append(measured | proof)
+    csv_path.parent.mkdir(parents=True, exist_ok=True)
+    with csv_path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    click.echo(f"\nwritten: {csv_path}")
+
+
+def cpu_name() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+if __name__ == "__main__":
+    main()
