@@ -1,0 +1,29 @@
+"""What hmr finds through the entry point."""
+
+from pathlib import Path
+
+from hmr_core.plugins import ModelSpec, hookimpl
+
+
+def build(config):
+    """The network; torch is imported here and not before."""
+    from hmr_tiny.model import TinyCNN
+
+    return TinyCNN(config)
+
+
+@hookimpl
+def hmr_models():
+    """One model."""
+    from hmr_tiny.config import TinyConfig
+
+    return [
+        ModelSpec(
+            name="tiny-cnn",
+            summary="Four convolutions and a linear layer (image -> joints)",
+            config=TinyConfig,
+            recipes={"tiny": Path(__file__).parent / "tiny.toml"},
+            root_joint=9,
+            build=build,
+        )
+    ]
