@@ -1,0 +1,54 @@
+"""`hmr synth`: a synthetic data set in OakInk-Image's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--frames", default=26, show_default=True, help="Frames of each sequence; four cameras see each.")
+@click.option("--sequences", default=12, show_default=True, help="Sequences, at least 5; every sixth is a handover.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--workers", default=None, type=int, help="Processes.  [default: one for each CPU, at most 8]")
+def synth(directory: Path, frames: int, sequences: int, seed: int, workers: int | None) -> None:
+    """Make a synthetic data set; no licensed file needed.
+
+    Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
+    pixels, joints, meshes, MANO poses and shapes, cameras, objects), and DIR/hand.npz, the synthetic hand that it
+    shows. It takes the place of the real data set anywhere, but figures had on it are figures on synthetic hands.
+
+    \b
+    Examples:
+      hmr synth demo                                 12 sequences of 26 frames: 1248 pictures
+      hmr synth tiny --frames 2 --sequences 5        40 pictures, within seconds
+      hmr synth other --seed 1                       other people, cameras and poses
+    Then:
+      hmr pack oakink --root demo/OakInk --out demo.h5
+    """
+    import os
+
+    from hmr_core.cli.progress import progress
+    from hmr_core.data.synthetic.scene import CAMERAS
+    from hmr_core.data.synthetic.writer import write_synthetic
+
+    if workers is None:
+        workers = min(os.cpu_count() or 1, 8)
+    seen = 0
+    with progress("Drawing", sequences * frames * len(CAMERAS), "images") as advance:
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal seen
+            advance(done - seen)
+            seen = done
+
+        summary = write_synthetic(
+            directory, sequences=sequences, frames=frames, seed=seed, workers=workers, on_progress=on_progress
+        )
+    click.echo(
+        f"{summary.images} images of {summary.sequences} sequences, {summary.samples} samples: {summary.root}\n"
+        f"hand model: {summary.hand_model}\n"
+        f"Next: hmr pack oakink --root {summary.root} --out {directory / 'oakink.h5'}"
+    )

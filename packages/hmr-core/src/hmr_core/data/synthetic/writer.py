@@ -1,0 +1,218 @@
+"""Write a synthetic data set as a release tree, with as many processes as wanted: the bytes are the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from hmr_core.data.synthetic import pickles
+from hmr_core.data.synthetic.lists import list_files
+from hmr_core.data.synthetic.objects import object_text
+from hmr_core.data.synthetic.picture import Painter
+from hmr_core.data.synthetic.scene import (
+    CAMERAS,
+    FEWEST_SEQUENCES,
+    OBJECTS,
+    Camera,
+    Hand,
+    Moment,
+    Sequence,
+    Spread,
+    frame_number,
+    make_moment,
+    make_sequence,
+    to_camera,
+)
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.model import save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
+
+ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
+_FRAMES_PER_TASK = 4
+_FOR_PICTURE = 3  # continues the scene's list of what generators are for
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticSummary:
+    """What was written. root: the release tree; hand_model: the file of the hand that it shows."""
+
+    root: Path
+    hand_model: Path
+    sequences: int
+    images: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some frames of one sequence, for one process."""
+
+    folder: Path
+    sequence: int
+    first: int
+    last: int
+    frames: int
+    seed: int
+    spread: Spread = field(default_factory=Spread)
+
+
+def write_synthetic(
+    out: Path,
+    *,
+    sequences: int = 12,
+    frames: int = 26,
+    seed: int = 0,
+    workers: int = 1,
+    spread: Spread | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SyntheticSummary:
+    """Write OUT/OakInk in OakInk-Image v2.1's layout, and OUT/hand.npz, the hand model it was made with.
+
+    sequences: at least five; frames: of each sequence, each seen by four cameras. The same numbers and seed give the
+    same bytes whatever the number of worker processes. on_progress gets the images done and their total.
+
+    Nothing appears under its name before it is complete. Raises UsageError for impossible numbers and HmrError when
+    there is something at OUT/OakInk or OUT/hand.npz already, which is left alone.
+    """
+    for name, value, least in (
+        ("sequences", sequences, FEWEST_SEQUENCES),
+        ("frames", frames, 1),
+        ("workers", workers, 1),
+    ):
+        if value < least:
+            raise UsageError(f"{name} {value}: it must be at least {least}.")
+    if seed < 0:
+        raise UsageError(f"seed {seed}: it must not be negative.")
+    root, hand_file = out / "OakInk", out / "hand.npz"
+    for path in (root, hand_file):
+        if path.exists():
+            raise HmrError(f"{path} exists already. Delete it, or choose another folder.")
+    part, hand_part = out / "OakInk.part", out / "hand.npz.part"
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HmrError(f"cannot make the folder {part}: {error.strerror}. Choose another folder.") from error
+    spread = spread or Spread()
+    planned = [make_sequence(i, seed, spread) for i in range(sequences)]
+    total = sequences * frames * len(CAMERAS)
+    try:
+        shutil.rmtree(part)  # what a run that was killed may have left
+        _make_folders(part, planned)
+        tasks = [
+            _Task(part, i, first, min(first + _FRAMES_PER_TASK, frames), frames, seed, spread)
+            for i in range(sequences)
+            for first in range(0, frames, _FRAMES_PER_TASK)
+        ]
+        done = 0
+        for images in _run(tasks, workers):
+            done += images
+            if on_progress:
+                on_progress(done, total)
+        anno = part / "image" / "anno"
+        for name, text in list_files(planned, frames).items():
+            (anno / name).parent.mkdir(parents=True, exist_ok=True)
+            (anno / name).write_text(text)
+        for name in OBJECTS:
+            (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name))
+        save_hand_model(load_synthetic_hand(), hand_part)
+        part.rename(root)
+        hand_part.rename(hand_file)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        hand_part.unlink(missing_ok=True)
+        raise
+    samples = sum(len(s.subjects) for s in planned) * frames * len(CAMERAS)
+    return SyntheticSummary(root=root, hand_model=hand_file, sequences=sequences, images=total, samples=samples)
+
+
+def _make_folders(part: Path, sequences: list[Sequence]) -> None:
+    for name in ARRAYS:
+        (part / "image" / "anno" / name).mkdir(parents=True)
+    (part / "image" / "obj").mkdir()
+    for sequence in sequences:
+        (part / "image" / "stream_release_v2" / sequence.name / sequence.time).mkdir(parents=True)
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
+    """Do the tasks here or in worker processes; yields the images written by each as it ends."""
+    if workers == 1:
+        yield from map(_write_frames, tasks)
+        return
+    context = multiprocessing.get_context("spawn")  # fork would copy the locks of torch's threads
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
+        futures = [pool.submit(_write_frames, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise HmrError(
+                "a worker process died, perhaps for want of memory. Try again with fewer workers."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread for each process; Ctrl-C is for the parent to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _write_frames(task: _Task) -> int:
+    model = load_synthetic_hand()
+    painter = Painter(model)
+    sequence = make_sequence(task.sequence, task.seed, task.spread)
+    written = 0
+    for index in range(task.first, task.last):
+        moment = make_moment(model, sequence, index, task.frames, task.seed, task.spread)
+        for which, camera in enumerate(sequence.cameras):
+            generator = np.random.default_rng([task.seed, _FOR_PICTURE, task.sequence, index, which])
+            image = painter.paint(moment, camera, sequence.light, generator)
+            name = f"{CAMERAS[which]}_color_{frame_number(index)}.png"
+            _write_png(task.folder / "image" / "stream_release_v2" / sequence.name / sequence.time / name, image)
+            for flag, hand in enumerate(moment.hands):
+                stem = f"{sequence.name}__{sequence.time}__{flag}__{frame_number(index)}__{which}"
+                _write_annotations(task.folder / "image" / "anno", stem, hand, moment, camera)
+            written += 1
+    return written
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    done, encoded = cv2.imencode(".png", image[..., ::-1])  # OpenCV's default is its fastest
+    if not done:
+        raise HmrError(f"OpenCV could not encode {path}.")
+    path.write_bytes(encoded.tobytes())
+
+
+def _write_annotations(anno: Path, stem: str, hand: Hand, moment: Moment, camera: Camera) -> None:
+    """The five pickles of a sample. hand_j, hand_v and obj_transf are in camera space, general_info in world space."""
+    object_pose = camera.extrinsics.astype(np.float64) @ moment.object_pose.astype(np.float64)
+    contents = {
+        "cam_intr": camera.intrinsics,
+        "hand_j": to_camera(camera, hand.joints_m).astype(np.float32),
+        "hand_v": to_camera(camera, hand.verts_m).astype(np.float32),
+        "obj_transf": object_pose.astype(np.float32),
+        "general_info": {
+            "hand_anno": {
+                "hand_tsl": torch.from_numpy(hand.translation_m),
+                "hand_shape": torch.from_numpy(hand.subject.betas),
+                "hand_pose": torch.from_numpy(hand.quaternions),
+            },
+            "cam_extr": torch.from_numpy(camera.extrinsics),
+            "cam_intr": torch.from_numpy(camera.intrinsics),
+            "obj_anno": torch.from_numpy(moment.object_pose),
+        },
+    }
+    for name, content in contents.items():
+        (anno / name / f"{stem}.pkl").write_bytes(pickles.dump(content))
