@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Bool, Float64, Int, UInt8
 from numpy import ndarray
 
 from hmr_core.render.raster import rasterise
@@ -14,13 +14,15 @@ from hmr_core.render.raster import rasterise
 
 @dataclass(frozen=True)
 class RenderMesh:
-    """What is drawn: corners in camera space (metres), faces counter-clockwise seen from outside, RGB colours 0..1
-    per vertex.
+    """What is drawn: corners in camera space (metres), faces counter-clockwise seen from outside, RGB 0..1 per vertex.
+
+    two_sided: whether faces are seen from inside, too. Saves time where the inside never shows.
     """
 
     verts_m: Float64[ndarray, "v 3"]
     faces: Int[ndarray, "f 3"]
     colours: Float64[ndarray, "v 3"]
+    two_sided: bool = True
 
 
 def vertex_normals(verts: Float64[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Float64[ndarray, "v 3"]:
@@ -56,6 +58,9 @@ def draw(
     faces = np.concatenate([m.faces + offset for m, offset in zip(meshes, offsets[:-1], strict=True)])
     colours = np.concatenate([m.colours for m in meshes])
     normals = vertex_normals(verts, faces)
+    away = _faces_away(verts, faces)
+    two_sided = np.repeat([m.two_sided for m in meshes], [len(m.faces) for m in meshes])
+    faces, away = faces[two_sided | ~away], away[two_sided | ~away]
     homogeneous = verts @ intrinsics.T
     in_front = homogeneous[:, 2:] > 1e-6
     verts_px = homogeneous[:, :2] / np.where(in_front, homogeneous[:, 2:], 1.0)
@@ -64,8 +69,6 @@ def draw(
     looks = np.concatenate([normals, colours], axis=1)
     corner = faces[found.face]
     normal, colour = np.split(sum(found.weights[:, k, None] * looks[corner[:, k]] for k in range(3)), 2, axis=1)
-    corners = verts[faces]
-    away = (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * corners[:, 0]).sum(1) > 0
     normal *= np.where(away[found.face], -1.0, 1.0)[:, None]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
     towards = light / np.linalg.norm(light)
@@ -73,3 +76,12 @@ def draw(
     out = image.copy()
     out[found.rows, found.columns] = np.clip(255 * colour * brightness[:, None] + 0.5, 0, 255).astype(np.uint8)
     return out
+
+
+def _faces_away(verts: Float64[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Bool[ndarray, "f"]:
+    """Whether the camera, at the origin, sees the inner side of each face."""
+    corners = verts[faces]
+    away: np.ndarray = (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * corners[:, 0]).sum(
+        1
+    ) > 0
+    return away
