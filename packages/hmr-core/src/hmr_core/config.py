@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from hmr_core.errors import HmrError, UsageError, did_you_mean, unknown_name
 
@@ -68,14 +68,14 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, description="seed of the initial weights, the order and the augmentation")
 
 
-M = TypeVar("M", bound=ModelConfig)
+class Recipe(Section):
+    """A whole recipe: everything that a run depends on, but for the data and the machine.
 
-
-class Recipe(Section, Generic[M]):
-    """A whole recipe: everything that a run depends on, but for the data and the machine."""
+    model: of the plugin's own class; make recipes by load_recipe and parse_recipe, which know it.
+    """
 
     summary: str = Field("", description="one line for `hmr models`")
-    model: M
+    model: SerializeAsAny[ModelConfig]
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
@@ -84,7 +84,7 @@ class Recipe(Section, Generic[M]):
 SECTIONS = ("model", "data", "augment", "train")
 
 
-def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Recipe[Any]:
+def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A model's recipe by name, with `key=value` overrides applied and everything checked by name and type.
 
     Raises UsageError for an unknown recipe or key or a value of the wrong type, HmrError for a broken recipe file.
@@ -102,16 +102,15 @@ def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Re
     return override(spec, recipe, overrides)
 
 
-def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> Recipe[Any]:
+def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> Recipe:
     """A recipe from plain values, such as a TOML file's or a checkpoint's; HmrError names the source and the key."""
     try:
-        # By way of JSON, since that is where pydantic's strict mode takes a list for a tuple but not "3" for 3.
-        return Recipe[spec.config].model_validate_json(json.dumps(values), strict=True)  # type: ignore[name-defined]
+        return _validated(spec, values)
     except ValidationError as error:
         raise HmrError(f"{source} is not valid: {_first_problem(error)}") from error
 
 
-def override(spec: ModelSpec, recipe: Recipe[Any], overrides: Sequence[str]) -> Recipe[Any]:
+def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
     values = recipe.model_dump(mode="json")
     for text in overrides:
@@ -124,13 +123,21 @@ def override(spec: ModelSpec, recipe: Recipe[Any], overrides: Sequence[str]) -> 
             place = place[part]
         place[path[-1]] = _parse_value(value.strip())
         try:
-            Recipe[spec.config].model_validate_json(json.dumps(values), strict=True)  # type: ignore[name-defined]
+            _validated(spec, values)
         except ValidationError as error:
             raise UsageError(
                 f'--set {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
                 f"`hmr models {spec.name}` lists the options with their types."
             ) from error
     return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
+
+
+def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:
+    # By way of JSON, since that is where pydantic's strict mode takes a list for a tuple but not "3" for 3.
+    given = values.get("model", {})
+    model = spec.config.model_validate_json(json.dumps(given), strict=True)
+    rest = {**values, "model": {"image_size": model.image_size}}
+    return Recipe.model_validate_json(json.dumps(rest), strict=True).model_copy(update={"model": model})
 
 
 def options(spec: ModelSpec) -> dict[str, Any]:

@@ -28,4 +28,6 @@ def unknown_name(kind: str, given: str, valid: Iterable[str], hint: str = "") ->
     """The error for a name that is not among the valid ones: lists them, and asks for the closest."""
     names = sorted(valid)
     listed = ", ".join(names) if names else "none"
-    return UsageError(f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.{" " + hint if hint else ""}')
+    return UsageError(
+        f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.{" " + hint if hint else ""}'
+    )

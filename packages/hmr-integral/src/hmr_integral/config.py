@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -26,7 +26,7 @@ class IntegralConfig(ModelConfig):
     loss_weight: float = Field(100, gt=0, description="factor of the smooth-L1 loss on UVD")
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _divisible(self) -> IntegralConfig:
         if self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32 (the trunk's stride), not {self.image_size}")
         return self

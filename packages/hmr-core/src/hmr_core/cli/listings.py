@@ -201,9 +201,9 @@ def _list(
         for entry in entries
     ]
     show_table(columns, rows)
-    bad = [plugin.name for plugin in statuses if not plugin.ok]
+    bad = [plugin.name for plugin in statuses if plugin.status not in ("ok", "left out")]
     if bad:
-        click.echo(f"plugins that are not in use: {', '.join(bad)} (see: hmr plugins)", err=True)
+        click.echo(f"plugins with a problem: {', '.join(bad)} (see: hmr plugins)", err=True)
 
 
 def _plugin_json(plugin: PluginStatus) -> dict[str, Any]:

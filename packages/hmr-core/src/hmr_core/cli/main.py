@@ -115,13 +115,16 @@ class RootGroup(click.Group):
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hmr-core", prog_name="hmr", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Hand mesh recovery: train and evaluate models of the hand on the OakInk-Image data set.
+    """Hand mesh recovery: train and evaluate models of hands on OakInk-Image.
 
     \b
     A first run, without any licensed file:
       hmr synth demo
-      hmr pack oakink --root demo/OakInk --out data/oakink.h5
+      hmr pack oakink --root demo/OakInk
       hmr train integral --split sp0 --recipe tiny
+      hmr eval integral --split sp0 --ckpt runs/integral-sp0-tiny
+
+    `hmr COMMAND --help` shows a command's options and examples.
     """
 
 

@@ -159,9 +159,8 @@ def verify(file: Path) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        click.echo(
-            f"{file}: {len(problems)} problems. Copy it again from its source, or pack the data set again.", err=True
-        )
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        click.echo(f"{file}: {count}. Copy it again from its source, or pack the data set again.", err=True)
         sys.exit(1)
     click.echo(f"{file}: whole; every checksum is right")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import cv2
 import numpy as np
@@ -40,11 +39,11 @@ class Batch:
     image: UInt8[Tensor, "batch size size 3"]
     targets: Targets
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> Batch:
         """The batch with every tensor on the device."""
         return replace(self, image=self.image.to(device, non_blocking=True), targets=self.targets.to(device))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> Batch:
         """The batch in page-locked memory (called by the DataLoader)."""
         return replace(self, image=self.image.pin_memory(), targets=self.targets.pin_memory())
 

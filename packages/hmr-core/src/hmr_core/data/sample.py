@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -38,6 +38,7 @@ class Sample:
     status: int
 
 
+@runtime_checkable
 class DatasetReader(Protocol):
     """What `hmr pack` needs of a data set."""
 

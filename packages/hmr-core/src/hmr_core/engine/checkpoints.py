@@ -43,7 +43,7 @@ class Checkpoint:
 
     path: Path
     model: HandModel
-    recipe: Recipe[Any]
+    recipe: Recipe
     info: Mapping[str, Any]
     digest: str
 

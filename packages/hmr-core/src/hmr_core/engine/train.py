@@ -37,7 +37,7 @@ Notify = Callable[[Run, Event], None]
 
 
 def train(
-    run: Run, spec: ModelSpec, recipe: Recipe[Any], pack: Pack, *, device: torch.device, workers: int, notify: Notify
+    run: Run, spec: ModelSpec, recipe: Recipe, pack: Pack, *, device: torch.device, workers: int, notify: Notify
 ) -> None:
     """Train a model from the run's last checkpoint, or from the start, to the recipe's last epoch.
 
@@ -167,7 +167,7 @@ def clip_each(model: HandModel, max_norm: float) -> None:
 
 
 def _start(
-    run: Run, spec: ModelSpec, recipe: Recipe[Any], device: torch.device
+    run: Run, spec: ModelSpec, recipe: Recipe, device: torch.device
 ) -> tuple[HandModel, torch.optim.Optimizer, int]:
     """The model, its optimizer and the epochs already done: from the last checkpoint, or from the seed."""
     saved = saved_checkpoints(run.checkpoints)

@@ -8,28 +8,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+T = TypeVar("T", bound="_Tensors")
+
 
 class _Tensors:
     """A record of tensors that moves as one. Mixed into the dataclasses below."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: T, device: torch.device | str) -> T:
         """The record with every tensor on the device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: T) -> T:
         """The record with every tensor in page-locked memory."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def _map(self: T, function: Callable[[Tensor], Tensor]) -> T:
         values = {f.name: getattr(self, f.name) for f in fields(cast("Any", self))}
         changed = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
-        return cast("Self", replace(cast("Any", self), **changed))
+        return cast("T", replace(cast("Any", self), **changed))
 
 
 @dataclass(frozen=True, kw_only=True)

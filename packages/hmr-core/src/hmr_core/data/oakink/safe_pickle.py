@@ -70,7 +70,7 @@ def load_pickle(path: Path, *, also: Allowed | None = None) -> Any:
     except RefusedNameError as error:
         raise HmrError(
             f'{path} is a pickle that names "{error}", which is not among the array types that the release uses. '
-            "It was refused and nothing in it was run. Do not open it with other tools; get the file again from its source."
+            "It was refused and nothing in it was run. Get the file again from its source."
         ) from None
     except Exception as error:  # a damaged pickle raises almost anything
         raise HmrError(

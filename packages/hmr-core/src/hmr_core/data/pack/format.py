@@ -51,6 +51,12 @@ ARRAYS: Mapping[str, ArraySpec] = {
 }
 """The arrays of `/samples` besides `id` and `checksum`. A sample's checksum covers its id and these, in this order."""
 
+ATTRIBUTES: Mapping[str, type] = {
+    "format": str, "release": str, "samples": int, "units": str, "frame": str, "joint_order": str, "image_order": str,
+    "frame_size_px": list, "codec": str, "lossless": bool, "margin": float, "tool": str,
+}  # fmt: skip
+"""The attributes of the root, and their types when read."""
+
 OFFSETS_DTYPE, INDEX_DTYPE = "<i8", "<i4"
 BYTES, OFFSETS, IMAGE_CHECKSUM = "images/bytes", "images/offsets", "images/checksum"
 IDS, SAMPLE_CHECKSUM = "samples/id", "samples/checksum"

@@ -57,7 +57,7 @@ def read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Place]]:
         with h5py.File(path, "r") as file:
             file.visititems(note)
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            _check(attributes, places)
+            _check(attributes, places, path.stat().st_size)
             return attributes, places
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         raise HmrError(
@@ -70,8 +70,13 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _check(attributes: dict[str, Any], places: dict[str, Place]) -> None:
-    """Raise ValueError for a structure that is not the format's."""
+def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> None:
+    """Raise ValueError for a structure that is not the format's, in a file of size bytes."""
+    for name, kind in fmt.ATTRIBUTES.items():
+        if not isinstance(attributes[name], kind):
+            raise ValueError(f"its attribute {name} is {attributes[name]!r:.100}")
+    if len(attributes["frame_size_px"]) != 2:
+        raise ValueError("its attribute frame_size_px is not a width and a height")
     samples = attributes["samples"]
     expected = {name: (spec.dtype, (samples, *spec.shape)) for name, spec in fmt.ARRAYS.items()}
     shapes = {f"samples/{name}": value for name, value in expected.items()} | {
@@ -88,6 +93,8 @@ def _check(attributes: dict[str, Any], places: dict[str, Place]) -> None:
     if places[fmt.BYTES].dtype != np.uint8 or len(places[fmt.BYTES].shape) != 1:
         raise ValueError(f"/{fmt.BYTES} is not a flat array of bytes")
     for name, place in places.items():
+        if place.offset + place.size > size:
+            raise ValueError(f"/{name} reaches beyond the file's end")
         if name.startswith("splits/") and (place.dtype != np.dtype(fmt.INDEX_DTYPE) or len(place.shape) != 1):
             raise ValueError(f"/{name} is not a list of rows")
 

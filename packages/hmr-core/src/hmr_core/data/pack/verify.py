@@ -35,9 +35,12 @@ def verify_pack(path: Path, on_progress: Callable[[int, int], None] | None = Non
             check.problems.append("the header block is damaged")
         if check.file_digest() != header.blake2b:
             check.problems.append("the file's digest is not the recorded one: at least one byte of it was changed")
+    except (HmrError, OSError) as error:
+        return [str(error)]
+    try:
         check.contents()
     except (HmrError, OSError, EOFError) as error:
-        return [str(error)]
+        check.problems.append(str(error))
     return check.problems
 
 
@@ -64,11 +67,7 @@ class _Check:
         return digest.hexdigest()
 
     def contents(self) -> None:
-        try:
-            attributes, places = read_layout(self.path)
-        except HmrError as error:
-            self.problems.append(str(error))
-            return
+        attributes, places = read_layout(self.path)
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             self.arrays(descriptor, places)

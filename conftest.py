@@ -1,0 +1,92 @@
+"""Fixtures for the tests of every package: the made-up data set, a pack of it, a small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hmr_core.config import ModelConfig
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.plugins import ModelSpec
+
+MINI = Path(__file__).parent / "packages/hmr-core/tests/data/oakink_mini/OakInk"
+
+RECIPE = """
+[model]
+image_size = 32
+
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 1e-2
+seed = 3
+"""
+
+
+class SmallConfig(ModelConfig):
+    """A configuration with nothing but the image size and a switch for a broken loss."""
+
+    broken_after: int = -1
+
+
+class SmallModel(HandModel):
+    """A linear map of a shrunken image: all that the engine's tests need of a model."""
+
+    def __init__(self, config: SmallConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.losses_left = config.broken_after
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 63))
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        assert inputs.image is not None
+        return Prediction(joints_uvd=torch.sigmoid(self.body(inputs.image)).view(-1, 21, 3))
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        assert prediction.joints_uvd is not None
+        self.losses_left -= 1
+        loss = (prediction.joints_uvd - targets.joints_uvd).abs().mean()
+        return {"uvd": loss * float("nan") if self.losses_left == -1 and self.config.broken_after >= 0 else loss}
+
+
+@pytest.fixture(scope="session")
+def mini_tree() -> Path:
+    """The made-up data set in the release's own layout: 96 samples of 5 sequences, 80 images."""
+    return MINI
+
+
+@pytest.fixture(scope="session")
+def mini_pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lossless pack of it."""
+    path = tmp_path_factory.mktemp("pack") / "mini.h5"
+    write_pack(open_oakink(MINI), path, codec=codec_named("png"))
+    return path
+
+
+@pytest.fixture
+def mini_pack(mini_pack_path: Path) -> Pack:
+    """That pack, open."""
+    return Pack(mini_pack_path)
+
+
+@pytest.fixture(scope="session")
+def small_spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """A model that trains in no time."""
+    recipe = tmp_path_factory.mktemp("recipe") / "small.toml"
+    recipe.write_text(RECIPE)
+    return ModelSpec(
+        name="small",
+        summary="a small model",
+        config=SmallConfig,
+        recipes={"published": recipe, "tiny": recipe},
+        root_joint=9,
+        build=SmallModel,
+        published={"sp0": {"mpjpe_mm": 1.0, "pck_auc_0_50mm": 0.98}},
+    )

@@ -1,0 +1,103 @@
+"""Recipes and their overrides, checked by name and type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hmr_core.config import ModelConfig, Section, load_recipe, options, override, parse_recipe
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins import ModelSpec
+
+
+class Trunk(Section):
+    depth: int = 50
+    weights: str = "random"
+
+
+class Config(ModelConfig):
+    backbone: Trunk = Trunk()
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@pytest.fixture
+def spec(small_spec: ModelSpec) -> ModelSpec:
+    return replace(small_spec, config=Config)
+
+
+def test_overrides_reach_every_section_and_model_keys_need_no_prefix(spec: ModelSpec) -> None:
+    sets = ["backbone.weights=some/file.pth", "model.backbone.depth=18", "train.learning_rate=3e-4", "augment.scale=0"]
+    recipe = load_recipe(spec, "tiny", [*sets, "sizes=[3, 4, 5]", "train.clip_norm=0.5", "train.subset=train+val"])
+    assert recipe.model.backbone == Trunk(depth=18, weights="some/file.pth")
+    assert recipe.model.sizes == (3, 4, 5)
+    assert recipe.train.learning_rate == 3e-4
+    assert recipe.train.clip_norm == 0.5
+    assert recipe.train.subset == "train+val"
+    assert recipe.augment.scale == 0
+    assert override(spec, recipe, ["train.clip_norm=none"]).train.clip_norm is None
+
+
+def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_recipe(spec, "tiny", ["train.learing_rate=1"])
+    assert str(caught.value) == (
+        '--set: unknown option "train.learing_rate". Did you mean "train.learning_rate"? '
+        "`hmr models small` lists the options."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("train.epochs=many", "Input should be a valid integer"),
+        ("train.epochs=1.5", "Input should be a valid integer"),
+        ("train.epochs=true", "Input should be a valid integer"),
+        ("train.epochs=0", "Input should be greater than 0"),
+        ("backbone.weights=3", "Input should be a valid string"),
+        ("train.schedule=sometimes", "Input should be 'multistep' or 'cosine'"),
+    ],
+)
+def test_an_override_of_the_wrong_type_says_what_is_valid(spec: ModelSpec, text: str, reason: str) -> None:
+    key, value = text.split("=")
+    with pytest.raises(UsageError) as caught:
+        load_recipe(spec, "tiny", [text])
+    assert str(caught.value).startswith(f'--set {text}: "{value}" is not valid for {key}: {reason}')
+    assert "`hmr models small` lists the options with their types." in str(caught.value)
+
+
+def test_an_override_without_a_value_shows_the_form(spec: ModelSpec) -> None:
+    with pytest.raises(UsageError, match=r'--set takes key=value, not "train.epochs"\. Example: --set'):
+        load_recipe(spec, "tiny", ["train.epochs"])
+
+
+def test_an_unknown_recipe_lists_the_valid_ones(spec: ModelSpec) -> None:
+    with pytest.raises(
+        UsageError, match=r'unknown recipe of small "tinny"\. Did you mean "tiny"\? Valid: published, tiny'
+    ):
+        load_recipe(spec, "tinny")
+
+
+def test_a_recipe_with_an_unknown_key_is_refused_by_name(spec: ModelSpec, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[model]\nimage_size = 32\n[train]\nepochs = 1\nbatch_size = 2\nspeed = 3\n")
+    with pytest.raises(HmrError, match=r"recipe bad of small \(.*bad\.toml\) is not valid: train\.speed: Extra inputs"):
+        load_recipe(replace(spec, recipes={"bad": path}), "bad")
+
+
+def test_a_recipe_that_is_no_toml_is_an_error_with_its_path(spec: ModelSpec, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[model")
+    with pytest.raises(HmrError, match=r"recipe bad of small \(.*bad\.toml\) cannot be read"):
+        load_recipe(replace(spec, recipes={"bad": path}), "bad")
+
+
+def test_a_recipe_survives_a_round_trip(spec: ModelSpec) -> None:
+    recipe = load_recipe(spec, "tiny", ["sizes=[7]", "train.milestones=[3, 4]"])
+    assert parse_recipe(spec, recipe.model_dump(mode="json"), source="itself") == recipe
+
+
+def test_options_are_named_as_set_takes_them(spec: ModelSpec) -> None:
+    names = options(spec)
+    assert {"image_size", "backbone.depth", "sizes", "data.bbox_expand", "augment.scale", "train.seed"} <= set(names)

@@ -1,0 +1,432 @@
+"""Training, checkpoints, evaluation and scoring, with a small model on the made-up data set."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hmr_core.config import TrainConfig, load_recipe
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine import checkpoints
+from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.engine.evaluate import NO_MESH, evaluate, rescore, write_evaluation
+from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.engine.predictions import read_predictions
+from hmr_core.engine.run import Run, create_run, default_folder, open_run
+from hmr_core.engine.train import clip_each, learning_rate, train
+from hmr_core.engine.writers import write_jsonl
+from hmr_core.errors import HmrError
+from hmr_core.geometry.camera import to_uvd
+from hmr_core.plugins import ModelSpec
+from hmr_core.versions import versions
+
+CPU = torch.device("cpu")
+
+
+class Trainer:
+    """Trains the small model into a folder and keeps the events."""
+
+    def __init__(self, spec: ModelSpec, pack: Pack) -> None:
+        self.spec, self.pack = spec, pack
+        self.events: list[Event] = []
+
+    def __call__(self, folder: Path, *overrides: str, stop_after: int | None = None, workers: int = 0) -> Run:
+        recipe = load_recipe(self.spec, "tiny", overrides)
+        run = Run(
+            folder=folder,
+            model="small",
+            split="sp0",
+            recipe_name="tiny",
+            recipe=recipe.model_dump(mode="json"),
+            data=self.pack.path,
+            data_digest=self.pack.info.digest,
+            versions=versions(),
+        )
+        if not folder.exists():
+            create_run(run)
+        self.events = []
+
+        def notify(run: Run, event: Event) -> None:
+            self.events.append(event)
+            write_jsonl(run, event)
+            if isinstance(event, StepDone) and stop_after is not None and event.step > stop_after:
+                raise KeyboardInterrupt
+
+        train(run, self.spec, recipe, self.pack, device=CPU, workers=workers, notify=notify)
+        return run
+
+
+@pytest.fixture
+def trainer(small_spec: ModelSpec, mini_pack: Pack) -> Trainer:
+    return Trainer(small_spec, mini_pack)
+
+
+@pytest.fixture(scope="module")
+def trained(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Trainer(small_spec, Pack(mini_pack_path))(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def run(trained: Run, tmp_path: Path) -> Run:
+    """A finished run of three epochs, each test's own copy of it."""
+    return replace(trained, folder=Path(shutil.copytree(trained.folder, tmp_path / "finished")))
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints.saved_checkpoints(run.checkpoints)[-1] / "model.safetensors")
+
+
+def test_training_lowers_the_loss_and_tells_of_every_step(trainer: Trainer, tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", "train.epochs=8", "augment.rotation_deg=0", "train.learning_rate=0.03")
+    epochs = [event for event in trainer.events if isinstance(event, EpochDone)]
+    steps = [event for event in trainer.events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == list(range(1, 57))  # 57 training samples: 7 whole batches of 8
+    assert isinstance(trainer.events[0], RunStarted)
+    assert trainer.events[0].train_samples == 57
+    assert trainer.events[0].val_samples == 15
+    assert isinstance(trainer.events[-1], RunEnded)
+    assert trainer.events[-1].reason == "finished"
+    assert epochs[-1].losses["total"] < 0.8 * epochs[0].losses["total"]
+    assert all(event.val["mpjpe_mm"] is not None for event in epochs)
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [20, 40]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == list(range(1, 9))
+
+
+def test_a_stopped_run_goes_on_to_the_very_same_weights(trainer: Trainer, tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole", "augment.occlusion_probability=1")
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "stopped", "augment.occlusion_probability=1", stop_after=10)  # in its second epoch
+    assert isinstance(trainer.events[-1], RunEnded)
+    assert trainer.events[-1].reason == "stopped (KeyboardInterrupt)"
+    again = trainer(tmp_path / "stopped", "augment.occlusion_probability=1")
+    assert isinstance(trainer.events[0], RunStarted)
+    assert trainer.events[0].first_epoch == 2
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(again)[name]), name
+
+    def figures(run: Run) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+
+    assert figures(whole) == figures(again)
+
+
+def test_workers_do_not_change_a_run(trainer: Trainer, tmp_path: Path, run: Run) -> None:
+    other = trainer(tmp_path / "other", workers=2)
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(run).items())
+
+
+def test_another_seed_is_another_run(trainer: Trainer, tmp_path: Path, run: Run) -> None:
+    other = trainer(tmp_path / "other", "train.seed=4")
+    assert any(not torch.equal(value, weights(other)[name]) for name, value in weights(run).items())
+
+
+def test_a_non_finite_loss_stops_before_the_optimizer_and_names_step_and_samples(
+    trainer: Trainer, tmp_path: Path, mini_pack: Pack
+) -> None:
+    with pytest.raises(HmrError) as caught:
+        trainer(tmp_path / "run", "broken_after=9")
+    text = str(caught.value)
+    assert "the loss is not finite at step 10 (epoch 2): uvd nan, total nan. The optimizer was not run." in text
+    assert f"--resume {tmp_path / 'run'}" in text
+    named = [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
+    assert len(named) == 8
+    assert [p.name for p in checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+
+
+def test_too_few_samples_for_a_batch_is_an_error(trainer: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(
+        HmrError, match=r"sp0 train has 57 samples, fewer than a batch of 58\. Use a smaller --batch-size"
+    ):
+        trainer(tmp_path / "run", "train.batch_size=58")
+
+
+def test_training_on_train_and_val_says_that_val_is_seen(trainer: Trainer, tmp_path: Path) -> None:
+    trainer(tmp_path / "run", "train.subset=train+val", "train.epochs=1")
+    started = trainer.events[0]
+    assert isinstance(started, RunStarted)
+    assert started.train_samples == 72
+    assert started.notes == ("trains on train+val, as published: the val figures are of samples seen in training",)
+
+
+def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=1):
+        folder = tmp_path / f"epoch-{epoch:04d}"
+        folder.mkdir()
+        info = {"format": checkpoints.FORMAT, "val": {"mpjpe_mm": mpjpe}}
+        (folder / "model.json").write_text(json.dumps(info))
+    checkpoints.prune_checkpoints(tmp_path)
+    assert [path.name for path in checkpoints.saved_checkpoints(tmp_path)] == ["epoch-0002", "epoch-0004"]
+
+
+def test_rates_follow_the_schedule() -> None:
+    steps = TrainConfig(epochs=100, batch_size=1, learning_rate=1e-3, milestones=(30, 60))
+    assert [learning_rate(steps, epoch, 1, 10) for epoch in (1, 30, 31, 60, 61)] == pytest.approx(
+        [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
+    )
+    cosine = TrainConfig(epochs=10, batch_size=1, learning_rate=1e-3, schedule="cosine")
+    assert learning_rate(cosine, 1, 1, 10) == 1e-3
+    assert learning_rate(cosine, 6, 51, 10) == pytest.approx(5e-4)
+    assert 0 < learning_rate(cosine, 10, 100, 10) < 1e-6
+
+
+def test_each_parameter_tensor_is_clipped_by_itself(small_spec: ModelSpec) -> None:
+    model = small_spec.build(load_recipe(small_spec, "tiny").model)
+    weight, bias = model.parameters()
+    weight.grad, bias.grad = torch.full_like(weight, 3.0), torch.full_like(bias, 1e-3)
+    clip_each(model, 0.1)
+    assert weight.grad.norm() == pytest.approx(0.1, rel=1e-4)
+    assert torch.equal(bias.grad, torch.full_like(bias, 1e-3))  # its norm is below the limit
+
+
+def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
+    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    model = checkpoints.load_checkpoint(folder, small_spec).model
+    optimizer = torch.optim.Adam(model.parameters())
+    checkpoints.load_optimizer(folder, model, optimizer)
+    state = optimizer.state[next(model.parameters())]
+    assert state["step"] == 21
+    assert state["exp_avg_sq"].abs().sum() > 0
+
+
+# Checkpoints that do not fit.
+
+
+def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: ModelSpec) -> None:
+    with pytest.raises(HmrError, match=r"no such checkpoint: .*nowhere\. Give a run's folder, a checkpoint's folder"):
+        checkpoints.load_checkpoint(tmp_path / "nowhere", small_spec)
+    with pytest.raises(HmrError, match=r"has no checkpoint in it"):
+        checkpoints.load_checkpoint(tmp_path, small_spec)
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(run: Run, small_spec: ModelSpec) -> None:
+    with pytest.raises(HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Run the same command'):
+        checkpoints.load_checkpoint(run.folder, replace(small_spec, name="other"))
+
+
+def test_an_altered_checkpoint_is_refused(run: Run, small_spec: ModelSpec) -> None:
+    path = checkpoints.saved_checkpoints(run.checkpoints)[-1] / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(HmrError, match=r"model\.safetensors was altered or damaged"):
+        checkpoints.load_checkpoint(run.folder, small_spec)
+    path.write_bytes(data[:40])
+    with pytest.raises(HmrError, match=r"cannot be read as safetensors"):
+        checkpoints.load_checkpoint(run.folder, small_spec)
+
+
+def released(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    state = {"body.2.weight": torch.zeros(63, 48), "body.2.bias": torch.zeros(63)}
+    torch.save(change(state) or state, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda s: {"body.2.weight": s["body.2.weight"]}, r'does not fit the model "small": it lacks body\.2\.bias\. Is it'),
+        (lambda s: s.update(extra=torch.zeros(1)), r"it has the unknown extra\. Is it a checkpoint of another model"),
+        (
+            lambda s: s.update({"body.2.bias": torch.zeros(60)}),
+            r"body\.2\.bias has shape \(60,\), and the model wants \(63,\)\. Is it a checkpoint of another recipe",
+        ),
+        (lambda s: [1, 2], r"does not hold a state dict \(names to tensors\)"),
+        (lambda s: s.update(extra=Path("x")), r"cannot be loaded as weights alone"),
+    ],
+    ids=["missing", "unknown", "shape", "no state dict", "pickled object"],
+)
+def test_released_files_that_do_not_fit_are_refused(
+    tmp_path: Path, small_spec: ModelSpec, change: Callable[[dict[str, Any]], Any], text: str
+) -> None:
+    with pytest.raises(HmrError, match=text):
+        checkpoints.load_checkpoint(released(tmp_path / "x.pth.tar", change), small_spec)
+
+
+def test_a_released_file_loads_as_the_published_recipe(tmp_path: Path, small_spec: ModelSpec) -> None:
+    checkpoint = checkpoints.load_checkpoint(released(tmp_path / "x.pth.tar", lambda s: None), small_spec)
+    assert checkpoint.recipe == load_recipe(small_spec, "published")
+    assert all(not value.any() for value in checkpoint.model.state_dict().values())
+
+
+# Runs.
+
+
+def test_a_run_is_not_started_over_another(run: Run) -> None:
+    with pytest.raises(HmrError, match=r"exists and is not empty\. Go on with it by `hmr train small --resume"):
+        create_run(run)
+    assert open_run(run.folder) == run
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"is not a run: .*config\.json cannot be read"):
+        open_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": "hmr-run/9"}')
+    with pytest.raises(HmrError, match=r"has format 'hmr-run/9'; this version of hmr reads 'hmr-run/1'"):
+        open_run(tmp_path)
+
+
+def test_default_folders_are_numbered(tmp_path: Path) -> None:
+    first = default_folder("integral", "sp0", "tiny", tmp_path)
+    first.mkdir()
+    assert first.name == "integral-sp0-tiny"
+    assert default_folder("integral", "sp0", "tiny", tmp_path).name == "integral-sp0-tiny-2"
+
+
+# Evaluation.
+
+
+@pytest.fixture
+def evaluation(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> Any:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 7, "workers": 0}
+    return evaluate(small_spec, checkpoint, mini_pack, **options)
+
+
+def test_a_report_has_what_its_readers_rely_on(evaluation: Any, run: Run, mini_pack: Pack) -> None:
+    report = evaluation.report
+    assert (report["model"], report["split"], report["subset"], report["samples"]) == ("small", "sp0", "test", 24)
+    assert report["protocol"] == "published"
+    assert list(report["metrics"]) == ["mpjpe_mm", "pck_auc_0_50mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm"]
+    assert report["metrics"]["mpvpe_mm"] is None
+    assert report["missing"] == [NO_MESH]
+    assert set(report["aligned"]) == {"wrist", "mcp", "pa_rotation_only"}
+    assert report["published"]["mpjpe_mm"] == 1.0
+    assert report["baseline"]["subset"] == "train"
+    assert report["checkpoint"]["epoch"] == 3
+    assert report["pack"]["blake2b"] == mini_pack.info.digest
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["synthetic"] is False
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_the_published_figures_stand_beside_the_test_subset_only(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack
+) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "device": CPU, "batch_size": 8, "workers": 0}
+    assert evaluate(small_spec, checkpoint, mini_pack, subset="val", **options).report["published"] == {}
+
+
+def test_batch_size_changes_no_prediction(evaluation: Any, run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "workers": 1}
+    other = evaluate(small_spec, checkpoint, mini_pack, batch_size=24, **options)
+    np.testing.assert_allclose(other.predictions.joints, evaluation.predictions.joints, atol=1e-6)
+
+
+def test_scoring_the_file_again_gives_the_same_figures(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    write_evaluation(tmp_path, evaluation)
+    predictions = read_predictions(tmp_path / "predictions.h5")
+    assert rescore(tmp_path, mini_pack, predictions).metrics == evaluation.report["metrics"]
+    order = np.random.default_rng(0).permutation(24)  # the order of the file does not matter
+    shuffled = replace(
+        predictions, ids=[predictions.ids[i] for i in order], joints=np.ascontiguousarray(predictions.joints[order])
+    )
+    figures = rescore(tmp_path, mini_pack, shuffled).metrics
+    assert figures["mpjpe_mm"] == pytest.approx(evaluation.report["metrics"]["mpjpe_mm"], rel=1e-12)
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        assert file.attrs["units"] == "metres"
+        assert file["joints"].shape == (24, 21, 3)
+        assert "verts" not in file
+
+
+def test_predictions_of_other_samples_are_refused(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    predictions = evaluation.predictions
+    path = tmp_path / "predictions.h5"
+    with pytest.raises(HmrError, match=r"does not cover sp0 test of .*: it lacks .* \(1 missing, 0 unknown\)"):
+        rescore(path, mini_pack, replace(predictions, ids=predictions.ids[1:], joints=predictions.joints[1:]))
+    with pytest.raises(HmrError, match=r"it has nobody, which is not in it"):
+        rescore(
+            path,
+            mini_pack,
+            replace(predictions, ids=[*predictions.ids, "nobody"], joints=np.tile(predictions.joints[:1], (25, 1, 1))),
+        )
+    with pytest.raises(HmrError, match=r"has 1 samples twice; each of sp0 test must be there once"):
+        rescore(path, mini_pack, replace(predictions, ids=[*predictions.ids[:-1], predictions.ids[0]]))
+
+
+def test_a_file_that_holds_no_predictions_is_refused(tmp_path: Path, mini_pack: Pack) -> None:
+    with pytest.raises(HmrError, match=r"no such file of predictions"):
+        read_predictions(tmp_path / "predictions.h5")
+    with pytest.raises(HmrError, match=r"is not a file of predictions of format 'hmr-predictions/1'"):
+        read_predictions(mini_pack.path)
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(HmrError, match=r"cannot be read as predictions"):
+        read_predictions(cut)
+
+
+def test_the_baseline_is_the_mean_pose_of_the_training_subset(evaluation: Any, mini_pack: Pack) -> None:
+    """By a loop over samples, from the definitions."""
+    dataset, rows = evaluation.dataset, mini_pack.indices("sp0", "train")
+    total = sum(dataset[(0, int(row))].targets.joints_uvd[0].double() for row in rows)
+    mean = mean_pose_uvd(dataset, rows)
+    torch.testing.assert_close(mean, total / len(rows), atol=1e-6, rtol=0)
+    test = mini_pack.indices("sp0", "test")[:3]
+    joints = torch.from_numpy(baseline_joints(dataset, test, mean))
+    targets = dataset.__getitems__([(0, int(row)) for row in test]).targets
+    again = to_uvd(joints, targets.root, targets.intrinsics, dataset.image_size)
+    torch.testing.assert_close(again, mean.float().expand(3, -1, -1), atol=1e-5, rtol=0)
+    assert math.isfinite(evaluation.report["baseline"]["metrics"]["mpjpe_mm"])
+
+
+def test_a_pack_without_the_training_subset_has_no_baseline_and_says_why(
+    run: Run, small_spec: ModelSpec, mini_tree: Path, tmp_path: Path
+) -> None:
+    from hmr_core.data.oakink import open_oakink
+    from hmr_core.data.pack.codecs import codec_named
+    from hmr_core.data.pack.writer import write_pack
+
+    write_pack(open_oakink(mini_tree), tmp_path / "test.h5", splits=["sp0"], subset="test", codec=codec_named("jpeg"))
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    report = evaluate(small_spec, checkpoint, Pack(tmp_path / "test.h5"), **options).report
+    assert report["baseline"]["metrics"] is None
+    assert "does not hold all of subset train of sp0" in report["baseline"]["reason"]
+
+
+def test_a_prediction_that_is_not_finite_names_the_sample(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
+    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    checkpoint = checkpoints.load_checkpoint(folder, small_spec)
+    torch.nn.init.constant_(next(checkpoint.model.parameters()), float("nan"))
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    first = mini_pack.ids(mini_pack.indices("sp0", "test")[:1])[0]
+    with pytest.raises(HmrError, match=rf"prediction is not finite for {first} \(24 in its batch\)"):
+        evaluate(small_spec, checkpoint, mini_pack, **options)
+
+
+def test_a_damaged_image_stops_an_evaluation_with_its_name(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path
+) -> None:
+    shutil.copy(mini_pack.path, tmp_path / "bad.h5")
+    row = int(mini_pack.indices("sp0", "test")[5])
+    with h5py.File(tmp_path / "bad.h5", "r+", locking=False) as file:
+        file["images/bytes"][int(file["images/offsets"][row]) + 100] ^= 1
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    name = mini_pack.ids([row])[0]
+    with pytest.raises(HmrError, match=rf"the image of sample {name} in .*bad\.h5 is unreadable"):
+        evaluate(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+
+
+def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, small_spec: ModelSpec) -> None:
+    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    save_file({"body.2.weight": torch.zeros(63, 12), "body.2.bias": torch.zeros(63)}, folder / "model.safetensors")
+    info = json.loads((folder / "model.json").read_text())
+    info["blake2b"] = checkpoints.file_digest(folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(info))
+    with pytest.raises(HmrError, match=r"body\.2\.weight has shape \(63, 12\), and the model wants \(63, 48\)"):
+        checkpoints.load_checkpoint(run.folder, small_spec)
