@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,7 +160,7 @@ def verify(file: Path) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         click.echo(f"{file}: {count}. Copy it again from its source, or pack the data set again.", err=True)
-        sys.exit(1)
+        click.get_current_context().exit(1)
     click.echo(f"{file}: whole; every checksum is right")
 
 

@@ -1,0 +1,128 @@
+"""`hmr pack` as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hmr_core.cli.main import main
+from hmr_core.data.pack.reader import Pack
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pack") / "sp0.h5"
+    options = ["--split", "sp0", "--subset", "val", "--codec", "jpeg:50"]
+    assert main(["pack", "oakink", "--root", str(OAKINK), "--out", str(path), *options]) == 0
+    return path
+
+
+def test_packing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "all.h5"
+    assert main(["pack", "oakink", "--root", str(OAKINK), "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith(f"{out}: 96 samples, ")
+    assert [line.split() for line in lines[1:]] == [
+        ["train", "val", "train+val", "test", "all"],
+        ["sp0", "57", "15", "72", "24", "96"],
+        ["sp1", "38", "10", "48", "48", "96"],
+        ["sp2", "38", "10", "48", "48", "96"],
+        ["sp0-ho", "28", "8", "36", "12", "96"],
+    ]
+    assert "96/96 samples" in printed.err
+    assert Pack(out).info.codec == "png"
+
+
+def test_an_existing_file_needs_force(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(file), "--subset", "val", "--split", "sp0"]
+    before = file.read_bytes()
+    assert main(arguments) == 1
+    assert f"error: {file} exists. Give another --out, or --force to replace it." in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert main([*arguments, "--codec", "jpeg:50", "--force"]) == 0
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["nosuch"], 2, "oakink"),
+        (["oakinc"], 2, 'Did you mean "oakink"?'),
+        (["verfy"], 2, 'unknown data set or command "verfy". Did you mean "verify"?'),
+        (["oakink"], 2, "Missing option '--root'"),
+        (["oakink", "--root", "none"], 1, "none is not a tree of OakInk-Image v2.1: there is no such folder."),
+        (["oakink", "--root", str(OAKINK), "--split", "sp7"], 2, 'unknown split "sp7".'),
+        (["oakink", "--root", str(OAKINK), "--subset", "tets"], 2, 'Did you mean "test"?'),
+        (["oakink", "--root", str(OAKINK), "--codec", "jpg"], 2, 'unknown codec "jpg". Did you mean "jpeg"?'),
+        (["oakink", "--root", str(OAKINK), "--margin", "0.1"], 2, "margin 0.1: "),
+        (["oakink", "--root", str(OAKINK), "--workers", "0"], 2, "workers 0: at least 1."),
+        (["info", "none.h5"], 1, "there is no data file none.h5. Make one: hmr pack oakink"),
+    ],
+)
+def test_misuse(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["pack", *arguments]) == status
+    assert text in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failing_sample_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    path = tree / "image/anno/hand_j/C12001_0001_0007__2021-10-04-15-20-09__0__19__1.pkl"
+    path.unlink()
+    path.write_bytes(b"cos\nsystem\n(S'touch trace'\ntR.")
+    out = tmp_path / "out" / "x.h5"
+    assert main(["pack", "oakink", "--root", str(tree), "--out", str(out)]) == 1
+    expected = f'error: sample {path.stem}: {path} is a pickle that names "os.system", which is not among'
+    assert expected in capsys.readouterr().err
+    assert not list(out.parent.iterdir())
+
+
+def test_verify(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", "verify", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: whole; every checksum is right\n"
+    damaged = Path(shutil.copy(file, tmp_path / "damaged.h5"))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1  # the last image's last byte
+    damaged.write_bytes(content)
+    assert main(["pack", "verify", str(damaged)]) == 1
+    printed = capsys.readouterr()
+    assert f"sample {Pack(file).ids([14])[0]} (row 14): its image is damaged" in printed.out
+    assert f"{damaged}: 3 problems. Copy it again from its source, or pack the data set again." in printed.err
+
+
+def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", "info", str(file)]) == 0
+    text = capsys.readouterr().out
+    for line in ("format   hmr-pack/1, written by hmr-core", "codec    jpeg:50 (lossy)", "samples  15"):
+        assert line in text
+    assert text.splitlines()[-1].split() == ["sp0", "-", "15", "-", "-", "-"]
+    assert main(["pack", "info", "--json", str(file)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["counts"] == {"sp0": {"val": 15}}
+    assert found["size_bytes"] == file.stat().st_size
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "hmr pack oakink --root OakInk" in text
+    assert [line.split()[0] for line in text.splitlines()[-4:] if line.strip()][-1] == "verify"
+    assert main(["pack", "oakink", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--codec png|webp|jpeg[:QUALITY]" in text
+    assert "byte for byte" in text

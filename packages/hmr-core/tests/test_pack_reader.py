@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.layout import read_layout
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.errors import HmrError, UsageError
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of train+val of sp0: 72 samples."""
+    path = tmp_path_factory.mktemp("pack") / "sp0.h5"
+    write_pack(open_oakink(OAKINK), path, splits=["sp0"], subset="train+val", codec=codec_named("png"))
+    return path
+
+
+@pytest.fixture
+def copy(file: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copy(file, tmp_path / "copy.h5"))
+
+
+def test_what_it_says_of_itself(file: Path) -> None:
+    info = Pack(file).info
+    assert (info.format, info.release, info.codec, info.lossless) == ("hmr-pack/1", "OakInk-Image v2.1", "png", True)
+    assert (info.samples, info.size_bytes) == (72, file.stat().st_size)
+    assert info.margin == pytest.approx(1.7 * 1.125 * 2**0.5)
+    assert info.frame_size_px == (848, 480)
+    assert info.units == "metres"
+    assert info.joint_order[:2] == ("wrist", "thumb_cmc")
+    assert info.counts == {"sp0": {"train": 57, "val": 15, "train+val": 72}}
+
+
+def test_arrays_in_any_order(file: Path) -> None:
+    pack = Pack(file)
+    everything = pack.array("verts", np.arange(72))
+    rows = np.array([5, 6, 7, 3, 3, 71, 0, 1])
+    np.testing.assert_array_equal(pack.array("verts", rows), everything[rows])
+    assert pack.ids(rows) == [pack.ids([int(row)])[0] for row in rows]
+    assert pack.array("joints", []).shape == (0, 21, 3)
+    with h5py.File(file) as opened:
+        np.testing.assert_array_equal(everything, opened["samples/verts"][:])
+    everything[:] = 0  # the caller's own
+    for rows_outside in ([72], [-1]):
+        with pytest.raises(IndexError):
+            pack.array("joints", rows_outside)
+
+
+def test_unknown_and_missing_subsets(file: Path) -> None:
+    pack = Pack(file)
+    assert pack.indices("default", "val").dtype == np.int64
+    with pytest.raises(UsageError, match=r'unknown split "sp9"\. .*Valid: sp0 \(default\)'):
+        pack.indices("sp9", "val")
+    with pytest.raises(UsageError, match=r'unknown subset "vall"\. Did you mean "val"\?'):
+        pack.indices("sp0", "vall")
+    with pytest.raises(HmrError) as error:
+        pack.indices("sp1", "val")
+    assert str(error.value) == (
+        f"{file} does not hold split sp1; it holds sp0. Pack it: hmr pack DATASET --root ... --split sp1 --out FILE"
+    )
+    with pytest.raises(HmrError) as error:
+        pack.indices("sp0", "test")
+    assert str(error.value) == (
+        f"{file} does not hold all of subset test of sp0; it holds train, val, train+val. "
+        "Pack it: hmr pack DATASET --root ... --split sp0 --out FILE"
+    )
+
+
+def test_a_subset_without_samples(tmp_path: Path) -> None:
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    lists = tree / "image" / "anno"
+    for path in (lists / "split/split0/seq_test.json", lists / "split_train_val/split0/example_split_train.json"):
+        path.unlink()
+        path.write_text("[]")
+    out = tmp_path / "x.h5"
+    write_pack(open_oakink(tree), out, splits=["sp0"], codec=codec_named("jpeg:50"))
+    with pytest.raises(HmrError) as error:
+        Pack(out).indices("sp0", "test")
+    assert str(error.value) == (
+        f"subset test of sp0 has no samples in {out}. Subsets of sp0 with samples: val (15), train+val (72)."
+    )
+
+
+def test_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "oakink.h5"
+    with pytest.raises(HmrError) as error:
+        Pack(path)
+    assert str(error.value) == (
+        f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
+        "hmr synth demo first, then --root demo/OakInk."
+    )
+
+
+def test_files_that_are_no_pack(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as other:
+        other["joints"] = np.zeros(3)
+    with pytest.raises(
+        HmrError, match="is an HDF5 file, but not a pack: it does not begin with the header of hmr-pack/1"
+    ):
+        Pack(path)
+    for content in (b"", b"text\n", b"[1]\n", b'{"format": "other/1", "size": 1, "blake2b": ""}\n', bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(HmrError, match=rf"{path} is not a pack: .* Data files are made by: hmr pack oakink"):
+            Pack(path)
+    with pytest.raises(HmrError, match=r"cannot read .*: Is a directory"):
+        Pack(tmp_path)
+
+
+def test_a_pack_of_another_format(copy: Path) -> None:
+    with copy.open("r+b") as file:
+        header = json.loads(file.readline()) | {"format": "hmr-pack/2"}
+        file.seek(0)
+        file.write(json.dumps(header).encode() + b"\n")
+    with pytest.raises(HmrError) as error:
+        Pack(copy)
+    assert str(error.value) == (
+        f"{copy} has the format hmr-pack/2, this version of hmr reads hmr-pack/1. Use the version of hmr-core that "
+        "wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
+    )
+
+
+def test_a_truncated_pack(copy: Path) -> None:
+    size = copy.stat().st_size
+    os.truncate(copy, size - 1)
+    with pytest.raises(HmrError) as error:
+        Pack(copy)
+    assert str(error.value) == (
+        f"{copy} is truncated: its header records {size} bytes, the file has {size - 1}. "
+        "Copy it again from its source, or pack the data set again."
+    )
+    os.truncate(copy, size + 1)
+    with pytest.raises(HmrError, match="is altered: its header records"):
+        Pack(copy)
+
+
+def test_a_pack_that_is_cut_while_in_use(copy: Path) -> None:
+    pack = Pack(copy)
+    pack.window(71)
+    os.truncate(copy, read_layout(copy)[1]["images/bytes"].offset + 10)
+    with pytest.raises(HmrError, match=rf"{copy} was cut while it was in use"):
+        pack.window(71)
+
+
+def test_a_damaged_structure(copy: Path) -> None:
+    content = bytearray(copy.read_bytes())
+    content[512:520] = bytes(8)
+    copy.write_bytes(content)
+    with pytest.raises(HmrError, match=rf"{copy}: its HDF5 structure is damaged .*`hmr pack verify {copy}`"):
+        Pack(copy)
+
+
+def test_an_attribute_of_another_type(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        del file.attrs["margin"]
+        file.attrs["margin"] = "wide"
+    header = copy.read_bytes()[:512].rstrip(b"\0")
+    size = copy.stat().st_size
+    values = json.loads(header) | {"size": size}
+    with copy.open("r+b") as raw:
+        raw.write((json.dumps(values) + "\n").encode())
+    with pytest.raises(HmrError, match="its attribute margin is 'wide'"):
+        Pack(copy)
+
+
+def flip(path: Path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def test_an_unreadable_image_names_the_sample(copy: Path) -> None:
+    pack = Pack(copy)
+    start = read_layout(copy)[1]["images/bytes"].offset
+    offset_of_40 = read_layout(copy)[1]["images/offsets"].offset + 8 * 40
+    sample_id = pack.ids([0])[0]
+    flip(copy, start + 3)  # the signature of the first PNG
+    for verify, reason in ((False, "its bytes are no image"), (True, "its bytes do not have the recorded checksum")):
+        with pytest.raises(HmrError) as error:
+            pack.window(0, verify=verify)
+        assert str(error.value) == (
+            f"the image of sample {sample_id} in {copy} is unreadable: {reason}. "
+            f"Find all that is damaged: hmr pack verify {copy}"
+        )
+    flip(copy, offset_of_40 + 6)
+    with pytest.raises(HmrError, match=rf"sample {pack.ids([40])[0]} .*its place in the file is damaged"):
+        pack.window(40)
+    place = read_layout(copy)[1]["samples/window_px"]
+    flip(copy, place.offset + 16 * 20 + 8)
+    with pytest.raises(HmrError, match=rf"sample {pack.ids([20])[0]} .*it is \d+x\d+ pixels, not \d+x\d+"):
+        pack.window(20)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_it_is_read_by_other_processes(file: Path, method: str) -> None:
+    pack = Pack(file)
+    expected = pack.window(7).image  # the file is open before the fork
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        found = pool.apply(pack.window, (7,)).image
+        np.testing.assert_array_equal(pool.apply(pack.array, ("joints", [1, 0])), pack.array("joints", [1, 0]))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_copy_refuses_a_file_that_was_replaced(copy: Path) -> None:
+    data = pickle.dumps(Pack(copy))
+    assert len(data) < 1000
+    assert pickle.loads(data).ids([0]) == Pack(copy).ids([0])
+    write_pack(open_oakink(OAKINK), copy, splits=["sp0"], subset="val", codec=codec_named("jpeg"), force=True)
+    with pytest.raises(HmrError, match=r"was replaced while it was in use\. Start again\."):
+        pickle.loads(data)
+
+
+def test_threads_share_one_pack(file: Path) -> None:
+    pack = Pack(file)
+    expected = [pack.window(row).image.sum() for row in range(24)]
+    wrong: list[int] = []
+
+    def read() -> None:
+        fresh = [pack.window(row).image.sum() for row in range(24)]
+        wrong.extend(row for row in range(24) if fresh[row] != expected[row])
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_read_only_file_and_folder(copy: Path) -> None:
+    before = copy.read_bytes()
+    copy.chmod(0o444)
+    copy.parent.chmod(0o555)
+    try:
+        assert Pack(copy).window(3, verify=True).image.ndim == 3
+        assert [path.name for path in copy.parent.iterdir()] == ["copy.h5"]
+    finally:
+        copy.parent.chmod(0o755)
+    assert copy.read_bytes() == before
+
+
+def test_the_file_is_closed_with_the_pack(file: Path) -> None:
+    def open_files() -> int:
+        links = Path("/proc/self/fd").iterdir()
+        return sum(link.exists() and link.samefile(file) for link in links)
+
+    pack = Pack(file)
+    assert open_files() == 0
+    pack.ids([0])
+    assert open_files() == 1
+    del pack
+    assert open_files() == 0

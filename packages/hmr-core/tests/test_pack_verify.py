@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import ARRAYS
+from hmr_core.data.pack.layout import Place, read_layout
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.verify import verify_pack
+from hmr_core.data.pack.writer import write_pack
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+CHANGED = "the file's digest is not the recorded one: at least one byte of it was changed"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of val of sp0: 15 samples."""
+    path = tmp_path_factory.mktemp("pack") / "sp0.h5"
+    write_pack(open_oakink(OAKINK), path, splits=["sp0"], subset="val", codec=codec_named("jpeg:50"))
+    return path
+
+
+@pytest.fixture
+def copy(file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(file, tmp_path / "copy.h5"))
+
+
+@pytest.fixture(scope="module")
+def places(file: Path) -> dict[str, Place]:
+    return read_layout(file)[1]
+
+
+def flip(path: Path, position: int, bit: int = 0) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+def named(path: Path, row: int) -> str:
+    return f"sample {Pack(path).ids([row])[0]} (row {row})"
+
+
+def test_a_whole_pack(file: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    assert verify_pack(file, lambda done, total: seen.append((done, total))) == []
+    assert seen[0][0] == 0
+    assert 0.9 < seen[-1][0] / seen[-1][1] <= 1
+
+
+def test_a_byte_of_an_image(copy: Path, places: dict[str, Place]) -> None:
+    row = 7
+    with copy.open("rb") as raw:
+        raw.seek(places["images/offsets"].offset + 8 * row)
+        offset = int.from_bytes(raw.read(8), "little")
+    name = named(copy, row)
+    flip(copy, places["images/bytes"].offset + offset + 100)
+    assert verify_pack(copy) == [
+        CHANGED,
+        f"{name}: its image is damaged",
+        "/images/bytes: its digest is not the recorded one",
+    ]
+
+
+@pytest.mark.parametrize("array", ["id", *ARRAYS])
+def test_a_byte_of_an_annotation(copy: Path, places: dict[str, Place], array: str) -> None:
+    place, row = places[f"samples/{array}"], 11
+    flip(copy, place.offset + row * place.row_bytes + place.row_bytes // 2)
+    name = named(copy, row)
+    assert verify_pack(copy) == [
+        CHANGED,
+        f"/samples/{array}: its digest is not the recorded one",
+        f"{name}: its annotations are damaged",
+    ]
+
+
+@pytest.mark.parametrize("array", ["images/checksum", "samples/checksum", "images/offsets"])
+def test_a_byte_of_what_guards_the_samples(copy: Path, places: dict[str, Place], array: str) -> None:
+    place = places[array]
+    flip(copy, place.offset + 4 * place.row_bytes)
+    problems = verify_pack(copy)
+    assert problems[:2] == [CHANGED, f"/{array}: its digest is not the recorded one"]
+    assert any(problem.startswith(named(copy, 4)) for problem in problems[2:])
+
+
+def test_offsets_that_fall(copy: Path, places: dict[str, Place]) -> None:
+    flip(copy, places["images/offsets"].offset + 8 * 4 + 7, bit=7)
+    assert any(f"{named(copy, 4)}: the place of its image is damaged (-" in problem for problem in verify_pack(copy))
+    flip(copy, places["images/offsets"].offset + 8 * 15)
+    assert "/images/offsets: the images do not fill /images/bytes" in verify_pack(copy)
+
+
+def test_a_list_of_rows(copy: Path, places: dict[str, Place]) -> None:
+    flip(copy, places["splits/sp0/val"].offset + 2)
+    assert verify_pack(copy) == [
+        CHANGED,
+        "/splits/sp0/val: its digest is not the recorded one",
+        "/splits/sp0/val: lists rows that are not there (15 samples)",
+    ]
+
+
+def test_a_cut_file(copy: Path) -> None:
+    size = copy.stat().st_size
+    os.truncate(copy, size // 2)
+    problems = verify_pack(copy)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{copy} is truncated: its header records {size} bytes, the file has {size // 2}.")
+
+
+@pytest.mark.parametrize("position", [0, 40, 150, 300, 511])
+def test_a_byte_of_the_header(copy: Path, position: int) -> None:
+    flip(copy, position)
+    assert verify_pack(copy)
+
+
+def test_what_is_no_pack(tmp_path: Path) -> None:
+    assert verify_pack(tmp_path / "none.h5")[0].startswith(f"there is no data file {tmp_path / 'none.h5'}")
+    (tmp_path / "text").write_text("text")
+    assert "is not a pack" in verify_pack(tmp_path / "text")[0]
+    assert "Is a directory" in verify_pack(tmp_path)[0]
+
+
+def test_any_byte_anywhere(copy: Path, places: dict[str, Place]) -> None:
+    """Half of the bytes are drawn from the HDF5 structure, which an array's checksum does not cover."""
+    generator = np.random.default_rng(0)
+    covered = np.zeros(copy.stat().st_size, dtype=bool)
+    for place in places.values():
+        covered[place.offset : place.offset + place.size] = True
+    structure = np.flatnonzero(~covered)
+    assert len(structure) > 512
+    positions = [*generator.choice(structure, 40).tolist(), *generator.integers(0, len(covered), 40).tolist()]
+    for position in positions:
+        bit = int(generator.integers(8))
+        flip(copy, position, bit)
+        assert verify_pack(copy), position
+        flip(copy, position, bit)
+    assert verify_pack(copy) == []

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.sample import SUBSETS, Sample
+from hmr_core.errors import HmrError, UsageError
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
+
+
+@pytest.fixture(scope="module")
+def reader() -> OakInkReader:
+    return open_oakink(OAKINK)
+
+
+def test_everything_is_packed(reader: OakInkReader, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "all.h5"
+    seen: list[tuple[int, int]] = []
+    summary = write_pack(reader, out, codec=PNG, on_progress=lambda done, total: seen.append((done, total)))
+    expected = {
+        "sp0": (57, 15, 72, 24, 96),
+        "sp1": (38, 10, 48, 48, 96),
+        "sp2": (38, 10, 48, 48, 96),
+        "sp0-ho": (28, 8, 36, 12, 96),
+    }
+    counts = {split: dict(zip(SUBSETS, numbers, strict=True)) for split, numbers in expected.items()}
+    assert summary.counts == counts
+    assert (summary.samples, summary.size_bytes) == (96, out.stat().st_size)
+    assert seen[0] == (0, 96)
+    assert seen[-1] == (96, 96)
+    assert [path.name for path in out.parent.iterdir()] == ["all.h5"]
+    pack = Pack(out)
+    assert pack.info.counts == counts
+    for split, subsets in counts.items():
+        for subset in subsets:
+            assert pack.ids(pack.indices(split, subset)) == reader.split_ids(split, subset)
+    everything = np.arange(96)
+    samples = [reader.read(sample_id) for sample_id in pack.ids(everything)]
+    for name in ("joints", "verts", "intrinsics", "mano_pose", "mano_shape", "object_pose", "status"):
+        np.testing.assert_array_equal(pack.array(name, everything), np.stack([getattr(s, name) for s in samples]))
+    np.testing.assert_array_equal(pack.array("frame_px", everything), np.tile([848, 480], (96, 1)))
+    for row, sample in enumerate(samples):
+        window = pack.window(row, verify=True)
+        height, width = window.image.shape[:2]
+        frame = reader.read_image(sample)[window.y_px : window.y_px + height, window.x_px : window.x_px + width]
+        np.testing.assert_array_equal(window.image, frame)
+        assert pack.array("window_px", [row]).tolist() == [[window.x_px, window.y_px, width, height]]
+
+
+def test_the_file_is_the_same_for_one_worker_and_several_and_at_any_time(reader: OakInkReader, tmp_path: Path) -> None:
+    files = []
+    for workers in (1, 2):
+        path = tmp_path / f"{workers}.h5"
+        write_pack(reader, path, codec=JPEG, workers=workers)
+        files.append(path.read_bytes())
+        time.sleep(1.1)  # a time stamp, in seconds, would differ
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("splits", "subset", "samples", "counts"),
+    [
+        (["sp0"], None, 96, {"sp0": {"train": 57, "val": 15, "train+val": 72, "test": 24, "all": 96}}),
+        (["default"], "train+val", 72, {"sp0": {"train": 57, "val": 15, "train+val": 72}}),
+        (["handobject", "sp0-ho"], None, 48, {"sp0-ho": {"train": 28, "val": 8, "train+val": 36, "test": 12}}),
+        (["sp0", "sp1"], "test", 24 + 48 - 12, {"sp0": {"test": 24}, "sp1": {"test": 48}}),
+        (["sp2"], "val", 10, {"sp2": {"val": 10}}),
+    ],
+)
+def test_a_part_is_packed(
+    reader: OakInkReader,
+    tmp_path: Path,
+    splits: Sequence[str],
+    subset: str | None,
+    samples: int,
+    counts: Mapping[str, Mapping[str, int]],
+) -> None:
+    summary = write_pack(reader, tmp_path / "part.h5", splits=splits, subset=subset, codec=JPEG)
+    assert (summary.counts, summary.samples) == (counts, samples)
+    pack = Pack(tmp_path / "part.h5")
+    for split, subsets in counts.items():
+        for name in subsets:
+            assert pack.ids(pack.indices(split, name)) == reader.split_ids(split, name)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[OakInkReader, str]:
+    """A reader of a tree in which one annotation is missing, and that sample's id."""
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    sample_id = "C12001_0001_0007__2021-10-04-15-20-09__0__19__1"
+    (tree / "image" / "anno" / "hand_v" / f"{sample_id}.pkl").unlink()
+    return open_oakink(tree), sample_id
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_sample_is_named_and_nothing_is_left(
+    broken: tuple[OakInkReader, str], tmp_path: Path, workers: int
+) -> None:
+    reader, sample_id = broken
+    folder = tmp_path / "out"
+    with pytest.raises(HmrError, match=rf"^sample {sample_id}: cannot read .*hand_v"):
+        write_pack(reader, folder / "x.h5", codec=PNG, workers=workers)
+    assert not list(folder.iterdir())
+
+
+def interrupted(done: int, _total: int) -> None:
+    if done:
+        raise KeyboardInterrupt
+
+
+def full_disk(done: int, _total: int) -> None:
+    if done:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("at", "error"), [(interrupted, KeyboardInterrupt), (full_disk, HmrError)])
+def test_nothing_is_left_when_it_is_stopped(
+    reader: OakInkReader, tmp_path: Path, at: Callable[[int, int], None], error: type[BaseException]
+) -> None:
+    with pytest.raises(error, match="No space left on device" if error is HmrError else None):
+        write_pack(reader, tmp_path / "x.h5", codec=PNG, on_progress=at)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_is_kept(reader: OakInkReader, broken: tuple[OakInkReader, str], tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    out.write_bytes(b"mine")
+    with pytest.raises(HmrError, match=rf"{out} exists\. Give another --out, or --force to replace it\."):
+        write_pack(reader, out, codec=JPEG)
+    with pytest.raises(HmrError, match="cannot read"):
+        write_pack(broken[0], out, codec=JPEG, force=True)
+    assert out.read_bytes() == b"mine"
+    write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG, force=True)
+    assert Pack(out).info.samples == 15
+
+
+def test_two_packers_at_once_on_one_file_are_refused(reader: OakInkReader, tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    errors = []
+
+    def again(_done: int, _total: int) -> None:
+        if not errors:
+            with pytest.raises(HmrError, match=rf"another process is packing {out}\.") as error:
+                write_pack(reader, out, codec=JPEG)
+            errors.append(error)
+
+    write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG, on_progress=again)
+    assert errors
+    assert Pack(out).info.samples == 15
+
+
+def test_bad_options(reader: OakInkReader, tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    for options, text in (
+        ({"margin": 0.5}, "margin 0.5: the window's side over the joint box's is a number from 1 to 100."),
+        ({"margin": float("nan")}, "margin nan: "),
+        ({"workers": 0}, "workers 0: at least 1."),
+        ({"splits": ["sp7"]}, 'unknown split "sp7".'),
+        ({"subset": "tests"}, 'unknown subset "tests". Did you mean "test"?'),
+    ):
+        with pytest.raises(UsageError) as error:
+            write_pack(reader, out, codec=JPEG, **options)  # type: ignore[arg-type]
+        assert str(error.value).startswith(text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_that_are_not_there_or_empty(tmp_path: Path) -> None:
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    anno = tree / "image" / "anno"
+    (anno / "split" / "split0" / "seq_test.json").unlink()
+    shutil.rmtree(anno / "split" / "split1")
+    shutil.rmtree(anno / "split_train_val" / "split1")
+    val = anno / "split_train_val" / "split0" / "example_split_val.json"
+    val.unlink()
+    val.write_text("[]")
+    reader = open_oakink(tree)
+    with pytest.raises(HmrError, match=r"the data set has no lists for split sp1; it has sp0, sp2, sp0-ho\."):
+        write_pack(reader, tmp_path / "x.h5", splits=["sp0", "subject"], codec=JPEG)
+    with pytest.raises(HmrError, match=r"no list of subset test of sp0; of sp0 it has train, val, train\+val, all\."):
+        write_pack(reader, tmp_path / "x.h5", splits=["sp0"], subset="test", codec=JPEG)
+    with pytest.raises(HmrError, match=r"no samples to pack: val of sp0 is empty in this data set\."):
+        write_pack(reader, tmp_path / "x.h5", splits=["sp0"], subset="val", codec=JPEG)
+    assert not list(tmp_path.glob("x.h5*"))
+
+
+@dataclass
+class KillingReader:
+    """In a worker process, a reader that kills it: reading a sample runs its id in a shell."""
+
+    count: int
+    release = "none"
+    frame_size = (1, 1)
+
+    def __reduce__(self) -> Any:
+        return SimpleNamespace, (), {"read": os.system}
+
+    def splits(self) -> Mapping[str, Sequence[str]]:
+        return {"sp0": ["train"]}
+
+    def split_ids(self, split: str, subset: str) -> Sequence[str]:
+        return [f"kill -9 $PPID # {i}" for i in range(self.count)]
+
+    def read(self, sample_id: str) -> Sample:
+        raise AssertionError("read in the parent process")
+
+    def read_image(self, sample: Sample) -> np.ndarray:
+        raise AssertionError("read in the parent process")
+
+
+def test_a_worker_that_dies_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"a packing worker died \(killed, or out of memory\) at or after sample kill"):
+        write_pack(KillingReader(20), tmp_path / "x.h5", codec=PNG, workers=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path) -> None:
+    class Short(OakInkReader):
+        def read(self, sample_id: str) -> Sample:
+            sample = super().read(sample_id)
+            object.__setattr__(sample, "status", [1, 2])  # past the check of types, which only tests make
+            return sample
+
+    with pytest.raises(HmrError, match=r"^sample A\S+: the reader gave status of shape \(2,\), not \(\)\.$"):
+        write_pack(Short(OAKINK), tmp_path / "x.h5", codec=JPEG)
+
+
+def test_the_file_is_plain_hdf5(reader: OakInkReader, tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG)
+    with out.open("rb") as file:
+        line = file.readline()
+    assert line.startswith(b'{"format": "hmr-pack/1", "size": %d, "blake2b": "' % out.stat().st_size)
+    first = reader.split_ids("sp0", "val")[0]
+    with h5py.File(out) as opened:
+        assert opened["samples/id"][0].decode() == first
+        assert opened.attrs["units"] == "metres"
+        assert opened.userblock_size == 512
+        assert all(item.chunks is None for item in opened["samples"].values())
+        assert opened["images/bytes"].chunks is None
+        assert opened["splits/sp0/val"][:].tolist() == list(range(15))

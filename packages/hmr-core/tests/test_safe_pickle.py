@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.data.oakink.safe_pickle import load_pickle
+from hmr_core.errors import HmrError
+
+
+class Calls:
+    """An object whose pickle calls a function when it is read."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.reduced = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def write(folder: Path, value: Any, protocol: int = 4) -> Path:
+    path = folder / "file.pkl"
+    path.write_bytes(pickle.dumps(value, protocol))
+    return path
+
+
+def numpy_1(data: bytes) -> bytes:
+    """A pickle as numpy 1 wrote it: its module has a shorter name."""
+    old = b"\x8c\x15numpy.core.multiarray"
+    assert b"\x8c\x16numpy._core.multiarray" in data
+    data = data.replace(b"\x8c\x16numpy._core.multiarray", old)
+    return data[:2] + data[11:]  # without the frame, whose length has changed
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_arrays_of_any_protocol(tmp_path: Path, protocol: int, dtype: str) -> None:
+    array = np.arange(12).astype(dtype).reshape(3, 4)
+    read = load_pickle(write(tmp_path, {"a": array, "f": np.asfortranarray(array), "s": array[1, 2]}, protocol))
+    np.testing.assert_array_equal(read["a"], array)
+    np.testing.assert_array_equal(read["f"], array)
+    assert read["a"].dtype == dtype
+    assert read["s"] == 6
+
+
+def test_arrays_that_numpy_1_wrote(tmp_path: Path) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    path = tmp_path / "old.pkl"
+    path.write_bytes(numpy_1(pickle.dumps(array, 4)))
+    assert b"_core" not in path.read_bytes()
+    np.testing.assert_array_equal(load_pickle(path), array)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8])
+def test_tensors_come_out_as_arrays(tmp_path: Path, protocol: int, dtype: torch.dtype) -> None:
+    base = torch.arange(24).to(dtype).reshape(4, 6)
+    values = {"whole": base, "transposed": base.T, "part": base[1:3, 2:], "empty": base[:0], "scalar": base[2, 3]}
+    read = load_pickle(write(tmp_path, values, protocol))
+    for name, tensor in values.items():
+        assert isinstance(read[name], np.ndarray)
+        np.testing.assert_array_equal(read[name], tensor.numpy())
+
+
+def test_parameters_and_dictionaries(tmp_path: Path) -> None:
+    value = OrderedDict(p=torch.nn.Parameter(torch.ones(3)), rest=[1, "a", None, (2.5, True)])
+    read = load_pickle(write(tmp_path, value))
+    np.testing.assert_array_equal(read["p"], np.ones(3))
+    assert read["rest"] == value["rest"]
+
+
+def test_a_pickle_that_wants_os_system_is_refused_and_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    path = write(tmp_path, {"hand_j": Calls(os.system, f"touch {trace}")})
+    pickle.loads(path.read_bytes())
+    assert trace.exists(), "the pickle is harmless, so that the test shows nothing"
+    trace.unlink()
+    with pytest.raises(HmrError) as error:
+        load_pickle(path)
+    assert str(error.value) == (
+        f'{path} is a pickle that names "posix.system", which is not among the array types that the release uses. '
+        "It was refused and nothing in it was run. Get the file again from its source."
+    )
+    assert not trace.exists()
+
+
+def test_the_pickle_inside_a_tensor_is_as_restricted(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    nested = io.BytesIO()
+    torch.save(Calls(os.system, f"touch {trace}"), nested, _use_new_zipfile_serialization=False)
+    path = write(tmp_path, Calls(torch.storage._load_from_bytes, nested.getvalue()))
+    with pytest.raises(HmrError, match=r'names "posix\.system"'):
+        load_pickle(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (eval, "builtins.eval"),
+        (getattr, "builtins.getattr"),
+        (np.load, "numpy.load"),
+        (torch.load, "torch.serialization.load"),
+    ],
+)
+def test_names_are_allowed_one_by_one(tmp_path: Path, function: Any, name: str) -> None:
+    with pytest.raises(HmrError, match=f'names "{name}"'):
+        load_pickle(write(tmp_path, Calls(function, "x")))
+
+
+def test_a_dotted_name_reaches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "dotted.pkl"
+    path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x11ndarray.__class__\x93.")
+    with pytest.raises(HmrError, match=r'names "numpy\.ndarray\.__class__"'):
+        load_pickle(path)
+
+
+def test_a_persistent_id_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "persistent.pkl"
+    path.write_bytes(b"\x80\x02X\x01\x00\x00\x00aQ.")
+    with pytest.raises(HmrError, match="names \"persistent id 'a'\""):
+        load_pickle(path)
+
+
+def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path: Path) -> None:
+    data = pickle.dumps(torch.arange(4.0), 2)
+    size = b"K\x04\x85"  # (4,)
+    assert data.count(size) == 1
+    path = tmp_path / "long.pkl"
+    path.write_bytes(data.replace(size, b"M\x00\x10\x85"))  # (4096,)
+    with pytest.raises(HmrError, match="a tensor that reaches beyond its storage"):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40, 200, -1])
+def test_damaged_files_are_named(tmp_path: Path, keep: int) -> None:
+    path = write(tmp_path, {"a": torch.arange(24.0), "b": np.arange(10.0)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(HmrError, match="is damaged: not a readable pickle") as error:
+        load_pickle(path)
+    assert str(path) in str(error.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"cannot read .*none\.pkl: No such file or directory"):
+        load_pickle(tmp_path / "none.pkl")
+
+
+def test_a_caller_may_allow_more(tmp_path: Path) -> None:
+    path = write(tmp_path, Calls(os.getcwd))
+    assert load_pickle(path, also={("posix", "getcwd"): lambda: "ours"}) == "ours"
