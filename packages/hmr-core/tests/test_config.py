@@ -36,7 +36,7 @@ def test_overrides_reach_every_section_and_model_keys_need_no_prefix(spec: Model
     assert recipe.train.clip_norm == 0.5
     assert recipe.train.subset == "train+val"
     assert recipe.augment.scale == 0
-    assert override(spec, recipe, ["train.clip_norm=none"]).train.clip_norm is None
+    assert override(spec, recipe, ["train.clip_norm=null"]).train.clip_norm is None
 
 
 def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:

@@ -176,8 +176,8 @@ def _resolve(spec: ModelSpec, key: str) -> tuple[str, ...]:
 
 
 def _parse_value(text: str) -> Any:
-    """A TOML value; what is not one is a string, so that names and paths need no quotes. `none` is no value."""
-    if text == "none":
+    """A TOML value; what is not one is a string, so that names and paths need no quotes. `null` is no value."""
+    if text == "null":
         return None
     try:
         return tomllib.loads(f"v = {text}")["v"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from hmr_core.config import ModelConfig, Section
-from hmr_core.nn.resnet import ResNetConfig
+from hmr_core.nn.resnet_config import ResNetConfig
 
 
 class HeadConfig(Section):

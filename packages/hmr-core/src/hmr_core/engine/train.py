@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def train(
             f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
             f"Use a smaller --batch-size."
         )
-    crop = {"image_size": recipe.model.image_size, "root_joint": spec.root_joint, "data": recipe.data}
-    training = HandDataset(pack, **crop, augment=recipe.augment, seed=config.seed)
-    validation = HandDataset(pack, **crop)
+    crops = partial(
+        HandDataset, pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data
+    )
+    training, validation = crops(augment=recipe.augment, seed=config.seed), crops()
     val_rows, notes = _validation_rows(pack, run.split, config)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -8,16 +8,14 @@ norm can be frozen in part, as the published benchmark does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr_core.config import Section
 from hmr_core.errors import HmrError
+from hmr_core.nn.resnet_config import ResNetConfig
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _IMAGENET = {
@@ -28,17 +26,6 @@ _IMAGENET = {
     152: "resnet152-b121ed2d.pth",
 }
 _IMAGENET_URL = "https://download.pytorch.org/models/"
-
-
-class ResNetConfig(Section):
-    """The trunk's shape and where its first weights come from."""
-
-    depth: Literal[18, 34, 50, 101, 152] = Field(50, description="number of layers")
-    width: int = Field(64, gt=0, multiple_of=8, description="channels of the stem; 64 is the ResNet of the paper")
-    freeze_batch_norm: Literal["none", "first", "all"] = Field(
-        "none", description="first: the stem's and each stage's first block's, as published for Integral-Pose and RLE"
-    )
-    weights: str = Field("random", description='"random", "imagenet" (fetched), or a torchvision weights FILE')
 
 
 class FrozenBatchNorm2d(nn.Module):
