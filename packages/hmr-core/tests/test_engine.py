@@ -237,7 +237,7 @@ def released(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda s: {"body.2.weight": s["body.2.weight"]}, r'does not fit the model "small": it lacks body\.2\.bias\. Is it'),
+        (lambda s: {"body.2.weight": s["body.2.weight"]}, r'the model "small": it lacks body\.2\.bias\. Is it'),
         (lambda s: s.update(extra=torch.zeros(1)), r"it has the unknown extra\. Is it a checkpoint of another model"),
         (
             lambda s: s.update({"body.2.bias": torch.zeros(60)}),

@@ -1,7 +1,7 @@
 """Joint names and orders.
 
-Annotations and predictions use OpenPose's order: the wrist, then thumb, index, middle, ring and little finger, each from
-palm to tip. MANO's own 16 joints are ordered wrist, index, middle, little, ring, thumb, each from palm to last joint.
+Annotations and predictions use OpenPose's order: the wrist, then thumb, index, middle, ring and little finger, each
+from palm to tip. MANO's own 16 joints are ordered wrist, index, middle, little, ring, thumb, each from palm outwards.
 """
 
 from __future__ import annotations
