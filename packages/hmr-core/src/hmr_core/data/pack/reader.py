@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int64, Integer, Shaped, UInt8
@@ -123,11 +124,12 @@ class Pack:
         """
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
 
-    def window(self, row: int, *, verify: bool = False) -> Window:
+    def window(self, row: SupportsIndex, *, verify: bool = False) -> Window:
         """The stored part of a sample's frame.
 
         verify: compare the checksum before decoding. Raises HmrError naming the sample when it is not readable.
         """
+        row = operator.index(row)
         start, stop = self._read(self._places[fmt.OFFSETS], np.array([row, row + 1])).tolist()
         if not 0 <= start <= stop <= self.info.image_bytes:
             raise self._unreadable(row, "its place in the file is damaged")
