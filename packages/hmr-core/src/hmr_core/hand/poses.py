@@ -25,8 +25,10 @@ FLEXION_DEG = {
 inwards.
 """
 
-ABDUCTION_DEG = {"index": (-8, 12), "middle": (-8, 8), "ring": (-10, 6), "little": (-16, 6), "thumb": (-15, 20)}
-"""The range of each finger's sideways angle at its base, positive towards the thumb."""
+ABDUCTION_DEG = {"index": (-8, 8), "middle": (-7, 7), "ring": (-6, 8), "little": (-9, 14), "thumb": (-15, 20)}
+"""The range of each finger's sideways angle at its base, from the somewhat spread fingers of the template: positive
+towards the thumb; of the thumb, away from the others.
+"""
 
 
 def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5 3"]]:
@@ -46,8 +48,8 @@ def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5
         for bone in np.diff(chain, axis=0):
             axis = np.cross(back, bone)
             flexion.append(axis / np.linalg.norm(axis))
-        across = np.cross(chain[1] - chain[0], flexion[3 * i])
-        abduction.append(-across / np.linalg.norm(across) * (-1 if name == "thumb" else 1))
+        upright = np.cross(chain[1] - chain[0], flexion[3 * i])
+        abduction.append(upright / np.linalg.norm(upright))
     return torch.from_numpy(np.stack(flexion)), torch.from_numpy(np.stack(abduction))
 
 
