@@ -83,8 +83,11 @@ def load_hand_model(path: Path) -> HandModel:
     if not path.is_file():
         raise HmrError(f"no hand model at {path}. `hmr synth DIR` writes one to DIR/hand.npz.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            found = {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file): {error}") from error
     return _checked(found, path)

@@ -163,7 +163,7 @@ def make_moment(model: HandModel, sequence: Sequence, index: int, frames: int, s
     Raises HmrError when the spread is so wide that the hands can not be kept inside the images.
     """
     generator = np.random.default_rng([seed, _FOR_MOMENT, sequence.number, index])
-    for _ in range(50):
+    for _ in range(20):
         hands = _make_hands(model, sequence, generator, spread)
         if all(_inside(hand, camera) for hand in hands for camera in sequence.cameras):
             break

@@ -1,0 +1,88 @@
+"""Hand-model files: a round trip, the same bytes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.errors import HmrError
+from hmr_core.hand.model import SHAPES, load_hand_model, save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "hand.npz"
+    save_hand_model(load_synthetic_hand(), path)
+    return path
+
+
+def rewrite(path: Path, **changes: np.ndarray | None) -> None:
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    content.update({name: value for name, value in changes.items() if value is not None})
+    for name in [name for name, value in changes.items() if value is None]:
+        del content[name]
+    np.savez(path, **content)
+
+
+def test_round_trip(saved: Path) -> None:
+    model, again = load_synthetic_hand(), load_hand_model(saved)
+    for name in SHAPES:
+        assert torch.equal(getattr(model, name), getattr(again, name)), name
+    assert (again.name, again.side, again.parents) == (model.name, "right", model.parents)
+    assert again.template.dtype == torch.float64
+
+
+def test_same_model_same_bytes(saved: Path, tmp_path: Path) -> None:
+    save_hand_model(load_synthetic_hand(), tmp_path / "other.npz")
+    assert (tmp_path / "other.npz").read_bytes() == saved.read_bytes()
+
+
+def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"no hand model at .*nothing\.npz\. `hmr synth DIR` writes one"):
+        load_hand_model(tmp_path / "nothing.npz")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hand.npz"
+    path.write_bytes(b"not an archive")
+    with pytest.raises(HmrError, match=r"hand\.npz is not a hand model \(hmr-hand/1"):
+        load_hand_model(path)
+    path.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(HmrError, match=r"hand\.npz is not a hand model \(hmr-hand/1"):
+        load_hand_model(path)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(HmrError, match=r"array\.npy is not a hand model \(hmr-hand/1"):
+        load_hand_model(tmp_path / "array.npy")
+
+
+def test_objects_in_a_file_are_not_unpickled(saved: Path) -> None:
+    rewrite(saved, template=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(HmrError, match="allow_pickle=False"):
+        load_hand_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": np.array("hmr-hand/9")}, 'its format is "hmr-hand/9", not "hmr-hand/1"'),
+        ({"format": None}, 'its format is "none"'),
+        ({"template": None, "side": None}, "lacks template, side"),
+        ({"template": np.zeros((700, 3))}, r"template of shape \(700, 3\); it must be \(778, 3\)"),
+        ({"pose_mean": np.full(45, np.nan)}, "values in pose_mean that are not finite numbers"),
+        ({"faces": np.full((1538, 3), 778)}, "faces that are not vertex numbers 0 to 777"),
+        ({"faces": np.zeros((1538, 3))}, "faces that are not vertex numbers 0 to 777"),
+        ({"skin_weights": np.full((778, 16), 0.1)}, r"rows of skin_weights that do not sum to 1 \(off by 0.6\)"),
+        ({"parents": np.arange(16)}, "it must be MANO's"),
+        ({"side": np.array("both")}, 'side "both"; it must be right or left'),
+    ],
+)
+def test_arrays_that_are_no_hand_are_refused(saved: Path, changes: dict[str, np.ndarray | None], message: str) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(HmrError, match=message) as caught:
+        load_hand_model(saved)
+    assert str(saved) in str(caught.value)
