@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hmr_core.data.pack.format import ATTRIBUTES
 from hmr_core.data.pack.writer import write_pack
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
-PAGE = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).parents[3]
+PAGE = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,36 @@ def test_its_table_names_every_array_and_attribute(folder: Path) -> None:
     assert set(re.findall(r"^\| `(/[a-z]+/[a-z_]+)`", PAGE, flags=re.MULTILINE)) == stored
     for name in ATTRIBUTES:
         assert f"`{name}`" in PAGE
+
+
+def test_its_figures_are_the_recorded_ones() -> None:
+    with (REPOSITORY / "results" / "codecs.csv").open(encoding="utf-8") as file:
+        recorded = {(row["corpus"], row["codec"]): row for row in csv.DictReader(file)}
+    codecs = {
+        "**`png`** (level 1, filter up, run lengths)": "png (offered)",
+        "`webp` (lossless)": "webp (offered)",
+        "`jpeg:95`": "jpeg:95 (offered)",
+        "`jpeg:90`": "jpeg:90 (offered)",
+        "png, OpenCV's usual choice (level 1, filter sub, run lengths)": "png level 1, rle, filter sub",
+        "png, best filter by line, level 1, run lengths": "png level 1, rle, filter all",
+        "png, best filter by line, level 6": "png level 6, lz77, filter all",
+        "png, level 0 (not compressed)": "png level 0, lz77, filter none",
+    }
+    noisy = "photograph, noise 2.5"
+    columns = [
+        (corpus, "size_of_raw")
+        for corpus in ("tests' data set", "photograph, noise 0.0", "photograph, noise 1.0", noisy)
+    ]
+    columns += [(noisy, "decode_ratio"), (noisy, "encode_ratio")]
+    lines = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
+    table = {cells[0]: cells[1:] for cells in lines if cells[0] in codecs}
+    assert table.keys() == codecs.keys()
+    for name, cells in table.items():
+        for cell, (corpus, figure) in zip(cells, columns, strict=True):
+            shown = cell.split(" ")[0]
+            decimals = len(shown.partition(".")[2])
+            assert float(shown) == round(float(recorded[corpus, codecs[name]][figure]), decimals), (
+                name,
+                corpus,
+                figure,
+            )

@@ -3,8 +3,8 @@
 The default is PNG at level 1 with the filter "up" on every line and run-length matching. Measured with
 tools/bench_codecs.py (table in docs/data.md, figures in results/codecs.csv): of the lossless settings that compress at
 all it decodes photographs soonest, which training does a hundred times as often as packing. WebP makes files 10 %
-(noisy photographs) to 40 % (clean ones) smaller and decodes as fast or somewhat slower, but takes twenty times as long
-to pack: for the 300,000 windows of OakInk-Image half a day of one core instead of half an hour. Other PNG settings
+(noisy photographs) to 40 % (clean ones) smaller and decodes them as fast or somewhat slower, but takes twenty times as
+long to pack: for the 300,000 windows of OakInk-Image half a day of one core instead of half an hour. Other PNG settings
 (Paeth, best filter by line, real string matching) gain little in size and decode slower.
 """
 
