@@ -90,7 +90,7 @@ def test_tips_are_the_ends_of_the_fingers(hand: HandModel) -> None:
     joints = rest_joints(hand, torch.zeros(1, 10).double())[0]
     for finger, (tip, last) in enumerate(zip(TIP_VERTICES, (15, 3, 6, 12, 9), strict=True)):
         end, before = joints[4 + 4 * finger], joints[3 + 4 * finger]
-        np.testing.assert_array_equal(end, template[tip])
+        np.testing.assert_allclose(end, template[tip], atol=1e-12)
         along = (end - before) / np.linalg.norm(end - before)
         own = np.flatnonzero(weights[:, last] > 0.5)
         assert own[(template[own] @ along).argmax()] == tip
