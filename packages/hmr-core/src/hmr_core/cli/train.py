@@ -11,6 +11,10 @@ from hmr_core.cli.arguments import data_option, device_option, find_data, split_
 from hmr_core.errors import HmrError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from hmr_core.config import Recipe
+    from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.run import Run
     from hmr_core.plugins.registry import Registry
 
@@ -93,14 +97,17 @@ def _fresh(
     values = load_recipe(spec, recipe, overrides)
 
     from hmr_core.data.pack.reader import Pack
+    from hmr_core.engine.devices import choose_device
     from hmr_core.engine.run import Run, create_run, default_folder
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
+    # Whatever can be wrong is found before there is a folder.
     if tensorboard:
         require_tensorboard()
+    chosen = choose_device(device)
     pack = Pack(find_data(data))
-    pack.indices(split, values.train.subset)  # before there is a folder: an unknown or empty subset is an error
+    pack.indices(split, values.train.subset)
     run = Run(
         folder=out or default_folder(model, split, recipe),
         model=model,
@@ -113,7 +120,7 @@ def _fresh(
         tensorboard=tensorboard,
     )
     create_run(run)
-    _train(registry, run, values, pack, device, workers)
+    _train(registry, run, values, pack, chosen, workers)
 
 
 def _resumed(
@@ -122,6 +129,7 @@ def _resumed(
     from hmr_core.config import parse_recipe
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import saved_checkpoints
+    from hmr_core.engine.devices import choose_device
     from hmr_core.engine.run import open_run
 
     run = open_run(folder)
@@ -140,11 +148,11 @@ def _resumed(
         raise HmrError(
             f"{pack.path} is not the pack that {folder} was trained on (its digest differs). Give that one with --data."
         )
-    _train(registry, run, recipe, pack, device, workers)
+    _train(registry, run, recipe, pack, choose_device(device), workers)
 
 
-def _train(registry: Registry, run: Run, recipe: Any, pack: Any, device: str | None, workers: int | None) -> None:
-    from hmr_core.engine.devices import choose_device, choose_workers
+def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: torch.device, workers: int | None) -> None:
+    from hmr_core.engine.devices import choose_workers
     from hmr_core.engine.events import Event
     from hmr_core.engine.train import train
 
@@ -156,17 +164,9 @@ def _train(registry: Registry, run: Run, recipe: Any, pack: Any, device: str | N
                 told.add(failure.plugin)
                 click.echo(f"warning: {failure}; training goes on", err=True)
 
-    chosen = choose_device(device)
+    spec, processes = registry.model(run.model), choose_workers(workers, device)
     try:
-        train(
-            run,
-            registry.model(run.model),
-            recipe,
-            pack,
-            device=chosen,
-            workers=choose_workers(workers, chosen),
-            notify=notify,
-        )
+        train(run, spec, recipe, pack, device=device, workers=processes, notify=notify)
     except KeyboardInterrupt:
         click.echo(
             f"to go on after the last epoch that was finished: hmr train {run.model} --resume {run.folder}", err=True

@@ -1,0 +1,239 @@
+"""`hmr train`, `hmr eval` and `hmr score` as a user runs them, with a small model and the made-up data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from hmr_core import builtin
+from hmr_core.cli.main import cli, main
+from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.registry import Registry
+
+
+class Hmr:
+    """Runs command lines with the small model installed, and whatever else a test adds: (status, stdout, stderr)."""
+
+    def __init__(self, fakes: Any, spec: ModelSpec, capture: pytest.CaptureFixture[str]) -> None:
+        self._fakes, self._capture = fakes, capture
+        core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+        self.plugins = [core, fakes.plugin("small", hmr_models=lambda: [spec])]
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._capture.readouterr()
+        status = main(arguments)
+        out, err = self._capture.readouterr()
+        return status, out, err
+
+    def registry(self) -> Registry:
+        registry: Registry = self._fakes.registry(*self.plugins)
+        return registry
+
+
+@pytest.fixture
+def hmr(
+    small_spec: ModelSpec,
+    mini_pack_path: Path,
+    fakes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Hmr:
+    """In an empty folder, with the made-up data set's pack as the default data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
+    hmr = Hmr(fakes, small_spec, capfd)
+    make_context = cli.make_context
+    monkeypatch.setattr(
+        cli, "make_context", lambda *args, **options: make_context(*args, obj=hmr.registry(), **options)
+    )
+    return hmr
+
+
+@pytest.fixture
+def trained(hmr: Hmr) -> Path:
+    status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
+    assert status == 0, err
+    return Path("runs/small-sp0-tiny")
+
+
+def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"config.json", "metrics.jsonl", "train.log", "checkpoints"}
+    log = (trained / "train.log").read_text()
+    assert "small, sp0, recipe tiny: 57 samples to train on, 15 to validate on" in log
+    assert "epoch 1/1: loss" in log
+    assert "finished after epoch 1" in log
+
+    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "default", "--device", "cpu")
+    assert status == 0, err
+    folder = Path("eval/small-sp0-test")
+    assert {path.name for path in folder.iterdir()} == {"report.json", "predictions.h5", "contact_sheet.png"}
+    report = json.loads((folder / "report.json").read_text())
+    assert report["split"] == "sp0"
+    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
+    rows = [line.split("  ")[0] for line in out.splitlines()]
+    assert {"small (this)", "mean pose of train", "published, on OakInk-Image"} <= set(rows)
+    assert f"{report['metrics']['mpjpe_mm']:.2f}" in out
+    assert "note: this model predicts joints only" in out
+    picture = cv2.imread(str(folder / "contact_sheet.png"))
+    assert picture.shape[1] == 2304
+    assert len({tuple(color) for color in picture[::7, ::7].reshape(-1, 3)}) > 500  # images, not a blank sheet
+
+    status, out, _ = hmr("score", str(folder / "predictions.h5"), "--json")
+    assert status == 0
+    assert json.loads(out)["metrics"] == report["metrics"]
+    assert json.loads(out)["aligned"] == report["aligned"]
+
+
+def test_evaluating_again_replaces_the_results(hmr: Hmr, trained: Path) -> None:
+    for subset in ("val", "test"):
+        arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--subset", subset, "--out", "out")
+        assert hmr(*arguments)[0] == 0
+    assert json.loads(Path("out/report.json").read_text())["subset"] == "test"
+    assert [path.name for path in Path().glob(".out*")] == []
+
+
+def test_eval_leaves_other_people_s_folders_alone(hmr: Hmr, trained: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("all of it")
+    status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "mine")
+    assert status == 1
+    assert err.endswith(
+        "error: mine holds something other than an evaluation, so it is left alone. Choose another --out.\n"
+    )
+    assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
+
+
+def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hmr_core.engine import evaluate as module
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "score", interrupted)
+    status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
+    assert status == 130
+    assert err.endswith("interrupted\n")
+    assert not Path("out").exists()
+    assert list(Path().glob(".out*")) == []
+
+
+def test_a_finished_run_cannot_be_resumed_and_an_unfinished_one_goes_on(hmr: Hmr, trained: Path) -> None:
+    status, _, err = hmr("train", "small", "--resume", str(trained))
+    assert status == 1
+    assert "runs/small-sp0-tiny is finished: all 1 epochs are done. `hmr eval small --ckpt" in err
+    config = json.loads((trained / "config.json").read_text())
+    config["recipe"]["train"]["epochs"] = 2
+    (trained / "config.json").write_text(json.dumps(config))
+    status, out, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
+    assert status == 0, err
+    assert "resumed after epoch 1" in err
+    assert out.splitlines()[0] == "run: runs/small-sp0-tiny"
+
+
+def test_resume_takes_nothing_else_that_the_run_decides(hmr: Hmr, trained: Path) -> None:
+    status, _, err = hmr("train", "small", "--resume", str(trained), "--split", "sp1", "--set", "train.seed=3")
+    assert status == 2
+    assert "--resume takes these from the run, so they cannot be given with it: --split, --set." in err
+
+
+def test_resume_on_another_pack_is_refused(hmr: Hmr, trained: Path, mini_tree: Path) -> None:
+    config = json.loads((trained / "config.json").read_text())
+    config["recipe"]["train"]["epochs"] = 2
+    (trained / "config.json").write_text(json.dumps(config))
+    assert hmr("pack", "oakink", "--root", str(mini_tree), "--out", "other.h5", "--codec", "jpeg:50")[0] == 0
+    status, _, err = hmr("train", "small", "--resume", str(trained), "--data", "other.h5")
+    assert status == 1
+    assert "other.h5 is not the pack that runs/small-sp0-tiny was trained on (its digest differs)" in err
+
+
+BAD = {
+    "no split": (("train", "small"), 2, "--split is needed: sp0 (views), sp1 (subjects)"),
+    "unknown split": (("train", "small", "--split", "sp3"), 2, 'unknown split "sp3". Did you mean "sp'),
+    "unknown model": (("train", "smal", "--split", "sp0"), 2, 'Did you mean "small"?'),
+    "not installed": (("train", "rle", "--split", "sp0"), 2, "pip install hmr-rle"),
+    "misspelt set": (
+        ("train", "small", "--split", "sp0", "--set", "train.epoch=3"),
+        2,
+        '--set: unknown option "train.epoch". Did you mean "train.epochs"? `hmr models small` lists the options.',
+    ),
+    "set of the wrong type": (
+        ("train", "small", "--split", "sp0", "--set", "train.epochs=ten"),
+        2,
+        '--set train.epochs=ten: "ten" is not valid for train.epochs: Input should be a valid integer.',
+    ),
+    "test subset": (
+        ("train", "small", "--split", "sp0", "--subset", "test"),
+        2,
+        "Input should be 'train' or 'train+val'",
+    ),
+    "no data": (
+        ("train", "small", "--split", "sp0", "--data", "no.h5"),
+        1,
+        "there is no data file no.h5. Make one: hmr pack",
+    ),
+    "no checkpoint": (
+        ("eval", "small", "--ckpt", "no", "--split", "sp0"),
+        1,
+        "no such checkpoint: no. Give a run's folder",
+    ),
+    "unknown device": (
+        ("train", "small", "--split", "sp0", "--device", "gpu"),
+        2,
+        'device "gpu" cannot be used',
+    ),
+    "not a run": (("train", "small", "--resume", "."), 1, ". is not a run: config.json cannot be read."),
+    "no predictions": (("score", "no.h5"), 1, "no such file of predictions: no.h5."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "status", "text"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_clear_error_and_leaves_nothing(
+    hmr: Hmr, arguments: tuple[str, ...], status: int, text: str
+) -> None:
+    got, _, err = hmr(*arguments)
+    assert got == status, err
+    assert text in err
+    assert "Traceback" not in err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_watcher_that_raises_is_told_of_once_and_training_goes_on(hmr: Hmr, fakes: Any) -> None:
+    def broken(run: Any, event: Any) -> None:
+        raise RuntimeError("disk of the dashboard is full")
+
+    hmr.plugins.append(fakes.plugin("dashboard", hmr_on_event=broken))
+    status, _, err = hmr("train", "small", "--split", "sp0", "--epochs", "1", "--device", "cpu")
+    assert status == 0, err
+    warning = 'warning: plugin "dashboard": hmr_on_event raised RuntimeError: disk of the dashboard is full'
+    assert err.count(warning) == 1
+
+
+def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Path) -> None:
+    """In a process of its own, as a user would: the run can be resumed afterwards."""
+    environment = {**os.environ, "HMR_DATA": str(mini_pack_path)}
+    command = [sys.executable, "-m", "hmr_core", "train", "integral", "--split", "sp0", "--recipe", "tiny"]
+    process = subprocess.Popen(
+        [*command, "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "run")],
+        env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/checkpoints/epoch-0001").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"hmr train integral --resume {tmp_path / 'run'}" in err
+    assert err.endswith("interrupted\n")
+    assert "Traceback" not in err
