@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import time
@@ -130,12 +131,19 @@ def full_disk(done: int, _total: int) -> None:
 
 
 @pytest.mark.parametrize(("at", "error"), [(interrupted, KeyboardInterrupt), (full_disk, HmrError)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_is_left_when_it_is_stopped(
-    reader: OakInkReader, tmp_path: Path, at: Callable[[int, int], None], error: type[BaseException]
+    reader: OakInkReader,
+    tmp_path: Path,
+    at: Callable[[int, int], None],
+    error: type[BaseException],
+    workers: int,
 ) -> None:
+    before = set(multiprocessing.active_children())
     with pytest.raises(error, match="No space left on device" if error is HmrError else None):
-        write_pack(reader, tmp_path / "x.h5", codec=PNG, on_progress=at)
+        write_pack(reader, tmp_path / "x.h5", codec=PNG, on_progress=at, workers=workers)
     assert not list(tmp_path.iterdir())
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_an_existing_file_is_kept(reader: OakInkReader, broken: tuple[OakInkReader, str], tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -174,19 +174,20 @@ def _write(
         start = 0
         if on_progress is not None:
             on_progress(0, len(ids))
-        for encoded in _encoded(encoder, ids, workers):
-            stop = start + len(encoded.images)
-            for name, rows in encoded.arrays.items():
-                samples[name][start:stop] = rows
-                digests[name].update(rows.tobytes())
-            for i, (image, checksum) in enumerate(zip(encoded.images, encoded.image_checksums, strict=True), start):
-                images_part.write(image)
-                lengths[i + 1] = len(image)
-                image_checksums[i] = np.frombuffer(checksum, dtype="u1")
-                sample_checksums[i] = np.frombuffer(encoded.sample_checksums[i - start], dtype="u1")
-            start = stop
-            if on_progress is not None:
-                on_progress(stop, len(ids))
+        with closing(_encoded(encoder, ids, workers)) as results:  # whatever happens, the workers are stopped here
+            for encoded in results:
+                stop = start + len(encoded.images)
+                for name, rows in encoded.arrays.items():
+                    samples[name][start:stop] = rows
+                    digests[name].update(rows.tobytes())
+                for i, (image, checksum) in enumerate(zip(encoded.images, encoded.image_checksums, strict=True), start):
+                    images_part.write(image)
+                    lengths[i + 1] = len(image)
+                    image_checksums[i] = np.frombuffer(checksum, dtype="u1")
+                    sample_checksums[i] = np.frombuffer(encoded.sample_checksums[i - start], dtype="u1")
+                start = stop
+                if on_progress is not None:
+                    on_progress(stop, len(ids))
         for name, spec in fmt.ARRAYS.items():
             samples[name].attrs["blake2b"] = digests[name].hexdigest()
             samples[name].attrs["meaning"] = spec.meaning
@@ -240,7 +241,7 @@ def _copy_images(file: h5py.File, images_part: BinaryIO, size: int) -> None:
     dataset.attrs["blake2b"] = digest.hexdigest()
 
 
-def _encoded(encoder: Encoder, ids: Sequence[str], workers: int) -> Iterator[EncodedSamples]:
+def _encoded(encoder: Encoder, ids: Sequence[str], workers: int) -> Generator[EncodedSamples, None, None]:
     """The encoded samples in order, by this process or several."""
     tasks = [ids[start : start + SAMPLES_PER_TASK] for start in range(0, len(ids), SAMPLES_PER_TASK)]
     workers = min(workers, len(tasks))
@@ -251,13 +252,19 @@ def _encoded(encoder: Encoder, ids: Sequence[str], workers: int) -> Iterator[Enc
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     waiting: deque[tuple[Sequence[str], Future[EncodedSamples]]] = deque()
+    others = set(multiprocessing.active_children())
     try:
         for task in tasks:
-            waiting.append((task, pool.submit(encoder.encode, task)))
+            with _interrupts_held():  # the first tasks start the processes
+                waiting.append((task, pool.submit(encoder.encode, task)))
             if len(waiting) > TASKS_PER_WORKER * workers:
                 yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:  # not to wait for what nobody will use
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -276,9 +283,18 @@ def _start_worker() -> None:
     import cv2
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment. Processes started in it never see one: it is this process's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
