@@ -63,7 +63,7 @@ def random_poses(model: HandModel, count: int, generator: np.random.Generator) -
     flexion_axes, abduction_axes = bend_axes(model)
     hand_curl = generator.beta(0.8, 1.0, size=(count, 1, 1))
     own_curl = generator.beta(0.7, 0.9, size=(count, 5, 1))
-    mix = generator.uniform(0.2, 0.8, size=(count, 1, 1))
+    mix = generator.uniform(0.4, 0.9, size=(count, 1, 1))
     curl = mix * hand_curl + (1 - mix) * own_curl
     bend = np.clip(curl + generator.normal(0, 0.1, size=(count, 5, 3)), 0, 1)
     side = generator.uniform(0, 1, size=(count, 5))

@@ -59,7 +59,7 @@ class Spread:
     camera_elevation_deg: float = 10.0
     camera_jitter_deg: float = 5.0
     tilt_deg: float = 22.0
-    in_plane_deg: float = 25.0
+    in_plane_deg: float = 45.0
     distance_m: tuple[float, float] = (0.48, 0.62)
     offset_m: float = 0.04
 
