@@ -32,7 +32,8 @@ def edge_size(p: Array) -> Array:
     inside = [np.where((name != "thumb") | (p[:, 0] < 50), finger_value(p, name), np.inf) for name in FINGERS]
     beyond = np.clip(np.minimum.reduce(inside) / 4.0, 0.0, 1.0)
     to_tip = np.minimum.reduce([np.linalg.norm(p - chain[3], axis=1) for chain in FINGERS.values()])
-    return 1.0 - 0.35 * np.clip(2 - to_tip / 6.0, 0.0, 1.0) + 0.9 * np.clip(p[:, 0] / 50.0, 0.0, 1.0) * beyond
+    size: Array = 1.0 - 0.35 * np.clip(2 - to_tip / 6.0, 0.0, 1.0) + 0.9 * np.clip(p[:, 0] / 50.0, 0.0, 1.0) * beyond
+    return size
 
 
 def with_tips_in_place(vertices: Array, faces: Faces) -> tuple[Array, Faces]:

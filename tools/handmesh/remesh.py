@@ -90,7 +90,7 @@ def decimate(vertices: Array, faces: Faces, size: Size, count: int, border: int)
     sizes = size(vertices).tolist()
 
     def length(a: int, b: int) -> float:
-        return 2 * math.dist(mesh.points[a], mesh.points[b]) / (sizes[a] + sizes[b])
+        return 2.0 * float(math.dist(mesh.points[a], mesh.points[b])) / float(sizes[a] + sizes[b])
 
     def run(until: Callable[[], bool], edges: set[tuple[int, int]]) -> None:
         heap = [(length(a, b), a, b) for a, b in edges]

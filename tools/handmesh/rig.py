@@ -40,7 +40,8 @@ def skin_weights(vertices: Array, faces: Faces) -> Array:
     weights[:, 0] = 1 - weights[:, 1:].sum(1)
     weights = _smoothed(weights, faces, rounds=2)
     weights[weights < 0.01] = 0
-    return weights / weights.sum(1, keepdims=True)
+    normalised: Array = weights / weights.sum(1, keepdims=True)
+    return normalised
 
 
 def _smoothed(values: Array, faces: Faces, rounds: int) -> Array:
@@ -127,4 +128,4 @@ def _grown(vertices: Array, weights: Array, way: list[tuple[list[int], float, fl
         joint, parent = 1 + i, 0 if i % 3 == 0 else i
         moved[joint] = moved[parent] + growth[parent] @ (places[joint] - places[parent])
     each = moved[None] + np.einsum("jxy,vjy->vjx", growth, vertices[:, None] - places[None])
-    return np.einsum("vj,vjx->vx", weights, each)
+    return np.asarray(np.einsum("vj,vjx->vx", weights, each))

@@ -18,13 +18,15 @@ def _capsule(p: Array, a: Array, b: Array, ra: float, rb: float, flat: float = 1
     t = np.clip(((p - a) @ ab) / (ab @ ab), 0.0, 1.0)
     offset = p - (a + t[:, None] * ab)
     offset[:, 1] *= flat
-    return np.linalg.norm(offset, axis=1) - (ra + t * (rb - ra))
+    value: Array = np.linalg.norm(offset, axis=1) - (ra + t * (rb - ra))
+    return value
 
 
 def _smooth_union(values: list[Array], k: float) -> Array:
     stacked = np.stack(values)
     low = stacked.min(0)
-    return low - k * np.log(np.exp((low - stacked) / k).sum(0))
+    union: Array = low - k * np.log(np.exp((low - stacked) / k).sum(0))
+    return union
 
 
 def finger_value(p: Array, name: str) -> Array:
@@ -34,7 +36,7 @@ def finger_value(p: Array, name: str) -> Array:
     end = chain[3] - last / np.linalg.norm(last) * radii[3]  # so that the surface ends at the tip
     points = [chain[0], chain[1], chain[2], end]
     parts = [_capsule(p, points[i], points[i + 1], radii[i], radii[i + 1]) for i in range(3)]
-    return np.minimum.reduce(parts)
+    return np.asarray(np.minimum.reduce(parts))
 
 
 CARPUS = {
@@ -53,7 +55,7 @@ def _metacarpals(p: Array) -> list[Array]:
 
 def metacarpal_value(p: Array) -> Array:
     """Distance to the bones of the palm with their flesh, without the thumb's."""
-    return np.minimum.reduce(_metacarpals(p))
+    return np.asarray(np.minimum.reduce(_metacarpals(p)))
 
 
 def _palm(p: Array) -> Array:
@@ -128,11 +130,11 @@ def march(spacing: float = 2.5) -> tuple[Array, Faces]:
         # put the inside corners first, by an even permutation, so that the orientation survives
         for pattern in itertools.combinations(range(4), chosen):
             rows = t[(flags == np.isin(np.arange(4), pattern)).all(1)]
-            order = [*pattern, *(i for i in range(4) if i not in pattern)]
-            if np.linalg.det(np.eye(4)[order]) < 0:
+            corners = [*pattern, *(i for i in range(4) if i not in pattern)]
+            if np.linalg.det(np.eye(4)[corners]) < 0:
                 i, j = (0, 1) if chosen == 3 else (2, 3)
-                order[i], order[j] = order[j], order[i]
-            a, b, c, d = (rows[:, i] for i in order)
+                corners[i], corners[j] = corners[j], corners[i]
+            a, b, c, d = (rows[:, i] for i in corners)
             if chosen == 1:
                 triangles.append(np.stack([a, b, a, c, a, d], 1))
             elif chosen == 3:

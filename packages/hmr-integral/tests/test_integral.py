@@ -172,7 +172,7 @@ def test_the_published_recipe_holds_every_published_value() -> None:
         "clipping, L2 norm of each parameter tensor": f"{train.clip_norm}",
         "head": f"21 x {model.head.depth}^3, two deconvolutions of {model.head.channels}, kernel 4, final kernel 1, "
         f"{model.head.norm}",
-        "loss": f"{model.loss_weight:g} * smooth L1 on UVD",
+        "loss": f"{model.loss_weight:g} * smooth L1 on UVD",  # beta: torch's default, 1
         "augmentation: scale, colour, rotation, rotation probability, occlusion probability": f"{augment.scale}, "
         f"{augment.color}, {augment.rotation_deg:g}, {augment.rotation_probability:g}, {augment.occlusion_probability}",
         "seed": f"{train.seed}",
@@ -181,6 +181,7 @@ def test_the_published_recipe_holds_every_published_value() -> None:
     assert set(rows) - set(described) == {"", "---"}
     assert train.subset == "train+val"
     assert train.schedule == "multistep"
+    assert model.loss_beta == 1
 
 
 @pytest.mark.parametrize("name", sorted(SPEC.recipes))
@@ -244,6 +245,13 @@ def test_invisible_joints_do_not_count(golden: dict[str, Tensor], model: Integra
     visible[0, 5:] = 0
     assert whole == pytest.approx(50)  # 100 * 0.5 * 1^2
     assert float(model.loss(prediction, replace(truth, joints_vis=visible))["uvd"]) == pytest.approx(50 * 26 / 42)
+
+
+def test_a_small_beta_makes_the_loss_l1(golden: dict[str, Tensor]) -> None:
+    model = SPEC.build(load_recipe(SPEC, "tiny", ["loss_beta=1e-6"]).model)
+    truth = targets(golden, torch.float32)
+    off = Prediction(joints_uvd=truth.joints_uvd + 0.03)
+    assert model.loss(off, replace(truth, joints_vis=torch.ones(2, 21)))["uvd"].item() == pytest.approx(3, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class IntegralConfig(ModelConfig):
     backbone: ResNetConfig = ResNetConfig()
     head: HeadConfig = HeadConfig()
     loss_weight: float = Field(100, gt=0, description="factor of the smooth-L1 loss on UVD")
+    loss_beta: float = Field(1, gt=0, description="error below which smooth L1 is quadratic; small values make it L1")
 
     @model_validator(mode="after")
     def _divisible(self) -> IntegralConfig:

@@ -3,8 +3,8 @@
 Sun et al., Integral Human Pose Regression, ECCV 2018 (arXiv 1711.08229), as the OakInk-HMR benchmark applies it to
 hands. Deviations from the paper, all of them the benchmark's: two transposed convolutions rather than three (a 28 x 28
 map for 224 pixels); heat maps normalised by a sigmoid divided by its sum rather than by a soft-max (`head.norm` gives
-either); smooth L1 on UVD, times 100, rather than L1. Our own: nothing after the last convolution is computed in less
-than float32.
+either); smooth L1 on UVD, times 100, rather than L1 (with beta 1 it is a squared error in practice, UVD being within
+0..1; a small `loss_beta` makes it L1). Our own: nothing after the last convolution is computed in less than float32.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class IntegralPose(HandModel):
         """`uvd`: smooth L1 of the visible joints' UVD, averaged over all values, times `loss_weight`."""
         assert prediction.joints_uvd is not None
         visible = targets.joints_vis[..., None]
-        error = F.smooth_l1_loss(prediction.joints_uvd * visible, targets.joints_uvd * visible)
+        predicted, truth = prediction.joints_uvd * visible, targets.joints_uvd * visible
+        error = F.smooth_l1_loss(predicted, truth, beta=self.config.loss_beta)
         return {"uvd": self.config.loss_weight * error}
 
     def pretrain(self) -> None:

@@ -53,9 +53,7 @@ def train(
             f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
             f"Use a smaller --batch-size."
         )
-    crops = partial(
-        HandDataset, pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data
-    )
+    crops = partial(HandDataset, pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data)
     training, validation = crops(augment=recipe.augment, seed=config.seed), crops()
     val_rows, notes = _validation_rows(pack, run.split, config)
 

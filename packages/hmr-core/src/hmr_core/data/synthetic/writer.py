@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from hmr_core.data.oakink.layout import RELEASE_FILE
 from hmr_core.data.synthetic import pickles
 from hmr_core.data.synthetic.lists import list_files
 from hmr_core.data.synthetic.objects import object_text
@@ -124,6 +125,8 @@ def write_synthetic(
             (anno / name).write_text(text)
         for name in OBJECTS:
             (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name))
+        # The pack, and every result on it, says so too.
+        (part / RELEASE_FILE).write_text(f"synthetic, in OakInk-Image v2.1's layout (seed {seed})\n")
         save_hand_model(load_synthetic_hand(), hand_part)
         part.rename(root)
         hand_part.rename(hand_file)
