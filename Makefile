@@ -14,7 +14,7 @@ DEMO_TRAIN :=
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint type format bench clean
+.PHONY: help setup demo picture test lint type format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,11 +30,13 @@ demo: $(DEMO)/checked  ## synthetic data -> pack -> train -> evaluate, and show 
 	@cat $(DEMO)/figures.txt
 	@echo "figures: $(DEMO)/eval/report.json   pictures: $(DEMO)/eval/contact_sheet.png"
 
-$(DEMO)/synthetic: $(SETUP)
-	$(BIN)/hmr synth $@ $(DEMO_SYNTH)
-	@touch $@
+# hand.npz is the last thing that synth writes. A new pack makes an older run worthless.
+$(DEMO)/synthetic/hand.npz: | $(SETUP)
+	rm -rf $(DEMO)/synthetic
+	$(BIN)/hmr synth $(DEMO)/synthetic $(DEMO_SYNTH)
 
-$(DEMO)/oakink.h5: $(DEMO)/synthetic
+$(DEMO)/oakink.h5: $(DEMO)/synthetic/hand.npz
+	rm -rf $(DEMO)/run
 	$(BIN)/hmr pack oakink --root $(DEMO)/synthetic/OakInk --out $@ --force
 
 $(DEMO)/trained: $(DEMO)/oakink.h5
@@ -42,13 +44,16 @@ $(DEMO)/trained: $(DEMO)/oakink.h5
 	else $(BIN)/hmr train integral --split sp0 --recipe tiny --data $< --out $(DEMO)/run $(DEMO_TRAIN); fi
 	@touch $@
 
-$(DEMO)/eval/report.json: $(DEMO)/trained
-	$(BIN)/hmr eval integral --ckpt $(DEMO)/run --split sp0 --data $(DEMO)/oakink.h5 --out $(DEMO)/eval >$(DEMO)/figures.part
-	@mv $(DEMO)/figures.part $(DEMO)/figures.txt
+$(DEMO)/figures.txt: $(DEMO)/trained
+	$(BIN)/hmr eval integral --ckpt $(DEMO)/run --split sp0 --data $(DEMO)/oakink.h5 --out $(DEMO)/eval >$@.part
+	@mv $@.part $@
 
-$(DEMO)/checked: $(DEMO)/eval/report.json
-	$(BIN)/python tools/check_demo.py $< $(if $(DEMO_TRAIN),--figures-only)
+$(DEMO)/checked: $(DEMO)/figures.txt
+	$(BIN)/python tools/check_demo.py $(DEMO)/eval/report.json $(if $(DEMO_TRAIN),--figures-only)
 	@touch $@
+
+picture: demo  ## docs/demo.png anew, from the demo
+	$(BIN)/python tools/docs_picture.py $(DEMO)/eval/contact_sheet.png docs/demo.png
 
 test: $(SETUP)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)

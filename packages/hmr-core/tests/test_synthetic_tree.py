@@ -160,6 +160,7 @@ def test_general_info_and_the_hand_file_give_the_annotations_again(made: Synthet
 def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
     reader = open_oakink(made.root.parent)
     assert set(reader.splits()) == set(SPLIT_NAMES)
+    assert reader.release.startswith("synthetic, in OakInk-Image v2.1's layout (seed ")
     hand = load_synthetic_hand()
     for sample_id in reader.split_ids("sp0", "test"):
         sample = reader.read(sample_id)
