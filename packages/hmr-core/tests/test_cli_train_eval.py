@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
+from hmr_core.errors import HmrError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 
@@ -26,7 +28,8 @@ class Hmr:
     def __init__(self, fakes: Any, spec: ModelSpec, capture: pytest.CaptureFixture[str]) -> None:
         self._fakes, self._capture = fakes, capture
         core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-        self.plugins = [core, fakes.plugin("small", hmr_models=lambda: [spec])]
+        small = fakes.plugin("small", hmr_models=lambda: [spec])
+        self.plugins = [core, small, *entry_points(group="hmr", name="integral")]
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         self._capture.readouterr()
@@ -113,6 +116,47 @@ def test_eval_leaves_other_people_s_folders_alone(hmr: Hmr, trained: Path) -> No
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
 
 
+def test_eval_keeps_evaluations_that_lie_inside_an_older_one(hmr: Hmr, trained: Path) -> None:
+    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0")
+    assert hmr(*arguments, "--out", "eval")[0] == 0
+    assert hmr(*arguments)[0] == 0  # in eval/small-sp0-test
+    status, _, err = hmr(*arguments, "--out", "eval")
+    assert status == 1
+    assert "eval holds something other than an evaluation" in err
+    assert Path("eval/small-sp0-test/report.json").is_file()
+
+
+def test_a_failure_while_results_are_written_keeps_the_older_ones(
+    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
+    assert hmr(*arguments)[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+
+    def full(*args: Any) -> None:
+        raise HmrError("the picture could not be written")
+
+    monkeypatch.setattr("hmr_core.viz.contact_sheet.write_png", full)
+    status, _, err = hmr(*arguments)
+    assert (status, err.splitlines()[-1]) == (1, "error: the picture could not be written")
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert list(Path().glob(".out*")) == []
+
+
+def test_an_impossible_folder_is_known_before_anything_is_computed(
+    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmr_core.engine.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed"))
+    Path("file").write_text("")
+    for out in ("file", "file/inside"):
+        status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", out)
+        assert status == 1
+        assert "cannot be written" in err
+        assert "Choose another." in err
+    status, _, err = hmr("train", "small", "--split", "sp0", "--out", "file")
+    assert (status, err) == (1, "error: file is a file, so it cannot be a run's folder. Choose another with --out.\n")
+
+
 def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hmr_core.engine import evaluate as module
 
@@ -174,7 +218,22 @@ BAD = {
     "test subset": (
         ("train", "small", "--split", "sp0", "--subset", "test"),
         2,
-        "Input should be 'train' or 'train+val'",
+        '--subset "test": training takes train or train+val, never another subset.',
+    ),
+    "too few samples": (
+        ("train", "small", "--split", "sp0", "--batch-size", "100"),
+        1,
+        "sp0 train has 57 samples, fewer than a batch of 100. Use a smaller --batch-size.",
+    ),
+    "crops beyond the windows": (
+        ("train", "small", "--split", "sp0", "--set", "data.bbox_expand=3"),
+        1,
+        "Pack again with `hmr pack ... --margin 4.773`, or lower them.",
+    ),
+    "no weights": (
+        ("train", "integral", "--split", "sp0", "--set", "backbone.weights=no.pth", "--batch-size", "8"),
+        1,
+        "backbone.weights=no.pth: no such file.",
     ),
     "no data": (
         ("train", "small", "--split", "sp0", "--data", "no.h5"),
@@ -204,7 +263,14 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert got == status, err
     assert text in err
     assert "Traceback" not in err
-    assert list(Path().iterdir()) == []
+    assert [path for path in Path().rglob("*") if path != Path("runs")] == []
+
+
+def test_torchrun_is_refused_for_now(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    status, _, err = hmr("train", "small", "--split", "sp0")
+    assert status == 2
+    assert "training runs in one process in this version: start it without torchrun." in err
 
 
 def test_a_watcher_that_raises_is_told_of_once_and_training_goes_on(hmr: Hmr, fakes: Any) -> None:

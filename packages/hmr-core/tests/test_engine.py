@@ -17,13 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hmr_core.config import TrainConfig, load_recipe
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
 from hmr_core.engine import checkpoints
+from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.evaluate import NO_MESH, evaluate, rescore, write_evaluation
 from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.predictions import read_predictions
-from hmr_core.engine.run import Run, create_run, default_folder, open_run
+from hmr_core.engine.run import Run, create_run, default_folder, drop_later_metrics, locked, open_run
 from hmr_core.engine.train import clip_each, learning_rate, train
 from hmr_core.engine.writers import write_jsonl
 from hmr_core.errors import HmrError
@@ -144,6 +148,53 @@ def test_a_non_finite_loss_stops_before_the_optimizer_and_names_step_and_samples
     named = [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
     assert len(named) == 8
     assert [p.name for p in checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+
+
+def test_what_goes_wrong_in_validation_does_not_cost_the_epoch(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise HmrError("the image of sample X is unreadable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_validate", fail)
+        with pytest.raises(HmrError, match="the image of sample X"):
+            trainer(tmp_path / "run")
+    assert [path.name for path in checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+    trainer(tmp_path / "run")
+    assert isinstance(trainer.events[0], RunStarted)
+    assert trainer.events[0].first_epoch == 2
+
+
+def test_a_pack_without_val_trains_without_val_figures(small_spec: ModelSpec, mini_tree: Path, tmp_path: Path) -> None:
+    codec = codec_named("jpeg")
+    write_pack(open_oakink(mini_tree), tmp_path / "train.h5", splits=["sp0"], subset="train", codec=codec)
+    trainer = Trainer(small_spec, Pack(tmp_path / "train.h5"))
+    run = trainer(tmp_path / "run", "train.epochs=2")
+    started, ended = trainer.events[0], [event for event in trainer.events if isinstance(event, EpochDone)]
+    assert isinstance(started, RunStarted)
+    assert started.val_samples == 0
+    assert "no val figures: " in started.notes[0]
+    assert [event.val for event in ended] == [{}, {}]
+    assert [path.name for path in checkpoints.saved_checkpoints(run.checkpoints)] == ["epoch-0002"]
+
+
+def test_two_processes_do_not_train_one_run(run: Run) -> None:
+    with locked(run), pytest.raises(HmrError, match=r"is being trained by another process\. Wait for it, or stop it"), \
+            locked(run):  # fmt: skip
+        pass
+    with locked(run):
+        pass
+
+
+def test_a_line_of_metrics_that_was_cut_off_is_dropped(run: Run) -> None:
+    path = run.folder / "metrics.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"kind": "step", "epo')
+    drop_later_metrics(run, 3)
+    assert path.read_text() == whole
+    drop_later_metrics(run, 1)
+    assert len(path.read_text().splitlines()) == 1
 
 
 def test_too_few_samples_for_a_batch_is_an_error(trainer: Trainer, tmp_path: Path) -> None:
@@ -276,6 +327,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": "hmr-run/9"}')
     with pytest.raises(HmrError, match=r"has format 'hmr-run/9'; this version of hmr reads 'hmr-run/1'"):
         open_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": "hmr-run/1", "data": "x", "new": 1}')
+    with pytest.raises(HmrError, match=r"is not as `hmr train` writes it .*; the run cannot be resumed"):
+        open_run(tmp_path)
 
 
 def test_default_folders_are_numbered(tmp_path: Path) -> None:
@@ -318,6 +372,24 @@ def test_the_published_figures_stand_beside_the_test_subset_only(
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "device": CPU, "batch_size": 8, "workers": 0}
     assert evaluate(small_spec, checkpoint, mini_pack, subset="val", **options).report["published"] == {}
+
+
+def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+
+    def notes(split: str, subset: str) -> list[str]:
+        options: dict[str, Any] = {"device": CPU, "batch_size": 24, "workers": 0}
+        report = evaluate(small_spec, checkpoint, mini_pack, split=split, subset=subset, **options).report
+        assert report["checkpoint"]["trained_on"] == {"split": "sp0", "subset": "train"}
+        return list(report["notes"])
+
+    assert notes("sp0", "test") == notes("sp0", "val") == []
+    assert notes("sp1", "test") == [
+        "the checkpoint was trained on sp0: samples of sp1 test may be among its training ones"
+    ]
+    assert notes("sp0", "train+val") == [
+        "the checkpoint was trained on train: these figures are of samples seen in training"
+    ]
 
 
 def test_batch_size_changes_no_prediction(evaluation: Any, run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
@@ -386,10 +458,6 @@ def test_the_baseline_is_the_mean_pose_of_the_training_subset(evaluation: Any, m
 def test_a_pack_without_the_training_subset_has_no_baseline_and_says_why(
     run: Run, small_spec: ModelSpec, mini_tree: Path, tmp_path: Path
 ) -> None:
-    from hmr_core.data.oakink import open_oakink
-    from hmr_core.data.pack.codecs import codec_named
-    from hmr_core.data.pack.writer import write_pack
-
     write_pack(open_oakink(mini_tree), tmp_path / "test.h5", splits=["sp0"], subset="test", codec=codec_named("jpeg"))
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
@@ -408,18 +476,33 @@ def test_a_prediction_that_is_not_finite_names_the_sample(run: Run, small_spec: 
         evaluate(small_spec, checkpoint, mini_pack, **options)
 
 
-def test_a_damaged_image_stops_an_evaluation_with_its_name(
-    run: Run, small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("what", ["image", "annotations"])
+def test_a_damaged_sample_stops_an_evaluation_with_its_name(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path, what: str, workers: int
 ) -> None:
     shutil.copy(mini_pack.path, tmp_path / "bad.h5")
     row = int(mini_pack.indices("sp0", "test")[5])
     with h5py.File(tmp_path / "bad.h5", "r+", locking=False) as file:
-        file["images/bytes"][int(file["images/offsets"][row]) + 100] ^= 1
+        if what == "image":
+            file["images/bytes"][int(file["images/offsets"][row]) + 100] ^= 1
+        else:
+            file["samples/joints"][row, 3, 1] += 1e-4
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
-    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": workers}
     name = mini_pack.ids([row])[0]
-    with pytest.raises(HmrError, match=rf"the image of sample {name} in .*bad\.h5 is unreadable"):
+    with pytest.raises(HmrError, match=rf"^the {what} of sample {name} in .*bad\.h5 (is unreadable|are damaged)"):
         evaluate(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+
+
+def test_points_that_cannot_be_aligned_name_the_sample(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    joints = evaluation.predictions.joints.copy()
+    joints[7] = 0.25
+    name = evaluation.predictions.ids[7]
+    with pytest.raises(
+        HmrError, match=rf"PA error of sample {name}: the points of the prediction are all in one place"
+    ):
+        rescore(tmp_path, mini_pack, replace(evaluation.predictions, joints=joints))
 
 
 def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, small_spec: ModelSpec) -> None:

@@ -32,9 +32,9 @@ def hmr_on_event(run: Run, event: Event) -> None:
     from hmr_core.cli.console import watch
     from hmr_core.engine.writers import write_jsonl, write_tensorboard
 
-    watch(run, event)
-    write_jsonl(run, event)
+    write_jsonl(run, event)  # first: a console that is gone must not cost the figures
     write_tensorboard(run, event)
+    watch(run, event)
 
 
 def _open_oakink(root: Path) -> DatasetReader:

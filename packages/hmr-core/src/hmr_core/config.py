@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Section(BaseModel):
     """A part of a recipe: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -189,8 +189,3 @@ def _first_problem(error: ValidationError, *, with_place: bool = True) -> str:
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}." if with_place else f"{problem['msg']}."
-
-
-def literal_values(annotation: Any) -> tuple[Any, ...]:
-    """The values of a Literal type, for listings; empty for any other type."""
-    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()

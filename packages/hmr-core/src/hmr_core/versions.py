@@ -7,11 +7,10 @@ from importlib import metadata
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of hmr's packages and of what computes."""
-    names = [*sorted(d for d in _installed() if d.startswith("hmr-")), "torch", "numpy", "opencv-python", "h5py"]
-    found = {name: metadata.version(name) for name in names if name in _installed()}
-    return {"python": platform.python_version(), **found}
+    """Of Python, of hmr's packages and of what computes; torch's with the build that it is."""
+    import torch
 
-
-def _installed() -> set[str]:
-    return {distribution.name for distribution in metadata.distributions() if distribution.name}
+    installed = {d.name: d.version for d in metadata.distributions() if d.name}
+    names = [*sorted(name for name in installed if name.startswith("hmr-")), "numpy", "opencv-python", "h5py"]
+    found = {name: installed[name] for name in names if name in installed}
+    return {"python": platform.python_version(), **found, "torch": str(torch.__version__)}

@@ -39,9 +39,9 @@ def describe(fields: Mapping[str, FieldInfo], recipes: Mapping[str, Mapping[str,
 
 
 def type_text(annotation: Any) -> str:
-    """A type as its user would say it: `int`, `a or b`, `list of int`, `float or none`."""
+    """A type as its user would say it: `int`, `a or b`, `list of int`, `float or null`."""
     if annotation is None or annotation is NoneType:
-        return "none"
+        return "null"
     if isinstance(annotation, type) and issubclass(annotation, Path):
         return "path"
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -61,7 +61,7 @@ def type_text(annotation: Any) -> str:
 def value_text(value: Any) -> str:
     """A value as `--set` takes it."""
     if value is None:
-        return "none"
+        return "null"
     if isinstance(value, str) and value:
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

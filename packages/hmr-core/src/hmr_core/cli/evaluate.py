@@ -9,6 +9,9 @@ import click
 from hmr_core.cli.arguments import data_option, device_option, find_data, split_option, workers_option
 from hmr_core.errors import HmrError, UsageError
 
+RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
+"""What an evaluation leaves in its folder, and all of it."""
+
 
 @click.command("eval")
 @click.argument("model")
@@ -60,26 +63,27 @@ def evaluate(
     from hmr_core.viz.contact_sheet import contact_sheet, write_png
 
     folder = out or Path("eval") / f"{model}-{split}-{subset}"
-    if folder.exists() and any(folder.iterdir()) and not (folder / "report.json").is_file():
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(RESULTS):
         raise HmrError(f"{folder} holds something other than an evaluation, so it is left alone. Choose another --out.")
     pack = Pack(find_data(data))
     samples = len(pack.indices(split, subset))
     chosen = choose_device(device)
     checkpoint = load_checkpoint(ckpt, spec)
-    with progress(f"{model} on {split} {subset}", samples, "images") as advance:
-        evaluation = evaluate(
-            spec,
-            checkpoint,
-            pack,
-            split=split,
-            subset=subset,
-            device=chosen,
-            batch_size=batch_size,
-            workers=choose_workers(workers, chosen),
-            on_batch=advance,
-        )
+    # Staged around all of it: whether results can be written there is known before they are computed.
     with staged_folder(folder) as part:
+        with progress(f"{model} on {split} {subset}", samples, "images") as advance:
+            evaluation = evaluate(
+                spec,
+                checkpoint,
+                pack,
+                split=split,
+                subset=subset,
+                device=chosen,
+                batch_size=batch_size,
+                workers=choose_workers(workers, chosen),
+                on_batch=advance,
+            )
         write_evaluation(part, evaluation)
         write_png(part / "contact_sheet.png", contact_sheet(evaluation))
     show_figures(evaluation.report)
-    click.echo(f"written: {folder}/report.json, predictions.h5, contact_sheet.png")
+    click.echo(f"written: {folder}/ with {', '.join(RESULTS)}")

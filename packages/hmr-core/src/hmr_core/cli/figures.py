@@ -24,7 +24,7 @@ def show_figures(report: Mapping[str, Any]) -> None:
     if report.get("published"):
         rows.append(["published, on OakInk-Image", *_cells(report["published"])])
     show_table(_TITLES, rows)
-    for text in report["missing"]:
+    for text in [*report["missing"], *report["notes"]]:
         click.echo(f"note: {text}")
     if "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")

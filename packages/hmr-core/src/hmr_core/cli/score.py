@@ -36,6 +36,9 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
         "subset": content.subset,
         **scores.as_report(),
         "missing": [] if content.verts is not None else [NO_MESH],
+        "notes": []
+        if content.pack == pack.info.digest
+        else [f"the predictions were made on another pack than {pack.path}"],
         "synthetic": pack.info.synthetic,
     }
     if as_json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +87,10 @@ def _fresh(
     tensorboard: bool,
 ) -> None:
     spec = registry.model(model)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("training runs in one process in this version: start it without torchrun.")
+    if subset not in (None, "train", "train+val"):
+        raise UsageError(f'--subset "{subset}": training takes train or train+val, never another subset.')
     if split is None:
         raise UsageError(
             "--split is needed: sp0 (views), sp1 (subjects), sp2 (objects) or sp0-ho (hand-object frames)."
@@ -102,7 +109,6 @@ def _fresh(
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
-    # Whatever can be wrong is found before there is a folder.
     if tensorboard:
         require_tensorboard()
     chosen = choose_device(device)
@@ -120,7 +126,16 @@ def _fresh(
         tensorboard=tensorboard,
     )
     create_run(run)
-    _train(registry, run, values, pack, chosen, workers)
+    try:
+        _train(registry, run, values, pack, chosen, workers)
+    except BaseException:
+        if not _began(run):  # the folder would only be in the way of the next attempt
+            shutil.rmtree(run.folder)
+        raise
+
+
+def _began(run: Run) -> bool:
+    return (run.folder / "train.log").exists() or any(run.checkpoints.iterdir())
 
 
 def _resumed(
@@ -154,6 +169,7 @@ def _resumed(
 def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: torch.device, workers: int | None) -> None:
     from hmr_core.engine.devices import choose_workers
     from hmr_core.engine.events import Event
+    from hmr_core.engine.run import locked
     from hmr_core.engine.train import train
 
     told: set[str] = set()
@@ -162,15 +178,17 @@ def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: tor
         for failure in registry.notify(run, event):
             if failure.plugin not in told:  # a plugin that fails on every step is told of once
                 told.add(failure.plugin)
-                click.echo(f"warning: {failure}; training goes on", err=True)
+                with suppress(OSError):  # nobody may be listening
+                    click.echo(f"warning: {failure}; training goes on", err=True)
 
     spec, processes = registry.model(run.model), choose_workers(workers, device)
     try:
-        train(run, spec, recipe, pack, device=device, workers=processes, notify=notify)
+        with locked(run):
+            train(run, spec, recipe, pack, device=device, workers=processes, notify=notify)
     except KeyboardInterrupt:
-        click.echo(
-            f"to go on after the last epoch that was finished: hmr train {run.model} --resume {run.folder}", err=True
-        )
+        if _began(run):
+            again = f"hmr train {run.model} --resume {run.folder}"
+            click.echo(f"to go on after the last epoch that was finished: {again}", err=True)
         raise
     click.echo(f"run: {run.folder}")
     click.echo(f"next: hmr eval {run.model} --ckpt {run.folder} --split {run.split} --data {pack.path}")

@@ -55,8 +55,9 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class CropGeometry:
-    """The crops of a batch: box centre and side in frame pixels, the map from frame to crop, the crop's camera."""
+    """The crops of a batch: joints, box centre and side in frame pixels, the map from frame to crop, its camera."""
 
+    joints_px: Float64[Tensor, "batch 21 2"]
     centre_px: Float64[Tensor, "batch 2"]
     side_px: Float64[Tensor, " batch"]
     affine: Float64[Tensor, "batch 3 3"]
@@ -67,6 +68,7 @@ class CropGeometry:
 class HandDataset(torch.utils.data.Dataset[Batch]):
     """The samples of a pack as crops with ground truth; batches come from `__getitems__`.
 
+    verify: compare the checksums of images and annotations as they are read.
     augment: None for validation and evaluation, where every point counts as visible, as published.
     Raises HmrError when the augmentation could reach beyond the windows that the pack stores.
     """
@@ -96,6 +98,8 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
         """One batch: the samples of the given rows, augmented for the given epoch."""
         epoch, rows = keys[0][0], np.array([row for _, row in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
+        if self.verify:
+            self.pack.verify_annotations(rows)
         augmentation = identity(len(ids)) if self.augment is None else draw(self.augment, self.seed, epoch, ids)
         annotations = {
             name: torch.from_numpy(self.pack.array(name, rows)) for name in ("joints", "verts", "intrinsics")
@@ -111,26 +115,16 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
     ) -> tuple[CropGeometry, Targets]:
         """Crops and ground truth of a batch from its annotations (metres, camera space), in float64 until the end."""
         joints, verts, intrinsics = joints.double(), verts.double(), intrinsics.double()
-        angle = torch.from_numpy(augmentation.angle)
-        joints_px = project(joints, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
-        verts_px = project(verts, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
-        centre, span = joint_box(joints_px)
-        side = span * self.data.bbox_expand * torch.from_numpy(augmentation.scale)
-        crop = CropGeometry(
-            centre_px=centre,
-            side_px=side,
-            affine=crop_affine(centre, side, angle, self.image_size),
-            intrinsics=crop_intrinsics(centre, side, angle, intrinsics, self.image_size),
-            rotation=rotation_about_z(angle),
-        )
+        crop = self.crops(joints, intrinsics, augmentation)
         root = joints[:, self.root_joint]
-        joints_uvd = pixels_to_uvd(transform_px(crop.affine, joints_px), joints[..., 2], root, self.image_size)
+        verts_px = project(verts, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
+        joints_uvd = pixels_to_uvd(transform_px(crop.affine, crop.joints_px), joints[..., 2], root, self.image_size)
         verts_uvd = pixels_to_uvd(transform_px(crop.affine, verts_px), verts[..., 2], root, self.image_size)
         joints_vis, verts_vis = _inside(joints_uvd), _inside(verts_uvd)
         if self.augment is None:
             joints_vis, verts_vis = torch.ones_like(joints_vis), torch.ones_like(verts_vis)
         else:
-            in_frame = ((joints_px >= 0) & (joints_px < torch.from_numpy(frame_px)[:, None])).all(-1).double()
+            in_frame = ((crop.joints_px >= 0) & (crop.joints_px < torch.from_numpy(frame_px)[:, None])).all(-1).double()
             joints_vis = joints_vis * _enough(in_frame) * _enough(joints_vis)
             verts_vis = verts_vis * _enough(verts_vis)
         targets = Targets(
@@ -144,6 +138,26 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
             intrinsics=crop.intrinsics.float(),
         )
         return crop, targets
+
+    def crops(
+        self,
+        joints: Float64[Tensor, "batch 21 3"],
+        intrinsics: Float64[Tensor, "batch 3 3"],
+        augmentation: Augmentation,
+    ) -> CropGeometry:
+        """The crops of a batch from its joints (metres, camera space) and cameras."""
+        angle = torch.from_numpy(augmentation.angle)
+        joints_px = project(joints, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
+        centre, span = joint_box(joints_px)
+        side = span * self.data.bbox_expand * torch.from_numpy(augmentation.scale)
+        return CropGeometry(
+            joints_px=joints_px,
+            centre_px=centre,
+            side_px=side,
+            affine=crop_affine(centre, side, angle, self.image_size),
+            intrinsics=crop_intrinsics(centre, side, angle, intrinsics, self.image_size),
+            rotation=rotation_about_z(angle),
+        )
 
     def _crop(
         self, row: int, i: int, geometry: CropGeometry, augmentation: Augmentation

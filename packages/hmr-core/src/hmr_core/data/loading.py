@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.errors import HmrError
 
 
 def epoch_order(rows: Int64[ndarray, " n"], seed: int, epoch: int) -> Int64[ndarray, " n"]:
@@ -30,9 +31,9 @@ def split_batches(
 def load_batches(
     dataset: HandDataset, batches: Sequence[list[Key]], *, workers: int, device: torch.device
 ) -> Iterator[Batch]:
-    """The batches in order, on the device."""
+    """The batches in order, on the device. HmrError when a sample cannot be read, whichever process read it."""
     loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
-        dataset,
+        _Reporting(dataset),
         batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=workers,
@@ -40,7 +41,22 @@ def load_batches(
         worker_init_fn=_one_thread,
     )
     for batch in loader:
+        if isinstance(batch, HmrError):
+            raise batch
         yield batch.to(device)
+
+
+class _Reporting(torch.utils.data.Dataset[Any]):
+    """A data set whose errors are values: a worker process would hand over their tracebacks as text instead."""
+
+    def __init__(self, dataset: HandDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | HmrError:
+        try:
+            return self._dataset.__getitems__(keys)
+        except HmrError as error:
+            return error
 
 
 def _as_it_is(batch: Any) -> Any:

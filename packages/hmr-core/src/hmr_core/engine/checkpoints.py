@@ -29,7 +29,7 @@ from hmr_core.engine.run import FORMAT as RUN_FORMAT
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
-from hmr_core.staging import staged_folder
+from hmr_core.staging import staged_folder, write_text
 
 FORMAT = "hmr-checkpoint/1"
 
@@ -57,6 +57,12 @@ def save_checkpoint(folder: Path, model: HandModel, optimizer: torch.optim.Optim
         (part / "model.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
+def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
+    """Write a checkpoint's figures on val into its JSON file."""
+    info = read_info(folder / "model.safetensors")
+    write_text(folder / "model.json", json.dumps({**info, "val": dict(val)}, indent=2) + "\n")
+
+
 def load_checkpoint(path: Path, spec: ModelSpec) -> Checkpoint:
     """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
 
@@ -73,7 +79,13 @@ def load_checkpoint(path: Path, spec: ModelSpec) -> Checkpoint:
         recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
         state = _read_safetensors(weights)
     else:
-        info, recipe, state = {}, load_recipe(spec, "published"), _read_released(weights)
+        info, state = {}, _read_released(weights)
+        if "published" not in spec.recipes:
+            raise HmrError(
+                f'{path} is no checkpoint of ours (.safetensors with model.json beside), and "{spec.name}" has no '
+                f"published recipe that a released file could be of."
+            )
+        recipe = load_recipe(spec, "published")
     digest = file_digest(weights)
     if info and digest != info["blake2b"]:
         raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
@@ -136,7 +148,9 @@ def saved_checkpoints(folder: Path) -> list[Path]:
 
 
 def prune_checkpoints(folder: Path) -> None:
-    """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others."""
+    """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
+    for leftover in folder.glob(".epoch-*"):
+        shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
     scores = {path: read_info(path / "model.safetensors")["val"].get("mpjpe_mm") for path in paths}
     scored = [path for path in paths if scores[path] is not None]

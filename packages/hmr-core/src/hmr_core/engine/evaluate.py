@@ -18,7 +18,7 @@ from hmr_core.data.dataset import HandDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.checkpoints import Checkpoint
-from hmr_core.engine.inference import predict
+from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.predictions import Predictions, write_predictions
 from hmr_core.engine.scoring import Scores, score
 from hmr_core.errors import HmrError
@@ -62,7 +62,7 @@ def evaluate(
         pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data, verify=True
     )
     model = checkpoint.model.to(device)
-    points = list(
+    points = gather(
         predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)
     )
     predictions = Predictions(
@@ -70,11 +70,9 @@ def evaluate(
         split=split,
         subset=subset,
         pack=pack.info.digest,
-        ids=[i for part in points for i in part.ids],
-        joints=np.concatenate([part.joints.numpy() for part in points]),
-        verts=None
-        if points[0].verts is None
-        else np.concatenate([part.verts.numpy() for part in points if part.verts is not None]),
+        ids=points.ids,
+        joints=points.joints.numpy(),
+        verts=None if points.verts is None else points.verts.numpy(),
     )
     scores = score(pack, rows, predictions.joints, predictions.verts)
     report = {
@@ -84,6 +82,7 @@ def evaluate(
         "protocol": "published",
         **scores.as_report(),
         "missing": [] if predictions.verts is not None else [NO_MESH],
+        "notes": _notes(checkpoint, pack, split, subset),
         "baseline": _baseline(dataset, rows, split, recipe.train.subset),
         "published": dict(spec.published.get(split, {})) if subset == "test" else {},
         "synthetic": pack.info.synthetic,
@@ -92,6 +91,7 @@ def evaluate(
             "path": str(checkpoint.path),
             "blake2b": checkpoint.digest,
             "epoch": checkpoint.info.get("epoch"),
+            "trained_on": {"split": checkpoint.info.get("split"), "subset": recipe.train.subset},
         },
         "pack": {"path": str(pack.path), "blake2b": pack.info.digest, "release": pack.info.release},
         "versions": versions(),
@@ -99,6 +99,21 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 2),
     }
     return Evaluation(predictions=predictions, scores=scores, report=report, dataset=dataset, rows=rows)
+
+
+def _notes(checkpoint: Checkpoint, pack: Pack, split: str, subset: str) -> list[str]:
+    """What makes the figures something else than they seem; empty for a released file, whose training is unknown."""
+    notes = []
+    trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset
+    if trained is not None and trained != split:
+        notes.append(
+            f"the checkpoint was trained on {trained}: samples of {split} {subset} may be among its training ones"
+        )
+    elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
+        notes.append(f"the checkpoint was trained on {trained_subset}: these figures are of samples seen in training")
+    if checkpoint.info.get("data_digest", pack.info.digest) != pack.info.digest:
+        notes.append("the checkpoint was trained on another pack than this one")
+    return notes
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:

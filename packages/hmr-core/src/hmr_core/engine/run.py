@@ -8,8 +8,11 @@ RUN/checkpoints/epoch-0007/    one folder for each checkpoint that is kept
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,8 @@ class Run:
 
 def create_run(run: Run) -> None:
     """Make the run's folder; HmrError if there is a run already."""
+    if run.folder.exists() and not run.folder.is_dir():
+        raise HmrError(f"{run.folder} is a file, so it cannot be a run's folder. Choose another with --out.")
     if run.folder.exists() and any(run.folder.iterdir()):
         raise HmrError(
             f"{run.folder} exists and is not empty. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
@@ -76,10 +81,13 @@ def open_run(folder: Path) -> Run:
         raise HmrError(f"{folder} is not a run: {path} cannot be read. Runs are made by `hmr train`.") from error
     except json.JSONDecodeError as error:
         raise HmrError(f"{path} is not valid JSON ({error}); the run cannot be resumed.") from error
-    if values.get("format") != FORMAT:
-        raise HmrError(f"{path} has format {values.get('format')!r}; this version of hmr reads {FORMAT!r}.")
-    del values["format"]
-    return Run(**{**values, "folder": folder, "data": Path(values["data"])})
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise HmrError(f"{path} has format {found!r}; this version of hmr reads {FORMAT!r}.")
+    try:
+        return Run(**{**values, "folder": folder, "data": Path(values["data"])})
+    except (TypeError, KeyError) as error:
+        raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
 
 
 def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
@@ -94,5 +102,24 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
     """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
     path = run.folder / "metrics.jsonl"
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["epoch"] <= epoch]
+        lines = [line for line in path.read_text().splitlines() if _epoch_of(line) <= epoch]
         write_text(path, "".join(line + "\n" for line in lines))
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
+    with (run.folder / "config.json").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.") from error
+        yield
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch of a line of metrics; infinity for one that was cut off, which is then dropped."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError
+from hmr_core.geometry.alignment import DegeneratePointsError
 from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
 
 _CHUNK = 512
@@ -34,21 +35,22 @@ def score(
     rows: Int64[ndarray, " n"],
     joints: Float32[ndarray, "n 21 3"],
     verts: Float32[ndarray, "n 778 3"] | None,
-    *,
-    on_samples: Callable[[int], None] = lambda samples: None,
 ) -> Scores:
-    """Hold predictions (metres, camera space) against the annotations of the same rows of a pack."""
+    """Hold predictions (metres, camera space) against the annotations of the same rows of a pack.
+
+    HmrError names the sample whose annotations are damaged, or whose points cannot be aligned.
+    """
     parts = []
     for start in range(0, len(rows), _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        mesh = None if verts is None else (verts[chunk], pack.array("verts", rows[chunk]))
-        parts.append(
-            sample_errors(
-                torch.from_numpy(joints[chunk]),
-                torch.from_numpy(pack.array("joints", rows[chunk])),
-                *(() if mesh is None else (torch.from_numpy(mesh[0]), torch.from_numpy(mesh[1]))),
-            )
-        )
-        on_samples(len(rows[chunk]))
+        pack.verify_annotations(rows[chunk])
+        points = [joints[chunk], pack.array("joints", rows[chunk])]
+        if verts is not None:
+            points += [verts[chunk], pack.array("verts", rows[chunk])]
+        try:
+            parts.append(sample_errors(*(torch.from_numpy(array) for array in points)))
+        except DegeneratePointsError as error:
+            sample = pack.ids(rows[chunk])[error.index]
+            raise HmrError(f"PA error of sample {sample}: {error.reason}. Check the model's output.") from error
     errors = concatenate(parts)
     return Scores(errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from numpy import ndarray
 
 from hmr_core.config import Recipe, TrainConfig
 from hmr_core.data.dataset import Batch, HandDataset
@@ -23,11 +25,12 @@ from hmr_core.engine.checkpoints import (
     load_checkpoint,
     load_optimizer,
     prune_checkpoints,
+    record_validation,
     save_checkpoint,
     saved_checkpoints,
 )
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
-from hmr_core.engine.inference import predict
+from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.run import Run, drop_later_metrics
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
@@ -82,10 +85,14 @@ def train(
                 batches = split_batches(order, config.batch_size, epoch=epoch, drop_last=True)
                 loaded = load_batches(training, batches, workers=workers, device=device)
                 means = _run_epoch(run, model, optimizer, loaded, config, epoch, steps, device, notify)
+                # The checkpoint first: what goes wrong in validation must not cost the epoch.
+                path = _save(run, model, optimizer, epoch)
                 val = _validate(model, validation, val_rows, config.batch_size, workers, device)
+                record_validation(path, val)
+                prune_checkpoints(run.checkpoints)
                 seconds = time.monotonic() - epoch_started
                 notify(run, EpochDone(epoch=epoch, step=epoch * steps, losses=means, val=val, seconds=seconds))
-                notify(run, CheckpointSaved(epoch=epoch, path=_save(run, model, optimizer, epoch, val)))
+                notify(run, CheckpointSaved(epoch=epoch, path=path))
         except BaseException as error:
             reason = f"stopped ({type(error).__name__})"
             notify(run, RunEnded(epoch=epoch, seconds=time.monotonic() - started, reason=reason))
@@ -132,22 +139,19 @@ def _run_epoch(
     return {name: value / steps for name, value in sums.items()}
 
 
-def _save(
-    run: Run, model: HandModel, optimizer: torch.optim.Optimizer, epoch: int, val: dict[str, float | None]
-) -> Path:
+def _save(run: Run, model: HandModel, optimizer: torch.optim.Optimizer, epoch: int) -> Path:
     path = run.checkpoints / f"epoch-{epoch:04d}"
     info = {
         "model": run.model,
         "split": run.split,
         "recipe_name": run.recipe_name,
         "epoch": epoch,
-        "val": val,
+        "val": {},
         "data_digest": run.data_digest,
         "versions": dict(run.versions),
         "recipe": dict(run.recipe),
     }
     save_checkpoint(path, model, optimizer, info)
-    prune_checkpoints(run.checkpoints)
     return path
 
 
@@ -188,20 +192,30 @@ def _start(
     return model, optimizer, done
 
 
-def _validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Any, tuple[str, ...]]:
-    notes = []
+def _validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64[ndarray, " n"], tuple[str, ...]]:
+    """The rows to validate on, none where the pack has none, and what the user should know about them."""
+    try:
+        rows = pack.indices(split, "val")
+    except HmrError as error:
+        return np.zeros(0, dtype=np.int64), (f"no val figures: {error}",)
     if config.subset == "train+val":
-        notes.append("trains on train+val, as published: the val figures are of samples seen in training")
-    return pack.indices(split, "val"), tuple(notes)
+        return rows, ("trains on train+val, as published: the val figures are of samples seen in training",)
+    return rows, ()
 
 
 def _validate(
-    model: HandModel, dataset: HandDataset, rows: Any, batch_size: int, workers: int, device: torch.device
+    model: HandModel,
+    dataset: HandDataset,
+    rows: Int64[ndarray, " n"],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
 ) -> dict[str, float | None]:
-    points = list(predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers))
-    joints = torch.cat([part.joints for part in points])
-    verts = None if points[0].verts is None else torch.cat([part.verts for part in points if part.verts is not None])
-    return score(dataset.pack, rows, joints.numpy(), None if verts is None else verts.numpy()).metrics
+    if len(rows) == 0:
+        return {}
+    points = gather(predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers))
+    verts = None if points.verts is None else points.verts.numpy()
+    return score(dataset.pack, rows, points.joints.numpy(), verts).metrics
 
 
 def _non_finite(values: dict[str, float], step: int, epoch: int, ids: list[str], run: Run) -> str:

@@ -9,6 +9,14 @@ from torch import Tensor
 from hmr_core.errors import HmrError
 
 
+class DegeneratePointsError(HmrError):
+    """Points that no similarity aligns. index: of the first such sample in the batch; reason: what they are like."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"PA error of sample {index}: {reason}. Check the model's output.")
+        self.index, self.reason = index, reason
+
+
 def align(
     source: Float[Tensor, "batch n 3"], target: Float[Tensor, "batch n 3"], *, reflection: bool = True
 ) -> Float[Tensor, "batch n 3"]:
@@ -16,7 +24,8 @@ def align(
 
     reflection: whether a mirrored source is allowed, as in the published protocol (which uses orthogonal_procrustes).
     Units are kept. Source: Schoenemann (1966); Umeyama (1991) for the case without reflection.
-    Raises HmrError when a set of points is not finite or has all its points in one place, since nothing aligns it.
+    Raises DegeneratePointsError when a set of points is not finite or has all its points in one place, since nothing
+    aligns it.
     """
     source_mean, target_mean = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
     a, b = source - source_mean, target - target_mean
@@ -39,7 +48,4 @@ def _refuse_degenerate(points: Float[Tensor, "batch n 3"], size: Float[Tensor, "
     if bool(bad.any()):
         index = int(bad.nonzero()[0, 0])
         reason = "not finite" if not bool(torch.isfinite(size[index])) else "all in one place"
-        raise HmrError(
-            f"PA error: the points of the {what} of sample {index} are {reason}, so they cannot be aligned "
-            f"({int(bad.sum())} of {len(points)} samples are like that). Check the model's output."
-        )
+        raise DegeneratePointsError(index, f"the points of the {what} are {reason}, so they cannot be aligned")

@@ -1,6 +1,6 @@
 """The square crop around a hand: its box, the map from the frame to it, and the camera that would have taken it.
 
-As published ("The crop" in the description of the recorded outputs; golden files `transform_*`): the crop rotates the
+As published (golden files `transform_*`): the crop rotates the
 frame about the box's centre; the annotations are rotated about the camera's z axis by the same angle. With equal focal
 lengths the two agree exactly; with unequal ones the published construction, kept here, is off by a fraction of a pixel.
 """

@@ -12,7 +12,7 @@ from hmr_core.hand.joints import BONES
 FINGER_COLORS = ((230, 80, 60), (240, 170, 40), (90, 190, 70), (60, 150, 230), (170, 100, 220))
 """RGB of thumb, index, middle, ring and little finger."""
 
-TRUTH_COLOR = (255, 255, 255)
+WRIST_COLOR = (245, 245, 245)
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
 
 
@@ -20,18 +20,17 @@ def draw_skeleton(
     image: UInt8[ndarray, "height width 3"],
     joints_px: Float[ndarray, "21 2"],
     *,
-    color: tuple[int, int, int] | None = None,
     thickness: int = 2,
 ) -> None:
     """Draw 21 joints (pixels of the image, OpenPose order) and their bones, in place; each finger in its own colour.
 
-    color: one RGB colour for all. Points far outside the image are clipped to where OpenCV can draw them.
+    Points far outside the image are clipped to where OpenCV can draw them.
     """
     points = np.clip(np.nan_to_num(joints_px), -4096, 4096)
     fixed = np.round(points * (1 << _SHIFT)).astype(int)
     for parent, child in BONES:
-        bone = color or FINGER_COLORS[(child - 1) // 4]
-        cv2.line(image, tuple(fixed[parent]), tuple(fixed[child]), bone, thickness, cv2.LINE_AA, _SHIFT)
+        finger = FINGER_COLORS[(child - 1) // 4]
+        cv2.line(image, tuple(fixed[parent]), tuple(fixed[child]), finger, thickness, cv2.LINE_AA, _SHIFT)
     for joint, point in enumerate(fixed):
-        dot = color or (FINGER_COLORS[(joint - 1) // 4] if joint else (245, 245, 245))
+        dot = FINGER_COLORS[(joint - 1) // 4] if joint else WRIST_COLOR
         cv2.circle(image, tuple(point), (thickness + 1) << _SHIFT, dot, -1, cv2.LINE_AA, _SHIFT)

@@ -1,7 +1,8 @@
 """Pickle files of arrays, read through an allow-list: a file that names anything else is refused; nothing in it runs.
 
 A pickle is a program that may call whatever it names. Here it may name the few things below, by exact module and name,
-and it gets our own functions for them, never numpy's or torch's. The annotations of the release were written by numpy 1
+and it gets our own functions for them, never numpy's or torch's
+(three plain classes apart: ndarray, dtype and OrderedDict). The annotations of the release were written by numpy 1
 (`numpy.core`) or 2 (`numpy._core`), and torch tensors nest a second pickle, which is read under its own, shorter list.
 Tensors come out as numpy arrays; torch is not needed.
 """

@@ -124,6 +124,18 @@ class Pack:
         """
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
 
+    def verify_annotations(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> None:
+        """Compare the checksums of the samples in the given rows; HmrError names the first that is damaged."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        ids, recorded = (self._read(self._places[name], chosen) for name in (fmt.IDS, fmt.SAMPLE_CHECKSUM))
+        arrays = [ids, *(self.array(name, chosen) for name in fmt.ARRAYS)]
+        for i, checksum in enumerate(recorded):
+            if fmt.item_checksum(*(array[i : i + 1].tobytes() for array in arrays)) != checksum.tobytes():
+                raise HmrError(
+                    f"the annotations of sample {self.ids(chosen[i : i + 1])[0]} in {self.path} are damaged: they do "
+                    f"not have the recorded checksum. Find all that is damaged: hmr pack verify {self.path}"
+                )
+
     def window(self, row: SupportsIndex, *, verify: bool = False) -> Window:
         """The stored part of a sample's frame.
 
