@@ -1,4 +1,4 @@
-"""`python -m hmr_core` is the `hmr` command (what torchrun starts)."""
+"""`python -m hmr_core` is the `hmr` command."""
 
 import sys
 

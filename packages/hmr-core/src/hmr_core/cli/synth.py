@@ -18,7 +18,8 @@ def synth(directory: Path, frames: int, sequences: int, seed: int, workers: int 
 
     Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
     pixels, joints, meshes, MANO poses and shapes, cameras, objects), and DIR/hand.npz, the synthetic hand that it
-    shows. It takes the place of the real data set anywhere, but figures had on it are figures on synthetic hands.
+    shows. Objects are annotated, not drawn. It takes the place of the real data set anywhere, but results on it are
+    results on synthetic hands, and are labelled so.
 
     \b
     Examples:

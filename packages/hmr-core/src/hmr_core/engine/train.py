@@ -122,8 +122,10 @@ def _run_epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             prediction = model(batch.inputs())
         losses = model.loss(prediction, batch.targets)
-        total = torch.stack(list(losses.values())).sum()
-        values = {**{name: value.item() for name, value in losses.items()}, "total": total.item()}
+        terms = torch.stack(list(losses.values()))
+        total = terms.sum()
+        # One wait for the device, not one for each term.
+        values = dict(zip([*losses, "total"], torch.cat([terms, total[None]]).tolist(), strict=True))
         if not math.isfinite(values["total"]):
             raise HmrError(_non_finite(values, step, epoch, batch.ids, run))
         optimizer.zero_grad(set_to_none=True)
