@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import pytest
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
+from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
@@ -198,6 +201,96 @@ def test_resume_on_another_pack_is_refused(hmr: Hmr, trained: Path, mini_tree: P
     status, _, err = hmr("train", "small", "--resume", str(trained), "--data", "other.h5")
     assert status == 1
     assert "other.h5 is not the pack that runs/small-sp0-tiny was trained on (its digest differs)" in err
+
+
+def more_epochs(run: Path) -> None:
+    """Let a finished run have one epoch more."""
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["train"]["epochs"] += 1
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr: Hmr, mini_pack_path: Path) -> None:
+    short = ("--epochs", "1", "--batch-size", "9", "--subset", "train+val")
+    sets = ("--set", "train.epochs=5", "--set", "train.seed=8")  # the short ones win
+    status, out, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu", *short, *sets)
+    assert status == 0, err
+    recipe = json.loads(Path("runs/small-sp0-tiny/config.json").read_text())["recipe"]["train"]
+    assert [recipe[key] for key in ("epochs", "batch_size", "subset", "seed")] == [1, 9, "train+val", 8]
+    assert "note: trains on train+val, as published" in err
+    assert "; val mpjpe_mm " in err
+    assert out.splitlines() == [
+        "run: runs/small-sp0-tiny",
+        f"next: hmr eval small --ckpt runs/small-sp0-tiny --split sp0 --data {mini_pack_path}",
+    ]
+
+
+def test_a_run_finds_its_own_pack_from_anywhere_and_where_it_was_moved(
+    hmr: Hmr, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(mini_pack_path, "mine.h5")
+    monkeypatch.delenv("HMR_DATA")
+    arguments = ("--split", "sp0", "--data", "mine.h5", "--epochs", "1", "--out", "run", "--device", "cpu")
+    assert hmr("train", "small", *arguments)[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    more_epochs(Path("../run"))
+    status, _, err = hmr("train", "small", "--resume", "../run", "--device", "cpu")
+    assert status == 0, err
+    (tmp_path / "mine.h5").rename("moved.h5")
+    more_epochs(Path("../run"))
+    assert hmr("train", "small", "--resume", "../run", "--device", "cpu")[0] == 1
+    status, _, err = hmr("train", "small", "--resume", "../run", "--device", "cpu", "--data", "moved.h5")
+    assert status == 0, err
+
+
+def test_a_run_that_is_being_trained_or_of_another_model_is_not_resumed(hmr: Hmr, trained: Path) -> None:
+    more_epochs(trained)
+    with locked(open_run(trained)):
+        status, _, err = hmr("train", "small", "--resume", str(trained))
+    assert (status, err.splitlines()[-1]) == (
+        1,
+        f"error: {trained} is being trained by another process. Wait for it, or stop it.",
+    )
+    status, _, err = hmr("train", "integral", "--resume", str(trained))
+    assert status == 2
+    assert f'is a run of "small", not of "integral": hmr train small --resume {trained}' in err
+
+
+def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr, trained: Path) -> None:
+    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")[0] == 0
+    status, out, _ = hmr("score", "out/predictions.h5")
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("note: ")] == [
+        "note: this model predicts joints only and no solver was given, so there is no mesh figure"
+    ]
+    with h5py.File("out/predictions.h5", "r+", locking=False) as file:
+        file.attrs["pack"] = "another"
+    status, out, _ = hmr("score", "out/predictions.h5")
+    assert status == 0
+    assert "note: the predictions were made on another pack than " in out
+
+
+def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    arguments = ("--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--tensorboard")
+    status, _, err = hmr("train", "small", *arguments)
+    assert status == 0, err
+    board = EventAccumulator("runs/small-sp0-tiny").Reload()
+    assert {"loss/uvd", "loss/total", "learning_rate", "val/mpjpe_mm"} <= set(board.Tags()["scalars"])
+    assert [event.step for event in board.Scalars("loss/total")] == [20]
+    assert [event.step for event in board.Scalars("val/mpjpe_mm")] == [7, 14, 21]
+
+
+def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
+    hmr: Hmr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmr_core.engine.writers.find_spec", lambda name: None)
+    status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
+    assert (status, err) == (1, 'error: --tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"\n')
+    assert list(Path().iterdir()) == []
 
 
 BAD = {

@@ -55,6 +55,7 @@ def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:
         ("train.epochs=1.5", "Input should be a valid integer"),
         ("train.epochs=true", "Input should be a valid integer"),
         ("train.epochs=0", "Input should be greater than 0"),
+        ("train.learning_rate=inf", "Input should be a finite number"),
         ("backbone.weights=3", "Input should be a valid string"),
         ("train.schedule=sometimes", "Input should be 'multistep' or 'cosine'"),
     ],

@@ -116,9 +116,10 @@ def test_occlusion_paints_its_rectangle_and_nothing_else() -> None:
     assert window[40:60, 30:70].std() == pytest.approx(255 / 12**0.5, rel=0.05)
 
 
-def test_occlusion_that_would_leave_the_frame_is_skipped() -> None:
+@pytest.mark.parametrize("left_top", [(60.0, 10.0), (-60.0, 10.0), (10.0, 30.0), (10.0, -60.0)])
+def test_occlusion_that_would_leave_the_frame_is_skipped(left_top: tuple[float, float]) -> None:
     window = np.zeros((100, 120, 3), np.uint8)
-    Occlusion(0.5, 0.5, 0.4, 0.4, np.random.default_rng(0)).paint(window, (60.0, 10.0, 100.0))
+    Occlusion(0.5, 0.5, 0.4, 0.4, np.random.default_rng(0)).paint(window, (*left_top, 100.0))
     assert not window.any()
 
 
@@ -205,3 +206,13 @@ def test_images_become_rgb_from_minus_half_to_half(mini_pack: Pack) -> None:
 def test_augmentation_beyond_the_stored_windows_is_an_error_that_names_the_margin(mini_pack: Pack) -> None:
     with pytest.raises(HmrError, match=r"stores windows of 2\.705 times.*reach to 3\.182 times.*--margin 3\.182"):
         hands(mini_pack, AugmentConfig(), data=DataConfig(bbox_expand=2.0))
+
+
+def test_a_batch_moves_and_is_pinned_as_a_whole(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = hands(mini_pack)[(0, 0)]
+    moved = made.to("meta")
+    assert {t.device.type for t in (moved.image, *vars(moved.targets).values())} == {"meta"}
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    made.pin_memory()
+    assert {id(t) for t in pinned} == {id(t) for t in (made.image, *vars(made.targets).values())}

@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hmr_core.config import TrainConfig, load_recipe
+from hmr_core.data.dataset import HandDataset
+from hmr_core.data.loading import epoch_order
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
@@ -24,14 +26,17 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.engine import checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.engine.devices import choose_workers
 from hmr_core.engine.evaluate import NO_MESH, evaluate, rescore, write_evaluation
-from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.predictions import read_predictions
 from hmr_core.engine.run import Run, create_run, default_folder, drop_later_metrics, locked, open_run
+from hmr_core.engine.scoring import score
 from hmr_core.engine.train import clip_each, learning_rate, train
 from hmr_core.engine.writers import write_jsonl
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import to_uvd
+from hmr_core.nn.model import HandModel
 from hmr_core.plugins import ModelSpec
 from hmr_core.versions import versions
 
@@ -513,3 +518,205 @@ def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, sm
     (folder / "model.json").write_text(json.dumps(info))
     with pytest.raises(HmrError, match=r"body\.2\.weight has shape \(63, 12\), and the model wants \(63, 48\)"):
         checkpoints.load_checkpoint(run.folder, small_spec)
+
+
+# What a run does, seen from inside.
+
+
+def test_training_samples_are_augmented_anew_in_each_epoch_and_those_of_val_never(
+    trainer: Trainer, tmp_path: Path, mini_pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[HandDataset, list[tuple[int, int]]]] = []
+    getitems = HandDataset.__getitems__
+
+    def recording(self: HandDataset, keys: Any) -> Any:
+        read.append((self, list(keys)))
+        return getitems(self, keys)
+
+    monkeypatch.setattr(HandDataset, "__getitems__", recording)
+    trainer(tmp_path / "run", "train.epochs=2", "augment.color=0.2")
+    augment = load_recipe(trainer.spec, "tiny", ["augment.color=0.2"]).augment
+    train_rows, val_rows = (mini_pack.indices("sp0", name) for name in ("train", "val"))
+    for epoch, batches in ((1, read[:9]), (2, read[9:])):
+        training = [key for dataset, keys in batches[:7] for key in keys]
+        assert training == [(epoch, int(row)) for row in epoch_order(train_rows, 3, epoch)[:56]]
+        assert all((dataset.augment, dataset.seed) == (augment, 3) for dataset, _ in batches[:7])
+        assert [row for _, keys in batches[7:] for _, row in keys] == val_rows.tolist()
+        assert all(dataset.augment is None for dataset, _ in batches[7:])
+
+
+def test_the_optimizer_steps_as_the_recipe_says(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[float, float, list[float]]] = []
+
+    class Spy(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            group = self.param_groups[0]
+            norms = [float(parameter.grad.norm()) for parameter in group["params"]]
+            steps.append((group["lr"], group["weight_decay"], norms))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Spy)
+    sets = ["train.milestones=[1]", "train.weight_decay=0.25", "train.clip_norm=1e-4"]
+    trainer(tmp_path / "run", "train.epochs=2", *sets)
+    assert [rate for rate, _, _ in steps] == pytest.approx([1e-2] * 7 + [1e-3] * 7)
+    assert [event.learning_rate for event in trainer.events if isinstance(event, StepDone)] == [s[0] for s in steps]
+    assert {decay for _, decay, _ in steps} == {0.25}
+    for _, _, norms in steps:
+        assert norms == pytest.approx([1e-4, 1e-4], rel=0.01)  # each tensor by itself
+
+
+def test_an_epoch_tells_its_mean_losses_and_the_figures_of_its_checkpoint(
+    trainer: Trainer, tmp_path: Path, small_spec: ModelSpec, mini_pack: Pack
+) -> None:
+    run = trainer(tmp_path / "run", "train.epochs=2")
+    steps = [event for event in trainer.events if isinstance(event, StepDone)]
+    epochs = [event for event in trainer.events if isinstance(event, EpochDone)]
+    saved = [event for event in trainer.events if isinstance(event, CheckpointSaved)]
+    assert [(event.epoch, event.step) for event in epochs] == [(1, 7), (2, 14)]
+    for epoch in epochs:
+        losses = [step.losses for step in steps if step.epoch == epoch.epoch]
+        assert epoch.losses == pytest.approx({name: sum(part[name] for part in losses) / 7 for name in losses[0]})
+    assert [event.path.name for event in saved] == ["epoch-0001", "epoch-0002"]
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    assert checkpoint.info["val"] == epochs[-1].val
+    options: dict[str, Any] = {"split": "sp0", "subset": "val", "device": CPU, "batch_size": 8, "workers": 0}
+    assert evaluate(small_spec, checkpoint, mini_pack, **options).report["metrics"] == epochs[-1].val
+
+
+def test_the_first_weights_are_the_seed_s_and_the_caller_s_random_state_is_left_alone(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    found = []
+    for i, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(i)
+        before = torch.get_rng_state()
+        sets = ("train.epochs=1", "train.learning_rate=1e-12", f"train.seed={seed}")
+        found.append(weights(trainer(tmp_path / str(i), *sets))["body.2.weight"])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(found[0], found[1])
+    assert (found[0] - found[2]).abs().max() > 1e-3
+
+
+def test_a_model_with_dropout_is_the_same_after_a_resume(
+    small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path
+) -> None:
+    def build(config: Any) -> HandModel:
+        model = small_spec.build(config)
+        model.body.insert(0, torch.nn.Dropout(0.5))
+        return model
+
+    trainer = Trainer(replace(small_spec, build=build), mini_pack)
+    whole = trainer(tmp_path / "whole", "train.epochs=2")
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "stopped", "train.epochs=2", stop_after=7)
+    again = trainer(tmp_path / "stopped", "train.epochs=2")
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
+
+
+def test_a_fresh_run_begins_with_pretrained_parts_and_a_resumed_one_does_not(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[HandModel] = []
+    monkeypatch.setattr(HandModel, "pretrain", lambda self: loaded.append(self))
+    trainer(tmp_path / "run", "train.epochs=1")
+    assert len(loaded) == 1
+    trainer(tmp_path / "run", "train.epochs=2")
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_concerns_training_alone(
+    small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path, precision: str
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    def build(config: Any) -> HandModel:
+        model = small_spec.build(config)
+        model.body.register_forward_hook(lambda body, _, output: seen.add((body.training, output.dtype)))
+        return model
+
+    trainer = Trainer(replace(small_spec, build=build), mini_pack)
+    trainer(tmp_path / "run", "train.epochs=1", f"train.precision={precision}")
+    assert seen == {(True, getattr(torch, precision)), (False, torch.float32)}
+
+
+def test_a_run_stands_for_its_newest_checkpoint(run: Run, small_spec: ModelSpec) -> None:
+    newest = run.checkpoints / "epoch-0012"
+    shutil.copytree(checkpoints.saved_checkpoints(run.checkpoints)[-1], newest)
+    assert checkpoints.load_checkpoint(run.folder, small_spec).path == newest / "model.safetensors"
+
+
+def test_unfinished_checkpoints_of_a_killed_process_are_removed(run: Run) -> None:
+    kept = checkpoints.saved_checkpoints(run.checkpoints)
+    (run.checkpoints / ".epoch-0004.123.part").mkdir()
+    (run.checkpoints / ".epoch-0004.123.part/model.safetensors").write_bytes(b"half")
+    checkpoints.prune_checkpoints(run.checkpoints)
+    assert sorted(run.checkpoints.iterdir()) == kept
+
+
+def test_workers_are_as_asked_for_and_else_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert [choose_workers(given, CPU) for given in (None, 0, 3)] == [0, 0, 3]
+    assert [choose_workers(given, cuda) for given in (None, 0, 3)] == [6, 0, 3]
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert choose_workers(None, cuda) == 8
+
+
+def test_the_report_s_baseline_has_not_seen_the_scored_samples(evaluation: Any, mini_pack: Pack) -> None:
+    mean = mean_pose_uvd(evaluation.dataset, mini_pack.indices("sp0", "train"))
+    joints = baseline_joints(evaluation.dataset, evaluation.rows, mean)
+    assert evaluation.report["baseline"]["metrics"] == score(mini_pack, evaluation.rows, joints, None).metrics
+
+
+def test_an_evaluation_tells_of_each_batch_of_synthetic_data_and_of_another_pack(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    other = replace(checkpoint, info={**checkpoint.info, "data_digest": "of another pack"})
+    monkeypatch.setattr(mini_pack, "info", replace(mini_pack.info, release="synthetic 1"))
+    done: list[int] = []
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 9, "workers": 0}
+    report = evaluate(small_spec, other, mini_pack, on_batch=done.append, **options).report
+    assert done == [9, 9, 6]
+    assert report["synthetic"] is True
+    assert report["notes"] == ["the checkpoint was trained on another pack than this one"]
+
+
+def test_evaluation_crops_are_those_of_the_checkpoint_s_recipe(
+    small_spec: ModelSpec, mini_pack: Pack, run: Run
+) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    tight = replace(checkpoint, recipe=load_recipe(small_spec, "tiny", ["data.bbox_expand=1.2"]))
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    evaluation = evaluate(small_spec, tight, mini_pack, **options)
+    assert evaluation.dataset.data.bbox_expand == 1.2
+    assert evaluation.report["recipe"]["data"]["bbox_expand"] == 1.2
+
+
+def test_an_evaluation_compares_checksums_and_does_not_rely_on_decoding(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path
+) -> None:
+    shutil.copy(mini_pack.path, tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+", locking=False) as file:
+        row = int(mini_pack.indices("sp0", "test")[5])
+        file["images/bytes"][int(file["images/offsets"][row]) + 100] ^= 1
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
+    with pytest.raises(HmrError, match="its bytes do not have the recorded checksum"):
+        evaluate(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+
+
+def test_damaged_annotations_are_not_scored(evaluation: Any, mini_pack: Pack, tmp_path: Path) -> None:
+    row = int(mini_pack.indices("sp0", "test")[5])
+    shutil.copy(mini_pack.path, tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+", locking=False) as file:
+        file["samples/joints"][row, 3, 1] += 1e-4
+    with pytest.raises(HmrError, match=rf"^the annotations of sample {mini_pack.ids([row])[0]} in .*bad\.h5"):
+        rescore(tmp_path, Pack(tmp_path / "bad.h5"), evaluation.predictions)
+
+
+def test_versions_name_what_a_result_depends_on() -> None:
+    assert {"python", "torch", "numpy", "h5py", "hmr-core", "hmr-integral"} <= set(versions())

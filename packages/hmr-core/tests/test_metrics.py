@@ -67,6 +67,8 @@ def test_pa_errors_are_zero_under_any_similarity_and_the_others_are_not(golden: 
     rotation_only = aligned["pa_rotation_only"]["pa_mpjpe_mm"]
     assert rotation_only is not None
     assert rotation_only > 5
+    assert aligned["pa_rotation_only"]["pa_mpvpe_mm"] is not None
+    assert aligned["pa_rotation_only"]["pa_mpvpe_mm"] > 5
 
 
 def test_aligned_figures_ignore_a_shift_of_the_whole_hand_and_count_everything_else(
@@ -87,6 +89,9 @@ def test_aligned_figures_ignore_a_shift_of_the_whole_hand_and_count_everything_e
     assert aligned["wrist"]["mpjpe_mm"] == pytest.approx(20.0)
     assert aligned["mcp"]["mpjpe_mm"] == pytest.approx(1.0)
     assert aligned["mcp"]["mpvpe_mm"] is None
+    aligned = metrics.summarise_aligned(metrics.sample_errors(moved, joints, verts, verts))
+    assert aligned["wrist"]["mpvpe_mm"] == pytest.approx(21.0)
+    assert aligned["mcp"]["mpvpe_mm"] == pytest.approx(0, abs=1e-9)
 
 
 def test_figures_of_parts_put_together_are_those_of_the_whole(

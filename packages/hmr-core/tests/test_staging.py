@@ -60,5 +60,7 @@ def test_a_place_that_cannot_be_written_is_an_error_before_the_work(tmp_path: Pa
 
 def test_a_text_is_replaced_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "one")
-    write_text(tmp_path / "a", "two")
+    with (tmp_path / "a").open() as reader:
+        write_text(tmp_path / "a", "two")
+        assert reader.read() == "one"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "two")]

@@ -268,6 +268,15 @@ def test_trunks_have_torchvision_s_size_and_stride(depth: Any, parameters: int) 
     assert features.shape == (1, trunk.channels, 2, 3)
 
 
+def test_convolutions_begin_with_the_spread_of_he_fan_out() -> None:
+    trunk = ResNet(ResNetConfig(depth=18))
+    for convolution in (trunk.conv1, trunk.layer1[0].conv1, trunk.layer2[0].downsample[0]):
+        outputs, _, height, width = convolution.weight.shape
+        assert float(convolution.weight.detach().std()) == pytest.approx(
+            (2 / (outputs * height * width)) ** 0.5, rel=0.05
+        )
+
+
 def test_batch_norm_freezes_as_asked() -> None:
     def frozen(mode: Any) -> list[str]:
         with torch.device("meta"):

@@ -1,0 +1,137 @@
+"""What a run says while it trains, event by event, under a clock of the test's own; the tables of figures."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmr_core import builtin
+from hmr_core.cli import console
+from hmr_core.cli.figures import show_figures
+from hmr_core.engine.events import CheckpointSaved, EpochDone, RunEnded, RunStarted, StepDone
+from hmr_core.engine.run import Run
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
+    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", **made)
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the console's clock."""
+    now = [1000.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], strftime=lambda form: "2026-01-01 00:00:00")
+    monkeypatch.setattr(console, "time", clock)
+
+    def move(seconds: float) -> None:
+        now[0] += seconds
+
+    return move
+
+
+def started(first_epoch: int = 1, notes: tuple[str, ...] = ()) -> RunStarted:
+    sizes: dict[str, Any] = {"steps_per_epoch": 10, "train_samples": 80, "val_samples": 9, "parameters": 1_234_567}
+    return RunStarted(first_epoch=first_epoch, epochs=3, device="cpu", notes=notes, **sizes)
+
+
+def step(number: int) -> StepDone:
+    return StepDone(epoch=2, step=number, losses={"total": 0.25}, learning_rate=1e-3, images_per_second=12.0)
+
+
+def epoch_done(val: dict[str, float | None]) -> EpochDone:
+    return EpochDone(epoch=2, step=20, losses={"uvd": 0.25, "total": 0.5}, val=val, seconds=61.0)
+
+
+def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its_end(
+    run: Run, wait: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.watch(run, started(first_epoch=2, notes=("the val figures are of samples seen in training",)))
+    for number in (11, 12, 13, 14, 15, 16):  # of 11 to 30; 6 seconds a step
+        wait(6.0)
+        console.watch(run, step(number))
+    console.watch(run, epoch_done({"mpjpe_mm": 12.3456, "pck_auc_0_50mm": 0.75, "mpvpe_mm": None}))
+    console.watch(run, CheckpointSaved(epoch=2, path=Path("checkpoints/epoch-0002")))
+    console.watch(run, epoch_done({}))
+    console.watch(run, RunEnded(epoch=3, seconds=3725.4, reason="finished"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "small, sp0, recipe tiny: 80 samples to train on, 9 to validate on, 1.23 M parameters, "
+        "3 epochs of 10 steps, on cpu",
+        "note: the val figures are of samples seen in training",
+        "resumed after epoch 1",
+        "step 13/30 (epoch 2/3): loss 0.2500, 12 images/s, 0:01:42 left",
+        "step 16/30 (epoch 2/3): loss 0.2500, 12 images/s, 0:01:24 left",
+        "epoch 2/3: loss 0.5000; val mpjpe_mm 12.346, pck_auc_0_50mm 0.750; 61 s",
+        "epoch 2/3: loss 0.5000; val none; 61 s",
+        "finished after epoch 3, 1:02:05",
+    ]
+    log = [line.removeprefix("2026-01-01 00:00:00 ") for line in (run.folder / "train.log").read_text().splitlines()]
+    assert log == [*err.splitlines()[:6], "checkpoint checkpoints/epoch-0002", *err.splitlines()[6:]]
+
+
+def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    before = set(threading.enumerate())
+    console.watch(run, started())
+    drawing = set(threading.enumerate()) - before
+    assert len(drawing) == 1  # the bar draws itself
+    console.watch(run, step(17))
+    console.watch(run, epoch_done({"mpjpe_mm": 12.3456}))
+    console.watch(run, RunEnded(epoch=2, seconds=61.0, reason="stopped (KeyboardInterrupt)"))
+    for thread in drawing:
+        thread.join(5)
+        assert not thread.is_alive()
+    shown = terminal.getvalue()
+    for text in ("epoch 2/3  loss 0.2500", "17/30", "12 images/s", "val mpjpe_mm 12.346"):
+        assert text in shown
+    assert shown.endswith("stopped (KeyboardInterrupt) after epoch 2, 0:01:01\n")
+
+
+def test_a_console_that_is_gone_does_not_cost_the_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(run: Run, event: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(console, "watch", gone)
+    with pytest.raises(BrokenPipeError):
+        builtin.hmr_on_event(run, epoch_done({"mpjpe_mm": 12.5}))
+    assert json.loads((run.folder / "metrics.jsonl").read_text())["val"] == {"mpjpe_mm": 12.5}
+
+
+def test_figures_stand_beside_the_baseline_s_and_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"mpjpe_mm": 12.345, "pck_auc_0_50mm": 0.75, "mpvpe_mm": None, "pa_mpjpe_mm": 6.0, "pa_mpvpe_mm": None}
+    report: dict[str, Any] = {"model": "small", "split": "sp0", "subset": "test", "samples": 24, "synthetic": True}
+    report |= {"metrics": figures, "published": {"mpjpe_mm": 8.14}, "missing": ["no mesh"], "notes": ["seen"]}
+    show_figures({**report, "baseline": {"subset": "train", "metrics": {**figures, "mpjpe_mm": 40.0}}})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["small", "on", "sp0", "test,", "24", "samples,", "synthetic", "data"],
+        ["MPJPE", "mm", "PCK-AUC", "MPVPE", "mm", "PA-MPJPE", "mm", "PA-MPVPE", "mm"],
+        ["small", "(this)", "12.35", "0.750", "-", "6.00", "-"],
+        ["mean", "pose", "of", "train", "40.00", "0.750", "-", "6.00", "-"],
+        ["published,", "on", "OakInk-Image", "8.14", "-", "-", "-", "-"],
+        ["note:", "no", "mesh"],
+        ["note:", "seen"],
+    ]
+    show_figures({**report, "baseline": {"subset": "train", "metrics": None, "reason": "no training samples"}})
+    out = capsys.readouterr().out
+    assert "mean pose" not in out
+    assert out.endswith("note: no baseline: no training samples\n")

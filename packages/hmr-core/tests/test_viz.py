@@ -1,0 +1,102 @@
+"""The contact sheet: whose joints are drawn where, in which order, in which colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.config import DataConfig
+from hmr_core.data.dataset import HandDataset
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.evaluate import Evaluation
+from hmr_core.engine.predictions import Predictions
+from hmr_core.engine.scoring import score
+from hmr_core.errors import HmrError
+from hmr_core.geometry.camera import project
+from hmr_core.hand.joints import BONES
+from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet, write_png
+from hmr_core.viz.skeleton import FINGER_COLORS, WRIST_COLOR, draw_skeleton
+
+SIZE = 64
+LITTLE_TIP = 20  # drawn last, so that nothing covers it
+HEADER_PX = 26
+STRIDE_PX = HEADER_PX + TILE_PX + 18  # a row of tiles: its banner, the pictures, the captions
+
+
+@pytest.fixture
+def evaluation(mini_pack: Pack) -> Evaluation:
+    """Predictions that are off sideways, each by its own distance, in an order that is not the pack's."""
+    rows = mini_pack.indices("sp0", "test")
+    joints = mini_pack.array("joints", rows).copy()
+    joints[..., 0] += (np.random.default_rng(0).permutation(len(rows)) * 1e-3)[:, None]
+    data = HandDataset(mini_pack, image_size=SIZE, root_joint=9, data=DataConfig())
+    scores = score(mini_pack, rows, joints, None)
+    ids = mini_pack.ids(rows)
+    report = {"model": "small", "split": "sp0", "subset": "test", "metrics": scores.metrics, "synthetic": False}
+    made: dict[str, Any] = {"model": "small", "split": "sp0", "subset": "test", "pack": "", "ids": ids}
+    predictions = Predictions(**made, joints=joints, verts=None)
+    return Evaluation(predictions=predictions, scores=scores, report=report, dataset=data, rows=rows)
+
+
+def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_right(evaluation: Evaluation) -> None:
+    sheet = contact_sheet(evaluation)
+    assert sheet.shape == (HEADER_PX + 3 * STRIDE_PX, PER_ROW * 2 * TILE_PX, 3)
+    order = np.argsort(evaluation.scores.errors.joints.mean(1).numpy())
+    first = (len(order) - PER_ROW) // 2
+    for row, picks in enumerate((order[:PER_ROW], order[first : first + PER_ROW], order[-PER_ROW:])):
+        for column, i in enumerate(picks):
+            top, left = HEADER_PX + row * STRIDE_PX + HEADER_PX, column * 2 * TILE_PX
+            tile = sheet[top : top + TILE_PX, left : left + 2 * TILE_PX]
+            batch = evaluation.dataset[(0, int(evaluation.rows[i]))]
+            predicted = torch.from_numpy(evaluation.predictions.joints[i]).double()
+            points = (  # of the truth by the targets, of the prediction by the camera
+                batch.targets.joints_uvd[0, LITTLE_TIP, :2] * TILE_PX,
+                project(predicted, batch.targets.intrinsics[0].double())[LITTLE_TIP] * TILE_PX / SIZE,
+            )
+            for half, point in zip(np.split(tile, 2, axis=1), points, strict=True):
+                x, y = (round(float(value)) for value in point)
+                if 0 <= x < TILE_PX and 0 <= y < TILE_PX:
+                    assert tuple(half[y, x]) == FINGER_COLORS[4]
+            crop = cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+            for half in np.split(tile, 2, axis=1):
+                assert (half == crop).all(-1).mean() > 0.5  # the sample's own picture, but for the skeleton
+
+
+def test_a_sheet_of_synthetic_data_says_so_in_its_title(evaluation: Evaluation) -> None:
+    real = contact_sheet(evaluation)
+    synthetic = contact_sheet(replace(evaluation, report={**evaluation.report, "synthetic": True}))
+    assert (real != synthetic)[:HEADER_PX].any()
+    assert (real == synthetic)[HEADER_PX:].all()
+
+
+def test_each_finger_has_its_colour() -> None:
+    angles = np.deg2rad(np.linspace(-60, 60, 5))
+    fan = [(100 + r * np.sin(angle), 190 - r * np.cos(angle)) for angle in angles for r in (60, 90, 120, 150)]
+    joints = np.array([(100.0, 190.0), *fan])
+    image = np.zeros((200, 260, 3), np.uint8)
+    draw_skeleton(image, joints)
+    assert tuple(image[190, 100]) == WRIST_COLOR
+    for parent, child in BONES:
+        inside = (joints[parent] + joints[child]) / 2
+        if 0 <= inside[0] < 260:
+            x, y = inside.round().astype(int)
+            assert tuple(image[y, x]) == FINGER_COLORS[(child - 1) // 4], (parent, child)
+
+
+def test_points_nowhere_near_the_image_do_no_harm() -> None:
+    image = np.zeros((20, 20, 3), np.uint8)
+    draw_skeleton(image, np.full((21, 2), [np.nan, 1e30]))
+
+
+def test_pictures_are_written_in_rgb(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], image)
+    with pytest.raises(HmrError, match=r"the picture .*b\.png could not be written"):
+        write_png(tmp_path / "nowhere/b.png", image)
