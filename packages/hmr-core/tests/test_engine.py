@@ -217,14 +217,16 @@ def test_training_on_train_and_val_says_that_val_is_seen(trainer: Trainer, tmp_p
     assert started.notes == ("trains on train+val, as published: the val figures are of samples seen in training",)
 
 
-def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
-    for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=1):
+@pytest.mark.parametrize("first", [1, 9997])  # numbers of four digits, and on to five
+def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int) -> None:
+    for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=first):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
         info = {"format": checkpoints.FORMAT, "val": {"mpjpe_mm": mpjpe}}
         (folder / "model.json").write_text(json.dumps(info))
     checkpoints.prune_checkpoints(tmp_path)
-    assert [path.name for path in checkpoints.saved_checkpoints(tmp_path)] == ["epoch-0002", "epoch-0004"]
+    kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]
+    assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 3:04d}"]
 
 
 def test_rates_follow_the_schedule() -> None:

@@ -144,7 +144,8 @@ def read_info(weights: Path) -> dict[str, Any]:
 
 def saved_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a run's folder of checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name))
+    paths = [path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name)]
+    return sorted(paths, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def prune_checkpoints(folder: Path) -> None:
