@@ -45,6 +45,7 @@ $(DEMO)/trained: $(DEMO)/oakink.h5
 	@touch $@
 
 $(DEMO)/figures.txt: $(DEMO)/trained
+	rm -rf $(DEMO)/eval
 	$(BIN)/hmr eval integral --ckpt $(DEMO)/run --split sp0 --data $(DEMO)/oakink.h5 --out $(DEMO)/eval >$@.part
 	@mv $@.part $@
 

@@ -94,18 +94,23 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert picture.shape[1] == 2304
     assert len({tuple(color) for color in picture[::7, ::7].reshape(-1, 3)}) > 500  # images, not a blank sheet
 
-    status, out, _ = hmr("score", str(folder / "predictions.h5"), "--json")
+    status, out, _ = hmr("score", str(folder), "--json")
     assert status == 0
     assert json.loads(out)["metrics"] == report["metrics"]
     assert json.loads(out)["aligned"] == report["aligned"]
 
 
 def test_evaluating_again_replaces_the_results(hmr: Hmr, trained: Path) -> None:
-    for subset in ("val", "test"):
-        arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--subset", subset, "--out", "out")
-        assert hmr(*arguments)[0] == 0
-    assert json.loads(Path("out/report.json").read_text())["subset"] == "test"
+    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
+    assert hmr(*arguments)[0] == 0
+    first = Path("out/report.json").stat().st_mtime_ns
+    assert hmr(*arguments)[0] == 0
+    assert Path("out/report.json").stat().st_mtime_ns > first
     assert [path.name for path in Path().glob(".out*")] == []
+    status, _, err = hmr(*arguments, "--subset", "val")
+    assert status == 1
+    assert "out holds another evaluation (sp0 test, or another checkpoint or pack), which is left alone." in err
+    assert json.loads(Path("out/report.json").read_text())["subset"] == "test"
 
 
 def test_eval_leaves_other_people_s_folders_alone(hmr: Hmr, trained: Path) -> None:
@@ -341,9 +346,14 @@ BAD = {
     "unknown device": (
         ("train", "small", "--split", "sp0", "--device", "gpu"),
         2,
-        'device "gpu" cannot be used',
+        'unknown device "gpu". Valid: cpu, cuda, cuda:N, mps.',
     ),
     "not a run": (("train", "small", "--resume", "."), 1, ". is not a run: config.json cannot be read."),
+    "a folder for a pack": (
+        ("train", "small", "--split", "sp0", "--data", "."),
+        1,
+        ". is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root . --out FILE",
+    ),
     "no predictions": (("score", "no.h5"), 1, "no such file of predictions: no.h5."),
 }
 

@@ -119,6 +119,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(trainer: Trainer, tmp_pa
         trainer(tmp_path / "stopped", "augment.occlusion_probability=1", stop_after=10)  # in its second epoch
     assert isinstance(trainer.events[-1], RunEnded)
     assert trainer.events[-1].reason == "stopped (KeyboardInterrupt)"
+    assert trainer.events[-1].epoch == 1  # the last that was finished
     again = trainer(tmp_path / "stopped", "augment.occlusion_probability=1")
     assert isinstance(trainer.events[0], RunStarted)
     assert trainer.events[0].first_epoch == 2
@@ -269,6 +270,16 @@ def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: Mode
         checkpoints.load_checkpoint(tmp_path, small_spec)
 
 
+def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
+    for path in (mini_pack.path, run.folder / "config.json"):
+        with pytest.raises(HmrError, match=r"weights alone: it is no file of torch's\. --ckpt takes a run's folder, a"):
+            checkpoints.load_checkpoint(path, small_spec)
+    newest = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    with pytest.raises(HmrError, match=r"is the optimizer's state, not the model: give .*model\.safetensors"):
+        checkpoints.load_checkpoint(newest / "optimizer.safetensors", small_spec)
+    assert checkpoints.load_checkpoint(run.checkpoints, small_spec).path == newest / "model.safetensors"
+
+
 def test_a_checkpoint_of_another_model_is_refused_by_name(run: Run, small_spec: ModelSpec) -> None:
     with pytest.raises(HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Run the same command'):
         checkpoints.load_checkpoint(run.folder, replace(small_spec, name="other"))
@@ -302,7 +313,7 @@ def released(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
             r"body\.2\.bias has shape \(60,\), and the model wants \(63,\)\. Is it a checkpoint of another recipe",
         ),
         (lambda s: [1, 2], r"does not hold a state dict \(names to tensors\)"),
-        (lambda s: s.update(extra=Path("x")), r"cannot be loaded as weights alone"),
+        (lambda s: s.update(extra=Path("x")), r"cannot be loaded as weights alone: it names pathlib\.\w+, which is no"),
     ],
     ids=["missing", "unknown", "shape", "no state dict", "pickled object"],
 )
@@ -323,8 +334,12 @@ def test_a_released_file_loads_as_the_published_recipe(tmp_path: Path, small_spe
 
 
 def test_a_run_is_not_started_over_another(run: Run) -> None:
-    with pytest.raises(HmrError, match=r"exists and is not empty\. Go on with it by `hmr train small --resume"):
+    with pytest.raises(HmrError, match=r"is a run already\. Go on with it by `hmr train small --resume"):
         create_run(run)
+    with pytest.raises(HmrError, match=r"checkpoints exists, is not empty and is no run\. Choose another folder with"):
+        create_run(replace(run, folder=run.checkpoints))
+    with pytest.raises(HmrError, match=r"the run's folder .* cannot be made: .*\. Choose another with --out"):
+        create_run(replace(run, folder=run.folder / "metrics.jsonl/inside"))
     assert open_run(run.folder) == run
 
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 CORE = ROOT / "packages/hmr-core/src/hmr_core"
 FLOORS = (
-    {"plugins", "config", "errors", "staging", "versions"},
+    {"plugins", "config", "errors", "interrupts", "staging", "versions"},
     {"geometry"},
     {"hand"},
     {"render"},

@@ -29,7 +29,8 @@ def test_packing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0].startswith(f"{out}: 96 samples, ")
-    assert [line.split() for line in lines[1:]] == [
+    assert lines[-1].startswith(f"next: hmr train MODEL --split sp0 --data {out} ")
+    assert [line.split() for line in lines[1:-1]] == [
         ["train", "val", "train+val", "test", "all"],
         ["sp0", "57", "15", "72", "24", "96"],
         ["sp1", "38", "10", "48", "48", "96"],

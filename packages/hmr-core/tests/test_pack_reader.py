@@ -119,7 +119,9 @@ def test_files_that_are_no_pack(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(HmrError, match=rf"{path} is not a pack: .* Data files are made by: hmr pack oakink"):
             Pack(path)
-    with pytest.raises(HmrError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(
+        HmrError, match=r"is a folder, not a pack\. If it is a data set, pack it: hmr pack oakink --root"
+    ):
         Pack(tmp_path)
 
 

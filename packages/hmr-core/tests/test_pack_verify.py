@@ -125,7 +125,7 @@ def test_what_is_no_pack(tmp_path: Path) -> None:
     assert verify_pack(tmp_path / "none.h5")[0].startswith(f"there is no data file {tmp_path / 'none.h5'}")
     (tmp_path / "text").write_text("text")
     assert "is not a pack" in verify_pack(tmp_path / "text")[0]
-    assert "Is a directory" in verify_pack(tmp_path)[0]
+    assert "is a folder, not a pack" in verify_pack(tmp_path)[0]
 
 
 def test_any_byte_anywhere(copy: Path, places: dict[str, Place]) -> None:

@@ -24,7 +24,11 @@ RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Changes speed only.")
 @device_option
 @workers_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; by default under eval/.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the results; by default eval/MODEL-SPLIT-SUBSET. A repeated evaluation replaces itself alone.",
+)
 def evaluate(
     model: str,
     ckpt: Path,
@@ -58,7 +62,7 @@ def evaluate(
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import load_checkpoint
     from hmr_core.engine.devices import choose_device, choose_workers
-    from hmr_core.engine.evaluate import evaluate, write_evaluation
+    from hmr_core.engine.evaluate import evaluate, evaluated, write_evaluation
     from hmr_core.staging import staged_folder
     from hmr_core.viz.contact_sheet import contact_sheet, write_png
 
@@ -69,6 +73,12 @@ def evaluate(
     samples = len(pack.indices(split, subset))
     chosen = choose_device(device)
     checkpoint = load_checkpoint(ckpt, spec)
+    same = {"split": split, "subset": subset, "checkpoint": checkpoint.digest, "pack": pack.info.digest}
+    if (there := evaluated(folder)) is not None and there != same:
+        raise HmrError(
+            f"{folder} holds another evaluation ({there['split']} {there['subset']}, or another checkpoint or pack), "
+            f"which is left alone. Choose another --out, or delete it."
+        )
     # Staged around all of it: whether results can be written there is known before they are computed.
     with staged_folder(folder) as part:
         with progress(f"{model} on {split} {subset}", samples, "images") as advance:

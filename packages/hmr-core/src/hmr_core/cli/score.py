@@ -14,7 +14,7 @@ from hmr_core.cli.arguments import data_option, find_data
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, as they stand in report.json.")
 def score(predictions: Path, data: Path | None, as_json: bool) -> None:
-    """Score a file of PREDICTIONS (predictions.h5) against a pack again, without a model.
+    """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack again, without a model.
 
     \b
     Example:
@@ -27,6 +27,8 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     from hmr_core.engine.evaluate import NO_MESH, rescore
     from hmr_core.engine.predictions import read_predictions
 
+    if predictions.is_dir():
+        predictions = predictions / "predictions.h5"
     content = read_predictions(predictions)
     pack = Pack(find_data(data))
     scores = rescore(predictions, pack, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -191,4 +192,5 @@ def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: tor
             click.echo(f"to go on after the last epoch that was finished: {again}", err=True)
         raise
     click.echo(f"run: {run.folder}")
-    click.echo(f"next: hmr eval {run.model} --ckpt {run.folder} --split {run.split} --data {pack.path}")
+    ckpt, data = shlex.quote(str(run.folder)), shlex.quote(str(pack.path))
+    click.echo(f"next: hmr eval {run.model} --ckpt {ckpt} --split {run.split} --data {data}")

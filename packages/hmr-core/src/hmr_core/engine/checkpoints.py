@@ -170,11 +170,13 @@ def file_digest(path: Path) -> str:
 def _find_weights(path: Path) -> Path:
     if not path.exists():
         raise HmrError(f"no such checkpoint: {path}. Give a run's folder, a checkpoint's folder, or a weights file.")
+    if path.name == "optimizer.safetensors":
+        raise HmrError(f"{path} is the optimizer's state, not the model: give {path.with_name('model.safetensors')}.")
     if path.is_file():
         return path
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
-    if saved := saved_checkpoints(path / "checkpoints"):
+    if saved := saved_checkpoints(path / "checkpoints") or saved_checkpoints(path):
         return saved[-1] / "model.safetensors"
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another --ckpt.")
@@ -191,8 +193,12 @@ def _read_released(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
-        reason = str(error).splitlines()[0]
-        raise HmrError(f"{path} cannot be loaded as weights alone: {reason}") from error
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {named[1]}, which is no tensor" if named else "it is no file of torch's"
+        raise HmrError(
+            f"{path} cannot be loaded as weights alone: {reason}. --ckpt takes a run's folder, a checkpoint's folder, "
+            f"a model.safetensors, or a released .pth.tar."
+        ) from error
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise HmrError(f"{path} does not hold a state dict (names to tensors), as the released checkpoints do.")
     return dict(state)

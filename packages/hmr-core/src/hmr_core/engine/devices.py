@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 
@@ -15,12 +16,14 @@ def choose_device(name: str | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise UsageError(f'unknown device "{name}". Valid: cpu, cuda, cuda:N, mps.')
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f'device "{name}" cannot be used: {reason}. Valid: cpu, cuda, cuda:N, mps.') from error
+        raise UsageError(f'device "{name}" cannot be used here: {reason}. --device cpu always can.') from error
     return device
 
 

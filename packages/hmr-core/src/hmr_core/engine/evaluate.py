@@ -122,6 +122,16 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
 
 
+def evaluated(folder: Path) -> dict[str, Any] | None:
+    """What a folder holds the evaluation of: split, subset, digests of checkpoint and pack; None if it holds none."""
+    try:
+        report = json.loads((folder / "report.json").read_text())
+        digests = {name: report[name]["blake2b"] for name in ("checkpoint", "pack")}
+        return {"split": report["split"], "subset": report["subset"], **digests}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
     """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
     rows = pack.indices(predictions.split, predictions.subset)

@@ -52,12 +52,17 @@ def create_run(run: Run) -> None:
     """Make the run's folder; HmrError if there is a run already."""
     if run.folder.exists() and not run.folder.is_dir():
         raise HmrError(f"{run.folder} is a file, so it cannot be a run's folder. Choose another with --out.")
-    if run.folder.exists() and any(run.folder.iterdir()):
+    if (run.folder / "config.json").exists():
         raise HmrError(
-            f"{run.folder} exists and is not empty. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
+            f"{run.folder} is a run already. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
             f"or choose another folder with --out."
         )
-    run.checkpoints.mkdir(parents=True)
+    try:
+        if run.folder.exists() and any(run.folder.iterdir()):
+            raise HmrError(f"{run.folder} exists, is not empty and is no run. Choose another folder with --out.")
+        run.checkpoints.mkdir(parents=True)
+    except OSError as error:
+        raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
     values = {
         "format": FORMAT,
         "model": run.model,

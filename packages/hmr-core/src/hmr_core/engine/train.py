@@ -76,7 +76,6 @@ def train(
             ),
         )
         started = time.monotonic()
-        epoch = done
         try:
             for epoch in range(done + 1, config.epochs + 1):
                 torch.manual_seed(config.seed + epoch)  # for models with dropout: the same after a resume
@@ -87,6 +86,7 @@ def train(
                 means = _run_epoch(run, model, optimizer, loaded, config, epoch, steps, device, notify)
                 # The checkpoint first: what goes wrong in validation must not cost the epoch.
                 path = _save(run, model, optimizer, epoch)
+                done = epoch
                 val = _validate(model, validation, val_rows, config.batch_size, workers, device)
                 record_validation(path, val)
                 prune_checkpoints(run.checkpoints)
@@ -95,9 +95,9 @@ def train(
                 notify(run, CheckpointSaved(epoch=epoch, path=path))
         except BaseException as error:
             reason = f"stopped ({type(error).__name__})"
-            notify(run, RunEnded(epoch=epoch, seconds=time.monotonic() - started, reason=reason))
+            notify(run, RunEnded(epoch=done, seconds=time.monotonic() - started, reason=reason))
             raise
-        notify(run, RunEnded(epoch=epoch, seconds=time.monotonic() - started, reason="finished"))
+        notify(run, RunEnded(epoch=done, seconds=time.monotonic() - started, reason="finished"))
 
 
 def _run_epoch(

@@ -97,6 +97,10 @@ def read_header(path: Path) -> Header:
             f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
             "hmr synth demo first, then --root demo/OakInk."
         ) from None
+    except IsADirectoryError:
+        raise HmrError(
+            f"{path} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {path} --out FILE"
+        ) from None
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}.") from error
     header = _parse(block)

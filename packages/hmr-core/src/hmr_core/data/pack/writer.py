@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from hmr_core.data.sample import SUBSETS, DatasetReader
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.joints import JOINT_NAMES
+from hmr_core.interrupts import interrupts_held
 
 SAMPLES_PER_TASK = 16
 TASKS_PER_WORKER = 3
@@ -255,7 +255,7 @@ def _encoded(encoder: Encoder, ids: Sequence[str], workers: int) -> Generator[En
     others = set(multiprocessing.active_children())
     try:
         for task in tasks:
-            with _interrupts_held():  # the first tasks start the processes
+            with interrupts_held():  # the first tasks start the processes
                 waiting.append((task, pool.submit(encoder.encode, task)))
             if len(waiting) > TASKS_PER_WORKER * workers:
                 yield _result(*waiting.popleft())
@@ -285,16 +285,6 @@ def _start_worker() -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment. Processes started in it never see one: it is this process's to handle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

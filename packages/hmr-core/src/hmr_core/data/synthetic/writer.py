@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -37,6 +36,7 @@ from hmr_core.data.synthetic.scene import (
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.interrupts import interrupts_held
 
 ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 _FRAMES_PER_TASK = 4
@@ -153,7 +153,8 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
         return
     context = multiprocessing.get_context("spawn")  # fork would copy the locks of torch's threads
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
-        futures = [pool.submit(_write_frames, task) for task in tasks]
+        with interrupts_held():  # the first task starts the processes: Ctrl-C is for this one to answer
+            futures = [pool.submit(_write_frames, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -166,8 +167,7 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
 
 
 def _start_worker() -> None:
-    """One thread for each process; Ctrl-C is for the parent to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One thread for each process."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
