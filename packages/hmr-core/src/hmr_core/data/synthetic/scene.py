@@ -118,11 +118,10 @@ class Hand:
 
 @dataclass(frozen=True)
 class Moment:
-    """All hands at one time and the object's pose (object to world space). held: a hand is on the object."""
+    """All hands at one time and the object's pose (object to world space)."""
 
     hands: tuple[Hand, ...]
     object_pose: Float32[ndarray, "4 4"]
-    held: bool
 
 
 def frame_number(index: int) -> int:
@@ -173,7 +172,7 @@ def make_moment(model: HandModel, sequence: Sequence, index: int, frames: int, s
             "Give a smaller offset_m or a larger distance_m."
         )
     held = is_held(index, frames)
-    return Moment(hands=hands, object_pose=_object_pose(hands[0], held, sequence, seed), held=held)
+    return Moment(hands=hands, object_pose=_object_pose(hands[0], held, sequence, seed))
 
 
 def to_camera(camera: Camera, points_m: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
