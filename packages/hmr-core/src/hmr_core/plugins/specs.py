@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from hmr_core.config import ModelConfig
+    from hmr_core.config import Section
     from hmr_core.data.sample import DatasetReader
     from hmr_core.nn.model import HandModel
 
@@ -18,7 +18,8 @@ class ModelSpec:
     """A model to train and evaluate.
 
     name: what follows `hmr train`.
-    config: the class of its configuration; a frozen pydantic model that refuses unknown keys.
+    config: the class of its configuration; a frozen pydantic model that refuses unknown keys, for a model of images a
+    subclass of ModelConfig, for one of joints of Section.
     recipes: TOML files by name; `published` and `tiny` by convention.
     root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
     build: makes the torch module from a config, randomly initialised; it imports torch only when called.
@@ -27,7 +28,7 @@ class ModelSpec:
 
     name: str
     summary: str
-    config: type[ModelConfig]
+    config: type[Section]
     recipes: Mapping[str, Path]
     root_joint: int
     build: Callable[[Any], HandModel]
@@ -47,9 +48,17 @@ class DatasetSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SolverSpec:
-    """A way from joints to a mesh. build(config, hand_model, checkpoint) makes the solver."""
+    """A way from joints to a mesh.
+
+    name: what follows `--solver`.
+    config: the class of its options; a frozen pydantic model that refuses unknown keys.
+    build: makes the solver from a config, a hand layer, a file of weights and a device; it imports torch only when
+    called, and raises HmrError for a file that is not its own.
+    protocols: the options that `--protocol published` and `--protocol best` set; `--solver-set` wins over them.
+    """
 
     name: str
     summary: str
-    config: type[Any]
-    build: Callable[..., Any]
+    config: type[Section]
+    build: Callable[[Any, HandLayer, Path, torch.device], Solver]
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
