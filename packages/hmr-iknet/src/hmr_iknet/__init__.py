@@ -1,0 +1,1 @@
+"""IKNet and the fit behind it as a plugin of hmr."""
