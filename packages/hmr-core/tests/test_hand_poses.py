@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from hmr_core.hand.lbs import skin
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.poses import FINGER_ORDER, FLEXION_DEG, bend_axes, random_poses, random_shapes
 from hmr_core.hand.synthetic import load_synthetic_hand
@@ -19,7 +19,7 @@ def hand() -> HandModel:
 
 
 def joints_of(hand: HandModel, rotations: torch.Tensor) -> np.ndarray:
-    return skin(hand, rotations, torch.zeros(len(rotations), 10, dtype=torch.float64))[1].numpy()
+    return HandLayer(hand, torch.float64).joints(rotations, torch.zeros(len(rotations), 10).double()).numpy()
 
 
 def test_positive_flexion_moves_tips_towards_the_palm(hand: HandModel) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import BONES, MANO_PARENTS, TIP_VERTICES
-from hmr_core.hand.lbs import skin
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 
@@ -22,7 +22,7 @@ def hand() -> HandModel:
 
 def rest_joints(hand: HandModel, betas: torch.Tensor) -> np.ndarray:
     identity = torch.eye(3, dtype=torch.float64).repeat(len(betas), 16, 1, 1)
-    return skin(hand, identity, betas)[1].numpy()
+    return HandLayer(hand, torch.float64).joints(identity, betas).numpy()
 
 
 def directed_edges(faces: np.ndarray) -> list[tuple[int, int]]:

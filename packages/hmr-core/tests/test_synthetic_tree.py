@@ -31,8 +31,8 @@ from hmr_core.data.synthetic.scene import (
 )
 from hmr_core.data.synthetic.writer import SyntheticSummary, write_synthetic
 from hmr_core.errors import HmrError, UsageError
-from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix
-from hmr_core.hand.lbs import skin
+from hmr_core.geometry.rotations import quaternion_to_matrix
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import load_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
 
@@ -137,16 +137,16 @@ def test_handover_shows_two_subjects(made: SyntheticSummary) -> None:
 
 
 def test_general_info_and_the_hand_file_give_the_annotations_again(made: SyntheticSummary) -> None:
-    """The release's relations: skin(pose, shape) + translation in world space, then the camera's extrinsics."""
-    hand = load_hand_model(made.hand_model)
+    """The release's relations: layer(pose, shape) + translation in world space, then the camera's extrinsics."""
+    layer = HandLayer(load_hand_model(made.hand_model), torch.float64)
     for item in listed(made, "seq_all.json"):
         info = annotation(made, "general_info", item)
         assert set(info) == {"hand_anno", "cam_extr", "cam_intr", "obj_anno"}
         anno = {name: value.double() for name, value in info["hand_anno"].items()}
         rotations = quaternion_to_matrix(anno["hand_pose"])
-        verts, joints, _ = skin(hand, rotations[None], anno["hand_shape"][None])
+        posed = layer(rotations[None], anno["hand_shape"][None])
         extrinsics = info["cam_extr"].double()
-        for name, points in (("hand_v", verts[0]), ("hand_j", joints[0])):
+        for name, points in (("hand_v", posed.verts[0]), ("hand_j", posed.joints[0])):
             camera = (points + anno["hand_tsl"]) @ extrinsics[:3, :3].T + extrinsics[:3, 3]
             stored = annotation(made, name, item)
             assert stored.dtype == np.float32
@@ -161,13 +161,13 @@ def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
     reader = open_oakink(made.root.parent)
     assert set(reader.splits()) == set(SPLIT_NAMES)
     assert reader.release.startswith("synthetic, in OakInk-Image v2.1's layout (seed ")
-    hand = load_synthetic_hand()
+    layer = HandLayer(load_synthetic_hand(), torch.float64)
     for sample_id in reader.split_ids("sp0", "test"):
         sample = reader.read(sample_id)
         assert reader.read_image(sample).shape == (480, 848, 3)
-        rotations = axis_angle_to_matrix(torch.from_numpy(sample.mano_pose).double())
-        verts, _, _ = skin(hand, rotations[None], torch.from_numpy(sample.mano_shape).double()[None])
-        centred = (verts[0] - verts[0].mean(0)).numpy()
+        rotations = torch.from_numpy(sample.mano_pose).double()
+        verts = layer(rotations[None], torch.from_numpy(sample.mano_shape).double()[None]).verts[0]
+        centred = (verts - verts.mean(0)).numpy()
         assert np.abs(centred - (sample.verts - sample.verts.mean(0))).max() < 2e-6
 
 

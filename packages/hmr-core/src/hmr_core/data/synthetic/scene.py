@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion, quaternion_to_matrix
-from hmr_core.hand.lbs import skin
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.poses import random_poses, random_shapes
 
@@ -218,6 +218,7 @@ def _make_hands(
     model: HandModel, sequence: Sequence, generator: np.random.Generator, spread: Spread
 ) -> tuple[Hand, ...]:
     count = len(sequence.subjects)
+    layer = HandLayer(model, torch.float64)
     rotations = random_poses(model, count, generator)
     hands = []
     for i, subject in enumerate(sequence.subjects):
@@ -230,17 +231,17 @@ def _make_hands(
         place = generator.uniform(-1, 1, 3) * spread.offset_m
         if count == 2:
             place[0] += (-0.11, 0.11)[i]
-        hands.append(_place_hand(model, subject, rotations[i], place))
+        hands.append(_place_hand(layer, subject, rotations[i], place))
     return tuple(hands)
 
 
-def _place_hand(model: HandModel, subject: Subject, rotations: torch.Tensor, centre_m: Float64[ndarray, "3"]) -> Hand:
+def _place_hand(layer: HandLayer, subject: Subject, rotations: torch.Tensor, centre_m: Float64[ndarray, "3"]) -> Hand:
     """The hand whose joints' bounding box is centred at a point. Computed from the rounded numbers that are written."""
     quaternions = matrix_to_quaternion(rotations).numpy().astype(np.float32)
     turns = quaternion_to_matrix(torch.from_numpy(quaternions.astype(np.float64)))
     betas = torch.from_numpy(subject.betas.astype(np.float64))
-    batch_verts, batch_joints, _ = skin(model, turns[None], betas[None])
-    verts, joints = batch_verts[0].numpy(), batch_joints[0].numpy()
+    posed = layer(turns[None], betas[None])
+    verts, joints = posed.verts[0].numpy(), posed.joints[0].numpy()
     translation = (centre_m - (joints.min(0) + joints.max(0)) / 2).astype(np.float32)
     return Hand(
         subject=subject,
