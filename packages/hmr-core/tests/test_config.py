@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from pydantic import Field, ValidationError
 
-from hmr_core.config import ModelConfig, Section, load_recipe, options, override, parse_recipe
+from hmr_core.config import (
+    ModelConfig,
+    Section,
+    configure,
+    load_recipe,
+    options,
+    override,
+    parse_recipe,
+    section_options,
+)
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import ModelSpec
 
@@ -102,3 +113,38 @@ def test_a_recipe_survives_a_round_trip(spec: ModelSpec) -> None:
 def test_options_are_named_as_set_takes_them(spec: ModelSpec) -> None:
     names = options(spec)
     assert {"image_size", "backbone.depth", "sizes", "data.bbox_expand", "augment.scale", "train.seed"} <= set(names)
+
+
+class PriorConfig(Section):
+    pose: float = 1
+
+
+class FitConfig(Section):
+    kind: Literal["slow", "fast"] = "slow"
+    steps: int | None = Field(None, gt=0)
+    weights: PriorConfig = PriorConfig()
+
+
+def test_a_section_of_its_own_takes_overrides_as_a_recipe_does() -> None:
+    def made(*overrides: str, **values: Any) -> FitConfig:
+        return configure(FitConfig, values, overrides, flag="--solver-set", command="hmr solvers x", example="steps=3")
+
+    assert made(kind="fast") == FitConfig(kind="fast")
+    assert made("steps=3", "weights.pose=2", "kind=slow", kind="fast") == FitConfig(
+        steps=3, weights=PriorConfig(pose=2)
+    )
+    assert made("steps=null", steps=5).steps is None
+    bad = {
+        "steps": r'^--solver-set takes key=value, not "steps"\. Example: --solver-set steps=3$',
+        "step=3": r'^--solver-set: unknown option "step"\. Did you mean "steps"\? `hmr solvers x` lists the options\.$',
+        "weights.poses=3": r'unknown option "weights\.poses"\. Did you mean "weights\.pose"\?',
+        "steps=0": r'^--solver-set steps=0: "0" is not valid for steps: Input should be greater than 0\. `hmr solvers x`',
+        'steps="3"': r'""3"" is not valid for steps: Input should be a valid integer\.',
+        "kind=quick": r"""is not valid for kind: Input should be 'slow' or 'fast'\.""",
+    }
+    for text, message in bad.items():
+        with pytest.raises(UsageError, match=message):
+            made(text)
+    with pytest.raises(ValidationError, match="kind"):
+        made(kind="quick")
+    assert list(section_options(FitConfig)) == ["kind", "steps", "weights.pose"]

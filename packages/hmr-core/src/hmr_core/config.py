@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
@@ -83,6 +83,8 @@ class Recipe(Section):
 
 SECTIONS = ("model", "data", "augment", "train")
 
+S = TypeVar("S", bound=Section)
+
 
 def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A model's recipe by name, with `key=value` overrides applied and everything checked by name and type.
@@ -113,23 +115,74 @@ def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> 
 def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
     values = recipe.model_dump(mode="json")
+    paths = {key: _path(key) for key in options(spec)}
+    flag = _Flag("--set", f"`hmr models {spec.name}`", "train.learning_rate=3e-4")
+    _apply(values, overrides, paths, flag, lambda: _validated(spec, values))
+    return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
+
+
+def configure(
+    kind: type[S], values: Mapping[str, Any], overrides: Sequence[str], *, flag: str, command: str, example: str
+) -> S:
+    """A section from plain values, with each `key=value` applied in turn; what neither gives has its default.
+
+    flag, command, example: what the overrides were given by, what lists the options, an override that could be given.
+    Raises UsageError for an unknown key or a value of the wrong type, and pydantic's own error for the plain values.
+    """
+    changed: dict[str, Any] = json.loads(json.dumps(dict(values)))
+
+    def validated() -> S:
+        return kind.model_validate_json(json.dumps(changed), strict=True)
+
+    validated()
+    paths = {key: tuple(key.split(".")) for key in section_options(kind)}
+    _apply(changed, overrides, paths, _Flag(flag, f"`{command}`", example), validated)
+    return validated()
+
+
+def section_options(kind: type[Section]) -> dict[str, Any]:
+    """Every option of a section: dotted key, as an override takes it, to its pydantic field."""
+    return {".".join(key): field for key, field in _leaves(kind, ())}
+
+
+class _Flag(NamedTuple):
+    """How a command takes overrides: its option, the command that lists the keys, an override that works."""
+
+    name: str
+    command: str
+    example: str
+
+
+def _apply(
+    values: dict[str, Any],
+    overrides: Sequence[str],
+    paths: Mapping[str, tuple[str, ...]],
+    flag: _Flag,
+    validate: Callable[[], object],
+) -> None:
+    """Put each `key=value` into its place in `values`. paths: of every option, where its value lies."""
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator:
-            raise UsageError(f'--set takes key=value, not "{text}". Example: --set train.learning_rate=3e-4')
-        path = _resolve(spec, key.strip())
+            raise UsageError(f'{flag.name} takes key=value, not "{text}". Example: {flag.name} {flag.example}')
+        name = key.strip()
+        name = name if name in paths else name.removeprefix("model.")
+        if name not in paths:
+            raise UsageError(
+                f'{flag.name}: unknown option "{key.strip()}".{did_you_mean(name, paths)} {flag.command} lists the '
+                "options."
+            )
         place = values
-        for part in path[:-1]:
-            place = place[part]
-        place[path[-1]] = _parse_value(value.strip())
+        for part in paths[name][:-1]:
+            place = place.setdefault(part, {})
+        place[paths[name][-1]] = _parse_value(value.strip())
         try:
-            _validated(spec, values)
+            validate()
         except ValidationError as error:
             raise UsageError(
-                f'--set {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
-                f"`hmr models {spec.name}` lists the options with their types."
+                f'{flag.name} {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
+                f"{flag.command} lists the options with their types."
             ) from error
-    return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
 
 
 def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:
@@ -164,14 +217,9 @@ def _leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[tuple[
             yield (*prefix, name), field
 
 
-def _resolve(spec: ModelSpec, key: str) -> tuple[str, ...]:
-    valid = options(spec)
-    name = key.removeprefix("model.")
-    if name not in valid:
-        raise UsageError(
-            f'--set: unknown option "{key}".{did_you_mean(name, valid)} `hmr models {spec.name}` lists the options.'
-        )
-    path = tuple(name.split("."))
+def _path(key: str) -> tuple[str, ...]:
+    """Where in a recipe's values an option of `options` lies."""
+    path = tuple(key.split("."))
     return path if path[0] in SECTIONS else ("model", *path)
 
 
