@@ -23,6 +23,7 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
+from hmr_core.digests import file_digest
 from hmr_core.engine import checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
@@ -531,7 +532,7 @@ def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, sm
     folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
     save_file({"body.2.weight": torch.zeros(63, 12), "body.2.bias": torch.zeros(63)}, folder / "model.safetensors")
     info = json.loads((folder / "model.json").read_text())
-    info["blake2b"] = checkpoints.file_digest(folder / "model.safetensors")
+    info["blake2b"] = file_digest(folder / "model.safetensors")
     (folder / "model.json").write_text(json.dumps(info))
     with pytest.raises(HmrError, match=r"body\.2\.weight has shape \(63, 12\), and the model wants \(63, 48\)"):
         checkpoints.load_checkpoint(run.folder, small_spec)

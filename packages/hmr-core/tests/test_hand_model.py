@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,24 @@ def test_same_model_same_bytes(saved: Path, tmp_path: Path) -> None:
 
 
 def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(HmrError, match=r"no hand model at .*nothing\.npz\. `hmr synth DIR` writes one"):
+    with pytest.raises(HmrError, match=r"no hand model at .*nothing\.npz\. `hmr mano import MANO_RIGHT\.pkl --out"):
         load_hand_model(tmp_path / "nothing.npz")
+
+
+def test_a_pickle_is_to_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(b"\x80\x02}.")
+    with pytest.raises(HmrError) as error:
+        load_hand_model(path)
+    assert str(error.value) == (
+        f"{path} is a pickle, not a hand model. Import it: hmr mano import {path} --out hand.npz"
+    )
+
+
+def test_origin_is_kept(saved: Path) -> None:
+    assert (load_hand_model(saved).source, load_hand_model(saved).licence) == ("", "")
+    save_hand_model(replace(load_synthetic_hand(), source="a.pkl, sha256 12", licence="theirs"), saved)
+    assert (load_hand_model(saved).source, load_hand_model(saved).licence) == ("a.pkl, sha256 12", "theirs")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,19 @@ workers_option = click.option(
     type=click.IntRange(min=0),
     help="Data-loading processes; by default up to 8 for a GPU, none for a CPU.",
 )
+hand_model_option = click.option(
+    "--hand-model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The hand model (`hmr mano import` makes one); by default $HMR_HAND_MODEL, then the synthetic hand.",
+)
+hand_layer_option = click.option(
+    "--hand-layer",
+    type=click.Choice(["own", "manotorch"]),
+    default="own",
+    show_default=True,
+    help="What poses the hand model: hmr's own layer, or manotorch where it is installed.",
+)
 
 
 def find_data(given: Path | None) -> Path:

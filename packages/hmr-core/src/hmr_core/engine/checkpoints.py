@@ -10,7 +10,6 @@ A released file (`.pth.tar`, a state dict of torch's) loads too, by torch's weig
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -25,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hmr_core.config import Recipe, load_recipe, parse_recipe
+from hmr_core.digests import file_digest
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
@@ -159,12 +159,6 @@ def prune_checkpoints(folder: Path) -> None:
     for path in paths:
         if path not in keep:
             shutil.rmtree(path)
-
-
-def file_digest(path: Path) -> str:
-    """BLAKE2b (128 bits) of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _find_weights(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ SHAPES = {
 }
 """The arrays of a hand model."""
 
+ORIGIN = ("source", "licence")
+"""The texts of a hand model that a file may lack."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HandModel:
@@ -39,6 +42,7 @@ class HandModel:
     joint_regressor: the joints from the shaped template; skin_weights: the joints that carry each vertex (rows sum to
     1).
     pose_components: rows span the 45 axis-angle values of the finger joints, around pose_mean.
+    source: the file that it was imported from and its checksum; licence: what that file's owners ask. Empty for none.
     """
 
     name: str
@@ -52,6 +56,8 @@ class HandModel:
     pose_components: Float[Tensor, "45 45"]
     pose_mean: Float[Tensor, "45"]
     parents: tuple[int, ...] = MANO_PARENTS
+    source: str = ""
+    licence: str = ""
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> HandModel:
         """The same model with its floating-point arrays in a type and all arrays on a device."""
@@ -63,7 +69,8 @@ class HandModel:
 
 def save_hand_model(model: HandModel, path: Path) -> None:
     """Write a hand model to an `.npz` file of format `hmr-hand/1`; the same model gives the same bytes."""
-    arrays = {f.name: getattr(model, f.name) for f in fields(model) if f.name in SHAPES}
+    arrays = {name: getattr(model, name) for name in SHAPES}
+    origin = {name: np.array(text) for name in ORIGIN if (text := getattr(model, name))}
     with path.open("wb") as file:
         np.savez_compressed(
             file,
@@ -71,6 +78,7 @@ def save_hand_model(model: HandModel, path: Path) -> None:
             name=np.array(model.name),
             side=np.array(model.side),
             parents=np.array(model.parents, dtype=np.int64),
+            **origin,
             **{n: a.cpu().numpy().astype(np.int64 if n == "faces" else np.float64) for n, a in arrays.items()},
         )
 
@@ -81,7 +89,12 @@ def load_hand_model(path: Path) -> HandModel:
     Raises HmrError, naming the file, when it is missing, is no such file, or holds arrays that are no hand model.
     """
     if not path.is_file():
-        raise HmrError(f"no hand model at {path}. `hmr synth DIR` writes one to DIR/hand.npz.")
+        raise HmrError(
+            f"no hand model at {path}. `hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one of the licensed file; "
+            "`hmr synth DIR` writes the synthetic hand's to DIR/hand.npz."
+        )
+    if path.suffix == ".pkl":
+        raise HmrError(f"{path} is a pickle, not a hand model. Import it: hmr mano import {path} --out hand.npz")
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -122,4 +135,5 @@ def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
     tensors = {
         name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES
     }
-    return HandModel(name=str(found["name"]), side=side, parents=parents, **tensors)
+    origin = {name: str(found.get(name, "")) for name in ORIGIN}
+    return HandModel(name=str(found["name"]), side=side, parents=parents, **origin, **tensors)

@@ -10,6 +10,9 @@ from importlib.resources import as_file, files
 
 from hmr_core.hand.model import HandModel, load_hand_model
 
+NAME = "synthetic"
+"""What its file calls it."""
+
 
 def load_synthetic_hand() -> HandModel:
     """The synthetic hand that comes with the package, float64, metres."""

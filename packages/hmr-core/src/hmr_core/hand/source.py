@@ -1,0 +1,77 @@
+"""Which hand model a command works with: the one it was given, the environment's, or the synthetic one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmr_core.digests import file_digest
+from hmr_core.errors import HmrError
+from hmr_core.hand.model import HandModel, load_hand_model
+from hmr_core.hand.synthetic import NAME as SYNTHETIC
+from hmr_core.hand.synthetic import load_synthetic_hand
+
+ENVIRONMENT = "HMR_HAND_MODEL"
+"""The variable that names a hand-model file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandModelSource:
+    """A hand model and where it came from. path, digest (BLAKE2b): of its file; None for the hand in the package."""
+
+    model: HandModel
+    path: Path | None
+    digest: str | None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is the synthetic hand, from the package or from a file."""
+        return self.model.name == SYNTHETIC
+
+    @property
+    def label(self) -> str:
+        """What to call it in a line of output."""
+        what = f"the synthetic {self.model.side} hand" if self.synthetic else f"{self.model.name}, {self.model.side}"
+        if self.path is not None:
+            return f"{self.path} ({what})"
+        return f"{what} (neither --hand-model nor {ENVIRONMENT} names another)"
+
+    def as_report(self) -> dict[str, Any]:
+        """What report.json says of it."""
+        return {
+            "name": self.model.name,
+            "side": self.model.side,
+            "synthetic": self.synthetic,
+            "path": None if self.path is None else str(self.path),
+            "blake2b": self.digest,
+            "source": self.model.source or None,
+        }
+
+
+def find_hand_model(given: Path | None) -> HandModelSource:
+    """The hand model to use: as given, else the file that $HMR_HAND_MODEL names, else the synthetic hand.
+
+    Raises HmrError, naming the file and the variable, when there is no hand model in it.
+    """
+    named = os.environ.get(ENVIRONMENT)
+    if given is None and not named:
+        return HandModelSource(model=load_synthetic_hand(), path=None, digest=None)
+    path = given or Path(named or "")
+    try:
+        return HandModelSource(model=load_hand_model(path), path=path, digest=file_digest(path))
+    except HmrError as error:
+        if given is not None:
+            raise
+        raise HmrError(f"{ENVIRONMENT} is {named}: {error}") from error
+
+
+def require_side(source: HandModelSource, side: str, why: str) -> None:
+    """HmrError when the hand model is of the other hand. why: what needs this side, as the subject of a sentence."""
+    if source.model.side == side:
+        return
+    raise HmrError(
+        f"{why} needs a {side} hand, and the hand model {source.label} is of a {source.model.side} one. Give a {side} "
+        f"hand's by --hand-model or {ENVIRONMENT}: `hmr mano import MANO_{side.upper()}.pkl --out hand.npz` makes one."
+    )
