@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import torch
 
 from hmr_core.config import AugmentConfig, DataConfig
 from hmr_core.data import dataset as module
-from hmr_core.data.augment import Augmentation, Occlusion, draw, identity
+from hmr_core.data.augment import Augmentation, Occlusion, draw
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.loading import epoch_order, load_batches, split_batches
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.targets import Hands, read_hands
 from hmr_core.errors import HmrError
+from hmr_core.nn.model import Targets
 
 GOLDEN = Path(__file__).parent / "data/golden"
 OFF = AugmentConfig(scale=0, rotation_deg=0, color=0, occlusion_probability=0)
@@ -139,22 +143,30 @@ def test_without_augmentation_training_crops_are_evaluation_crops(mini_pack: Pac
     assert torch.equal(off.targets.joints_uvd, none.targets.joints_uvd)
 
 
-def _targets(pack: Pack, augment: AugmentConfig | None, shift_m: float, depth_factor: float = 1.0) -> Any:
+@pytest.fixture
+def moved(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Callable[[AugmentConfig | None, float], Targets]:
     """The targets of one sample whose hand is moved sideways in space, past the frame's edge if far enough."""
-    annotations = {name: torch.from_numpy(pack.array(name, [0])).clone() for name in ("joints", "verts", "intrinsics")}
-    for name in ("joints", "verts"):
-        annotations[name][..., 0] += shift_m
-    return hands(pack, augment).targets(**annotations, augmentation=identity(1), frame_px=pack.array("frame_px", [0]))[
-        1
-    ]
+
+    def targets(augment: AugmentConfig | None, shift_m: float) -> Targets:
+        def read(pack: Pack, rows: np.ndarray) -> Hands:
+            shift = torch.tensor([shift_m, 0.0, 0.0], dtype=torch.float64)
+            annotated = read_hands(pack, rows)
+            return replace(annotated, joints=annotated.joints + shift, verts=annotated.verts + shift)
+
+        monkeypatch.setattr("hmr_core.data.dataset.read_hands", read)
+        return hands(mini_pack, augment)[(0, 0)].targets
+
+    return targets
 
 
-def test_a_hand_out_of_the_frame_counts_for_nothing_in_training_and_fully_elsewhere(mini_pack: Pack) -> None:
-    assert _targets(mini_pack, OFF, 0.0).joints_vis.sum() == 21
-    assert _targets(mini_pack, OFF, 5.0).joints_vis.sum() == 0
+def test_a_hand_out_of_the_frame_counts_for_nothing_in_training_and_fully_elsewhere(
+    moved: Callable[[AugmentConfig | None, float], Targets],
+) -> None:
+    assert moved(OFF, 0.0).joints_vis.sum() == 21
+    assert moved(OFF, 5.0).joints_vis.sum() == 0
     # The frame does not concern vertices: they count as long as they are in the crop, which follows the hand.
-    assert _targets(mini_pack, OFF, 5.0).verts_vis.mean() > 0.9
-    assert _targets(mini_pack, None, 5.0).joints_vis.sum() == 21
+    assert moved(OFF, 5.0).verts_vis.mean() > 0.9
+    assert moved(None, 5.0).joints_vis.sum() == 21
 
 
 def test_points_outside_the_crop_are_invisible_in_training(mini_pack: Pack) -> None:

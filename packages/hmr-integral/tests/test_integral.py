@@ -68,6 +68,8 @@ def targets(golden: dict[str, Tensor], dtype: torch.dtype) -> Targets:
         verts_uvd=torch.zeros(2, 778, 3, dtype=dtype),
         joints=golden["in_target_joints_3d"].to(dtype),
         verts=golden["in_target_verts_3d"].to(dtype),
+        rotations=torch.zeros(2, 16, 3, dtype=dtype),
+        betas=torch.zeros(2, 10, dtype=dtype),
         root=golden["in_target_root_joint"].to(dtype),
         intrinsics=golden["in_target_cam_intr"].to(dtype),
     )

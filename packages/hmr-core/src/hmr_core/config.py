@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """What every model's configuration has; plugins subclass it."""
+    """What the configuration of every model of images has; plugins subclass it, models of joints Section itself."""
 
     image_size: int = Field(gt=0, description="side of the square crop that the model sees, in pixels")
 
@@ -48,6 +48,27 @@ class AugmentConfig(Section):
     color: float = Field(0.3, ge=0, lt=1, description="each channel is multiplied by a factor within 1 -+ color")
     occlusion_probability: float = Field(0.1, ge=0, le=1, description="share of the samples with a rectangle of noise")
     occlusion_area: float = Field(0.2, ge=0, le=1, description="largest area of the rectangle, over the box's area")
+
+
+class JointDataConfig(Section):
+    """The joints that a model of joints is evaluated on: the annotated ones, with noise if asked for."""
+
+    noise_mm: float = Field(0, ge=0, description="standard deviation of the given joints' noise on each axis")
+
+
+class JointAugmentConfig(Section):
+    """Augmentation of training samples of a model of joints; all of it is off at 0."""
+
+    rotation_deg: float = Field(
+        40, ge=0, le=180, description="standard deviation of the angle by which the hand is turned, about any axis"
+    )
+    scale: float = Field(0.1, ge=0, lt=1, description="standard deviation and bound of the hand's scale factor")
+    noise_mm: float = Field(
+        10, ge=0, description="each sample's joints get noise of a level drawn uniformly up to this, on each axis"
+    )
+    sampled: float = Field(
+        0.5, ge=0, le=1, description="share of samples whose pose and shape are drawn from the hand model instead"
+    )
 
 
 class TrainConfig(Section):
@@ -75,10 +96,29 @@ class Recipe(Section):
     """
 
     summary: str = Field("", description="one line for `hmr models`")
-    model: SerializeAsAny[ModelConfig]
+    model: SerializeAsAny[Section]
+    data: DataConfig | JointDataConfig
+    augment: AugmentConfig | JointAugmentConfig
+    train: TrainConfig
+
+
+class ImageRecipe(Recipe):
+    """The recipe of a model that consumes images."""
+
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
-    train: TrainConfig
+
+
+class JointRecipe(Recipe):
+    """The recipe of a model that consumes joints."""
+
+    data: JointDataConfig = JointDataConfig()
+    augment: JointAugmentConfig = JointAugmentConfig()
+
+
+def recipe_class(spec: ModelSpec) -> type[Recipe]:
+    """The class of a model's recipes."""
+    return JointRecipe if spec.consumes == "joints" else ImageRecipe
 
 
 SECTIONS = ("model", "data", "augment", "train")
@@ -189,20 +229,16 @@ def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:
     # By way of JSON, since that is where pydantic's strict mode takes a list for a tuple but not "3" for 3.
     given = values.get("model", {})
     model = spec.config.model_validate_json(json.dumps(given), strict=True)
-    rest = {**values, "model": {"image_size": model.image_size}}
-    return Recipe.model_validate_json(json.dumps(rest), strict=True).model_copy(update={"model": model})
+    rest = recipe_class(spec).model_validate_json(json.dumps({**values, "model": {}}), strict=True)
+    return rest.model_copy(update={"model": model})
 
 
 def options(spec: ModelSpec) -> dict[str, Any]:
     """Every option of a model's recipe: dotted key, as `--set` takes it, to its pydantic field."""
-    sections: dict[str, type[BaseModel]] = {
-        "model": spec.config,
-        "data": DataConfig,
-        "augment": AugmentConfig,
-        "train": TrainConfig,
-    }
     found: dict[str, Any] = {}
-    for section, config in sections.items():
+    for section in SECTIONS:
+        config = spec.config if section == "model" else recipe_class(spec).model_fields[section].annotation
+        assert isinstance(config, type)
         for key, field in _leaves(config, ()):
             found[".".join(key if section == "model" else (section, *key))] = field
     return found

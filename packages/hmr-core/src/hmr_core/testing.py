@@ -20,17 +20,23 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from hmr_core.config import ModelConfig, Recipe, load_recipe, parse_recipe
+from hmr_core.config import ModelConfig, Recipe, Section, load_recipe, parse_recipe
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import DEPTH_RANGE_M, from_uvd
 from hmr_core.hand.joints import N_JOINTS, N_VERTS
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.posing import pose
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec
 
 BATCH = 4
 OVERFIT_STEPS = 60
 """Steps of Adam, at the recipe's learning rate, in which the loss of one batch must fall by half."""
+
+_NOMINAL_SIZE = 64
+"""Side of the crop, in pixels, that the targets of a model of joints refer to; it has none of its own."""
 
 SAME = 1e-4
 """Largest difference, in UVD or radians, between two computations of the same thing: float32 sums in another order."""
@@ -98,10 +104,11 @@ def _check_recipes(spec: ModelSpec, wanted: str) -> Recipe:
             f'model "{spec.name}": it has no recipe "{wanted}", only: {", ".join(spec.recipes) or "none"}. A recipe '
             '"tiny" that learns on a CPU in minutes lets anyone try it; check_model(..., recipe=...) takes another.'
         )
-    if not (isinstance(spec.config, type) and issubclass(spec.config, ModelConfig)):
+    base, gives = (Section, "refuses") if spec.consumes == "joints" else (ModelConfig, "gives image_size and refuses")
+    if not (isinstance(spec.config, type) and issubclass(spec.config, base)):
         raise AssertionError(
-            f'model "{spec.name}": its config is {spec.config!r}, not a subclass of hmr_core.config.ModelConfig, '
-            "which gives every model its image_size and refuses unknown keys."
+            f'model "{spec.name}": its config is {spec.config!r}, not a subclass of hmr_core.config.{base.__name__}, '
+            f"which {gives} unknown keys."
         )
     found = {}
     for name in spec.recipes:
@@ -127,8 +134,10 @@ class _Contract:
         self.recipe = recipe
         self.device = device
         generator = torch.Generator().manual_seed(0)
-        self.targets = _targets(self.config.image_size, spec.root_joint, generator).to(device)
-        self.inputs = _inputs(spec, self.config.image_size, self.targets, generator).to(device)
+        size = self.config.image_size if spec.consumes == "image" else _NOMINAL_SIZE
+        self.targets = _targets(size, spec.root_joint, generator).to(device)
+        self.inputs = _inputs(spec, size, self.targets, generator).to(device)
+        self.layer = HandLayer(load_synthetic_hand()).to(device)
 
     @property
     def config(self) -> Any:
@@ -275,7 +284,10 @@ class _Contract:
 
     def _losses(self, model: HandModel, targets: Targets, what: str) -> Tensor:
         """The sum of the model's losses, checked."""
-        losses = model.loss(self._forward(model, self.inputs), targets)
+        prediction = self._forward(model, self.inputs)
+        if self.spec.consumes == "joints":
+            prediction = pose(self.layer, prediction, root_joint=self.spec.root_joint)
+        losses = model.loss(prediction, targets)
         if not isinstance(losses, dict) or not losses:
             self._fail(f"loss returns {type(losses).__name__} {losses!r}, not a dict of named scalars")
         for name, value in losses.items():
@@ -345,6 +357,8 @@ def _targets(image_size: int, root_joint: int, generator: torch.Generator) -> Ta
         verts_vis=visible[:, N_JOINTS:],
         joints=camera_space[:, :N_JOINTS],
         verts=camera_space[:, N_JOINTS:],
+        rotations=0.5 * torch.randn(BATCH, 16, 3, generator=generator),
+        betas=torch.randn(BATCH, 10, generator=generator),
         root=camera_space[:, root_joint],
         intrinsics=intrinsics,
     )

@@ -19,21 +19,17 @@ from torch import Tensor
 from hmr_core.config import AugmentConfig, DataConfig
 from hmr_core.data.augment import Augmentation, draw, identity
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.targets import CropGeometry, crop_hands, make_targets, read_hands, visibility
 from hmr_core.errors import HmrError
-from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, pixels_to_uvd, project
-from hmr_core.geometry.crop import crop_affine, crop_intrinsics, joint_box, rotation_about_z, transform_px
 from hmr_core.nn.model import Inputs, Targets
 
 Key = tuple[int, int]
 """(epoch, row of the pack)."""
 
-VISIBLE_SHARE = 0.3
-"""A training sample with a smaller share of its points inside the frame, or the crop, has none that count."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples ready for a model. image: uint8 RGB crops; ids: of the samples, in the batch's order."""
+    """Samples ready for a model of images. image: uint8 RGB crops; ids: of the samples, in the batch's order."""
 
     ids: list[str]
     image: UInt8[Tensor, "batch size size 3"]
@@ -51,18 +47,6 @@ class Batch:
         """What a model may see: images as 0..1 minus 0.5."""
         image = self.image.permute(0, 3, 1, 2).float() / 255 - 0.5
         return Inputs(image=image.contiguous())
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropGeometry:
-    """The crops of a batch: joints, box centre and side in frame pixels, the map from frame to crop, its camera."""
-
-    joints_px: Float64[Tensor, "batch 21 2"]
-    centre_px: Float64[Tensor, "batch 2"]
-    side_px: Float64[Tensor, " batch"]
-    affine: Float64[Tensor, "batch 3 3"]
-    intrinsics: Float64[Tensor, "batch 3 3"]
-    rotation: Float64[Tensor, "batch 3 3"]
 
 
 class HandDataset(torch.utils.data.Dataset[Batch]):
@@ -101,43 +85,15 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
         if self.verify:
             self.pack.verify_annotations(rows)
         augmentation = identity(len(ids)) if self.augment is None else draw(self.augment, self.seed, epoch, ids)
-        annotations = {
-            name: torch.from_numpy(self.pack.array(name, rows)) for name in ("joints", "verts", "intrinsics")
-        }
-        geometry, targets = self.targets(
-            **annotations, augmentation=augmentation, frame_px=self.pack.array("frame_px", rows)
-        )
-        images = np.stack([self._crop(int(row), i, geometry, augmentation) for i, row in enumerate(rows)])
+        hands = read_hands(self.pack, rows)
+        crop = self.crops(hands.joints, hands.intrinsics, augmentation)
+        targets = make_targets(hands, crop, root_joint=self.root_joint, image_size=self.image_size)
+        if self.augment is not None:
+            frame_px = torch.from_numpy(self.pack.array("frame_px", rows)).double()
+            joints_vis, verts_vis = visibility(targets, crop, frame_px)
+            targets = replace(targets, joints_vis=joints_vis, verts_vis=verts_vis)
+        images = np.stack([self._crop(int(row), i, crop, augmentation) for i, row in enumerate(rows)])
         return Batch(ids=ids, image=torch.from_numpy(images), targets=targets)
-
-    def targets(
-        self, *, joints: Tensor, verts: Tensor, intrinsics: Tensor, augmentation: Augmentation, frame_px: ndarray
-    ) -> tuple[CropGeometry, Targets]:
-        """Crops and ground truth of a batch from its annotations (metres, camera space), in float64 until the end."""
-        joints, verts, intrinsics = joints.double(), verts.double(), intrinsics.double()
-        crop = self.crops(joints, intrinsics, augmentation)
-        root = joints[:, self.root_joint]
-        verts_px = project(verts, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
-        joints_uvd = pixels_to_uvd(transform_px(crop.affine, crop.joints_px), joints[..., 2], root, self.image_size)
-        verts_uvd = pixels_to_uvd(transform_px(crop.affine, verts_px), verts[..., 2], root, self.image_size)
-        joints_vis, verts_vis = _inside(joints_uvd), _inside(verts_uvd)
-        if self.augment is None:
-            joints_vis, verts_vis = torch.ones_like(joints_vis), torch.ones_like(verts_vis)
-        else:
-            in_frame = ((crop.joints_px >= 0) & (crop.joints_px < torch.from_numpy(frame_px)[:, None])).all(-1).double()
-            joints_vis = joints_vis * _enough(in_frame) * _enough(joints_vis)
-            verts_vis = verts_vis * _enough(verts_vis)
-        targets = Targets(
-            joints_uvd=joints_uvd.float(),
-            joints_vis=joints_vis.float(),
-            verts_uvd=verts_uvd.float(),
-            verts_vis=verts_vis.float(),
-            joints=(joints @ crop.rotation.mT).float(),
-            verts=(verts @ crop.rotation.mT).float(),
-            root=(crop.rotation @ root[..., None]).squeeze(-1).float(),
-            intrinsics=crop.intrinsics.float(),
-        )
-        return crop, targets
 
     def crops(
         self,
@@ -146,17 +102,8 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
         augmentation: Augmentation,
     ) -> CropGeometry:
         """The crops of a batch from its joints (metres, camera space) and cameras."""
-        angle = torch.from_numpy(augmentation.angle)
-        joints_px = project(joints, intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)
-        centre, span = joint_box(joints_px)
-        side = span * self.data.bbox_expand * torch.from_numpy(augmentation.scale)
-        return CropGeometry(
-            joints_px=joints_px,
-            centre_px=centre,
-            side_px=side,
-            affine=crop_affine(centre, side, angle, self.image_size),
-            intrinsics=crop_intrinsics(centre, side, angle, intrinsics, self.image_size),
-            rotation=rotation_about_z(angle),
+        return crop_hands(
+            joints, intrinsics, augmentation, bbox_expand=self.data.bbox_expand, image_size=self.image_size
         )
 
     def _crop(
@@ -187,15 +134,6 @@ def warp(
         table = np.clip(np.arange(256)[:, None] * color, 0, 255).astype(np.uint8)
         crop = cv2.LUT(crop, table[None])
     return np.asarray(crop, dtype=np.uint8)
-
-
-def _inside(uvd: Tensor) -> Tensor:
-    return ((uvd[..., :2] >= 0) & (uvd[..., :2] < 1)).all(-1).double()
-
-
-def _enough(visible: Tensor) -> Tensor:
-    """1 for samples of which at least VISIBLE_SHARE of the points are visible, else 0."""
-    return (visible.mean(-1, keepdim=True) >= VISIBLE_SHARE).double()
 
 
 def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -> None:

@@ -12,7 +12,11 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.errors import HmrError
+
+AnyDataset = HandDataset | JointDataset
+AnyBatch = Batch | JointBatch
 
 
 def epoch_order(rows: Int64[ndarray, " n"], seed: int, epoch: int) -> Int64[ndarray, " n"]:
@@ -29,10 +33,10 @@ def split_batches(
 
 
 def load_batches(
-    dataset: HandDataset, batches: Sequence[list[Key]], *, workers: int, device: torch.device
-) -> Iterator[Batch]:
+    dataset: AnyDataset, batches: Sequence[list[Key]], *, workers: int, device: torch.device
+) -> Iterator[AnyBatch]:
     """The batches in order, on the device. HmrError when a sample cannot be read, whichever process read it."""
-    loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
+    loader: torch.utils.data.DataLoader[AnyBatch] = torch.utils.data.DataLoader(
         _Reporting(dataset),
         batch_sampler=batches,
         collate_fn=_as_it_is,
@@ -49,10 +53,10 @@ def load_batches(
 class _Reporting(torch.utils.data.Dataset[Any]):
     """A data set whose errors are values: a worker process would hand over their tracebacks as text instead."""
 
-    def __init__(self, dataset: HandDataset) -> None:
+    def __init__(self, dataset: AnyDataset) -> None:
         self._dataset = dataset
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch | HmrError:
+    def __getitems__(self, keys: Sequence[Key]) -> AnyBatch | HmrError:
         try:
             return self._dataset.__getitems__(keys)
         except HmrError as error:

@@ -9,7 +9,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.augment import identity
-from hmr_core.data.dataset import CropGeometry, HandDataset
+from hmr_core.data.dataset import HandDataset
+from hmr_core.data.targets import CropGeometry
 from hmr_core.geometry.camera import from_uvd, pixels_to_uvd
 from hmr_core.geometry.crop import transform_px
 

@@ -18,6 +18,7 @@ from hmr_core.data.dataset import HandDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.checkpoints import Checkpoint
+from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.predictions import Predictions, write_predictions
 from hmr_core.engine.scoring import Scores, score
@@ -58,9 +59,8 @@ def evaluate(
     started = time.monotonic()
     rows = pack.indices(split, subset)
     recipe = checkpoint.recipe
-    dataset = HandDataset(
-        pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data, verify=True
-    )
+    dataset = open_dataset(spec, recipe, pack, layer=None, verify=True)
+    assert isinstance(dataset, HandDataset)
     model = checkpoint.model.to(device)
     points = gather(
         predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)

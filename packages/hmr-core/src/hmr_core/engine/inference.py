@@ -11,19 +11,27 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.dataset import HandDataset
-from hmr_core.data.loading import load_batches, split_batches
+from hmr_core.data.joint_dataset import JointBatch
+from hmr_core.data.loading import AnyBatch, AnyDataset, load_batches, split_batches
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
+from hmr_core.hand.solver import UnsolvableJointsError, check_joints, place
 from hmr_core.nn.model import HandModel, Prediction, Targets
+from hmr_core.nn.posing import pose
 
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Predicted points, metres, camera space, on the CPU. verts is None for a model of joints alone."""
+    """Predicted points, metres, camera space, on the CPU.
+
+    verts is None for a model that predicts joints alone. rotations (axis-angle) and betas are of a model of joints.
+    """
 
     ids: list[str]
     joints: Float[Tensor, "batch 21 3"]
-    verts: Float[Tensor, "batch 778 3"] | None
+    verts: Float[Tensor, "batch 778 3"] | None = None
+    rotations: Float[Tensor, "batch 16 3"] | None = None
+    betas: Float[Tensor, "batch 10"] | None = None
 
 
 def to_camera(
@@ -41,17 +49,23 @@ def to_camera(
 def gather(batches: Iterable[Points]) -> Points:
     """The points of all batches as one."""
     parts = list(batches)
-    verts = [part.verts for part in parts if part.verts is not None]
+
+    def together(name: str) -> Tensor | None:
+        arrays = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+        return torch.cat(arrays) if arrays else None
+
     return Points(
         ids=[i for part in parts for i in part.ids],
         joints=torch.cat([part.joints for part in parts]),
-        verts=torch.cat(verts) if verts else None,
+        verts=together("verts"),
+        rotations=together("rotations"),
+        betas=together("betas"),
     )
 
 
 def predict(
     model: HandModel,
-    dataset: HandDataset,
+    dataset: AnyDataset,
     rows: Int64[ndarray, " n"],
     *,
     device: torch.device,
@@ -69,13 +83,30 @@ def predict(
         for batch in load_batches(dataset, split_batches(rows, batch_size), workers=workers, device=device):
             # TensorFloat-32 would cost a tenth of a millimetre on GPUs that have it.
             with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-                joints, verts = to_camera(model(batch.inputs()), batch.targets, dataset.image_size)
-            points = Points(ids=batch.ids, joints=joints.cpu(), verts=None if verts is None else verts.cpu())
+                points = _points(model(batch.inputs()), batch, dataset)
             _refuse_non_finite(points)
             yield points
             on_batch(len(batch.ids))
     finally:
         model.train(was_training)
+
+
+def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset) -> Points:
+    if isinstance(dataset, HandDataset):
+        joints, verts = to_camera(prediction, batch.targets, dataset.image_size)
+        return Points(ids=batch.ids, joints=joints.cpu(), verts=None if verts is None else verts.cpu())
+    assert isinstance(batch, JointBatch)
+    # On the CPU, where the data set's layer is: posing is a small part of the work.
+    posed = pose(dataset.layer, prediction.to("cpu"), root_joint=dataset.root_joint)
+    given = batch.joints.cpu()
+    try:
+        check_joints(given)
+    except UnsolvableJointsError as error:
+        raise HmrError(f"the joints of sample {batch.ids[error.index]} are no hand's: {error.reason}.") from error
+    assert posed.joints is not None
+    assert posed.verts is not None
+    joints, verts = place(posed.joints, posed.verts, given)
+    return Points(ids=batch.ids, joints=joints, verts=verts, rotations=posed.rotations, betas=posed.betas)
 
 
 def _refuse_non_finite(points: Points) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.config import Recipe, TrainConfig
-from hmr_core.data.dataset import Batch, HandDataset
-from hmr_core.data.loading import epoch_order, load_batches, split_batches
+from hmr_core.data.loading import AnyBatch, AnyDataset, epoch_order, load_batches, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.checkpoints import (
     load_checkpoint,
@@ -29,22 +29,34 @@ from hmr_core.engine.checkpoints import (
     save_checkpoint,
     saved_checkpoints,
 )
+from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.run import Run, drop_later_metrics
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
-from hmr_core.nn.model import HandModel
+from hmr_core.hand.layer import HandLayer
+from hmr_core.nn.model import HandModel, Prediction
+from hmr_core.nn.posing import pose
 from hmr_core.plugins.specs import ModelSpec
 
 Notify = Callable[[Run, Event], None]
 
 
 def train(
-    run: Run, spec: ModelSpec, recipe: Recipe, pack: Pack, *, device: torch.device, workers: int, notify: Notify
+    run: Run,
+    spec: ModelSpec,
+    recipe: Recipe,
+    pack: Pack,
+    *,
+    layer: HandLayer | None = None,
+    device: torch.device,
+    workers: int,
+    notify: Notify,
 ) -> None:
     """Train a model from the run's last checkpoint, or from the start, to the recipe's last epoch.
 
+    layer: the hand layer of the annotations' hand model, on the CPU; a model of joints needs it.
     Raises HmrError when there is too little to train on, and on the first loss that is not finite (before the
     optimizer sees it).
     """
@@ -56,8 +68,10 @@ def train(
             f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
             f"Use a smaller --batch-size."
         )
-    crops = partial(HandDataset, pack, image_size=recipe.model.image_size, root_joint=spec.root_joint, data=recipe.data)
-    training, validation = crops(augment=recipe.augment, seed=config.seed), crops()
+    training = open_dataset(spec, recipe, pack, layer=layer, training=True)
+    validation = open_dataset(spec, recipe, pack, layer=layer)
+    # A copy: the data set's own stays on the CPU.
+    posing = None if layer is None else partial(pose, deepcopy(layer).to(device), root_joint=spec.root_joint)
     val_rows, notes = _validation_rows(pack, run.split, config)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -83,7 +97,7 @@ def train(
                 order = epoch_order(rows, config.seed, epoch)
                 batches = split_batches(order, config.batch_size, epoch=epoch, drop_last=True)
                 loaded = load_batches(training, batches, workers=workers, device=device)
-                means = _run_epoch(run, model, optimizer, loaded, config, epoch, steps, device, notify)
+                means = _run_epoch(run, model, optimizer, loaded, posing, config, epoch, steps, device, notify)
                 # The checkpoint first: what goes wrong in validation must not cost the epoch.
                 path = _save(run, model, optimizer, epoch)
                 done = epoch
@@ -104,14 +118,15 @@ def _run_epoch(
     run: Run,
     model: HandModel,
     optimizer: torch.optim.Optimizer,
-    loaded: Iterator[Batch],
+    loaded: Iterator[AnyBatch],
+    posing: Callable[[Prediction], Prediction] | None,
     config: TrainConfig,
     epoch: int,
     steps: int,
     device: torch.device,
     notify: Notify,
 ) -> dict[str, float]:
-    """One pass over the loaded batches; the mean of each loss."""
+    """One pass over the loaded batches; the mean of each loss. posing: of a model of joints."""
     sums: dict[str, float] = {}
     model.train()
     step_started = time.monotonic()
@@ -121,6 +136,8 @@ def _run_epoch(
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             prediction = model(batch.inputs())
+        if posing is not None:
+            prediction = posing(prediction)
         losses = model.loss(prediction, batch.targets)
         terms = torch.stack(list(losses.values()))
         total = terms.sum()
@@ -207,7 +224,7 @@ def _validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64
 
 def _validate(
     model: HandModel,
-    dataset: HandDataset,
+    dataset: AnyDataset,
     rows: Int64[ndarray, " n"],
     batch_size: int,
     workers: int,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
+from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix
@@ -53,33 +56,53 @@ def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5
     return torch.from_numpy(np.stack(flexion)), torch.from_numpy(np.stack(abduction))
 
 
-def random_poses(model: HandModel, count: int, generator: np.random.Generator) -> Float[Tensor, "count 16 3 3"]:
-    """Random finger poses as rotations of MANO's 16 joints relative to the flat hand, float64; the wrist's is the
-    identity.
+@dataclass(frozen=True, kw_only=True)
+class Bends:
+    """How far the fingers of some hands are bent, each value 0 to 1 within its range above.
 
-    Each hand has an overall curl, from which each finger departs on its own, so that open hands, fists and gestures
-    such as pointing all occur; within FLEXION_DEG and ABDUCTION_DEG.
+    flexion: of each finger's three joints. sideways: of its base. Fingers in FINGER_ORDER.
     """
-    flexion_axes, abduction_axes = bend_axes(model)
+
+    flexion: Float64[ndarray, "count 5 3"]
+    sideways: Float64[ndarray, "count 5"]
+
+
+def random_bends(count: int, generator: np.random.Generator) -> Bends:
+    """Random bends: an overall curl of each hand, from which each finger departs on its own, so that open hands, fists
+    and gestures such as pointing all occur.
+    """
     hand_curl = generator.beta(0.8, 1.0, size=(count, 1, 1))
     own_curl = generator.beta(0.7, 0.9, size=(count, 5, 1))
     mix = generator.uniform(0.4, 0.9, size=(count, 1, 1))
     curl = mix * hand_curl + (1 - mix) * own_curl
     bend = np.clip(curl + generator.normal(0, 0.1, size=(count, 5, 3)), 0, 1)
-    side = generator.uniform(0, 1, size=(count, 5))
-    rotations = torch.eye(3, dtype=torch.float64).repeat(count, 16, 1, 1)
+    return Bends(flexion=bend, sideways=generator.uniform(0, 1, size=(count, 5)))
+
+
+def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"]:
+    """The rotations of MANO's 16 joints relative to the flat hand, float64, within FLEXION_DEG and ABDUCTION_DEG; the
+    wrist's is the identity.
+    """
+    flexion_axes, abduction_axes = bend_axes(model)
+    rotations = torch.eye(3, dtype=torch.float64).repeat(len(bends.flexion), 16, 1, 1)
     for i, name in enumerate(FINGER_ORDER):
         low, high = np.radians(ABDUCTION_DEG[name])
         # A bent finger can hardly be moved sideways.
-        sideways = (low + (high - low) * side[:, i]) * (1 if name == "thumb" else 1 - 0.8 * bend[:, i, 0])
+        freedom = 1 if name == "thumb" else 1 - 0.8 * bends.flexion[:, i, 0]
+        sideways = (low + (high - low) * bends.sideways[:, i]) * freedom
         for k in range(3):
             low, high = np.radians(FLEXION_DEG[name][k])
-            angle = torch.from_numpy(low + (high - low) * bend[:, i, k])
+            angle = torch.from_numpy(low + (high - low) * bends.flexion[:, i, k])
             turn = axis_angle_to_matrix(angle[:, None] * flexion_axes[3 * i + k])
             if k == 0:
                 turn = axis_angle_to_matrix(torch.from_numpy(sideways)[:, None] * abduction_axes[i]) @ turn
             rotations[:, 1 + 3 * i + k] = turn
     return rotations
+
+
+def random_poses(model: HandModel, count: int, generator: np.random.Generator) -> Float[Tensor, "count 16 3 3"]:
+    """Random finger poses: random_bends as rotations (see bend_fingers)."""
+    return bend_fingers(model, random_bends(count, generator))
 
 
 def random_shapes(count: int, generator: np.random.Generator) -> Float[Tensor, "count 10"]:

@@ -52,7 +52,8 @@ class Targets(_Tensors):
 
     joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
     joints_vis, verts_vis: 1 where a point counts, 0 where it does not.
-    joints, verts: metres, camera space. root: the root joint, metres. intrinsics: of the crop's camera, pixels.
+    joints, verts: metres, camera space. rotations: of MANO's 16 joints, axis-angle, flat hand; the wrist's in camera
+    space. betas: the shape. root: the root joint, metres. intrinsics: of the crop's camera, pixels.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"]
@@ -61,6 +62,8 @@ class Targets(_Tensors):
     verts_vis: Float[Tensor, "batch 778"]
     joints: Float[Tensor, "batch 21 3"]
     verts: Float[Tensor, "batch 778 3"]
+    rotations: Float[Tensor, "batch 16 3"]
+    betas: Float[Tensor, "batch 10"]
     root: Float[Tensor, "batch 3"]
     intrinsics: Float[Tensor, "batch 3 3"]
 
@@ -70,7 +73,9 @@ class Prediction(_Tensors):
     """What a model says.
 
     Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
-    of MANO's 16 joints) and betas. confidence: 0..1 for each joint. extras: what the model's own loss needs besides.
+    of MANO's 16 joints, flat hand) and betas; before their loss is asked for, the hand layer makes joints and verts of
+    them (metres, relative to the root joint). confidence: 0..1 for each joint. extras: what the model's own loss needs
+    besides.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"] | None = None
@@ -78,6 +83,8 @@ class Prediction(_Tensors):
     confidence: Float[Tensor, "batch 21"] | None = None
     rotations: Float[Tensor, "batch 16 3"] | None = None
     betas: Float[Tensor, "batch 10"] | None = None
+    joints: Float[Tensor, "batch 21 3"] | None = None
+    verts: Float[Tensor, "batch 778 3"] | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
