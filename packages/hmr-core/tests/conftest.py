@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hmr_core.config import Section
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.registry import Registry, discover
 
@@ -68,8 +69,9 @@ def dataset(name: str) -> DatasetSpec:
     return DatasetSpec(name=name, summary=f"the data set {name}", open=lambda root: None)  # type: ignore[arg-type, return-value]
 
 
-def solver(name: str, config: type[Any] = object) -> SolverSpec:
-    return SolverSpec(name=name, summary=f"the solver {name}", config=config, build=lambda: None)
+def solver(name: str, **changes: Any) -> SolverSpec:
+    fields: dict[str, Any] = {"summary": f"the solver {name}", "config": Section, "build": lambda *given: None}
+    return SolverSpec(name=name, **{**fields, **changes})
 
 
 def registry(*entry_points: FakeEntryPoint, only: str = "") -> Registry:

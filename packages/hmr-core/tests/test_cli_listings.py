@@ -155,17 +155,37 @@ def test_solvers_where_there_are_none_yet(registry: Any) -> None:
     assert lines[1:] == ["iknet  not installed: pip install hmr-iknet  joints to mesh: IKNet and a fit behind it"]
 
 
-def test_a_solver_with_its_options(fakes: Any) -> None:
-    class SolverConfig(Section):
-        steps: int = Field(100, gt=0, description="of the fit")
+class SolverConfig(Section):
+    steps: int | None = Field(None, gt=0, description="of the fit")
+    fit: Literal["slow", "fast"] = Field("slow", description="which")
 
-    made = fakes.solver("fit", config=SolverConfig)
+
+def test_a_solver_with_its_options_and_what_protocols_set(fakes: Any) -> None:
+    made = fakes.solver("fit", config=SolverConfig, protocols={"published": {"steps": 20}, "best": {"fit": "fast"}})
     registry = fakes.registry(fakes.plugin("fits", hmr_solvers=lambda: [made]))
+    lines = hmr(registry, "solvers", "fit").stdout.splitlines()
+    assert lines[-4:] == [
+        "Options (--solver-set key=value), with the value under each --protocol:",
+        "key    type             default  published  best  description",
+        "steps  int or null > 0  null     20         null  of the fit",
+        "fit    slow or fast     slow     slow       fast  which",
+    ]
+    steps, _ = json.loads(hmr(registry, "solvers", "fit", "--json").stdout)["options"]
+    assert steps == {
+        "key": "steps",
+        "type": "int or null > 0",
+        "required": False,
+        "default": None,
+        "protocols": {"published": 20, "best": None},
+        "description": "of the fit",
+    }
+
+
+def test_a_solver_without_protocols_shows_its_defaults_alone(fakes: Any) -> None:
+    registry = fakes.registry(fakes.plugin("fits", hmr_solvers=lambda: [fakes.solver("fit", config=SolverConfig)]))
     shown = hmr(registry, "solvers", "fit").stdout
     assert "Options (--solver-set key=value):" in shown
-    assert "steps  int > 0  100      of the fit" in shown
-    (option,) = json.loads(hmr(registry, "solvers", "fit", "--json").stdout)["options"]
-    assert (option["key"], option["default"]) == ("steps", 100)
+    assert "fit    slow or fast     slow     which" in shown
 
 
 def test_plugins(registry: Any) -> None:

@@ -16,7 +16,7 @@ from hmr_core.plugins.known import KNOWN
 
 if TYPE_CHECKING:
     from hmr_core.plugins.registry import PluginStatus, Registry
-    from hmr_core.plugins.specs import ModelSpec
+    from hmr_core.plugins.specs import ModelSpec, SolverSpec
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -83,12 +83,16 @@ def solvers(name: str | None, as_json: bool) -> None:
     if name is None:
         _list(registry, "solver", entries, as_json)
         return
-    options = describe(getattr(specs[name].config, "model_fields", {}), {})
+    spec = specs[name]
+    options = _solver_options(spec)
     if as_json:
-        _print_json({**entries[0], "options": [option._asdict() for option in options]})
+        shown = [{**option._asdict(), "protocols": option.recipes} for option in options]
+        for option in shown:
+            del option["recipes"]
+        _print_json({**entries[0], "options": shown})
         return
     show_record(list(entries[0].items()))
-    _show_options(options, "--solver-set")
+    _show_options(options, "--solver-set", "under each --protocol")
 
 
 @click.command()
@@ -155,7 +159,16 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
     _show_options(options, "--set")
 
 
-def _show_options(options: list[Option], flag: str) -> None:
+def _solver_options(spec: SolverSpec) -> list[Option]:
+    """A solver's options with their values under each protocol: the defaults, but for what it sets."""
+    from hmr_core.config import section_options
+    from hmr_core.plugins.protocols import solver_config
+
+    protocols = {name: {"model": solver_config(spec, name).model_dump(mode="json")} for name in spec.protocols}
+    return describe(section_options(spec.config), protocols)
+
+
+def _show_options(options: list[Option], flag: str, columns: str = "in each recipe") -> None:
     if not options:
         return
     recipes = list(options[0].recipes)
@@ -169,7 +182,7 @@ def _show_options(options: list[Option], flag: str) -> None:
         ]
         for option in options
     ]
-    click.echo(f"\nOptions ({flag} key=value){', with the value in each recipe' if recipes else ''}:")
+    click.echo(f"\nOptions ({flag} key=value){f', with the value {columns}' if recipes else ''}:")
     show_table(["key", "type", "default", *recipes, "description"], rows)
 
 
