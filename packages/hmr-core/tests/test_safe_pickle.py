@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.data.oakink.safe_pickle import load_pickle
+from hmr_core import safe_pickle
 from hmr_core.errors import HmrError
+from hmr_core.safe_pickle import ARRAYS, TENSORS
+
+
+def load_pickle(path: Path, allowed: safe_pickle.Allowed | None = None) -> Any:
+    return safe_pickle.load_pickle(path, allowed or {**ARRAYS, **TENSORS}, again="Unpack it again.")
 
 
 class Calls:
@@ -85,8 +90,8 @@ def test_a_pickle_that_wants_os_system_is_refused_and_not_run(tmp_path: Path) ->
     with pytest.raises(HmrError) as error:
         load_pickle(path)
     assert str(error.value) == (
-        f'{path} is a pickle that names "posix.system", which is not among the array types that the release uses. '
-        "It was refused and nothing in it was run. Get the file again from its source."
+        f'{path} is a pickle that names "posix.system", which is not on the list of what such a file may use. '
+        "It was refused and nothing in it was run. Unpack it again."
     )
     assert not trace.exists()
 
@@ -143,16 +148,34 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path, keep: int) -> None:
     path = write(tmp_path, {"a": torch.arange(24.0), "b": np.arange(10.0)})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(HmrError, match="is damaged: not a readable pickle") as error:
+    with pytest.raises(HmrError, match=r"is damaged: not a readable pickle .*\. Unpack it again\.$") as error:
         load_pickle(path)
     assert str(path) in str(error.value)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(HmrError, match=r"cannot read .*none\.pkl: No such file or directory"):
+    with pytest.raises(HmrError, match=r"cannot read .*none\.pkl: No such file or directory\. Unpack it again\."):
         load_pickle(tmp_path / "none.pkl")
 
 
-def test_a_caller_may_allow_more(tmp_path: Path) -> None:
+def test_what_is_allowed_is_the_callers_list_alone(tmp_path: Path) -> None:
     path = write(tmp_path, Calls(os.getcwd))
-    assert load_pickle(path, also={("posix", "getcwd"): lambda: "ours"}) == "ours"
+    assert load_pickle(path, {("posix", "getcwd"): lambda: "ours"}) == "ours"
+    with pytest.raises(HmrError, match=r'names "torch\._utils\._rebuild_tensor_v2"'):
+        load_pickle(write(tmp_path, torch.ones(2)), ARRAYS)
+
+
+def test_byte_strings_of_python_2_in_an_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "old.pkl"
+    path.write_bytes(b"\x80\x02U\x02\xb5m.")
+    assert safe_pickle.load_pickle(path, {}, encoding="latin1", again="") == "µm"
+    with pytest.raises(HmrError, match="not a readable pickle"):
+        load_pickle(path)
+
+
+def test_what_a_file_is_given_cannot_be_changed_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "build.pkl"
+    # The global, (None, {"__defaults__": ()}), BUILD: sets the function's defaults, were it not for _Call.
+    path.write_bytes(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nN}U\x0c__defaults__)s\x86b.")
+    with pytest.raises(HmrError, match="a file that gives attributes to _reconstruct"):
+        load_pickle(path)

@@ -1,10 +1,10 @@
 """Pickle files of arrays, read through an allow-list: a file that names anything else is refused; nothing in it runs.
 
-A pickle is a program that may call whatever it names. Here it may name the few things below, by exact module and name,
-and it gets our own functions for them, never numpy's or torch's
-(three plain classes apart: ndarray, dtype and OrderedDict). The annotations of the release were written by numpy 1
-(`numpy.core`) or 2 (`numpy._core`), and torch tensors nest a second pickle, which is read under its own, shorter list.
-Tensors come out as numpy arrays; torch is not needed.
+A pickle is a program that may call whatever it names. Here it may name the few things on a list, by exact module and
+name, and it gets our own functions and classes for them, never numpy's or torch's (three plain classes apart: ndarray,
+dtype and OrderedDict). The lists below are those of numpy's arrays, which numpy 1 (`numpy.core`) or 2 (`numpy._core`)
+wrote, and of torch's tensors, which nest a second pickle that is read under its own, shorter list. Tensors come out as
+numpy arrays; torch is not needed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -37,18 +38,40 @@ class RefusedNameError(Exception):
     """A pickle names something that is not on the list."""
 
 
+class _Call:
+    """A function of ours as a file gets it: to be called, not to be given attributes, which would outlive the file."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: FunctionType) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError(f"a file that gives attributes to {self._function.__name__}")
+
+
 class _Unpickler(pickle.Unpickler):
     """An unpickler that knows the names of a list and no others; persistent ids only where a loader is given."""
 
-    def __init__(self, file: io.BufferedIOBase, allowed: Allowed, persistent: Callable[[Any], Any] | None = None):
-        super().__init__(file)
+    def __init__(
+        self,
+        file: io.BufferedIOBase,
+        allowed: Allowed,
+        persistent: Callable[[Any], Any] | None = None,
+        encoding: str = "ASCII",
+    ) -> None:
+        super().__init__(file, encoding=encoding)
         self._allowed, self._persistent = allowed, persistent
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self._allowed[module, name]
+            found = self._allowed[module, name]
         except KeyError:
             raise RefusedNameError(f"{module}.{name}") from None
+        return _Call(found) if isinstance(found, FunctionType) else found
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:
@@ -56,26 +79,27 @@ class _Unpickler(pickle.Unpickler):
         return self._persistent(pid)
 
 
-def load_pickle(path: Path, *, also: Allowed | None = None) -> Any:
-    """What a pickle file holds, with arrays and torch tensors as numpy arrays.
+def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again: str) -> Any:
+    """What a pickle file holds.
 
-    also: further names that this file may use, and what it gets for each.
+    allowed: the names that it may use, and what it gets for each. encoding: of the byte strings that Python 2 wrote.
+    again: what its user does to get a good file, the last sentence of every error.
     Raises HmrError naming the path when the file is missing, damaged, or names anything that is not allowed.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise HmrError(f"cannot read {path}: {error.strerror}. Is the data set complete? Unpack it again.") from error
+        raise HmrError(f"cannot read {path}: {error.strerror}. {again}") from error
     try:
-        return _Unpickler(io.BytesIO(data), ALLOWED if also is None else {**ALLOWED, **also}).load()
+        return _Unpickler(io.BytesIO(data), allowed, encoding=encoding).load()
     except RefusedNameError as error:
         raise HmrError(
-            f'{path} is a pickle that names "{error}", which is not among the array types that the release uses. '
-            "It was refused and nothing in it was run. Get the file again from its source."
+            f'{path} is a pickle that names "{error}", which is not on the list of what such a file may use. '
+            f"It was refused and nothing in it was run. {again}"
         ) from None
     except Exception as error:  # a damaged pickle raises almost anything
         raise HmrError(
-            f"{path} is damaged: not a readable pickle ({type(error).__name__}: {error}). Unpack the data set again."
+            f"{path} is damaged: not a readable pickle ({type(error).__name__}: {error}). {again}"
         ) from error
 
 
@@ -90,8 +114,8 @@ def _frombuffer(buffer: bytes | bytearray, dtype: np.dtype[Any], shape: tuple[in
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: np.dtype[Any], data: bytes) -> Any:
-    (value,) = np.frombuffer(data, dtype=dtype)
+def _scalar(dtype: np.dtype[Any], data: bytes | str) -> Any:
+    (value,) = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype=dtype)
     return value
 
 
@@ -145,7 +169,7 @@ def _rebuild_parameter(tensor: ndarray, *_autograd: object) -> ndarray:
     return tensor
 
 
-ALLOWED: Allowed = {
+ARRAYS: Allowed = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
@@ -153,9 +177,13 @@ ALLOWED: Allowed = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
+}
+"""What a file of numpy's arrays may name."""
+
+TENSORS: Allowed = {
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch.storage", "_load_from_bytes"): _load_storage,
 }
-"""What annotation files may name."""
+"""What a file of torch's tensors may name besides."""
