@@ -1,0 +1,115 @@
+"""The published fit against the recorded outputs, and its gradient against autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel
+from hmr_core.hand.solver import measured_bone, place
+from hmr_iknet.chain import HandChain
+from hmr_iknet.fit_published import evaluate, fit, objective_for
+
+DTYPES = [torch.float32, torch.float64]
+
+
+def plain_objective(
+    layer: HandLayer, rotations: Tensor, betas: Tensor, bone: Tensor, start: Tensor, joints: Tensor
+) -> Tensor:
+    """The objective, term by term as it is described, of one sample; autograd gives its gradient."""
+    j = layer.joints(rotations[None], betas[None], centre=9)[0]
+    n = j / torch.linalg.vector_norm(j[9] - j[0])
+    target = (joints - joints[9]) / torch.linalg.vector_norm(joints[9] - joints[0])
+    volumes, bends = [], []
+    for finger in range(5):
+        a, b, c, d = (n * bone)[1 + 4 * finger : 5 + 4 * finger]
+        normal = torch.linalg.cross(a - b, b - c)
+        volumes.append((normal @ (c - d)).abs())
+        bends.append(normal @ torch.linalg.cross(b - c, c - d))
+    direction = torch.minimum(torch.stack(bends).sum(), torch.zeros_like(bone))
+    geometry = 10_000 * torch.stack(volumes).mean() - 100_000 * direction
+    prior = 0.01 * (rotations - start).square().mean() + 0.01 * betas.square().sum()
+    return prior + (n - target).square().mean() + 100 * geometry
+
+
+def at(recorded: dict[str, Tensor], point: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints, starts and variables of the recorded evaluation."""
+    joints = recorded["joints"].to(dtype)
+    if point == "far":
+        start, rotations = recorded["init_so3"], recorded["iknet_so3"]
+    else:
+        start, rotations = 0.9 * recorded["init_so3"], recorded["init_so3"]
+    betas = torch.full((10, len(joints)), 0.1, dtype=dtype)
+    variables = torch.cat([rotations.to(dtype).T, betas, measured_bone(joints)[None]])
+    return joints, start.to(dtype).reshape(-1, 16, 3), variables
+
+
+def assert_golden(found: Tensor, recorded: Tensor) -> None:
+    assert float((found - recorded).abs().max() / recorded.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("point", ["at", "far"])
+def test_golden_objective_and_gradient(
+    recorded: dict[str, Tensor], fixture_hand: HandModel, point: str, dtype: torch.dtype
+) -> None:
+    joints, start, variables = at(recorded, point, dtype)
+    loss, gradient = evaluate(objective_for(HandChain(fixture_hand, dtype), joints, start, 1), variables)
+    assert loss is not None
+    names = "grad_" if point == "at" else "grad_far_"
+    assert_golden(loss, recorded[f"loss_{point}"])
+    assert_golden(gradient[:48].T, recorded[f"{names}so3"])
+    assert_golden(gradient[48:58].T, recorded[f"{names}betas"])
+    assert_golden(gradient[58], recorded[f"{names}bone"])
+
+
+@pytest.mark.parametrize("point", ["at", "far"])
+def test_the_gradient_is_autograds(recorded: dict[str, Tensor], fixture_hand: HandModel, point: str) -> None:
+    joints, start, variables = at(recorded, point, torch.float64)
+    loss, gradient = evaluate(objective_for(HandChain(fixture_hand, torch.float64), joints, start, 1), variables)
+    assert loss is not None
+    layer = HandLayer(fixture_hand, torch.float64)
+    for i in (0, 7, 15):
+        column = variables[:, i].clone().requires_grad_()
+        plain = plain_objective(layer, column[:48].view(16, 3), column[48:58], column[58], start[i], joints[i])
+        plain.backward()
+        assert column.grad is not None
+        torch.testing.assert_close(loss[i], plain.detach(), rtol=1e-10, atol=0)
+        scale = float(column.grad.abs().max())
+        torch.testing.assert_close(gradient[:, i] / scale, column.grad / scale, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("group", [1, 8])
+def test_golden_fit(recorded: dict[str, Tensor], fixture_hand: HandModel, group: int) -> None:
+    joints, starts = recorded["joints"], recorded["init_so3"].reshape(-1, 16, 3)
+    rotations, betas = fit(HandChain(fixture_hand, torch.float32), joints, starts, prior_group=group)
+    posed = HandLayer(fixture_hand)(rotations, betas)
+    for kind, points in zip(("joints", "verts"), place(posed.joints, posed.verts, joints), strict=True):
+        error_mm = 1000 * torch.linalg.vector_norm(points - recorded[f"{kind}_batch{group}"], dim=-1)
+        assert float(error_mm.mean()) < 0.15
+        assert float(error_mm.max()) < 3
+
+
+def test_a_shared_prior_is_the_mean_over_every_start_of_the_group(
+    recorded: dict[str, Tensor], fixture_hand: HandModel
+) -> None:
+    joints, start, variables = at(recorded, "at", torch.float64)
+    chain = HandChain(fixture_hand, torch.float64)
+    alone, _ = evaluate(objective_for(chain, joints, start, 1), variables)
+    shared, _ = evaluate(objective_for(chain, joints, start, 6), variables)
+    assert alone is not None
+    assert shared is not None
+    for first, last in ((0, 6), (6, 12), (12, 16)):  # the last group is a smaller one
+        for i in range(first, last):
+            own = (variables[:48, i].view(16, 3) - start[i]).square().mean()
+            others = (variables[:48, i].view(16, 3) - start[first:last]).square().mean()
+            torch.testing.assert_close(shared[i] - alone[i], 0.01 * (others - own), atol=1e-12, rtol=1e-9)
+
+
+def test_no_steps_leave_the_start(recorded: dict[str, Tensor], fixture_hand: HandModel) -> None:
+    starts = recorded["init_so3"].reshape(-1, 16, 3)
+    rotations, betas = fit(HandChain(fixture_hand, torch.float32), recorded["joints"], starts, steps=0)
+    assert torch.equal(rotations, starts)
+    assert not betas.any()
