@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
+
     from hmr_core.config import Section
     from hmr_core.data.sample import DatasetReader
+    from hmr_core.hand.layer import HandLayer
+    from hmr_core.hand.solver import Solver
     from hmr_core.nn.model import HandModel
 
 
