@@ -1,4 +1,4 @@
-"""Folders that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hmr_core.errors import HmrError
-from hmr_core.staging import staged_folder, write_text
+from hmr_core.staging import staged_file, staged_folder, write_text
 
 
 def test_a_folder_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -64,3 +64,38 @@ def test_a_text_is_replaced_whole(tmp_path: Path) -> None:
         write_text(tmp_path / "a", "two")
         assert reader.read() == "one"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "two")]
+
+
+def test_a_file_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path) -> None:
+    target = tmp_path / "deep/out"
+    for text in ("first", "second"):
+        before = target.read_text() if target.exists() else None
+        with staged_file(target) as part:
+            part.write_text(text)
+            assert (target.read_text() if target.exists() else None) == before
+        assert target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_file_is_what_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "out"
+    target.write_text("old")
+
+    def work() -> None:
+        with staged_file(target) as part:
+            part.write_text("half of it")
+            raise error
+
+    with pytest.raises(error):
+        work()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for target, reason in ((tmp_path / "file/out", "File exists|Not a directory"), (tmp_path, "is a folder")):
+        text = rf"the file {target} cannot be written: .*({reason}).*\. Choose another\."
+        with pytest.raises(HmrError, match=text), staged_file(target):
+            pytest.fail("the block was entered")

@@ -38,6 +38,30 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes the target when the block ends; after an error or Ctrl-C nothing is left.
+
+    A file that was at the target is replaced, or is as it was after an error. Raises HmrError before the block when
+    nothing can be written there.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise HmrError(f"the file {target} cannot be written: {error}. Choose another.") from error
+    try:
+        yield part
+        _sync(part)
+        part.replace(target)
+        _sync(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write a file whole: a reader sees the old text or the new, never a part."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")

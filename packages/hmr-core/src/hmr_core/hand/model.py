@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,6 +107,30 @@ def load_hand_model(path: Path) -> HandModel:
     return _checked(found, path)
 
 
+def check_arrays(found: Mapping[str, np.ndarray], what: str, names: Mapping[str, str] | None = None) -> None:
+    """HmrError unless the arrays are those of a hand model: shapes, finiteness, faces, row sums.
+
+    what: what they are of, the subject of the error. names: what its file calls them, where that differs.
+    """
+    for name, shape in SHAPES.items():
+        array, shown = found[name], (names or {}).get(name, name)
+        if array.shape != shape:
+            raise HmrError(f"{what} has {shown} of shape {array.shape}; it must be {shape}.")
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise HmrError(f"{what} has values in {shown} that are not finite numbers.")
+        if name == "faces" and (array.dtype.kind == "f" or array.min() < 0 or array.max() >= SHAPES["template"][0]):
+            raise HmrError(f"{what} has faces that are not vertex numbers 0 to 777.")
+        if name in ("joint_regressor", "skin_weights"):
+            worst = float(np.abs(array.sum(1) - 1).max())
+            if worst > 1e-4:
+                raise HmrError(f"{what} has rows of {shown} that do not sum to 1 (off by {worst:.2g}).")
+
+
+def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The arrays of a hand model as tensors of their types: float64, and int64 for the faces."""
+    return {name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES}
+
+
 def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
     tag = str(found.get("format", "none"))
     if tag != FORMAT:
@@ -113,27 +138,12 @@ def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
     missing = [name for name in (*SHAPES, "name", "side", "parents") if name not in found]
     if missing:
         raise HmrError(f"the hand model {path} lacks {', '.join(missing)}.")
-    for name, shape in SHAPES.items():
-        array = found[name]
-        if array.shape != shape:
-            raise HmrError(f"the hand model {path} has {name} of shape {array.shape}; it must be {shape}.")
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise HmrError(f"the hand model {path} has values in {name} that are not finite numbers.")
-    faces = found["faces"]
-    if faces.dtype.kind == "f" or faces.min() < 0 or faces.max() >= SHAPES["template"][0]:
-        raise HmrError(f"the hand model {path} has faces that are not vertex numbers 0 to 777.")
-    for name in ("joint_regressor", "skin_weights"):
-        worst = float(np.abs(found[name].sum(1) - 1).max())
-        if worst > 1e-4:
-            raise HmrError(f"the hand model {path} has rows of {name} that do not sum to 1 (off by {worst:.2g}).")
+    check_arrays(found, f"the hand model {path}")
     parents = tuple(int(p) for p in found["parents"].ravel())
     if parents != MANO_PARENTS:
         raise HmrError(f"the hand model {path} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")
     side = str(found["side"])
     if side not in ("right", "left"):
         raise HmrError(f'the hand model {path} has side "{side}"; it must be right or left.')
-    tensors = {
-        name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES
-    }
     origin = {name: str(found.get(name, "")) for name in ORIGIN}
-    return HandModel(name=str(found["name"]), side=side, parents=parents, **origin, **tensors)
+    return HandModel(name=str(found["name"]), side=side, parents=parents, **origin, **as_tensors(found))

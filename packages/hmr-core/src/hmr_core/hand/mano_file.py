@@ -1,0 +1,184 @@
+"""MANO's own model files, `MANO_RIGHT.pkl` and `MANO_LEFT.pkl`, read without chumpy and without running them.
+
+They are pickles that Python 2 wrote: numpy arrays, a scipy sparse matrix, and chumpy's expressions, of which two kinds
+occur: `Ch`, an array in `x`, and `Select`, elements of another expression. Each of these classes is read into a plain
+record of ours, and what it stands for is computed here; any other name refuses the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.joints import MANO_PARENTS
+from hmr_core.hand.model import SHAPES, HandModel, as_tensors, check_arrays
+from hmr_core.hand.side import SIDES, side_of
+from hmr_core.safe_pickle import ARRAYS, Allowed, load_pickle
+
+NAME = "mano"
+"""What an imported model is called."""
+
+LICENCE = "MANO's licence (https://mano.is.tue.mpg.de): for non-commercial research, not to be passed on."
+
+KEYS = {
+    "template": "v_template",
+    "faces": "f",
+    "shape_dirs": "shapedirs",
+    "pose_dirs": "posedirs",
+    "joint_regressor": "J_regressor",
+    "skin_weights": "weights",
+    "pose_components": "hands_components",
+    "pose_mean": "hands_mean",
+}
+"""What MANO's files call the arrays of a hand model."""
+
+DEEPEST = 16
+"""How many of chumpy's expressions may be nested in one another; the files nest two."""
+
+AGAIN = "Get MANO_RIGHT.pkl or MANO_LEFT.pkl again from https://mano.is.tue.mpg.de (mano_v1_2.zip)."
+
+
+class _Record:
+    """An object of a file: its attributes, and nothing that does anything."""
+
+    kind = "object"
+
+    def __init__(self) -> None:
+        self.values: Mapping[str, Any] = {}
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise ValueError(f"a {self.kind} whose state is no dictionary")
+        self.values = state
+
+
+class _Ch(_Record):
+    kind = "chumpy.ch.Ch"
+
+
+class _Select(_Record):
+    kind = "chumpy.reordering.Select"
+
+
+class _Csc(_Record):
+    kind = "scipy.sparse.csc_matrix"
+
+
+ALLOWED: Allowed = {
+    **ARRAYS,
+    ("chumpy.ch", "Ch"): _Ch,
+    ("chumpy.reordering", "Select"): _Select,
+    ("scipy.sparse.csc", "csc_matrix"): _Csc,
+    ("scipy.sparse._csc", "csc_matrix"): _Csc,
+    ("__builtin__", "set"): set,
+    ("builtins", "set"): set,
+}
+"""What a file of MANO's may name."""
+
+
+def read_mano_file(path: Path, side: str | None = None) -> HandModel:
+    """The hand model in a file of MANO v1.2, float64, metres; its source (name and SHA-256) and licence with it.
+
+    side: right or left; by default what the file's name says.
+    Raises HmrError, naming the file, when it is missing or damaged, names anything that is not on the list, or is not
+    the model of that hand; UsageError when neither its name nor `side` says which hand it is of.
+    """
+    claimed = side or _side_in(path.name)
+    content = load_pickle(path, ALLOWED, encoding="latin1", again=AGAIN)
+    what = f"the MANO file {path}"
+    if not isinstance(content, dict):
+        raise HmrError(f"{what} holds no dictionary of arrays. {AGAIN}")
+    missing = [key for key in (*KEYS.values(), "kintree_table") if key not in content]
+    if missing:
+        raise HmrError(f"{what} lacks {', '.join(missing)}. {AGAIN}")
+    arrays = {name: _array(content[key], what, key) for name, key in KEYS.items()}
+    check_arrays(arrays, what, KEYS)
+    for key, expected in (("bs_style", "lbs"), ("bs_type", "lrotmin")):
+        if content.get(key, expected) != expected:
+            raise HmrError(f'{what} has {key} {content[key]!r}; only "{expected}" is known.')
+    _check_tree(_array(content["kintree_table"], what, "kintree_table"), what)
+    found = side_of(arrays["joint_regressor"] @ arrays["template"])
+    if found != claimed:
+        seen = f"lies as a {found} hand's" if found else "lies as neither of MANO's hands, palm facing -y"
+        origin = "--side" if side else "its name"
+        raise HmrError(f"{what} is of a {claimed} hand by {origin}, but its template {seen}. Is it another file?")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return HandModel(
+        name=NAME, side=claimed, source=f"{path.name}, sha256 {digest}", licence=LICENCE, **as_tensors(arrays)
+    )
+
+
+def _side_in(name: str) -> str:
+    named = [side for side in SIDES if side in name.lower()]
+    if len(named) != 1:
+        raise UsageError(f'the name "{name}" does not say which hand it is of. Add --side right or --side left.')
+    return named[0]
+
+
+def _array(value: Any, what: str, key: str) -> ndarray:
+    """The numbers that an entry of the file stands for."""
+    try:
+        array = _evaluate(value)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise HmrError(f"{what} has a {key} that is no array: {reason}. {AGAIN}") from error
+    if array.dtype.kind not in "fiu":
+        raise HmrError(f"{what} has a {key} that is no array of numbers. {AGAIN}")
+    return array
+
+
+def _evaluate(value: Any, depth: int = 0) -> ndarray:
+    if depth > DEEPEST:
+        raise ValueError(f"expressions nested more than {DEEPEST} deep")
+    if isinstance(value, ndarray):
+        return value
+    if isinstance(value, _Ch):
+        return _evaluate(value.values["x"], depth + 1)
+    if isinstance(value, _Select):
+        base = _evaluate(value.values["a"], depth + 1).ravel()
+        chosen = base[_indices(value.values["idxs"], len(base), "Select.idxs")]
+        return chosen.reshape(value.values["preferred_shape"])
+    if isinstance(value, _Csc):
+        return _dense(value.values)
+    raise ValueError(f"it holds a {type(value).__name__}")
+
+
+def _dense(sparse: Mapping[str, Any]) -> ndarray:
+    """A matrix by its columns: those of column j are data[indptr[j]:indptr[j + 1]], in the rows of indices."""
+    rows, columns = shape = SHAPES["joint_regressor"]  # the only sparse one
+    if tuple(sparse["_shape"]) != shape:
+        raise ValueError(f"it has shape {tuple(sparse['_shape'])}; it must be {shape}")
+    data = np.asarray(sparse["data"], dtype=np.float64).ravel()
+    row = _indices(sparse["indices"], rows, "indices")
+    starts = _indices(sparse["indptr"], len(data) + 1, "indptr")
+    counts = np.diff(starts)
+    fitting = len(row) == len(data) and len(counts) == columns and (counts >= 0).all()
+    if not fitting or starts[0] != 0 or starts[-1] != len(data):
+        raise ValueError("a sparse matrix whose data, indices and indptr do not fit together")
+    dense = np.zeros(shape)
+    np.add.at(dense, (row, np.repeat(np.arange(columns), counts)), data)
+    return dense
+
+
+def _indices(value: Any, stop: int, name: str) -> ndarray:
+    """Whole numbers from 0 up to stop, one-dimensional."""
+    if not isinstance(value, ndarray) or value.dtype.kind not in "iu":
+        raise ValueError(f"{name} is no array of whole numbers")
+    if value.size and (value.min() < 0 or value.max() >= stop):
+        raise ValueError(f"{name} reaches beyond its {stop} elements")
+    return value.ravel().astype(np.int64)
+
+
+def _check_tree(table: ndarray, what: str) -> None:
+    """HmrError unless the table (parents, joints) is MANO's tree; the wrist's parent is -1, or that as a uint32."""
+    if table.shape != (2, 16):
+        raise HmrError(f"{what} has kintree_table of shape {table.shape}; it must be (2, 16).")
+    parents = tuple(-1 if parent == 2**32 - 1 else int(parent) for parent in table[0].tolist())
+    if parents != MANO_PARENTS or table[1].tolist() != list(range(16)):
+        raise HmrError(f"{what} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")

@@ -1,0 +1,27 @@
+"""Which hand a hand model is of, by its shape."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+SIDES = ("right", "left")
+
+# MANO's joints at rest: where four fingers begin, and the thumb's last joint.
+_KNUCKLES, _THUMB = [1, 4, 7, 10], 15
+_CLEAR = 0.15
+
+
+def side_of(joints: Float[ndarray, "16 3"]) -> str | None:
+    """The hand whose 16 joints (MANO's order) lie as MANO's do, flat with the palm facing -y; None if neither does so.
+
+    Seen from the back of a right hand, the thumb is counter-clockwise of the fingers' direction: the cross product of
+    the two, taken from the wrist, points to the back, which is +y; a left hand's to -y.
+    """
+    fingers, thumb = joints[_KNUCKLES].mean(0) - joints[0], joints[_THUMB] - joints[0]
+    scale = np.linalg.norm(fingers) * np.linalg.norm(thumb)
+    turn = np.cross(fingers, thumb)[1] / scale if scale > 0 else 0.0
+    if not abs(turn) > _CLEAR:  # nan too
+        return None
+    return "right" if turn > 0 else "left"
