@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, hookimpl
+from hmr_core.plugins import ModelSpec, SolverSpec, hookimpl
 
 if TYPE_CHECKING:
+    import torch
+
+    from hmr_core.hand.layer import HandLayer
     from hmr_iknet.config import IKNetConfig
     from hmr_iknet.model import IKNet
+    from hmr_iknet.solver import IKNetSolver
+    from hmr_iknet.solver_config import IKNetSolverConfig
 
 
 def build(config: IKNetConfig) -> IKNet:
@@ -17,6 +22,13 @@ def build(config: IKNetConfig) -> IKNet:
     from hmr_iknet.model import IKNet
 
     return IKNet(config)
+
+
+def build_solver(config: IKNetSolverConfig, layer: HandLayer, checkpoint: Path, device: torch.device) -> IKNetSolver:
+    """The solver with the weights of a checkpoint of ours or a released file."""
+    from hmr_iknet.solver import build_solver
+
+    return build_solver(config, layer, checkpoint, device, hmr_models()[0])
 
 
 @hookimpl
@@ -35,5 +47,21 @@ def hmr_models() -> list[ModelSpec]:
             build=build,
             consumes="joints",
             paper="Zhou et al., Monocular Real-time Hand Shape and Motion Capture, CVPR 2020, arXiv 2003.09572",
+        )
+    ]
+
+
+@hookimpl
+def hmr_solvers() -> list[SolverSpec]:
+    """IKNet and a fit behind it."""
+    from hmr_iknet.solver_config import IKNetSolverConfig
+
+    return [
+        SolverSpec(
+            name="iknet",
+            summary="IKNet and a fit behind it (joints -> rotations and shape -> mesh)",
+            config=IKNetSolverConfig,
+            build=build_solver,
+            protocols={"published": {"fit": "published", "prior_group": 256}, "best": {"fit": "lm"}},
         )
     ]

@@ -1,0 +1,89 @@
+"""From joints to a mesh by IKNet and a fit, as `--solver iknet` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmr_core.engine.checkpoints import load_checkpoint
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.solver import HandFit, check_joints, ignore_progress, place
+from hmr_core.nn.model import HandModel, Inputs
+from hmr_core.plugins import ModelSpec
+from hmr_iknet import fit_published
+from hmr_iknet.chain import HandChain
+from hmr_iknet.solver_config import IKNetSolverConfig
+
+CHUNK = 2048
+"""Hands that are fitted at once: more are no faster, fewer leave the processor waiting for Python."""
+
+MESH_CHUNK = 256
+"""Hands that are skinned at once: their vertices' matrices still fit the cache."""
+
+DEFAULT_STEPS = {"published": 20, "none": 0}
+
+
+class IKNetSolver:
+    """IKNet's rotations, then the fit that the configuration names. network: a model of joints; moved to the device."""
+
+    def __init__(
+        self, config: IKNetSolverConfig, network: HandModel, layer: HandLayer, device: torch.device | str = "cpu"
+    ) -> None:
+        self.config, self.device = config, torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.layer = layer.to(self.device)
+        self.chain = HandChain(layer.model, torch.float32, self.device)
+        self.steps = config.steps or DEFAULT_STEPS[config.fit]
+
+    @torch.no_grad()
+    def solve(
+        self, joints: Float[Tensor, "batch 21 3"], *, on_batch: Callable[[int], None] = ignore_progress
+    ) -> HandFit:
+        """Fit a hand to each sample's joints; see hmr_core.hand.solver.Solver."""
+        check_joints(joints)
+        group = self.config.prior_group
+        parts = []
+        # A chunk holds whole groups, so that it makes no difference to them.
+        for chunk in torch.split(joints.float(), max(1, CHUNK // group) * group):
+            parts.append(self._solve(chunk.to(self.device)))
+            on_batch(len(chunk))
+        names = ("rotations", "betas", "joints", "verts")
+        return HandFit(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+    def _solve(self, joints: Float[Tensor, "batch 21 3"]) -> HandFit:
+        starts = self.start(joints)
+        if self.config.fit == "published":
+            rotations, betas = fit_published.fit(
+                self.chain, joints, starts, steps=self.steps, prior_group=self.config.prior_group
+            )
+        else:
+            rotations, betas = starts, joints.new_zeros(len(joints), 10)
+        places, verts = place(*self._mesh(rotations, betas), joints)
+        return HandFit(rotations=rotations.cpu(), betas=betas.cpu(), joints=places.cpu(), verts=verts.cpu())
+
+    def start(self, joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 16 3"]:
+        """IKNet's rotations."""
+        rotations = self.network(Inputs(joints=joints)).rotations
+        assert isinstance(rotations, Tensor)
+        return rotations
+
+    def _mesh(
+        self, rotations: Float[Tensor, "batch 16 3"], betas: Float[Tensor, "batch 10"]
+    ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 778 3"]]:
+        chunks = zip(torch.split(rotations, MESH_CHUNK), torch.split(betas, MESH_CHUNK), strict=True)
+        posed = [self.layer(*chunk) for chunk in chunks]
+        return torch.cat([p.joints for p in posed]), torch.cat([p.verts for p in posed])
+
+
+def build_solver(
+    config: IKNetSolverConfig, layer: HandLayer, checkpoint: Path, device: torch.device, spec: ModelSpec
+) -> IKNetSolver:
+    """The solver with the weights of a run, a checkpoint or a released file of the model that spec describes.
+
+    layer: float32; moved to the device. Raises HmrError for a file that is missing, damaged or another model's.
+    """
+    return IKNetSolver(config, load_checkpoint(checkpoint, spec).model, layer, device)
