@@ -128,12 +128,3 @@ def test_shapes_change_bones_and_are_independent(hand: HandModel) -> None:
     directions = hand.shape_dirs.reshape(-1, 10)
     assert directions.norm(dim=0).min() > 0.005
     assert torch.linalg.cond(directions) < 100
-
-
-def test_border_loop_refuses_a_closed_mesh_and_two_holes() -> None:
-    tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
-    with pytest.raises(ValueError, match="not a single loop"):
-        border_loop(tetrahedron)
-    with pytest.raises(ValueError, match="not a single loop"):
-        border_loop(np.array([[0, 1, 2], [3, 4, 5]]))
-    assert sorted(border_loop(tetrahedron[1:])) == [0, 1, 2]

@@ -1,10 +1,15 @@
-"""The open end of a hand's mesh."""
+"""The open end of a hand's mesh, and the faces that close it."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Int, Int64
 from numpy import ndarray
+from torch import Tensor
+
+from hmr_core.errors import HmrError
+from hmr_core.hand.model import HandModel
 
 
 def border_loop(faces: Int[ndarray, "f 3"]) -> Int64[ndarray, "n"]:
@@ -20,3 +25,25 @@ def border_loop(faces: Int[ndarray, "f 3"]) -> Int64[ndarray, "n"]:
     if not loop or len(loop) != len(following) or following.get(loop[-1]) != loop[0]:
         raise ValueError("the mesh's border is not a single loop")
     return np.array(loop, dtype=np.int64)
+
+
+def closed_faces(model: HandModel) -> Int64[Tensor, "closed 3"]:
+    """The model's faces, then those that close its wrist: 1552 of a hand whose border has MANO's 16 edges.
+
+    The closing faces zigzag across the border, so that they are compact, and are oriented as their neighbours.
+    Raises HmrError when the mesh has no single hole.
+    """
+    try:
+        loop = border_loop(model.faces.cpu().numpy()).tolist()
+    except ValueError as error:
+        raise HmrError(f'the mesh of the hand model "{model.name}" cannot be closed: {error}.') from error
+    closing, first, last = [], 0, len(loop) - 1
+    while last - first > 1:
+        # Against the border's direction, which is that of the faces on its other side.
+        if len(closing) % 2 == 0:
+            closing.append((loop[first + 1], loop[first], loop[last]))
+            first += 1
+        else:
+            closing.append((loop[last], loop[last - 1], loop[first]))
+            last -= 1
+    return torch.cat([model.faces, torch.tensor(closing, dtype=model.faces.dtype, device=model.faces.device)])

@@ -23,7 +23,10 @@ BONES = tuple((0 if child % 4 == 1 else child - 1, child) for child in range(1, 
 """(parent, child) pairs in OpenPose order: the wrist to each finger's base, then along the finger."""
 
 TIP_VERTICES = (745, 317, 444, 556, 673)
-"""The right hand's vertices that serve as finger tips, thumb to little finger (the release's own choice)."""
+"""The vertices that serve as finger tips, thumb to little finger (the release's own choice), of either hand here.
+
+Published code takes 445 for the middle finger of left hands; here a left hand is a right one's mirror image.
+"""
 
 MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 """The parent of each of MANO's 16 joints; -1 for the wrist."""

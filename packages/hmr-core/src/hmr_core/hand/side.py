@@ -10,7 +10,9 @@ SIDES = ("right", "left")
 
 # MANO's joints at rest: where four fingers begin, and the thumb's last joint.
 _KNUCKLES, _THUMB = [1, 4, 7, 10], 15
-_CLEAR = 0.15
+
+# Some 40 degrees are usual between fingers and thumb; a hand that is tilted by more than 60 does not lie flat.
+_LEAST_SPREAD, _LEAST_UPRIGHT = np.sin(np.radians(10)), np.cos(np.radians(60))
 
 
 def side_of(joints: Float[ndarray, "16 3"]) -> str | None:
@@ -20,8 +22,8 @@ def side_of(joints: Float[ndarray, "16 3"]) -> str | None:
     the two, taken from the wrist, points to the back, which is +y; a left hand's to -y.
     """
     fingers, thumb = joints[_KNUCKLES].mean(0) - joints[0], joints[_THUMB] - joints[0]
-    scale = np.linalg.norm(fingers) * np.linalg.norm(thumb)
-    turn = np.cross(fingers, thumb)[1] / scale if scale > 0 else 0.0
-    if not abs(turn) > _CLEAR:  # nan too
+    back = np.cross(fingers, thumb)
+    size, scale = np.linalg.norm(back), np.linalg.norm(fingers) * np.linalg.norm(thumb)
+    if not size > _LEAST_SPREAD * scale or abs(back[1]) < _LEAST_UPRIGHT * size:  # the first is so for nan too
         return None
-    return "right" if turn > 0 else "left"
+    return "right" if back[1] > 0 else "left"
