@@ -31,6 +31,7 @@ class LazyCommand(NamedTuple):
 SECTIONS: dict[str, dict[str, LazyCommand]] = {
     "Get data": {
         "synth": LazyCommand("hmr_core.cli.synth", "synth", "Make a synthetic data set; no licensed file needed."),
+        "mano": LazyCommand("hmr_core.cli.mano", "mano", "Bring in the licensed hand model."),
         "pack": LazyCommand("hmr_core.cli.pack", "pack", "Pack a data set into one file; verify and describe packs."),
     },
     "Train and evaluate": {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,7 @@ class _Record:
     """An object of a file: its attributes, and nothing that does anything."""
 
     kind = "object"
-
-    def __init__(self) -> None:
-        self.values: Mapping[str, Any] = {}
+    values: Mapping[str, Any] = MappingProxyType({})
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):

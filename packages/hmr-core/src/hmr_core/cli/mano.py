@@ -1,0 +1,61 @@
+"""`hmr mano import`: the licensed hand model, into the file that every command takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hmr_core.errors import HmrError, UsageError
+
+
+@click.group()
+def mano() -> None:
+    """Bring in the licensed hand model.
+
+    Without it, everything runs on a synthetic hand. Figures of meshes on OakInk-Image need MANO's own.
+
+    \b
+    Example:
+      hmr mano import mano_v1_2/models/MANO_RIGHT.pkl --out hand.npz
+      export HMR_HAND_MODEL=hand.npz
+    """
+
+
+@mano.command("import")
+@click.argument("source", metavar="MANO_RIGHT.pkl", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .npz file to write.")
+@click.option("--side", type=click.Choice(["right", "left"]), help="The hand.  [default: as the file's name says]")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
+    """Read MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 as they are shipped, check them, and write --out.
+
+    Neither chumpy nor scipy is needed, and nothing in the file is run: a file that names anything but what MANO's
+    files use is refused. Get them from https://mano.is.tue.mpg.de (mano_v1_2.zip, in the folder models); their licence
+    holds for the file that is written, too.
+
+    \b
+    Examples:
+      hmr mano import mano_v1_2/models/MANO_RIGHT.pkl --out hand.npz
+      hmr mano import mano_v1_2/models/MANO_LEFT.pkl --out left.npz
+      hmr mano import renamed.pkl --side right --out hand.npz --force
+    """
+    from hmr_core.hand.mano_file import read_mano_file
+    from hmr_core.hand.model import save_hand_model
+    from hmr_core.staging import staged_file
+
+    if out.suffix != ".npz":
+        raise UsageError(f"--out {out} does not end in .npz. Give another, for instance {out.with_suffix('.npz')}.")
+    if out.exists() and not force:
+        raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
+    model = read_mano_file(source, side)
+    with staged_file(out) as part:
+        save_hand_model(model, part)
+    click.echo(
+        f"read {source}: a {model.side} hand, {len(model.template)} vertices, {len(model.faces)} faces, "
+        f"{len(model.parents)} joints\n"
+        f"source: {model.source}\n"
+        f"licence: {model.licence}\n"
+        f"wrote {out}\n"
+        f"next: export HMR_HAND_MODEL={out.resolve()}"
+    )
