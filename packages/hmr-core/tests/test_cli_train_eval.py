@@ -109,7 +109,7 @@ def test_evaluating_again_replaces_the_results(hmr: Hmr, trained: Path) -> None:
     assert [path.name for path in Path().glob(".out*")] == []
     status, _, err = hmr(*arguments, "--subset", "val")
     assert status == 1
-    assert "out holds another evaluation (sp0 test, or another checkpoint or pack), which is left alone." in err
+    assert "out holds another evaluation (sp0 test; differing in: subset), which is left alone." in err
     assert json.loads(Path("out/report.json").read_text())["subset"] == "test"
 
 
@@ -267,7 +267,8 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
     status, out, _ = hmr("score", "out/predictions.h5")
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("note: ")] == [
-        "note: this model predicts joints only and no solver was given, so there is no mesh figure"
+        "note: this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
+        "--solver-ckpt FILE"
     ]
     with h5py.File("out/predictions.h5", "r+", locking=False) as file:
         file.attrs["pack"] = "another"
@@ -341,7 +342,7 @@ BAD = {
     "no checkpoint": (
         ("eval", "small", "--ckpt", "no", "--split", "sp0"),
         1,
-        "no such checkpoint: no. Give a run's folder",
+        "no such checkpoint: no. --ckpt takes a run's folder",
     ),
     "unknown device": (
         ("train", "small", "--split", "sp0", "--device", "gpu"),

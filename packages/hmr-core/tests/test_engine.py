@@ -265,7 +265,7 @@ def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
 
 
 def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: ModelSpec) -> None:
-    with pytest.raises(HmrError, match=r"no such checkpoint: .*nowhere\. Give a run's folder, a checkpoint's folder"):
+    with pytest.raises(HmrError, match=r"no such checkpoint: .*nowhere\. --ckpt takes a run's folder, a checkpoint"):
         checkpoints.load_checkpoint(tmp_path / "nowhere", small_spec)
     with pytest.raises(HmrError, match=r"has no checkpoint in it"):
         checkpoints.load_checkpoint(tmp_path, small_spec)

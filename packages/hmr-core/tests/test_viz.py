@@ -46,10 +46,10 @@ def evaluation(mini_pack: Pack) -> Evaluation:
 
 def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_right(evaluation: Evaluation) -> None:
     sheet = contact_sheet(evaluation)
-    assert sheet.shape == (HEADER_PX + 3 * STRIDE_PX, PER_ROW * 2 * TILE_PX, 3)
+    assert sheet.shape == (HEADER_PX + 3 * STRIDE_PX, PER_ROW[2] * 2 * TILE_PX, 3)
     order = np.argsort(evaluation.scores.errors.joints.mean(1).numpy())
-    first = (len(order) - PER_ROW) // 2
-    for row, picks in enumerate((order[:PER_ROW], order[first : first + PER_ROW], order[-PER_ROW:])):
+    first = (len(order) - PER_ROW[2]) // 2
+    for row, picks in enumerate((order[: PER_ROW[2]], order[first : first + PER_ROW[2]], order[-PER_ROW[2] :])):
         for column, i in enumerate(picks):
             top, left = HEADER_PX + row * STRIDE_PX + HEADER_PX, column * 2 * TILE_PX
             tile = sheet[top : top + TILE_PX, left : left + 2 * TILE_PX]

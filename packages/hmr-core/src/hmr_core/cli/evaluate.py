@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmr_core.cli.arguments import data_option, device_option, find_data, split_option, workers_option
+from hmr_core.cli.arguments import (
+    data_option,
+    device_option,
+    find_data,
+    hand_layer_option,
+    hand_model_option,
+    split_option,
+    workers_option,
+)
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jaxtyping import Int
+    from numpy import ndarray
+
+    from hmr_core.engine.checkpoints import Checkpoint
+    from hmr_core.engine.evaluate import Evaluation, Hand
+    from hmr_core.plugins.specs import ModelSpec
 
 RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
 """What an evaluation leaves in its folder, and all of it."""
@@ -21,13 +43,36 @@ RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
 @split_option
 @click.option("--subset", default="test", show_default=True, help="train, val, train+val, test or all.")
 @data_option
+@click.option(
+    "--set", "sets", metavar="data.KEY=VALUE", multiple=True, help="Change what the model is given; can be repeated."
+)
+@click.option("--solver", metavar="NAME", help="What makes a mesh of the joints; `hmr solvers` lists them.")
+@click.option(
+    "--solver-ckpt",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The solver's weights: a run, a checkpoint, or a released file.",
+)
+@click.option(
+    "--solver-set", "solver_sets", metavar="KEY=VALUE", multiple=True, help="An option of the solver; can be repeated."
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="published",
+    show_default=True,
+    help="The solver's options: as in the literature, or the best there are.",
+)
+@hand_model_option
+@hand_layer_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Changes speed only.")
 @device_option
 @workers_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the results; by default eval/MODEL-SPLIT-SUBSET. A repeated evaluation replaces itself alone.",
+    help="Folder of the results; by default eval/MODEL-SPLIT-SUBSET[-SOLVER[-best]]. A repeated evaluation replaces "
+    "itself alone.",
 )
 def evaluate(
     model: str,
@@ -35,6 +80,13 @@ def evaluate(
     split: str | None,
     subset: str,
     data: Path | None,
+    sets: tuple[str, ...],
+    solver: str | None,
+    solver_ckpt: Path | None,
+    solver_sets: tuple[str, ...],
+    protocol: str,
+    hand_model: Path | None,
+    hand_layer: str,
     batch_size: int,
     device: str | None,
     workers: int | None,
@@ -43,8 +95,9 @@ def evaluate(
     """Score MODEL's checkpoint on a subset of a split, by the published protocol.
 
     \b
-    Example:
+    Examples:
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0
+      hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0 --solver iknet --solver-ckpt runs/iknet-sp0-tiny
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.
@@ -55,45 +108,161 @@ def evaluate(
     if split is None:
         raise UsageError("--split is needed: sp0, sp1, sp2 or sp0-ho.")
     split, subset = split_name(split), subset_name(subset)
+    _check_solver_options(solver, solver_ckpt, solver_sets, protocol)
     spec = current_registry().model(model)
+    solver_spec = current_registry().solver(solver) if solver is not None else None
 
     from hmr_core.cli.figures import show_figures
     from hmr_core.cli.progress import progress
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import load_checkpoint
     from hmr_core.engine.devices import choose_device, choose_workers
-    from hmr_core.engine.evaluate import evaluate, evaluated, write_evaluation
+    from hmr_core.engine.evaluate import evaluate, evaluated, identity, mesh_already, write_evaluation
+    from hmr_core.engine.solving import load_solver
     from hmr_core.staging import staged_folder
     from hmr_core.viz.contact_sheet import contact_sheet, write_png
 
-    folder = out or Path("eval") / f"{model}-{split}-{subset}"
+    if solver is not None and spec.consumes == "joints":
+        raise mesh_already(spec)
+    name = "-".join([model, split, subset, *([solver] if solver else []), *(["best"] if protocol == "best" else [])])
+    folder = out or Path("eval") / name
     if folder.is_dir() and {path.name for path in folder.iterdir()} - set(RESULTS):
         raise HmrError(f"{folder} holds something other than an evaluation, so it is left alone. Choose another --out.")
     pack = Pack(find_data(data))
     samples = len(pack.indices(split, subset))
     chosen = choose_device(device)
-    checkpoint = load_checkpoint(ckpt, spec)
-    same = {"split": split, "subset": subset, "checkpoint": checkpoint.digest, "pack": pack.info.digest}
-    if (there := evaluated(folder)) is not None and there != same:
-        raise HmrError(
-            f"{folder} holds another evaluation ({there['split']} {there['subset']}, or another checkpoint or pack), "
-            f"which is left alone. Choose another --out, or delete it."
+    checkpoint = _changed(spec, load_checkpoint(ckpt, spec), sets)
+    posed = solver is not None or spec.consumes == "joints"
+    hand = _find_hand(hand_model, hand_layer) if posed or hand_model is not None else None
+    loaded = None
+    if solver_spec is not None and solver_ckpt is not None and hand is not None:
+        loaded = load_solver(
+            solver_spec, hand.layer, solver_ckpt, protocol=protocol, overrides=solver_sets, device=chosen
         )
+    _refuse_another(
+        folder,
+        evaluated(folder),
+        identity(
+            {
+                "split": split,
+                "subset": subset,
+                "checkpoint": {"blake2b": checkpoint.digest},
+                "pack": {"blake2b": pack.info.digest},
+                "recipe": checkpoint.recipe.model_dump(mode="json"),
+                "protocol": "published" if loaded is None else loaded.protocol,
+                "solver": None if loaded is None else loaded.as_report(),
+                "hand_model": hand.source.as_report() if hand is not None and posed else None,
+                "hand_layer": hand.kind if hand is not None and posed else None,
+            }
+        ),
+    )
     # Staged around all of it: whether results can be written there is known before they are computed.
     with staged_folder(folder) as part:
-        with progress(f"{model} on {split} {subset}", samples, "images") as advance:
+        with ExitStack() as bars:
+            unit = "hands" if spec.consumes == "joints" else "images"
+            predicted = bars.enter_context(progress(f"{model} on {split} {subset}", samples, unit))
+            solved: list[Callable[[int], None]] = []
+
+            def on_solved(hands: int) -> None:
+                if not solved:  # a terminal shows one bar at a time
+                    bars.close()
+                    solved.append(bars.enter_context(progress(f"{solver}", samples, "hands")))
+                solved[0](hands)
+
             evaluation = evaluate(
                 spec,
                 checkpoint,
                 pack,
                 split=split,
                 subset=subset,
+                hand=hand,
+                solver=loaded,
                 device=chosen,
                 batch_size=batch_size,
                 workers=choose_workers(workers, chosen),
-                on_batch=advance,
+                on_batch=predicted,
+                on_solved=on_solved,
             )
         write_evaluation(part, evaluation)
-        write_png(part / "contact_sheet.png", contact_sheet(evaluation))
+        write_png(part / "contact_sheet.png", contact_sheet(evaluation, _faces(evaluation, hand, hand_layer)))
     show_figures(evaluation.report)
     click.echo(f"written: {folder}/ with {', '.join(RESULTS)}")
+
+
+def _check_solver_options(solver: str | None, ckpt: Path | None, sets: tuple[str, ...], protocol: str) -> None:
+    """Refuse options that mean nothing without each other."""
+    if solver is None:
+        without = [name for name, given in (("--solver-ckpt", ckpt), ("--solver-set", sets)) if given]
+        if protocol != "published":
+            without.append(f"--protocol {protocol}")
+        if without:
+            raise UsageError(
+                f"{', '.join(without)}: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; "
+                "`hmr solvers` lists them."
+            )
+    elif ckpt is None:
+        raise UsageError(
+            f"--solver {solver} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, a checkpoint, or a "
+            "released file)."
+        )
+
+
+def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> Checkpoint:
+    """The checkpoint with its recipe's [data] as --set says; nothing else of a trained model can be changed."""
+    from hmr_core.config import options, override
+
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if not key.startswith("data.") and key.removeprefix("model.") in options(spec):
+            valid = ", ".join(key for key in options(spec) if key.startswith("data."))
+            raise UsageError(
+                f"--set {text}: an evaluation can change what the model is given alone ({valid}); the rest is the "
+                "checkpoint's."
+            )
+    return replace(checkpoint, recipe=override(spec, checkpoint.recipe, sets)) if sets else checkpoint
+
+
+def _find_hand(given: Path | None, kind: str) -> Hand:
+    """The hand model and what poses it; HmrError for a left one, since the data set's hands are right ones."""
+    from hmr_core.engine.evaluate import Hand
+    from hmr_core.hand.layer import HandLayer
+    from hmr_core.hand.source import find_hand_model, require_side
+
+    source = find_hand_model(given)
+    require_side(source, "right", "OakInk-Image")
+    return Hand(source=source, kind=kind, layer=HandLayer(source.model))
+
+
+def _refuse_another(folder: Path, there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+    """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
+    if there is None or there == wanted:
+        return
+    differing = ", ".join(name for name in wanted if there[name] != wanted[name])
+    raise HmrError(
+        f"{folder} holds another evaluation ({there['split']} {there['subset']}; differing in: {differing}), which is "
+        "left alone. Choose another --out, or delete it."
+    )
+
+
+def _faces(evaluation: Evaluation, hand: Hand | None, kind: str) -> Int[ndarray, "f 3"] | None:
+    """The faces to draw the predicted meshes with; None where there is no mesh, or no hand model of its layout.
+
+    A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
+    """
+    from hmr_core.engine.hand_model_check import TOLERANCE_MM, hand_model_mismatch_mm
+
+    if evaluation.faces is not None or evaluation.predictions.verts is None:
+        return evaluation.faces
+    try:
+        hand = hand or _find_hand(None, kind)
+    except HmrError as error:  # not worth losing the evaluation
+        click.echo(f"warning: no mesh is drawn: {error}", err=True)
+        return None
+    if hand_model_mismatch_mm(hand.layer, evaluation.dataset.pack, evaluation.rows) > TOLERANCE_MM:
+        click.echo(
+            f"warning: no mesh is drawn: {hand.source.label} is not the annotations' hand model. Give theirs with "
+            "--hand-model.",
+            err=True,
+        )
+        return None
+    return hand.source.model.faces.numpy()

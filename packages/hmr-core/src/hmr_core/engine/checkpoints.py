@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, spec: ModelSpec) -> Checkpoint:
 
     Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
     """
-    weights = _find_weights(path)
+    weights = find_weights(path)
     if weights.suffix == ".safetensors":
         info = read_info(weights)
         if info["model"] != spec.name:
@@ -161,9 +161,15 @@ def prune_checkpoints(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def _find_weights(path: Path) -> Path:
+def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
+    """The weights file of a run (its last checkpoint), of a checkpoint's folder, or the file itself.
+
+    option: what the path was given by, for the HmrError that says why there are no weights.
+    """
     if not path.exists():
-        raise HmrError(f"no such checkpoint: {path}. Give a run's folder, a checkpoint's folder, or a weights file.")
+        raise HmrError(
+            f"no such checkpoint: {path}. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+        )
     if path.name == "optimizer.safetensors":
         raise HmrError(f"{path} is the optimizer's state, not the model: give {path.with_name('model.safetensors')}.")
     if path.is_file():
@@ -173,7 +179,7 @@ def _find_weights(path: Path) -> Path:
     if saved := saved_checkpoints(path / "checkpoints") or saved_checkpoints(path):
         return saved[-1] / "model.safetensors"
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
-    raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another --ckpt.")
+    raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 from numpy import ndarray
 
+from hmr_core.config import DataConfig, ImageRecipe, JointRecipe, Recipe
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.checkpoints import Checkpoint
 from hmr_core.engine.datasets import open_dataset
-from hmr_core.engine.inference import gather, predict
+from hmr_core.engine.hand_model_check import hand_model_mismatch_mm, mismatch_note
+from hmr_core.engine.inference import Points, gather, predict
 from hmr_core.engine.predictions import Predictions, write_predictions
 from hmr_core.engine.scoring import Scores, score
-from hmr_core.errors import HmrError
+from hmr_core.engine.solving import LoadedSolver, solve
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.solver import HandFit
+from hmr_core.hand.source import HandModelSource
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.versions import versions
 
-NO_MESH = "this model predicts joints only and no solver was given, so there is no mesh figure"
+NO_MESH = (
+    "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
+    "--solver-ckpt FILE"
+)
+
+PICTURE_PX = 192
+"""The side of the crops that pictures of an evaluation show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """The hand model that an evaluation's meshes are of. kind: what poses it, own or manotorch; layer: on the CPU."""
+
+    source: HandModelSource
+    kind: str
+    layer: HandLayer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A whole evaluation: the predictions, their scores, the report, and the data set for pictures of it."""
+    """A whole evaluation: the predictions, their scores, the report, and the crops and faces for pictures of it.
+
+    faces: of the hand model that was posed; None where none was.
+    """
 
     predictions: Predictions
     scores: Scores
     report: dict[str, Any]
     dataset: HandDataset
     rows: Int64[ndarray, " n"]
+    faces: Int[ndarray, "f 3"] | None = None
 
 
 def evaluate(
@@ -47,24 +72,48 @@ def evaluate(
     *,
     split: str,
     subset: str,
+    hand: Hand | None = None,
+    solver: LoadedSolver | None = None,
     device: torch.device,
     batch_size: int,
     workers: int,
     on_batch: Callable[[int], None] = lambda samples: None,
+    on_solved: Callable[[int], None] = lambda hands: None,
 ) -> Evaluation:
     """Score every sample of a subset by the published protocol (root depth given; PA with reflections).
 
-    on_batch is told how many samples were done. HmrError when a sample cannot be read or its prediction is not finite.
+    A model of images gives joints, and a mesh of its own or by the solver; the joints that are scored are the model's.
+    A model of joints gives both by way of the hand. hand: needed by a solver and by a model of joints.
+    on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
+
+    Raises UsageError for a solver and a model that has a mesh already; HmrError when a sample cannot be read, its
+    prediction is not finite, or it has no mesh.
     """
     started = time.monotonic()
     rows = pack.indices(split, subset)
     recipe = checkpoint.recipe
-    dataset = open_dataset(spec, recipe, pack, layer=None, verify=True)
-    assert isinstance(dataset, HandDataset)
-    model = checkpoint.model.to(device)
-    points = gather(
-        predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)
+    posed = solver is not None or spec.consumes == "joints"
+    assert hand is not None or not posed, "a solver and a model of joints pose a hand model"
+    if solver is not None and spec.consumes == "joints":
+        raise mesh_already(spec)
+    dataset = open_dataset(spec, recipe, pack, layer=hand.layer if hand is not None else None, verify=True)
+    pictures = HandDataset(
+        pack,
+        image_size=PICTURE_PX,
+        root_joint=spec.root_joint,
+        data=recipe.data if isinstance(recipe, ImageRecipe) else DataConfig(),
+        verify=True,
     )
+    parts = predict(
+        checkpoint.model.to(device),
+        dataset,
+        rows,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        on_batch=on_batch,
+    )
+    points = gather(parts if solver is None else _joints_only(parts, spec))
     predictions = Predictions(
         model=spec.name,
         split=split,
@@ -72,20 +121,28 @@ def evaluate(
         pack=pack.info.digest,
         ids=points.ids,
         joints=points.joints.numpy(),
-        verts=None if points.verts is None else points.verts.numpy(),
+        **_mesh(points if solver is None else solve(solver, points.ids, points.joints, on_solved)),
     )
     scores = score(pack, rows, predictions.joints, predictions.verts)
+    mismatch_mm = hand_model_mismatch_mm(hand.layer, pack, rows) if hand is not None and posed else None
     report = {
         "model": spec.name,
         "split": split,
         "subset": subset,
-        "protocol": "published",
+        "protocol": "published" if solver is None else solver.protocol,
         **scores.as_report(),
         "missing": [] if predictions.verts is not None else [NO_MESH],
-        "notes": _notes(checkpoint, pack, split, subset),
-        "baseline": _baseline(dataset, rows, split, recipe.train.subset),
+        "notes": [
+            *_notes(checkpoint, pack, split, subset),
+            *_given_joints(recipe),
+            *(_hand_notes(hand, mismatch_mm) if hand is not None and mismatch_mm is not None else []),
+        ],
+        "baseline": _baseline(spec, pictures, rows, split, recipe.train.subset),
         "published": dict(spec.published.get(split, {})) if subset == "test" else {},
         "synthetic": pack.info.synthetic,
+        "solver": None if solver is None else solver.as_report(),
+        "hand_model": hand.source.as_report() | {"mismatch_mm": mismatch_mm} if hand is not None and posed else None,
+        "hand_layer": hand.kind if hand is not None and posed else None,
         "recipe": recipe.model_dump(mode="json"),
         "checkpoint": {
             "path": str(checkpoint.path),
@@ -98,7 +155,46 @@ def evaluate(
         "device": str(device),
         "seconds": round(time.monotonic() - started, 2),
     }
-    return Evaluation(predictions=predictions, scores=scores, report=report, dataset=dataset, rows=rows)
+    return Evaluation(
+        predictions=predictions,
+        scores=scores,
+        report=report,
+        dataset=pictures,
+        rows=rows,
+        faces=hand.source.model.faces.numpy() if hand is not None and posed else None,
+    )
+
+
+def mesh_already(spec: ModelSpec) -> UsageError:
+    """The error for a solver that is to make a mesh for a model that has one."""
+    return UsageError(f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do: omit --solver.')
+
+
+def _joints_only(parts: Iterable[Points], spec: ModelSpec) -> Iterator[Points]:
+    """The parts; UsageError at the first that has a mesh already."""
+    for part in parts:
+        if part.verts is not None:
+            raise mesh_already(spec)
+        yield part
+
+
+def _mesh(found: Points | HandFit) -> dict[str, Any]:
+    """The arrays of predictions that concern the mesh."""
+    arrays = {"verts": found.verts, "pose": found.rotations, "betas": found.betas}
+    return {name: None if array is None else array.numpy() for name, array in arrays.items()}
+
+
+def _given_joints(recipe: Recipe) -> list[str]:
+    """What a model of joints was given, without which its figures would be taken for those of a model of images."""
+    if not isinstance(recipe, JointRecipe):
+        return []
+    noise = f", with normal noise of {recipe.data.noise_mm:g} mm on each axis" if recipe.data.noise_mm else ""
+    return [f"the model was given the annotated joints{noise}, and saw no image"]
+
+
+def _hand_notes(hand: Hand, mismatch_mm: float) -> list[str]:
+    notes = [f"the mesh is that of {hand.source.label}"] if hand.source.path is None else []
+    return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
 
 
 def _notes(checkpoint: Checkpoint, pack: Pack, split: str, subset: str) -> list[str]:
@@ -122,13 +218,29 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
 
 
+def identity(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes an evaluation the one it is, of its report: another one of the same identity may replace it."""
+    solver, hand_model = report.get("solver"), report.get("hand_model")
+    return {
+        "split": report["split"],
+        "subset": report["subset"],
+        "checkpoint": report["checkpoint"]["blake2b"],
+        "pack": report["pack"]["blake2b"],
+        "data options": report["recipe"]["data"],
+        "protocol": report["protocol"],
+        "solver": solver and solver["name"],
+        "solver checkpoint": solver and solver["checkpoint"]["blake2b"],
+        "solver options": solver and solver["config"],
+        "hand model": hand_model and (hand_model["name"], hand_model["blake2b"]),
+        "hand layer": report.get("hand_layer"),
+    }
+
+
 def evaluated(folder: Path) -> dict[str, Any] | None:
-    """What a folder holds the evaluation of: split, subset, digests of checkpoint and pack; None if it holds none."""
+    """The identity of the evaluation that a folder holds; None if it holds none."""
     try:
-        report = json.loads((folder / "report.json").read_text())
-        digests = {name: report[name]["blake2b"] for name in ("checkpoint", "pack")}
-        return {"split": report["split"], "subset": report["subset"], **digests}
-    except (OSError, ValueError, KeyError, TypeError):
+        return identity(json.loads((folder / "report.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -153,8 +265,13 @@ def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
     return score(pack, order, predictions.joints, predictions.verts)
 
 
-def _baseline(dataset: HandDataset, rows: Int64[ndarray, " n"], split: str, train_subset: str) -> dict[str, Any]:
+def _baseline(
+    spec: ModelSpec, dataset: HandDataset, rows: Int64[ndarray, " n"], split: str, train_subset: str
+) -> dict[str, Any]:
     """The mean-pose baseline's figures, or the reason why there is none."""
+    if spec.consumes == "joints":
+        reason = "the model was given joints, of which the mean pose knows nothing"
+        return {"subset": train_subset, "metrics": None, "reason": reason}
     try:
         train_rows = dataset.pack.indices(split, train_subset)
     except HmrError as error:

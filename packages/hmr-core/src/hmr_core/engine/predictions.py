@@ -2,12 +2,15 @@
 
 Root attributes: format, model, split, subset, units, frame, joint_order, pack (the digest of the pack it was made on).
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
+If the mesh is a posed hand model's, also pose (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera space,
+relative to the flat hand; and betas (n, 10).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,10 +21,13 @@ from hmr_core.errors import HmrError
 
 FORMAT = "hmr-predictions/1"
 
+SHAPES = {"joints": (21, 3), "verts": (778, 3), "pose": (16, 3), "betas": (10,)}
+"""Of each sample's arrays. All but the joints may be missing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Predicted points of a subset, in the subset's order."""
+    """Predicted points of a subset, in the subset's order; pose and betas where a hand model was posed."""
 
     model: str
     split: str
@@ -29,7 +35,9 @@ class Predictions:
     pack: str
     ids: list[str]
     joints: Float32[ndarray, "n 21 3"]
-    verts: Float32[ndarray, "n 778 3"] | None
+    verts: Float32[ndarray, "n 778 3"] | None = None
+    pose: Float32[ndarray, "n 16 3"] | None = None
+    betas: Float32[ndarray, "n 10"] | None = None
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -46,9 +54,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             joint_order="OpenPose",
         )
         file["id"] = np.array([i.encode() for i in predictions.ids])
-        file["joints"] = predictions.joints
-        if predictions.verts is not None:
-            file["verts"] = predictions.verts
+        for name in SHAPES:
+            if (array := getattr(predictions, name)) is not None:
+                file[name] = array
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -60,12 +68,13 @@ def read_predictions(path: Path) -> Predictions:
             if file.attrs.get("format") != FORMAT:
                 raise HmrError(f"{path} is not a file of predictions of format {FORMAT!r}, as `hmr eval` writes them.")
             ids = [i.decode() for i in file["id"][:]]
-            joints = file["joints"][:].astype(np.float32)
-            verts = file["verts"][:].astype(np.float32) if "verts" in file else None
-            text = {key: str(file.attrs[key]) for key in ("model", "split", "subset", "pack")}
+            present = [name for name in SHAPES if name in file or name == "joints"]
+            arrays: dict[str, Any] = {name: file[name][:].astype(np.float32) for name in present}
+            text: dict[str, Any] = {key: str(file.attrs[key]) for key in ("model", "split", "subset", "pack")}
     except (OSError, KeyError) as error:
         raise HmrError(f"{path} cannot be read as predictions: {error}. Write it again with `hmr eval`.") from error
-    if joints.shape != (len(ids), 21, 3) or (verts is not None and verts.shape != (len(ids), 778, 3)):
-        shapes = f"joints {joints.shape}, verts {None if verts is None else verts.shape}"
-        raise HmrError(f"{path}: {shapes} do not fit its {len(ids)} ids; valid: (n, 21, 3) and (n, 778, 3).")
-    return Predictions(ids=ids, joints=joints, verts=verts, **text)
+    for name, array in arrays.items():
+        if array.shape != (len(ids), *SHAPES[name]):
+            wanted = ", ".join(str(size) for size in ("n", *SHAPES[name]))
+            raise HmrError(f"{path}: {name} of shape {array.shape} do not fit its {len(ids)} ids; valid: ({wanted}).")
+    return Predictions(ids=ids, **arrays, **text)

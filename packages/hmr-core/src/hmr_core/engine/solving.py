@@ -1,0 +1,102 @@
+"""A solver as an evaluation uses it: from its file of weights to the mesh of a whole subset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmr_core.config import Section
+from hmr_core.digests import file_digest
+from hmr_core.engine.checkpoints import find_weights
+from hmr_core.errors import HmrError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
+from hmr_core.plugins.protocols import protocol_label, solver_config
+from hmr_core.plugins.specs import SolverSpec
+
+_SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSolver:
+    """A solver with its weights and what a report says of it.
+
+    protocol: as `protocol_label` names it. checkpoint, digest: its file of weights and that file's BLAKE2b.
+    """
+
+    name: str
+    config: Section
+    protocol: str
+    checkpoint: Path
+    digest: str
+    solver: Solver
+
+    def as_report(self) -> dict[str, Any]:
+        """What report.json says of it."""
+        return {
+            "name": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "checkpoint": {"path": str(self.checkpoint), "blake2b": self.digest},
+        }
+
+
+def load_solver(
+    spec: SolverSpec,
+    layer: HandLayer,
+    checkpoint: Path,
+    *,
+    protocol: str,
+    overrides: Sequence[str] = (),
+    device: torch.device,
+) -> LoadedSolver:
+    """A solver with its options under a protocol, and its weights.
+
+    layer: on the CPU; the solver gets a copy, which it may move. checkpoint: a run, a checkpoint's folder or a file.
+    Raises UsageError for options that do not exist, HmrError for a checkpoint that is not there or not the solver's.
+    """
+    config = solver_config(spec, protocol, overrides)
+    weights = find_weights(checkpoint, option="--solver-ckpt")
+    return LoadedSolver(
+        name=spec.name,
+        config=config,
+        protocol=protocol_label(spec, protocol, config),
+        checkpoint=weights,
+        digest=file_digest(weights),
+        solver=spec.build(config, deepcopy(layer), weights, device),
+    )
+
+
+def solve(
+    loaded: LoadedSolver, ids: Sequence[str], joints: Float[Tensor, "batch 21 3"], on_batch: Callable[[int], None]
+) -> HandFit:
+    """The solver's hands of a whole subset; on_batch is told 0 when it begins, then how many hands were done.
+
+    HmrError names the sample that has no mesh, or what the solver did wrong.
+    """
+    on_batch(0)  # it has begun
+    try:
+        fit = loaded.solver.solve(joints, on_batch=on_batch)
+    except UnsolvableJointsError as error:
+        raise HmrError(
+            f"no mesh for {ids[error.index]}: {error.reason}. Check the model's output; without --solver its joints "
+            "alone are scored."
+        ) from error
+    for field in fields(fit):
+        array = getattr(fit, field.name)
+        wanted = (len(ids), *_SHAPES[field.name])
+        if tuple(array.shape) != wanted:
+            raise HmrError(
+                f'the solver "{loaded.name}" gave {field.name} of shape {tuple(array.shape)}; valid: {wanted}.'
+            )
+        if bad := (~torch.isfinite(array).flatten(1).all(1)).nonzero().flatten().tolist():
+            raise HmrError(
+                f'the {field.name} of the solver "{loaded.name}" are not finite for {ids[bad[0]]} ({len(bad)} samples).'
+            )
+    return fit
