@@ -13,10 +13,14 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.hand.mano_file import read_mano_file
+from hmr_core.hand.model import HandModel, save_hand_model
+from hmr_core.nn.model import HandModel as Network
+from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 
-MINI = Path(__file__).parent / "packages/hmr-core/tests/data/oakink_mini/OakInk"
+DATA = Path(__file__).parent / "packages/hmr-core/tests/data"
+MINI = DATA / "oakink_mini/OakInk"
 
 RECIPE = """
 [model]
@@ -36,7 +40,7 @@ class SmallConfig(ModelConfig):
     broken_after: int = -1
 
 
-class SmallModel(HandModel):
+class SmallModel(Network):
     """A linear map of a shrunken image: all that the engine's tests need of a model."""
 
     def __init__(self, config: SmallConfig) -> None:
@@ -74,6 +78,20 @@ def mini_pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mini_pack(mini_pack_path: Path) -> Pack:
     """That pack, open."""
     return Pack(mini_pack_path)
+
+
+@pytest.fixture(scope="session")
+def mini_hand() -> HandModel:
+    """The hand model of its annotations."""
+    return read_mano_file(DATA / "mano_v1_2/models/MANO_RIGHT.pkl")
+
+
+@pytest.fixture(scope="session")
+def mini_hand_path(mini_hand: HandModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That hand model as a file."""
+    path = tmp_path_factory.mktemp("hand") / "hand.npz"
+    save_hand_model(mini_hand, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hmr_core.config import ModelConfig, Recipe, Section, load_recipe, parse_recipe
 from hmr_core.errors import HmrError
-from hmr_core.geometry.camera import DEPTH_RANGE_M, from_uvd
+from hmr_core.geometry.camera import DEPTH_RANGE_M, from_uvd, to_uvd
 from hmr_core.hand.joints import N_JOINTS, N_VERTS
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
@@ -135,9 +135,12 @@ class _Contract:
         self.device = device
         generator = torch.Generator().manual_seed(0)
         size = self.config.image_size if spec.consumes == "image" else _NOMINAL_SIZE
-        self.targets = _targets(size, spec.root_joint, generator).to(device)
+        layer = HandLayer(load_synthetic_hand())
+        targets = _targets(size, spec.root_joint, generator)
+        if spec.consumes == "joints":
+            targets = _of_one_hand(targets, layer, spec.root_joint, size)
+        self.targets, self.layer = targets.to(device), layer.to(device)
         self.inputs = _inputs(spec, size, self.targets, generator).to(device)
-        self.layer = HandLayer(load_synthetic_hand()).to(device)
 
     @property
     def config(self) -> Any:
@@ -362,6 +365,14 @@ def _targets(image_size: int, root_joint: int, generator: torch.Generator) -> Ta
         root=camera_space[:, root_joint],
         intrinsics=intrinsics,
     )
+
+
+def _of_one_hand(targets: Targets, layer: HandLayer, root_joint: int, image_size: int) -> Targets:
+    """The targets with the points that their rotations and betas give: a model of joints could not fit random ones."""
+    hand = layer(targets.rotations, targets.betas, centre=root_joint)
+    joints, verts = hand.joints + targets.root[:, None], hand.verts + targets.root[:, None]
+    uvd = [to_uvd(points, targets.root, targets.intrinsics, image_size) for points in (joints, verts)]
+    return replace(targets, joints=joints, verts=verts, joints_uvd=uvd[0], verts_uvd=uvd[1])
 
 
 def _inputs(spec: ModelSpec, image_size: int, targets: Targets, generator: torch.Generator) -> Inputs:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmr_core.cli.arguments import data_option, device_option, find_data, split_option, workers_option
+from hmr_core.cli.arguments import (
+    data_option,
+    device_option,
+    find_data,
+    hand_model_option,
+    split_option,
+    workers_option,
+)
 from hmr_core.errors import HmrError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +27,10 @@ if TYPE_CHECKING:
     from hmr_core.config import Recipe
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.run import Run
+    from hmr_core.hand.layer import HandLayer
+    from hmr_core.hand.source import HandModelSource
     from hmr_core.plugins.registry import Registry
+    from hmr_core.plugins.specs import ModelSpec
 
 _FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "out", "tensorboard")
 
@@ -36,6 +46,7 @@ _FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Short for --set train.batch_size=N.")
+@hand_model_option
 @device_option
 @workers_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one under runs/.")
@@ -51,6 +62,7 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
       hmr train integral --resume runs/integral-sp0-tiny
+      hmr train iknet --split sp0 --hand-model hand.npz  from the pack's joints: the hand model of its annotations
 
     The run's folder gets config.json, metrics.jsonl, train.log and checkpoints/ (the newest, and the best on val).
     `hmr models MODEL` lists everything that --set takes. After an epoch a run can be stopped and resumed; it then
@@ -68,7 +80,8 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
     if given:
         flags = ", ".join("--set" if name == "overrides" else "--" + name.replace("_", "-") for name in given)
         raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {flags}.")
-    _resumed(registry, model, resume, data=options["data"], device=options["device"], workers=options["workers"])
+    again = {name: options[name] for name in ("data", "hand_model", "device", "workers")}
+    _resumed(registry, model, resume, **again)
 
 
 def _fresh(
@@ -82,6 +95,7 @@ def _fresh(
     overrides: tuple[str, ...],
     epochs: int | None,
     batch_size: int | None,
+    hand_model: Path | None,
     device: str | None,
     workers: int | None,
     out: Path | None,
@@ -106,6 +120,7 @@ def _fresh(
 
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import choose_device
+    from hmr_core.engine.hand_model_check import layer_of_annotations
     from hmr_core.engine.run import Run, create_run, default_folder
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
@@ -114,7 +129,9 @@ def _fresh(
         require_tensorboard()
     chosen = choose_device(device)
     pack = Pack(find_data(data))
-    pack.indices(split, values.train.subset)
+    rows = pack.indices(split, values.train.subset)
+    hand = _hand(spec, hand_model)
+    layer = None if hand is None else layer_of_annotations(hand, pack, rows)
     run = Run(
         folder=out or default_folder(model, split, recipe),
         model=model,
@@ -123,16 +140,28 @@ def _fresh(
         recipe=values.model_dump(mode="json"),
         data=pack.path,
         data_digest=pack.info.digest,
+        hand_model=None if hand is None else hand.path,
         versions=versions(),
         tensorboard=tensorboard,
     )
     create_run(run)
     try:
-        _train(registry, run, values, pack, chosen, workers)
+        _train(registry, run, values, pack, layer, chosen, workers)
     except BaseException:
         if not _began(run):  # the folder would only be in the way of the next attempt
             shutil.rmtree(run.folder)
         raise
+
+
+def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
+    """The hand model that training needs: one for a model of joints, none for one of images."""
+    if spec.consumes == "joints":
+        from hmr_core.hand.source import find_hand_model
+
+        return find_hand_model(given)
+    if given is not None:
+        raise UsageError(f"--hand-model: {spec.name} learns from images and needs no hand model; leave it out.")
+    return None
 
 
 def _began(run: Run) -> bool:
@@ -140,12 +169,20 @@ def _began(run: Run) -> bool:
 
 
 def _resumed(
-    registry: Registry, model: str, folder: Path, *, data: Path | None, device: str | None, workers: int | None
+    registry: Registry,
+    model: str,
+    folder: Path,
+    *,
+    data: Path | None,
+    hand_model: Path | None,
+    device: str | None,
+    workers: int | None,
 ) -> None:
     from hmr_core.config import parse_recipe
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import saved_checkpoints
     from hmr_core.engine.devices import choose_device
+    from hmr_core.engine.hand_model_check import layer_of_annotations
     from hmr_core.engine.run import open_run
 
     run = open_run(folder)
@@ -153,7 +190,8 @@ def _resumed(
         raise UsageError(
             f'{folder} is a run of "{run.model}", not of "{model}": hmr train {run.model} --resume {folder}'
         )
-    recipe = parse_recipe(registry.model(model), run.recipe, source=f"the recipe in {folder / 'config.json'}")
+    spec = registry.model(model)
+    recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         raise HmrError(
@@ -164,10 +202,21 @@ def _resumed(
         raise HmrError(
             f"{pack.path} is not the pack that {folder} was trained on (its digest differs). Give that one with --data."
         )
-    _train(registry, run, recipe, pack, choose_device(device), workers)
+    hand = _hand(spec, hand_model or run.hand_model)
+    rows = pack.indices(run.split, recipe.train.subset)
+    layer = None if hand is None else layer_of_annotations(hand, pack, rows)
+    _train(registry, run, recipe, pack, layer, choose_device(device), workers)
 
 
-def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: torch.device, workers: int | None) -> None:
+def _train(
+    registry: Registry,
+    run: Run,
+    recipe: Recipe,
+    pack: Pack,
+    layer: HandLayer | None,
+    device: torch.device,
+    workers: int | None,
+) -> None:
     from hmr_core.engine.devices import choose_workers
     from hmr_core.engine.events import Event
     from hmr_core.engine.run import locked
@@ -185,7 +234,7 @@ def _train(registry: Registry, run: Run, recipe: Recipe, pack: Pack, device: tor
     spec, processes = registry.model(run.model), choose_workers(workers, device)
     try:
         with locked(run):
-            train(run, spec, recipe, pack, device=device, workers=processes, notify=notify)
+            train(run, spec, recipe, pack, layer=layer, device=device, workers=processes, notify=notify)
     except KeyboardInterrupt:
         if _began(run):
             again = f"hmr train {run.model} --resume {run.folder}"

@@ -8,8 +8,10 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.source import HandModelSource, require_side
 
 TOLERANCE_MM = 2.0
 """A larger mismatch than this is another hand model; rounding in the annotations is far below it."""
@@ -31,6 +33,25 @@ def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " 
         posed = layer(pose, shape, centre=MIDDLE_MCP).verts
     gap = posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])
     return float(gap.norm(dim=-1).mean()) * 1000
+
+
+def layer_of_annotations(source: HandModelSource, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer:
+    """The hand layer to train a model of joints with, on the CPU.
+
+    Raises HmrError when the hand model is not the one that the annotations of the rows were made with: rotations,
+    joints and vertices would then contradict each other.
+    """
+    require_side(source, "right", "training on OakInk-Image")
+    layer = HandLayer(source.model)
+    mismatch_mm = hand_model_mismatch_mm(layer, pack, rows)
+    if mismatch_mm > TOLERANCE_MM:
+        raise HmrError(
+            f"the hand model {source.label} is not the one that the annotations of {pack.path} were made with: their "
+            f"meshes are {mismatch_mm:.1f} mm apart on average, and {TOLERANCE_MM:g} mm are allowed. Give theirs with "
+            "--hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth DIR` leaves "
+            "DIR/hand.npz)."
+        )
+    return layer
 
 
 def mismatch_note(mismatch_mm: float) -> str | None:

@@ -1,0 +1,138 @@
+"""IKNet as a model: the plugin contract, its loss, training from joints on the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmr_core.cli.main import main
+from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.mirror import mirrored
+from hmr_core.hand.model import HandModel, save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.posing import pose
+from hmr_core.testing import check_model
+from hmr_iknet.config import IKNetConfig
+from hmr_iknet.model import IKNet
+
+TINY = ("--split", "sp0", "--recipe", "tiny", "--batch-size", "16", "--set", "widths=[32, 32]")
+
+
+def test_contract() -> None:
+    check_model("iknet")
+
+
+@pytest.fixture(scope="module")
+def truth() -> Targets:
+    """Four random hands half a metre away."""
+    layer, generator = HandLayer(load_synthetic_hand()), torch.Generator().manual_seed(0)
+    rotations, betas = 0.4 * torch.randn(4, 16, 3, generator=generator), torch.randn(4, 10, generator=generator)
+    hand, root = layer(rotations, betas, centre=9), torch.tensor([[0.0, 0.0, 0.5]]).expand(4, 3)
+    return Targets(
+        joints_uvd=torch.zeros(4, 21, 3),
+        joints_vis=torch.ones(4, 21),
+        verts_uvd=torch.zeros(4, 778, 3),
+        verts_vis=torch.ones(4, 778),
+        joints=hand.joints + root[:, None],
+        verts=hand.verts + root[:, None],
+        rotations=rotations,
+        betas=betas,
+        root=root,
+        intrinsics=torch.eye(3).expand(4, 3, 3),
+    )
+
+
+def losses(truth: Targets, rotations: Tensor, betas: Tensor, **weights: float) -> dict[str, float]:
+    prediction = pose(HandLayer(load_synthetic_hand()), Prediction(rotations=rotations, betas=betas), root_joint=9)
+    model = IKNet(IKNetConfig.model_validate({"widths": [8], "loss": weights}))
+    return {name: float(value) for name, value in model.loss(prediction, truth).items()}
+
+
+def test_the_truth_costs_nothing_however_its_rotations_are_written(truth: Targets) -> None:
+    length = truth.rotations.norm(dim=-1, keepdim=True)
+    other_way_round = truth.rotations * (1 - 2 * torch.pi / length)
+    torch.testing.assert_close(
+        axis_angle_to_matrix(other_way_round), axis_angle_to_matrix(truth.rotations), atol=1e-5, rtol=0
+    )
+    for rotations in (truth.rotations, other_way_round):
+        assert max(losses(truth, rotations, truth.betas).values()) < 1e-5
+
+
+def test_losses_are_what_they_say(truth: Targets) -> None:
+    turn = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.3]))
+    wrist = matrix_to_axis_angle(turn @ axis_angle_to_matrix(truth.rotations[:, 0]))
+    turned = torch.cat([wrist[:, None], truth.rotations[:, 1:]], 1)
+    found = losses(truth, turned, truth.betas)
+    a, b = axis_angle_to_matrix(turned), axis_angle_to_matrix(truth.rotations)
+    assert found["rotation"] == pytest.approx(float((a - b).abs().mean()), rel=1e-5)
+    bone = (truth.joints[:, 9] - truth.joints[:, 0]).norm(dim=-1)[:, None, None]
+    for name, points in (("joint", truth.joints), ("vertex", truth.verts)):
+        relative = (points - truth.joints[:, 9:10]) / bone
+        assert found[name] == pytest.approx(float((relative @ turn.T - relative).abs().mean()), rel=1e-3)
+    weighted = losses(truth, turned, truth.betas, rotation=2, joint=3, vertex=0.5)
+    assert weighted == pytest.approx(
+        {"rotation": 2 * found["rotation"], "joint": 3 * found["joint"], "vertex": 0.5 * found["vertex"]}
+    )
+
+
+def test_a_hand_of_another_size_costs_nothing_in_points(truth: Targets) -> None:
+    larger = replace(truth, joints=2 * truth.joints, verts=2 * truth.verts)
+    assert max(losses(larger, truth.rotations, truth.betas).values()) < 1e-5
+
+
+def test_joints_are_needed() -> None:
+    with pytest.raises(ValueError, match=r"IKNet consumes joints; inputs\.joints is None"):
+        IKNet(IKNetConfig())(Inputs())
+
+
+@pytest.fixture
+def data(mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
+    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+
+
+@pytest.mark.usefixtures("data")
+def test_train_stop_and_go_on(mini_hand_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = ("--hand-model", str(mini_hand_path))
+    assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "whole"]) == 0
+    config = json.loads(Path("whole/config.json").read_text())
+    assert config["hand_model"] == str(mini_hand_path.resolve())
+    assert "mpvpe_mm" in (lines := Path("whole/metrics.jsonl").read_text())
+    assert '"mpvpe_mm": null' not in lines
+
+    # Stopped after the first epoch and gone on with, it takes the very same steps.
+    with monkeypatch.context() as patch:
+        patch.setattr("hmr_core.engine.train._validate", _stop)
+        assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "halves"]) == 130
+    assert [path.name for path in Path("halves/checkpoints").iterdir()] == ["epoch-0001"]
+    assert main(["train", "iknet", "--resume", "halves"]) == 0
+    first, second = (Path(run, "checkpoints/epoch-0002/model.safetensors").read_bytes() for run in ("whole", "halves"))
+    assert first == second
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("data")
+def test_a_hand_model_of_other_annotations_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "iknet", *TINY]) == 1
+    error = capfd.readouterr().err
+    assert "is not the one that the annotations of" in error
+    assert "mm apart on average, and 2 mm are allowed. Give theirs with --hand-model" in error
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_a_left_hand_is_refused(mini_hand: HandModel, capfd: pytest.CaptureFixture[str]) -> None:
+    save_hand_model(mirrored(mini_hand), Path("left.npz"))
+    assert main(["train", "iknet", *TINY, "--hand-model", "left.npz"]) == 1
+    assert "training on OakInk-Image needs a right hand, and the hand model left.npz" in capfd.readouterr().err
