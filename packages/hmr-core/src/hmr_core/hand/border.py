@@ -37,7 +37,8 @@ def closed_faces(model: HandModel) -> Int64[Tensor, "closed 3"]:
         loop = border_loop(model.faces.cpu().numpy()).tolist()
     except ValueError as error:
         raise HmrError(f'the mesh of the hand model "{model.name}" cannot be closed: {error}.') from error
-    closing, first, last = [], 0, len(loop) - 1
+    closing: list[tuple[int, int, int]] = []
+    first, last = 0, len(loop) - 1
     while last - first > 1:
         # Against the border's direction, which is that of the faces on its other side.
         if len(closing) % 2 == 0:

@@ -65,7 +65,7 @@ class HandLayer(nn.Module):
         """Pose and shape hands: mesh, joints and transforms."""
         turns, places, rest, feature = self._chain(rotations, betas)
         verts = self._skin(slice(None), turns, places, rest, feature, betas)
-        joints = _openpose(places, verts[:, list(TIP_VERTICES)])
+        joints = to_openpose(places, verts[:, list(TIP_VERTICES)])
         if centre is not None:
             origin = joints[:, centre : centre + 1]
             verts, joints, places = verts - origin, joints - origin, places - origin
@@ -80,7 +80,7 @@ class HandLayer(nn.Module):
         """The 21 joints alone, of the mesh only the five tips being computed."""
         turns, places, rest, feature = self._chain(rotations, betas)
         tips = self._skin(list(TIP_VERTICES), turns, places, rest, feature, betas)
-        joints = _openpose(places, tips)
+        joints = to_openpose(places, tips)
         return joints if centre is None else joints - joints[:, centre : centre + 1]
 
     def _chain(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -137,5 +137,6 @@ def as_matrices(rotations: Tensor) -> Float[Tensor, "batch 16 3 3"]:
     )
 
 
-def _openpose(joints: Float[Tensor, "batch 16 3"], tips: Float[Tensor, "batch 5 3"]) -> Float[Tensor, "batch 21 3"]:
+def to_openpose(joints: Float[Tensor, "batch 16 3"], tips: Float[Tensor, "batch 5 3"]) -> Float[Tensor, "batch 21 3"]:
+    """The 21 joints in OpenPose order of MANO's 16 joints and the five tips, thumb to little finger."""
     return torch.cat([joints, tips], dim=1)[:, list(MANO_TO_OPENPOSE)]

@@ -141,7 +141,7 @@ def _evaluate(value: Any, depth: int = 0) -> ndarray:
         return _evaluate(value.values["x"], depth + 1)
     if isinstance(value, _Select):
         base = _evaluate(value.values["a"], depth + 1).ravel()
-        chosen = base[_indices(value.values["idxs"], len(base), "Select.idxs")]
+        chosen: ndarray = base[_indices(value.values["idxs"], len(base), "Select.idxs")]
         return chosen.reshape(value.values["preferred_shape"])
     if isinstance(value, _Csc):
         return _dense(value.values)

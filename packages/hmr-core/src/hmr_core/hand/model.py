@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class HandModel:
 def save_hand_model(model: HandModel, path: Path) -> None:
     """Write a hand model to an `.npz` file of format `hmr-hand/1`; the same model gives the same bytes."""
     arrays = {name: getattr(model, name) for name in SHAPES}
-    origin = {name: np.array(text) for name in ORIGIN if (text := getattr(model, name))}
+    origin: dict[str, Any] = {name: np.array(text) for name in ORIGIN if (text := getattr(model, name))}
     with path.open("wb") as file:
         np.savez_compressed(
             file,
@@ -126,7 +127,7 @@ def check_arrays(found: Mapping[str, np.ndarray], what: str, names: Mapping[str,
                 raise HmrError(f"{what} has rows of {shown} that do not sum to 1 (off by {worst:.2g}).")
 
 
-def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The arrays of a hand model as tensors of their types: float64, and int64 for the faces."""
     return {name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES}
 
@@ -145,5 +146,5 @@ def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
     side = str(found["side"])
     if side not in ("right", "left"):
         raise HmrError(f'the hand model {path} has side "{side}"; it must be right or left.')
-    origin = {name: str(found.get(name, "")) for name in ORIGIN}
+    origin: dict[str, Any] = {name: str(found.get(name, "")) for name in ORIGIN}
     return HandModel(name=str(found["name"]), side=side, parents=parents, **origin, **as_tensors(found))
