@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,20 +85,25 @@ def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"
     wrist's is the identity.
     """
     flexion_axes, abduction_axes = bend_axes(model)
-    rotations = torch.eye(3, dtype=torch.float64).repeat(len(bends.flexion), 16, 1, 1)
-    for i, name in enumerate(FINGER_ORDER):
-        low, high = np.radians(ABDUCTION_DEG[name])
-        # A bent finger can hardly be moved sideways.
-        freedom = 1 if name == "thumb" else 1 - 0.8 * bends.flexion[:, i, 0]
-        sideways = (low + (high - low) * bends.sideways[:, i]) * freedom
-        for k in range(3):
-            low, high = np.radians(FLEXION_DEG[name][k])
-            angle = torch.from_numpy(low + (high - low) * bends.flexion[:, i, k])
-            turn = axis_angle_to_matrix(angle[:, None] * flexion_axes[3 * i + k])
-            if k == 0:
-                turn = axis_angle_to_matrix(torch.from_numpy(sideways)[:, None] * abduction_axes[i]) @ turn
-            rotations[:, 1 + 3 * i + k] = turn
-    return rotations
+    bent, sideways = torch.from_numpy(bends.flexion), torch.from_numpy(bends.sideways)
+    low, high = _radians([FLEXION_DEG[name] for name in FINGER_ORDER])
+    flexion = low + (high - low) * bent
+    turns = axis_angle_to_matrix(flexion.reshape(-1, 15, 1) * flexion_axes).reshape(-1, 5, 3, 3, 3)
+
+    low, high = _radians([ABDUCTION_DEG[name] for name in FINGER_ORDER])
+    # A bent finger can hardly be moved sideways; the thumb can.
+    stiffness = torch.tensor([0.0 if name == "thumb" else 0.8 for name in FINGER_ORDER], dtype=torch.float64)
+    abduction = (low + (high - low) * sideways) * (1 - stiffness * bent[:, :, 0])
+    turns[:, :, 0] = axis_angle_to_matrix(abduction[..., None] * abduction_axes) @ turns[:, :, 0]
+
+    wrist = torch.eye(3, dtype=torch.float64).expand(len(turns), 1, 3, 3)
+    return torch.cat([wrist, turns.reshape(-1, 15, 3, 3)], dim=1)
+
+
+def _radians(ranges_deg: Sequence[object]) -> tuple[Tensor, Tensor]:
+    """The lower and the upper ends of ranges, in radians."""
+    low, high = torch.from_numpy(np.radians(np.array(ranges_deg, dtype=np.float64))).unbind(-1)
+    return low, high
 
 
 def random_poses(model: HandModel, count: int, generator: np.random.Generator) -> Float[Tensor, "count 16 3 3"]:
