@@ -161,6 +161,14 @@ def test_samples_do_not_depend_on_their_batch(layer: HandLayer) -> None:
     torch.testing.assert_close(together.verts[1:2], alone.verts, atol=1e-14, rtol=0)
 
 
+def test_everything_stays_on_the_layers_device(hand: HandModel) -> None:
+    layer = deepcopy(HandLayer(hand)).to("meta")  # a device without numbers; mixing it with the CPU's is an error
+    rotations, betas = (a.float().to("meta") for a in pose(7))
+    posed = layer(rotations, betas, centre=9)
+    joints = layer.joints(rotations, betas, centre=9)
+    assert {a.device.type for a in (posed.verts, posed.joints, posed.transforms, joints)} == {"meta"}
+
+
 def test_no_hand_is_a_batch_too(layer: HandLayer) -> None:
     posed = layer(torch.zeros(0, 16, 3).double(), torch.zeros(0, 10).double(), centre=0)
     assert posed.verts.shape == (0, 778, 3)
