@@ -225,12 +225,12 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
 def _find_hand(given: Path | None, kind: str) -> Hand:
     """The hand model and what poses it; HmrError for a left one, since the data set's hands are right ones."""
     from hmr_core.engine.evaluate import Hand
-    from hmr_core.hand.layer import HandLayer
+    from hmr_core.hand.back_ends import make_layer
     from hmr_core.hand.source import find_hand_model, require_side
 
     source = find_hand_model(given)
     require_side(source, "right", "OakInk-Image")
-    return Hand(source=source, kind=kind, layer=HandLayer(source.model))
+    return Hand(source=source, kind=kind, layer=make_layer(source.model, kind))
 
 
 def _refuse_another(folder: Path, there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:

@@ -24,10 +24,22 @@ def show_figures(report: Mapping[str, Any]) -> None:
     if report.get("published"):
         rows.append(["published, on OakInk-Image", *_cells(report["published"])])
     show_table(_TITLES, rows)
+    if report.get("hand_model"):
+        click.echo(f"mesh: {_mesh(report)}")
     for text in [*report["missing"], *report["notes"]]:
         click.echo(f"note: {text}")
     if "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def _mesh(report: Mapping[str, Any]) -> str:
+    """How the mesh was made: by which solver, under which protocol, of which hand model."""
+    solver, hand = report.get("solver"), report["hand_model"]
+    by = f"{solver['name']} ({solver['checkpoint']['path']}), protocol {report['protocol']}; " if solver else ""
+    name = f"the synthetic {hand['side']} hand" if hand["synthetic"] else f"{hand['name']}, {hand['side']}"
+    path = f"{hand['path']} ({name})" if hand["path"] else name
+    layer = "" if report["hand_layer"] == "own" else f", posed by {report['hand_layer']}"
+    return f"{by}hand model {path}{layer}"
 
 
 def _cells(metrics: Mapping[str, float | None]) -> list[str]:

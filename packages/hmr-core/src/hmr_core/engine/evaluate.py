@@ -92,8 +92,8 @@ def evaluate(
     started = time.monotonic()
     rows = pack.indices(split, subset)
     recipe = checkpoint.recipe
-    posed = solver is not None or spec.consumes == "joints"
-    assert hand is not None or not posed, "a solver and a model of joints pose a hand model"
+    posed = hand if solver is not None or spec.consumes == "joints" else None
+    assert solver is None or posed is not None, "a solver poses a hand model"
     if solver is not None and spec.consumes == "joints":
         raise mesh_already(spec)
     dataset = open_dataset(spec, recipe, pack, layer=hand.layer if hand is not None else None, verify=True)
@@ -124,7 +124,7 @@ def evaluate(
         **_mesh(points if solver is None else solve(solver, points.ids, points.joints, on_solved)),
     )
     scores = score(pack, rows, predictions.joints, predictions.verts)
-    mismatch_mm = hand_model_mismatch_mm(hand.layer, pack, rows) if hand is not None and posed else None
+    mismatch_mm = 0.0 if posed is None else hand_model_mismatch_mm(posed.layer, pack, rows)
     report = {
         "model": spec.name,
         "split": split,
@@ -135,14 +135,14 @@ def evaluate(
         "notes": [
             *_notes(checkpoint, pack, split, subset),
             *_given_joints(recipe),
-            *(_hand_notes(hand, mismatch_mm) if hand is not None and mismatch_mm is not None else []),
+            *([] if posed is None else _hand_notes(posed, mismatch_mm)),
         ],
         "baseline": _baseline(spec, pictures, rows, split, recipe.train.subset),
         "published": dict(spec.published.get(split, {})) if subset == "test" else {},
         "synthetic": pack.info.synthetic,
         "solver": None if solver is None else solver.as_report(),
-        "hand_model": hand.source.as_report() | {"mismatch_mm": mismatch_mm} if hand is not None and posed else None,
-        "hand_layer": hand.kind if hand is not None and posed else None,
+        "hand_model": None if posed is None else {**posed.source.as_report(), "mismatch_mm": round(mismatch_mm, 4)},
+        "hand_layer": None if posed is None else posed.kind,
         "recipe": recipe.model_dump(mode="json"),
         "checkpoint": {
             "path": str(checkpoint.path),
@@ -161,7 +161,7 @@ def evaluate(
         report=report,
         dataset=pictures,
         rows=rows,
-        faces=hand.source.model.faces.numpy() if hand is not None and posed else None,
+        faces=None if posed is None else posed.source.model.faces.numpy(),
     )
 
 
@@ -181,7 +181,7 @@ def _joints_only(parts: Iterable[Points], spec: ModelSpec) -> Iterator[Points]:
 def _mesh(found: Points | HandFit) -> dict[str, Any]:
     """The arrays of predictions that concern the mesh."""
     arrays = {"verts": found.verts, "pose": found.rotations, "betas": found.betas}
-    return {name: None if array is None else array.numpy() for name, array in arrays.items()}
+    return {name: None if array is None else array.detach().numpy() for name, array in arrays.items()}
 
 
 def _given_joints(recipe: Recipe) -> list[str]:

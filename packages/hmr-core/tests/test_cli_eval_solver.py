@@ -1,0 +1,457 @@
+"""`hmr eval` with a solver, as a user runs it: a small model, a made-up solver, the made-up data set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hmr_core import builtin
+from hmr_core.cli.main import cli, main
+from hmr_core.config import Section
+from hmr_core.errors import HmrError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import save_hand_model
+from hmr_core.hand.solver import HandFit, UnsolvableJointsError, check_joints
+from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.plugins import ModelSpec, SolverSpec
+
+EVAL = "eval small --ckpt run --split sp0 --device cpu"
+SOLVER = f"{EVAL} --solver flat --solver-ckpt flat.pt"
+
+
+class FlatConfig(Section):
+    fit: Literal["slow", "fast"] = "fast"
+    group: int = Field(1, gt=0, description="samples in a group")
+    wrong: Literal["", "unsolvable", "not-finite", "short"] = ""
+
+
+class FlatSolver:
+    """Gives every sample the flat hand, its joint 9 where the sample's is, in two chunks."""
+
+    calls: list[tuple[FlatConfig, torch.device, Tensor]]
+
+    def __init__(self, config: FlatConfig, layer: HandLayer, device: torch.device) -> None:
+        self.config, self.layer, self.device = config, layer, device
+
+    def solve(self, joints: Tensor, *, on_batch: Callable[[int], None]) -> HandFit:
+        FlatSolver.calls.append((self.config, self.device, joints))
+        if self.config.wrong == "unsolvable":
+            raise UnsolvableJointsError(5, "its joints are made of cheese")
+        check_joints(joints)
+        count = len(joints)
+        posed = self.layer(torch.zeros(count, 16, 3), torch.zeros(count, 10), centre=9)
+        on_batch(10)
+        on_batch(count - 10)
+        fit = HandFit(
+            rotations=torch.full((count, 16, 3), 0.25),
+            betas=torch.arange(count * 10.0).view(count, 10),
+            joints=posed.joints + joints[:, 9:10],
+            verts=posed.verts + joints[:, 9:10],
+        )
+        if self.config.wrong == "not-finite":
+            fit.betas[[3, 7]] = torch.nan
+        if self.config.wrong == "short":
+            return HandFit(**{name: array[:-1] for name, array in vars(fit).items()})
+        return fit
+
+
+def build(config: FlatConfig, layer: HandLayer, checkpoint: Path, device: torch.device) -> FlatSolver:
+    if checkpoint.read_text() != "flat":
+        raise HmrError(f"{checkpoint} is not a file of the solver flat.")
+    layer.template.zero_()  # a solver may do with its layer what it likes
+    return FlatSolver(config, HandLayer(layer.model), device)
+
+
+FLAT = SolverSpec(
+    name="flat",
+    summary="the flat hand",
+    config=FlatConfig,
+    build=build,
+    protocols={"published": {"fit": "slow", "group": 256}, "best": {}},
+)
+
+
+class Meshed(HandModel):
+    """A model of images with a mesh of its own."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.points = torch.nn.Parameter(torch.rand(799, 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        assert inputs.image is not None
+        points = self.points.expand(len(inputs.image), -1, -1)
+        return Prediction(joints_uvd=points[:, :21], verts_uvd=points[:, 21:])
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        assert prediction.verts_uvd is not None
+        return {"verts": (prediction.verts_uvd - targets.verts_uvd).abs().mean()}
+
+
+class FromJoints(HandModel):
+    """A model of joints that says "flat hand" to whatever it is given."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.betas = torch.nn.Parameter(torch.zeros(10))
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        assert inputs.joints is not None
+        count = len(inputs.joints)
+        return Prediction(rotations=torch.zeros(count, 16, 3), betas=self.betas.expand(count, -1))
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        return {"betas": prediction.betas.square().mean() if prediction.betas is not None else torch.zeros(())}
+
+
+Run = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def run_folder(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of the three models, as --ckpt takes them."""
+    from hmr_core.config import load_recipe
+    from hmr_core.engine.checkpoints import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for spec in specs(small_spec, folder):
+        recipe = load_recipe(spec, "tiny")
+        torch.manual_seed(0)
+        model = spec.build(recipe.model)
+        values = {"model": spec.name, "recipe": recipe.model_dump(mode="json"), "epoch": 1, "split": "sp0"}
+        save_checkpoint(folder / spec.name, model, torch.optim.Adam(model.parameters()), values)
+    return folder
+
+
+def specs(small_spec: ModelSpec, folder: Path) -> list[ModelSpec]:
+    joints = folder / "joints.toml"
+    joints.write_text("[train]\nepochs = 1\nbatch_size = 4\n")
+    return [
+        small_spec,
+        replace(small_spec, name="meshed", build=Meshed),
+        replace(
+            small_spec,
+            name="from-joints",
+            config=Section,
+            recipes={"tiny": joints},
+            build=FromJoints,
+            consumes="joints",
+        ),
+    ]
+
+
+@pytest.fixture
+def hmr(
+    small_spec: ModelSpec,
+    run_folder: Path,
+    mini_pack_path: Path,
+    fakes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs a command line in an empty folder that has checkpoints alone: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
+    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+    for name, link in (("small", "run"), ("meshed", "meshed"), ("from-joints", "from-joints")):
+        Path(link).symlink_to(run_folder / name)
+    Path("flat.pt").write_text("flat")
+    FlatSolver.calls = []
+    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+    models = fakes.plugin("small", hmr_models=lambda: specs(small_spec, tmp_path), hmr_solvers=lambda: [FLAT])
+    make_context = cli.make_context
+    monkeypatch.setattr(
+        cli, "make_context", lambda *args, **options: make_context(*args, obj=fakes.registry(core, models), **options)
+    )
+
+    def run(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main(shlex.split(line))
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def report(folder: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path(folder) / "report.json").read_text())
+    return content
+
+
+def test_a_solver_fills_the_mesh_figures_and_leaves_the_joints_as_they_are(hmr: Run) -> None:
+    assert hmr(EVAL)[0] == 0
+    status, out, err = hmr(SOLVER)
+    assert status == 0, err
+    without, made = report("eval/small-sp0-test"), report("eval/small-sp0-test-flat")
+    for name in ("mpjpe_mm", "pck_auc_0_50mm", "pa_mpjpe_mm"):
+        assert made["metrics"][name] == without["metrics"][name]
+    assert without["metrics"]["mpvpe_mm"] is None
+    assert made["metrics"]["mpvpe_mm"] > 0
+    assert made["metrics"]["pa_mpvpe_mm"] > 0
+    assert (made["missing"], made["protocol"]) == ([], "published")
+    assert f"{made['metrics']['mpvpe_mm']:.2f}" in out
+    ((config, device, joints),) = FlatSolver.calls  # all samples in one call
+    assert (config, device) == (FlatConfig(fit="slow", group=256), torch.device("cpu"))
+    with h5py.File("eval/small-sp0-test-flat/predictions.h5") as file:
+        np.testing.assert_array_equal(file["joints"], joints.numpy())
+        assert file["verts"].shape == (24, 778, 3)
+        assert (file["pose"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
+        assert (file["pose"][:] == 0.25).all()
+        np.testing.assert_array_equal(file["betas"][2], np.arange(20, 30))
+    status, out, _ = hmr("score eval/small-sp0-test-flat --json")
+    assert status == 0
+    assert json.loads(out)["metrics"] == made["metrics"]
+
+
+def test_the_report_says_what_the_mesh_was_made_with(hmr: Run) -> None:
+    assert hmr(SOLVER)[0] == 0
+    made = report("eval/small-sp0-test-flat")
+    solver, hand = made["solver"], made["hand_model"]
+    assert solver["name"] == "flat"
+    assert solver["config"] == {"fit": "slow", "group": 256, "wrong": ""}
+    assert solver["checkpoint"]["path"] == "flat.pt"
+    assert len(solver["checkpoint"]["blake2b"]) == 32
+    assert (hand["synthetic"], hand["path"], hand["side"]) == (True, None, "right")
+    assert hand["mismatch_mm"] > 10  # the made-up data set has a hand model of its own
+    assert made["hand_layer"] == "own"
+
+
+def test_the_synthetic_hand_and_a_mismatch_are_told(hmr: Run) -> None:
+    _, out, _ = hmr(SOLVER)
+    made = report("eval/small-sp0-test-flat")
+    lines = out.splitlines()
+    assert "mesh: flat (flat.pt), protocol published; hand model the synthetic right hand" in lines
+    told = [
+        "the mesh is that of the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)",
+        f"the annotations were not made with this hand model ({made['hand_model']['mismatch_mm']:.1f} mm apart on "
+        "average): mesh figures mean little; give theirs with --hand-model",
+    ]
+    assert made["notes"][-2:] == told
+    assert lines[-3:-1] == [f"note: {text}" for text in told]
+
+
+def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_hand(
+    hmr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMR_HAND_MODEL", "nowhere.npz")
+    status, out, err = hmr(EVAL)
+    assert status == 0, err
+    made = report("eval/small-sp0-test")
+    assert made["missing"] == [
+        "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
+        "--solver-ckpt FILE"
+    ]
+    assert (made["solver"], made["hand_model"], made["hand_layer"]) == (None, None, None)
+    assert "mesh:" not in out
+    status, _, err = hmr(SOLVER)
+    assert status == 1
+    assert "error: HMR_HAND_MODEL is nowhere.npz: no hand model at nowhere.npz." in err
+
+
+def test_two_bars_tell_of_images_and_of_hands(hmr: Run) -> None:
+    _, _, err = hmr(SOLVER)
+    first, second = err.splitlines()
+    assert first.startswith("small on sp0 test: 24/24 images in ")
+    assert second.startswith("flat: 24/24 hands in ")
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "folder"),
+    [
+        ("--protocol best", "best", "eval/small-sp0-test-flat-best"),
+        ("--solver-set fit=fast --solver-set group=8", "published, but fit=fast, group=8", "eval/small-sp0-test-flat"),
+        ("--solver-set fit=slow", "published", "eval/small-sp0-test-flat"),
+    ],
+)
+def test_the_report_names_the_protocol_and_what_differs_from_it(
+    hmr: Run, options: str, label: str, folder: str
+) -> None:
+    status, out, err = hmr(f"{SOLVER} {options}")
+    assert status == 0, err
+    assert report(folder)["protocol"] == label
+    assert f"mesh: flat (flat.pt), protocol {label}; " in out
+
+
+def test_another_solver_another_file_other_options_another_hand_are_another_evaluation(hmr: Run) -> None:
+    hand = load_synthetic_hand()
+    save_hand_model(replace(hand, name="mine"), Path("hand.npz"))
+    Path("run-of-flat/checkpoints/epoch-0001").mkdir(parents=True)
+    Path("run-of-flat/checkpoints/epoch-0001/model.safetensors").write_text("flat")
+    assert hmr(f"{SOLVER} --out out")[0] == 0
+    before = Path("out/report.json").read_bytes()
+    others = {
+        EVAL: "solver, solver checkpoint, solver options, hand model, hand layer",
+        f"{SOLVER} --protocol best": "protocol, solver options",
+        f"{SOLVER} --solver-set group=8": "protocol, solver options",
+        f"{SOLVER} --hand-model hand.npz": "hand model",
+        f"{SOLVER} --subset val": "subset",
+        f"{SOLVER} --set data.bbox_expand=1.5": "data options",
+    }
+    for line, differing in others.items():
+        status, _, err = hmr(f"{line} --out out")
+        assert status == 1
+        assert err == (
+            f"error: out holds another evaluation (sp0 test; differing in: {differing}), which is left alone. Choose "
+            "another --out, or delete it.\n"
+        )
+    assert Path("out/report.json").read_bytes() == before
+    Path("copy.pt").write_text("flat")  # the same weights under another name, and in a run's folder
+    for ckpt in ("copy.pt", "run-of-flat"):
+        status, _, err = hmr(f"{EVAL} --solver flat --solver-ckpt {ckpt} --out out")
+        assert status == 0, err
+    assert report("out")["solver"]["checkpoint"]["path"] == "run-of-flat/checkpoints/epoch-0001/model.safetensors"
+
+
+def test_an_evaluation_of_before_there_were_solvers_is_recognised(hmr: Run) -> None:
+    assert hmr(f"{EVAL} --out out")[0] == 0
+    old = {key: value for key, value in report("out").items() if key not in ("solver", "hand_model", "hand_layer")}
+    Path("out/report.json").write_text(json.dumps(old))
+    assert hmr(f"{SOLVER} --out out")[0] == 1
+    assert hmr(f"{EVAL} --out out")[0] == 0
+
+
+def test_the_sheet_has_a_third_picture_where_there_is_a_mesh(hmr: Run) -> None:
+    assert hmr(EVAL)[0] == 0
+    assert hmr(SOLVER)[0] == 0
+    without, made = (cv2.imread(f"eval/small-sp0-test{suffix}/contact_sheet.png") for suffix in ("", "-flat"))
+    assert without.shape[1] == 6 * 2 * 192
+    assert made.shape[1] == 4 * 3 * 192
+    assert ((made[60:200, 2 * 192 : 3 * 192] - made[60:200, 192 : 2 * 192].astype(int)) != 0).any(-1).mean() > 0.05
+
+
+def test_a_model_with_a_mesh_of_its_own_needs_no_solver(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "eval meshed --ckpt meshed --split sp0 --device cpu"
+    status, _, err = hmr(f"{line} --solver flat --solver-ckpt flat.pt")
+    text = 'error: the model "meshed" gives a mesh of its own, so a solver has nothing to do: omit --solver.\n'
+    assert (status, err.splitlines(keepends=True)[-1]) == (2, text)
+    assert not Path("eval").exists() or list(Path("eval").iterdir()) == []
+    status, out, err = hmr(line)
+    assert status == 0, err
+    made = report("eval/meshed-sp0-test")
+    assert made["metrics"]["mpvpe_mm"] > 0
+    assert (made["missing"], made["solver"], made["hand_model"]) == ([], None, None)
+    assert "warning: no mesh is drawn: the synthetic right hand (neither" in err
+    assert err.endswith("is not the annotations' hand model. Give theirs with --hand-model.\n")
+    assert "mesh:" not in out
+    monkeypatch.setenv("HMR_HAND_MODEL", "nowhere.npz")
+    status, _, err = hmr(line)
+    assert status == 0
+    assert "warning: no mesh is drawn: HMR_HAND_MODEL is nowhere.npz: no hand model at" in err
+
+
+def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Run) -> None:
+    line = "eval from-joints --ckpt from-joints --split sp0 --device cpu"
+    status, out, err = hmr(line)
+    assert status == 0, err
+    made = report("eval/from-joints-sp0-test")
+    assert made["notes"][0] == "the model was given the annotated joints, and saw no image"
+    assert made["metrics"]["mpvpe_mm"] > 0
+    assert made["hand_model"]["synthetic"]
+    assert made["baseline"]["metrics"] is None
+    assert "note: no baseline: the model was given joints, of which the mean pose knows nothing" in out
+    with h5py.File("eval/from-joints-sp0-test/predictions.h5") as file:
+        assert (file["pose"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
+    status, out, _ = hmr(f"{line} --set data.noise_mm=4 --out noisy")
+    assert status == 0
+    told = "the model was given the annotated joints, with normal noise of 4 mm on each axis, and saw no image"
+    assert f"note: {told}" in out
+    assert report("noisy")["recipe"]["data"] == {"noise_mm": 4}
+    assert report("noisy")["metrics"] != made["metrics"]
+    status, _, err = hmr(f"{line} --solver flat --solver-ckpt flat.pt")
+    text = 'error: the model "from-joints" gives a mesh of its own, so a solver has nothing to do: omit --solver.\n'
+    assert (status, err) == (2, text)
+
+
+BAD = {
+    "no checkpoint": (f"{EVAL} --solver flat", 2, "--solver flat needs its weights: add --solver-ckpt FILE (a run of"),
+    "checkpoint alone": (
+        f"{EVAL} --solver-ckpt flat.pt",
+        2,
+        "--solver-ckpt: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; `hmr solvers` lists",
+    ),
+    "options alone": (
+        f"{EVAL} --solver-set fit=slow --protocol best",
+        2,
+        "--solver-set, --protocol best: of no use without a solver. Add --solver NAME and",
+    ),
+    "unknown protocol": (f"{SOLVER} --protocol bset", 2, "'bset' is not one of 'published', 'best'"),
+    "not installed": (
+        f"{EVAL} --solver iknet --solver-ckpt x",
+        2,
+        'solver "iknet" is not installed: pip install hmr-iknet',
+    ),
+    "misspelt": (f"{EVAL} --solver flet --solver-ckpt x", 2, 'unknown solver "flet". Did you mean "flat"?'),
+    "missing file": (
+        f"{EVAL} --solver flat --solver-ckpt no.pt",
+        1,
+        "no such checkpoint: no.pt. --solver-ckpt takes a run's folder, a checkpoint's folder, or a weights file.",
+    ),
+    "another's file": (f"{EVAL} --solver flat --solver-ckpt joints.toml", 1, "joints.toml is not a file of the solver"),
+    "misspelt option": (
+        f"{SOLVER} --solver-set grup=8",
+        2,
+        '--solver-set: unknown option "grup". Did you mean "group"? `hmr solvers flat` lists the options.',
+    ),
+    "wrong type": (
+        f"{SOLVER} --solver-set group=eight",
+        2,
+        '--solver-set group=eight: "eight" is not valid for group: Input should be a valid integer. `hmr solvers flat`',
+    ),
+    "no value": (f"{SOLVER} --solver-set group", 2, '--solver-set takes key=value, not "group". Example: --solver-set'),
+    "unsolvable": (
+        f"{SOLVER} --solver-set wrong=unsolvable",
+        1,
+        "its joints are made of cheese. Check the model's output; without --solver its joints alone are scored.",
+    ),
+    "not finite": (f"{SOLVER} --solver-set wrong=not-finite", 1, 'the betas of the solver "flat" are not finite for'),
+    "wrong shape": (
+        f"{SOLVER} --solver-set wrong=short",
+        1,
+        'the solver "flat" gave rotations of shape (23, 16, 3); valid: (24, 16, 3).',
+    ),
+    "no hand model": (f"{SOLVER} --hand-model no.npz", 1, "no hand model at no.npz. `hmr mano import MANO_RIGHT.pkl"),
+    "no hand model, unused": (f"{EVAL} --hand-model no.npz", 1, "no hand model at no.npz."),
+    "manotorch": (f"{SOLVER} --hand-layer manotorch", 1, "--hand-layer manotorch"),
+    "set of the model": (
+        f"{EVAL} --set image_size=64",
+        2,
+        "--set image_size=64: an evaluation can change what the model is given alone (data.bbox_expand); the rest is",
+    ),
+    "misspelt set": (f"{EVAL} --set data.bbox=2", 2, 'unknown option "data.bbox". Did you mean "data.bbox_expand"?'),
+}
+
+
+@pytest.mark.parametrize(("line", "status", "text"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_clear_error_and_leaves_nothing(hmr: Run, line: str, status: int, text: str) -> None:
+    got, out, err = hmr(line)
+    assert (got, out) == (status, ""), err
+    assert text in err
+    assert not list(Path().glob("eval/*"))
+
+
+def test_an_unsolvable_sample_is_named(hmr: Run, mini_pack: Any) -> None:
+    _, _, err = hmr(f"{SOLVER} --solver-set wrong=unsolvable")
+    sample = mini_pack.ids(mini_pack.indices("sp0", "test"))[5]
+    assert f"error: no mesh for {sample}: its joints are made of cheese." in err
+
+
+def test_a_left_hand_is_refused(hmr: Run) -> None:
+    save_hand_model(replace(load_synthetic_hand(), side="left"), Path("left.npz"))
+    status, _, err = hmr(f"{SOLVER} --hand-model left.npz")
+    assert status == 1
+    assert "OakInk-Image needs a right hand, and the hand model left.npz" in err
+    assert "is of a left one." in err
