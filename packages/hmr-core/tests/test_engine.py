@@ -282,7 +282,9 @@ def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: Mo
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(run: Run, small_spec: ModelSpec) -> None:
-    with pytest.raises(HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Run the same command'):
+    with pytest.raises(
+        HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Give --ckpt one of other, or'
+    ):
         checkpoints.load_checkpoint(run.folder, replace(small_spec, name="other"))
 
 
@@ -313,10 +315,12 @@ def released(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
             lambda s: s.update({"body.2.bias": torch.zeros(60)}),
             r"body\.2\.bias has shape \(60,\), and the model wants \(63,\)\. Is it a checkpoint of another recipe",
         ),
-        (lambda s: [1, 2], r"does not hold a state dict \(names to tensors\)"),
+        (lambda s: [1, 2], r"does not hold a state dict \(names to tensors\), by itself or under \"model\""),
+        (lambda s: {"model": [1, 2]}, r"does not hold a state dict \(names to tensors\)"),
+        (lambda s: {"model": s, "epoch": torch.zeros(1)}, r"does not hold a state dict \(names to tensors\)"),
         (lambda s: s.update(extra=Path("x")), r"cannot be loaded as weights alone: it names pathlib\.\w+, which is no"),
     ],
-    ids=["missing", "unknown", "shape", "no state dict", "pickled object"],
+    ids=["missing", "unknown", "shape", "no state dict", "none inside", "more beside", "pickled object"],
 )
 def test_released_files_that_do_not_fit_are_refused(
     tmp_path: Path, small_spec: ModelSpec, change: Callable[[dict[str, Any]], Any], text: str
@@ -325,8 +329,11 @@ def test_released_files_that_do_not_fit_are_refused(
         checkpoints.load_checkpoint(released(tmp_path / "x.pth.tar", change), small_spec)
 
 
-def test_a_released_file_loads_as_the_published_recipe(tmp_path: Path, small_spec: ModelSpec) -> None:
-    checkpoint = checkpoints.load_checkpoint(released(tmp_path / "x.pth.tar", lambda s: None), small_spec)
+@pytest.mark.parametrize("change", [lambda s: None, lambda s: {"model": s}], ids=["plain", "under model"])
+def test_a_released_file_loads_as_the_published_recipe(
+    tmp_path: Path, small_spec: ModelSpec, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    checkpoint = checkpoints.load_checkpoint(released(tmp_path / "x.pth.tar", change), small_spec)
     assert checkpoint.recipe == load_recipe(small_spec, "published")
     assert all(not value.any() for value in checkpoint.model.state_dict().values())
 

@@ -4,8 +4,8 @@
     epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
     epoch-0007/optimizer.safetensors   what a resume needs besides
 
-A released file (`.pth.tar`, a state dict of torch's) loads too, by torch's weights_only unpickler, and is taken for the
-`published` recipe of the model. Either kind is checked against the model key by key and shape by shape.
+A released file (a state dict of torch's, by itself or under "model") loads too, by torch's weights_only unpickler, and is
+taken for the `published` recipe of the model. Either kind is checked against the model key by key and shape by shape.
 """
 
 from __future__ import annotations
@@ -63,23 +63,24 @@ def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
     write_text(folder / "model.json", json.dumps({**info, "val": dict(val)}, indent=2) + "\n")
 
 
-def load_checkpoint(path: Path, spec: ModelSpec) -> Checkpoint:
+def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> Checkpoint:
     """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
 
+    option: what the path was given by, for the errors.
     Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
     """
-    weights = find_weights(path)
+    weights = find_weights(path, option=option)
     if weights.suffix == ".safetensors":
         info = read_info(weights)
         if info["model"] != spec.name:
             raise HmrError(
                 f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
-                f"Run the same command with {info['model']}, or give another --ckpt."
+                f"Give {option} one of {spec.name}, or use it with {info['model']}."
             )
         recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
         state = _read_safetensors(weights)
     else:
-        info, state = {}, _read_released(weights)
+        info, state = {}, _read_released(weights, option)
         if "published" not in spec.recipes:
             raise HmrError(
                 f'{path} is no checkpoint of ours (.safetensors with model.json beside), and "{spec.name}" has no '
@@ -189,18 +190,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _read_released(path: Path) -> dict[str, Tensor]:
+def _read_released(path: Path, option: str) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]}, which is no tensor" if named else "it is no file of torch's"
         raise HmrError(
-            f"{path} cannot be loaded as weights alone: {reason}. --ckpt takes a run's folder, a checkpoint's folder, "
-            f"a model.safetensors, or a released .pth.tar."
+            f"{path} cannot be loaded as weights alone: {reason}. {option} takes a run's folder, a checkpoint's "
+            "folder, a model.safetensors, or a released file."
         ) from error
+    if isinstance(state, Mapping) and state.keys() == {"model"}:  # as IKNet's file is
+        state = state["model"]
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise HmrError(f"{path} does not hold a state dict (names to tensors), as the released checkpoints do.")
+        raise HmrError(
+            f'{path} does not hold a state dict (names to tensors), by itself or under "model", as released files do.'
+        )
     return dict(state)
 
 
