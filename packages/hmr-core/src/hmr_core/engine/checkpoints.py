@@ -5,7 +5,7 @@
     epoch-0007/optimizer.safetensors   what a resume needs besides
 
 A released file (a state dict of torch's, by itself or under "model") loads too, by torch's weights_only unpickler, and
-is taken for the `published` recipe of the model. Either kind is checked against the model key by key and shape by shape.
+is taken for the `published` recipe of the model. Either kind is checked against it key by key and shape by shape.
 """
 
 from __future__ import annotations
