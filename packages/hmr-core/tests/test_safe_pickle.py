@@ -63,6 +63,62 @@ def test_arrays_that_numpy_1_wrote(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_pickle(path), array)
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">i8", "?", "c16", "U3", "S4"])
+def test_arrays_of_other_types(tmp_path: Path, dtype: str) -> None:
+    array = np.array([[0, 1, 2]]).astype(dtype)
+    for protocol in (2, 5):
+        read = load_pickle(write(tmp_path, [array, array[0, 1]], protocol))
+        np.testing.assert_array_equal(read[0], array)
+        assert read[1] == array[0, 1]
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([[1], "a"], dtype=object), np.zeros(2, dtype="f4,i4"), np.array(["now"], "M8[s]")]
+)
+def test_arrays_of_objects_are_refused(tmp_path: Path, array: np.ndarray) -> None:
+    with pytest.raises(HmrError, match=r"an array of type '.*', which is neither numbers nor text"):
+        load_pickle(write(tmp_path, array))
+
+
+class Builds:
+    """An object whose pickle calls a function and then sets the state of what it returned, once or more."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any) -> None:
+        self.reduced = (function, arguments, state)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def test_a_file_sets_no_flags_of_a_type(tmp_path: Path) -> None:
+    """By them numpy tells numbers from pointers."""
+    dtype = Builds(np.dtype, ("f8", False, True), (3, ">", None, None, None, -1, -1, 63))
+    reconstruct = np.ones(1).__reduce__()[0]
+    read = load_pickle(
+        write(tmp_path, Builds(reconstruct, (np.ndarray, (0,), b"b"), (1, (2,), dtype, False, bytes(16))))
+    )
+    assert (read.dtype, read.dtype.flags) == (np.dtype("f8"), 0)
+
+
+def test_an_array_is_filled_once(tmp_path: Path) -> None:
+    """Filling it again would free what a view of it shows."""
+    state = (1, (2,), np.dtype("f8"), False, bytes(16))
+    reconstruct = np.ones(1).__reduce__()[0]
+    data = pickle.dumps(Builds(reconstruct, (np.ndarray, (0,), b"b"), state), 2)
+    path = tmp_path / "twice.pkl"
+    path.write_bytes(data)
+    assert load_pickle(path).shape == (2,)
+    path.write_bytes(data[:-1] + pickle.dumps(state, 2)[2:-1] + b"b.")
+    with pytest.raises(HmrError, match="an array that is filled twice"):
+        load_pickle(path)
+
+
+def test_numpys_class_is_nothing_but_a_name(tmp_path: Path) -> None:
+    for made in (Calls(np.ndarray, (3,)), Builds(np.ndarray, ((3,),), None)):
+        with pytest.raises(HmrError, match="'str' object is not callable"):
+            load_pickle(write(tmp_path, made))
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8])
 def test_tensors_come_out_as_arrays(tmp_path: Path, protocol: int, dtype: torch.dtype) -> None:

@@ -1,10 +1,10 @@
 """Pickle files of arrays, read through an allow-list: a file that names anything else is refused; nothing in it runs.
 
 A pickle is a program that may call whatever it names. Here it may name the few things on a list, by exact module and
-name, and it gets our own functions and classes for them, never numpy's or torch's (three plain classes apart: ndarray,
-dtype and OrderedDict). The lists below are those of numpy's arrays, which numpy 1 (`numpy.core`) or 2 (`numpy._core`)
-wrote, and of torch's tensors, which nest a second pickle that is read under its own, shorter list. Tensors come out as
-numpy arrays; torch is not needed.
+name, and it gets our own functions and classes for them, never numpy's or torch's: by the state of a numpy.dtype a file
+could make numpy take numbers for pointers. The lists below are those of numpy's arrays, which numpy 1 (`numpy.core`) or
+2 (`numpy._core`) wrote, and of torch's tensors, which nest a second pickle that is read under its own, shorter list.
+Tensors come out as numpy arrays; torch is not needed.
 """
 
 from __future__ import annotations
@@ -103,19 +103,48 @@ def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again:
         ) from error
 
 
-def _reconstruct(subtype: type, shape: object, typecode: object) -> ndarray:
+class _Dtype:
+    """An array's type: numbers or text, whose byte order alone a file can set."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: str, *_align_and_copy: object) -> None:
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in "biufcSU":
+            raise ValueError(f"an array of type {code!r}, which is neither numbers nor text")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array that a file fills, once."""
+
+    def __setstate__(self, state: Any) -> None:
+        *_version, shape, dtype, fortran, data = state
+        if self.size:
+            raise ValueError("an array that is filled twice")
+        numbers: Any = (shape, dtype.dtype, fortran, data)
+        super().__setstate__(numbers)
+
+
+_NDARRAY = "numpy.ndarray"
+"""What a file gets for numpy's class, which it may hand to _reconstruct and to nothing else."""
+
+
+def _reconstruct(subtype: object, shape: object, typecode: object) -> ndarray:
     """numpy's way to make an array that the pickle then fills (whatever shape it names, that follows later)."""
-    if subtype is not np.ndarray:
+    if subtype is not _NDARRAY:
         raise ValueError(f"an array of class {subtype!r}")
-    return np.empty(0, dtype="b")
+    return np.empty(0, dtype="b").view(_Array)
 
 
-def _frombuffer(buffer: bytes | bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
+def _frombuffer(buffer: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> ndarray:
+    return np.frombuffer(bytes(buffer), dtype=dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: np.dtype[Any], data: bytes | str) -> Any:
-    (value,) = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype=dtype)
+def _scalar(dtype: _Dtype, data: bytes | str) -> Any:
+    (value,) = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype=dtype.dtype)
     return value
 
 
@@ -173,8 +202,8 @@ ARRAYS: Allowed = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
 }
