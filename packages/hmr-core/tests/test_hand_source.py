@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from hmr_core.cli.arguments import hand_layer_option, hand_model_option
 from hmr_core.errors import HmrError
+from hmr_core.hand.back_ends import HAND_LAYERS
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.source import find_hand_model, require_side
 from hmr_core.hand.synthetic import load_synthetic_hand
@@ -100,3 +101,4 @@ def test_the_options_of_commands(tmp_path: Path) -> None:
     assert given.output == f"{Path('a.npz')!r} manotorch\n"
     wrong = CliRunner().invoke(command, ["--hand-layer", "other"])
     assert "'other' is not one of 'own', 'manotorch'" in wrong.output
+    assert HAND_LAYERS == ("own", "manotorch")
