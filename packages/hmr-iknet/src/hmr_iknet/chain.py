@@ -27,7 +27,7 @@ MIDDLE_FINGER = 1
 """In MANO's finger order; its first point is joint 9."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PosedChain:
     """A posed chain and what its derivatives need.
 
@@ -80,14 +80,14 @@ class HandChain:
         batch = local.shape[-1]
         shaped = torch.addmm(self.at_rest, self.shape_dirs, betas)
         bones, rest = shaped[:45].view(5, 3, 3, batch), shaped[45:93].view(16, 3, batch)
-        posed = torch.addmm(shaped[93:], self.pose_dirs, local[1:].view(135, batch)).view(5, 3, batch)
-        turns = torch.empty_like(local)
+        posed = torch.addmm(shaped[93:], self.pose_dirs, local[1:].reshape(135, batch)).view(5, 3, batch)
+        turns = local.new_empty(16, 3, 3, batch)
         places = local.new_empty(16, 3, batch)
         points = local.new_empty(5, 4, 3, batch)
         turns[0].copy_(local[0])
         places[0].zero_()
         own_turns, own_places = turns[1:].view(5, 3, 3, 3, batch), places[1:].view(5, 3, 3, batch)
-        own_local = local[1:].view(5, 3, 3, 3, batch)
+        own_local = local[1:].reshape(5, 3, 3, 3, batch)
         turn, place = local[0].expand(5, 3, 3, batch), places[0].expand(5, 3, batch)
         for step in range(3):
             place = place + _times_vector(turn, bones[:, step])
@@ -96,10 +96,12 @@ class HandChain:
             points[:, step] = place
         own_places.copy_(points[:, :3])
         shift = places - _times_vector(turns, rest)
-        blended = (self.weights @ turns.view(16, 9 * batch)).view(5, 3, 3, batch)
+        blended = (self.weights @ turns.reshape(16, 9 * batch)).view(5, 3, 3, batch)
         points[:, 3] = _times_vector(blended, posed)
-        points[:, 3] += (self.weights @ shift.view(16, 3 * batch)).view(5, 3, batch)
-        return PosedChain(local, turns, bones, rest, places, points, blended, posed)
+        points[:, 3] += (self.weights @ shift.reshape(16, 3 * batch)).view(5, 3, batch)
+        return PosedChain(
+            local=local, turns=turns, bones=bones, rest=rest, places=places, points=points, blended=blended, posed=posed
+        )
 
     def pull_back(
         self, posed: PosedChain, gradient: Float[Tensor, "5 4 3 batch"]
@@ -112,19 +114,19 @@ class HandChain:
         tips = gradient[:, 3]
         carried = (self.weights_t @ tips.reshape(5, 3 * batch)).view(16, 3, batch)
         by_blended = tips[:, :, None] * posed.posed[:, None]
-        by_turns = (self.weights_t @ by_blended.view(5, 9 * batch)).view(16, 3, 3, batch)
+        by_turns = (self.weights_t @ by_blended.reshape(5, 9 * batch)).view(16, 3, 3, batch)
         by_turns.addcmul_(carried[:, :, None], posed.rest[:, None], value=-1)
         by_posed = _transposed_times_vector(posed.blended, tips)
         by_shaped = gradient.new_empty(108, batch)
-        by_shaped[93:] = by_posed.view(15, batch)
-        by_shaped[45:93] = _transposed_times_vector(posed.turns, carried).view(48, batch).neg_()
+        by_shaped[93:] = by_posed.reshape(15, batch)
+        by_shaped[45:93] = _transposed_times_vector(posed.turns, carried).reshape(48, batch).neg_()
         by_bones = by_shaped[:45].view(5, 3, 3, batch)
         by_local = gradient.new_empty(16, 3, 3, batch)
         own_by_local = by_local[1:].view(5, 3, 3, 3, batch)
         own_by_turns = by_turns[1:].view(5, 3, 3, 3, batch)
         own_carried = carried[1:].view(5, 3, 3, batch)
-        own_turns = posed.turns[1:].view(5, 3, 3, 3, batch)
-        own_local = posed.local[1:].view(5, 3, 3, 3, batch)
+        own_turns = posed.turns[1:].reshape(5, 3, 3, 3, batch)
+        own_local = posed.local[1:].reshape(5, 3, 3, 3, batch)
         by_place = torch.zeros_like(tips)
         root = posed.turns[0].expand(5, 3, 3, batch)
         by_root = by_turns[0]
@@ -141,13 +143,13 @@ class HandChain:
             else:
                 by_root = by_root + by_parent.sum(0)
         by_local[0] = by_root
-        by_local[1:].view(135, batch).addmm_(self.pose_dirs_t, by_posed.view(15, batch))
+        by_local[1:].view(135, batch).addmm_(self.pose_dirs_t, by_posed.reshape(15, batch))
         return by_local, self.shape_dirs_t @ by_shaped
 
 
 def to_chain(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "5 4 3 batch"]:
     """The fingers' points of joints in OpenPose order."""
-    return joints[:, list(POINTS_IN_OPENPOSE)].permute(1, 2, 0).reshape(5, 4, 3, -1).contiguous()
+    return joints[:, list(POINTS_IN_OPENPOSE)].permute(1, 2, 0).contiguous().view(5, 4, 3, len(joints))
 
 
 def _times(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -35,7 +35,7 @@ def turn_by(vectors: Float[Tensor, "joints 3 batch"]) -> tuple[Float[Tensor, "jo
     cosine = 1 - square * versine
     matrices = (versine[:, None] * vectors)[:, :, None] * vectors[:, None]
     scaled = sine[:, None] * vectors
-    flat = matrices.view(-1, 9, vectors.shape[-1])
+    flat = matrices.view(len(vectors), 9, vectors.shape[-1])
     flat[:, 0::4] += cosine[:, None]
     flat[:, 7] += scaled[:, 0]
     flat[:, 5] -= scaled[:, 0]
@@ -49,7 +49,7 @@ def turn_by(vectors: Float[Tensor, "joints 3 batch"]) -> tuple[Float[Tensor, "jo
 def pull_back_turn(turn: Turn, gradient: Float[Tensor, "joints 3 3 batch"]) -> Float[Tensor, "joints 3 batch"]:
     """The gradient of a scalar by the rotation vectors, from that by their matrices' entries."""
     v, square, sine, versine, cosine = turn
-    flat = gradient.view(-1, 9, v.shape[-1])
+    flat = gradient.view(len(v), 9, v.shape[-1])
     trace = flat[:, 0::4].sum(1)
     skew = flat[:, [7, 2, 3]] - flat[:, [5, 6, 1]]
     both = gradient[:, :, 0] * v[:, 0, None]

@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmr_core.engine.checkpoints import load_checkpoint
+from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, check_joints, ignore_progress, place
 from hmr_core.nn.model import HandModel, Inputs
 from hmr_core.plugins import ModelSpec
-from hmr_iknet import fit_published
+from hmr_iknet import fit_lm, fit_published
 from hmr_iknet.chain import HandChain
+from hmr_iknet.outliers import Anatomy
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 CHUNK = 2048
@@ -24,7 +26,7 @@ CHUNK = 2048
 MESH_CHUNK = 256
 """Hands that are skinned at once: their vertices' matrices still fit the cache."""
 
-DEFAULT_STEPS = {"published": 20, "none": 0}
+DEFAULT_STEPS = {"published": 20, "lm": 8, "none": 0}
 
 
 class IKNetSolver:
@@ -37,6 +39,7 @@ class IKNetSolver:
         self.network = network.to(self.device).eval()
         self.layer = layer.to(self.device)
         self.chain = HandChain(layer.model, torch.float32, self.device)
+        self.anatomy = Anatomy(layer.model, torch.float32, self.device)
         self.steps = config.steps or DEFAULT_STEPS[config.fit]
 
     @torch.no_grad()
@@ -55,15 +58,25 @@ class IKNetSolver:
         return HandFit(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def _solve(self, joints: Float[Tensor, "batch 21 3"]) -> HandFit:
-        starts = self.start(joints)
-        if self.config.fit == "published":
-            rotations, betas = fit_published.fit(
-                self.chain, joints, starts, steps=self.steps, prior_group=self.config.prior_group
-            )
+        if self.config.fit == "lm":
+            rotations, betas, places, verts = self._least_squares(joints)
         else:
-            rotations, betas = starts, joints.new_zeros(len(joints), 10)
-        places, verts = place(*self._mesh(rotations, betas), joints)
+            rotations, betas = self.start(joints), joints.new_zeros(len(joints), 10)
+            if self.config.fit == "published":
+                rotations, betas = fit_published.fit(
+                    self.chain, joints, rotations, steps=self.steps, prior_group=self.config.prior_group
+                )
+            places, verts = place(*self._mesh(rotations, betas), joints)
         return HandFit(rotations=rotations.cpu(), betas=betas.cpu(), joints=places.cpu(), verts=verts.cpu())
+
+    def _least_squares(self, joints: Float[Tensor, "batch 21 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        hands = fit_lm.fit(
+            self.chain, self.anatomy, joints, self.start, noise=self.config.noise_mm / 1000, steps=self.steps
+        )
+        rotations, betas = matrix_to_axis_angle(hands.local.permute(3, 0, 1, 2)), hands.betas.T.contiguous()
+        places, verts = self._mesh(rotations, betas)
+        shift = hands.place.T[:, None] - places[:, :1]  # the wrist is joint 0
+        return rotations, betas, places + shift, verts + shift
 
     def start(self, joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 16 3"]:
         """IKNet's rotations."""

@@ -24,3 +24,8 @@ class IKNetSolverConfig(Section):
         description="published: how many consecutive samples are pulled towards the mean of their starts; 1 is what "
         "the paper means, the published code does it with each batch (256)",
     )
+    noise_mm: float = Field(
+        3,
+        ge=0.5,
+        description="lm: the expected error of a joint, on each axis; more of it trusts IKNet and the mean shape more",
+    )

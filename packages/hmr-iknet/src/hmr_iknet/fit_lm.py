@@ -1,0 +1,276 @@
+"""Our own fit: Levenberg-Marquardt on rotations, shape and place, for a whole batch, each sample on its own.
+
+What is minimised for each sample, in square metres (x_j the hand's joints, y_j the measured ones, R_k the rotations,
+S_k where they start, b the betas):
+
+    sum over the 21 joints of rho(|x_j - y_j|^2)  +  (n / s)^2 * sum over the 16 rotations of |R_k - S_k|^2 / 2
+                                                  +  n^2 * |b|^2
+
+with n the expected error of a joint, s that of a rotation to start from (for small angles |R - S|^2 / 2 is the squared
+angle), and betas of variance 1 as the hand model is made. So it is the most probable hand, were all errors Gaussian;
+rho(q) = q c^2 / (q + c^2) (Geman & McClure, 1985) is q for small errors and bounded for large ones, so that a joint
+that is off by many times c no longer counts.
+
+The matrix of a step has the shape of an arrow: the joints of two fingers have nothing in common but the wrist's
+rotation, shape and place. So each finger's nine unknowns are eliminated on their own, and sixteen remain. What little a
+finger moves the tip of another is left out of that matrix, and of nothing else: the gradient is the whole one, so that
+the minimum is the true one.
+
+The batch is the last axis (see chain.py), but for the linear algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from hmr_iknet.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
+from hmr_iknet.jacobian import finger_jacobian, tangent_gradient
+from hmr_iknet.outliers import Anatomy
+from hmr_iknet.rodrigues import turn_by
+
+R = TypeVar("R", "Hands", PosedChain)
+
+START_ERROR = 0.08
+"""Radians by which a rotation that IKNet gives is expected to be off."""
+
+OUTLIER, LEAST_OUTLIER = 10.0, 0.03
+"""c over n, and c at least in metres: a joint that is off by c costs half of what it can cost at most. What IKNet gives
+puts tips off by some 20 mm to begin with, however exact the joints are.
+"""
+
+MOST_OUTLIERS = 3
+"""Joints that may be off by more than c for a hand to be fitted anew: with more of them it is no hand with outliers."""
+
+ROWS = (0, *POINTS_IN_OPENPOSE)
+"""The OpenPose joints in the order of a chain: the wrist, then the points by finger."""
+
+SETTLED = 1e-3
+"""The share of the cost below which a change ends a sample's iterations: they converge quadratically."""
+
+DAMPING, LEAST_DAMPING, EASED, RAISED = 1e-3, 1e-7, 0.1, 10.0
+"""Marquardt's damping: at first, at least, and its factors after a step that was taken and one that was not."""
+
+
+class Step(NamedTuple):
+    """A change of hands: tangents of their rotations, betas, place; or the gradient by these."""
+
+    rotations: Float[Tensor, "16 3 batch"]
+    betas: Float[Tensor, "10 batch"]
+    place: Float[Tensor, "3 batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """What is fitted: local rotations, betas, and the place of the wrist in metres."""
+
+    local: Float[Tensor, "16 3 3 batch"]
+    betas: Float[Tensor, "10 batch"]
+    place: Float[Tensor, "3 batch"]
+
+    def moved(self, step: Step) -> Hands:
+        """These hands after a step."""
+        turns, _ = turn_by(step.rotations)
+        local = self.local[:, :, 0, None] * turns[:, None, 0]
+        local.addcmul_(self.local[:, :, 1, None], turns[:, None, 1])
+        local.addcmul_(self.local[:, :, 2, None], turns[:, None, 2])
+        return Hands(local=local, betas=self.betas + step.betas, place=self.place + step.place)
+
+
+class Solution(NamedTuple):
+    """Fitted hands, how far their joints are off (in the order of ROWS), and the cost."""
+
+    hands: Hands
+    off: Float[Tensor, "21 3 batch"]
+    cost: Float[Tensor, "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastSquares:
+    """What is minimised. measured: joints in the order of ROWS. start: rotations. noise: n, metres."""
+
+    chain: HandChain
+    measured: Float[Tensor, "21 3 batch"]
+    start: Float[Tensor, "16 3 3 batch"]
+    noise: float
+
+    def of(self, samples: Int64[Tensor, "chosen"]) -> LeastSquares:
+        """The same for some of the samples."""
+        return replace(
+            self, measured=self.measured.index_select(-1, samples), start=self.start.index_select(-1, samples)
+        )
+
+    @property
+    def outlier(self) -> float:
+        """c, metres."""
+        return max(OUTLIER * self.noise, LEAST_OUTLIER)
+
+    @property
+    def rotation_weight(self) -> float:
+        """(n / s)^2, square metres per square radian."""
+        return (self.noise / START_ERROR) ** 2
+
+    @property
+    def beta_weight(self) -> float:
+        """n^2, square metres per square beta."""
+        return self.noise**2
+
+    def off(self, hands: Hands, posed: PosedChain) -> Float[Tensor, "21 3 batch"]:
+        """x - y."""
+        points = torch.cat([hands.place[None], posed.points.flatten(0, 1) + hands.place])
+        return points - self.measured
+
+    def cost(self, hands: Hands, off: Float[Tensor, "21 3 batch"]) -> Float[Tensor, "batch"]:
+        """The value of what is minimised."""
+        square, bound = off.square().sum(1), self.outlier**2
+        data = (square * (bound / (square + bound))).sum(0)
+        turned = 0.5 * (hands.local - self.start).square().sum((0, 1, 2))
+        return data + self.rotation_weight * turned + self.beta_weight * hands.betas.square().sum(0)
+
+    def step(
+        self, hands: Hands, posed: PosedChain, off: Float[Tensor, "21 3 batch"], damping: Float[Tensor, "batch"]
+    ) -> Step:
+        """The damped Gauss-Newton step, each joint with the weight that its error gives it now."""
+        bound = self.outlier**2
+        root = bound / (off.square().sum(1) + bound)  # the root of the weight
+        gradient = self.gradient(hands, posed, off)
+        batch = root.shape[-1]
+        jacobian = finger_jacobian(self.chain, posed) * root[1:].reshape(5, 4, 1, 1, batch)
+        rows = jacobian.reshape(1500, batch).T.contiguous().view(batch, 5, 12, 25)
+        matrix = rows.mT @ rows
+        more = 1 + damping[:, None]
+        own, shared = matrix[:, :, :9, :9], matrix[:, :, 9:, 9:].sum(1)
+        own_diagonal, shared_diagonal = own.diagonal(dim1=2, dim2=3), shared.diagonal(dim1=1, dim2=2)
+        own_diagonal += self.rotation_weight
+        own_diagonal *= more[:, None]
+        shared_diagonal[:, :3] += self.rotation_weight
+        shared_diagonal[:, 3:13] += self.beta_weight
+        shared_diagonal[:, 13:] += root[0].square()[:, None]  # the wrist moves with its place alone
+        shared_diagonal *= more
+        by_own = gradient.rotations[1:].reshape(5, 9, batch).permute(2, 0, 1)
+        by_shared = torch.cat([gradient.rotations[0], gradient.betas, gradient.place]).T
+        # Eliminate the fingers; what they have in common with the rest, and the gradient, in one go.
+        factor, _ = torch.linalg.cholesky_ex(own)
+        both = torch.cat([matrix[:, :, :9, 9:], by_own[..., None]], dim=3)
+        both = torch.linalg.solve_triangular(factor, both, upper=False)
+        coupled, own_rest = both[..., :16].flatten(1, 2), both[..., 16:].flatten(1, 2)
+        reduced, _ = torch.linalg.cholesky_ex(shared - coupled.mT @ coupled)
+        common = torch.cholesky_solve(by_shared[..., None] - coupled.mT @ own_rest, reduced)
+        rest = (own_rest - coupled @ common).reshape(batch, 5, 9, 1)
+        fingers = torch.linalg.solve_triangular(factor.mT, rest, upper=True)
+        found = -common[..., 0].T
+        rotations = torch.cat([found[:3], -fingers.reshape(batch, 45).T]).reshape(16, 3, batch)
+        return Step(rotations, found[3:13], found[13:])
+
+    def gradient(self, hands: Hands, posed: PosedChain, off: Float[Tensor, "21 3 batch"]) -> Step:
+        """Half the gradient of the cost."""
+        bound = self.outlier**2
+        pull = off * (bound / (off.square().sum(1, keepdim=True) + bound)).square()
+        by_local, by_betas = self.chain.pull_back(posed, pull[1:].reshape(5, 4, 3, pull.shape[-1]))
+        # |R - S|^2 / 2 = 3 - trace(S^T R), whose gradient by R is -S.
+        by_local -= 0.5 * self.rotation_weight * self.start
+        by_betas += self.beta_weight * hands.betas
+        return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
+
+
+def minimise(problem: LeastSquares, hands: Hands, steps: int) -> Solution:
+    """The hands after at most some iterations; a step that raises the cost is not taken.
+
+    A sample that has settled leaves the batch, so that its result is its own.
+    """
+    posed = problem.chain.pose(hands.local, hands.betas)
+    off = problem.off(hands, posed)
+    cost = problem.cost(hands, off)
+    damping = torch.full_like(cost, DAMPING)
+    left = torch.arange(len(cost), device=cost.device)
+    done: list[tuple[Tensor, Solution]] = []
+    for _ in range(steps):
+        trial = hands.moved(problem.step(hands, posed, off, damping))
+        trial_posed = problem.chain.pose(trial.local, trial.betas)
+        trial_off = problem.off(trial, trial_posed)
+        trial_cost = problem.cost(trial, trial_off)
+        better = trial_cost < cost  # false for a step that is not finite
+        settled = (trial_cost - cost).abs() <= SETTLED * cost
+        damping = torch.where(better, damping * EASED, damping * RAISED).clamp(min=LEAST_DAMPING)
+        hands = select(better, trial, hands)
+        off, cost = torch.where(better, trial_off, off), torch.where(better, trial_cost, cost)
+        if bool(settled.all()):
+            break
+        posed = select(better, trial_posed, posed)
+        if bool(settled.any()):
+            out, stay = settled.nonzero()[:, 0], (~settled).nonzero()[:, 0]
+            done.append((left[out], Solution(take(hands, out), off[..., out], cost[out])))
+            problem, hands, posed = problem.of(stay), take(hands, stay), take(posed, stay)
+            off, cost, damping, left = off.index_select(-1, stay), cost[stay], damping[stay], left[stay]
+    done.append((left, Solution(hands, off, cost)))
+    order = torch.cat([index for index, _ in done]).argsort()
+    parts = [part for _, part in done]
+    together = Hands(
+        local=torch.cat([part.hands.local for part in parts], dim=-1)[..., order],
+        betas=torch.cat([part.hands.betas for part in parts], dim=-1)[..., order],
+        place=torch.cat([part.hands.place for part in parts], dim=-1)[..., order],
+    )
+    off = torch.cat([part.off for part in parts], dim=-1)[..., order]
+    return Solution(together, off, torch.cat([part.cost for part in parts])[order])
+
+
+def fit(
+    chain: HandChain,
+    anatomy: Anatomy,
+    joints: Float[Tensor, "batch 21 3"],
+    infer: Callable[[Float[Tensor, "batch 21 3"]], Float[Tensor, "batch 16 3"]],
+    *,
+    noise: float,
+    steps: int = 8,
+) -> Hands:
+    """The most probable hands for measured joints (metres, camera space).
+
+    infer: IKNet, from joints to rotations. It is asked again for the hands of which a joint is wildly wrong: first with
+    a guess in its place, then with what the fit says. noise: the expected error of a joint, metres.
+    """
+    seen = joints
+    wrong, which = anatomy.wrong_joint(joints, noise)
+    if bool(wrong.any()):
+        seen = torch.where(wrong[:, None, None], anatomy.guess(joints, which), joints)
+    problem, hands = begin(chain, joints, infer(seen), noise)
+    solution = minimise(problem, hands, steps)
+    far = solution.off.square().sum(1) > problem.outlier**2
+    again = (far.any(0) & (far.sum(0) <= MOST_OUTLIERS)).nonzero()[:, 0]
+    if len(again):
+        fitted = problem.measured[..., again] + solution.off[..., again]
+        mended = joints[again]
+        mended[:, list(ROWS)] = torch.where(far[:, None, again], fitted, problem.measured[..., again]).permute(2, 0, 1)
+        second = minimise(*begin(chain, joints[again], infer(mended), noise), steps)
+        lower = second.cost < solution.cost[again]
+        chosen = select(lower, second.hands, take(solution.hands, again))
+        for name, array in vars(solution.hands).items():
+            array[..., again] = vars(chosen)[name]
+    return solution.hands
+
+
+def begin(
+    chain: HandChain, joints: Float[Tensor, "batch 21 3"], rotations: Float[Tensor, "batch 16 3"], noise: float
+) -> tuple[LeastSquares, Hands]:
+    """What to minimise, and the hands to begin with: rotations as given, mean shape, placed by the median joint."""
+    measured = joints[:, list(ROWS)].permute(1, 2, 0).contiguous()
+    local, _ = turn_by(rotations.permute(1, 2, 0).contiguous())
+    betas, place = joints.new_zeros(10, len(joints)), joints.new_zeros(3, len(joints))
+    problem = LeastSquares(chain=chain, measured=measured, start=local, noise=noise)
+    off = problem.off(Hands(local=local, betas=betas, place=place), chain.pose(local, betas))
+    return problem, Hands(local=local, betas=betas, place=-off.median(0).values)
+
+
+def select(chosen: Bool[Tensor, "batch"], one: R, other: R) -> R:
+    """The samples of one record of arrays where chosen, of another elsewhere."""
+    first, second = vars(one), vars(other)
+    return type(one)(**{name: torch.where(chosen, first[name], second[name]) for name in first})
+
+
+def take(record: R, samples: Int64[Tensor, "chosen"]) -> R:
+    """Some samples of a record of arrays."""
+    return type(record)(**{name: array.index_select(-1, samples) for name, array in vars(record).items()})

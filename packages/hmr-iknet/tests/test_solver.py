@@ -1,0 +1,175 @@
+"""The solver: its options, its checkpoints, what it does with joints, and that chunks change nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmr_core.config import load_recipe
+from hmr_core.engine.checkpoints import save_checkpoint
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel
+from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, place
+from hmr_core.plugins.protocols import solver_config
+from hmr_iknet import solver as solver_module
+from hmr_iknet.config import IKNetConfig
+from hmr_iknet.model import IKNet
+from hmr_iknet.plugin import hmr_models, hmr_solvers
+from hmr_iknet.solver import IKNetSolver
+from hmr_iknet.solver_config import IKNetSolverConfig
+
+GOLDEN = Path(__file__).parent / "data/golden"
+FITS = ("published", "lm", "none")
+CPU = torch.device("cpu")
+
+
+def released_weights() -> dict[str, Tensor]:
+    spec = importlib.util.spec_from_file_location("rule", GOLDEN / "rule.py")
+    assert spec is not None
+    assert spec.loader is not None
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    weights: dict[str, Tensor] = rule.state_dict(json.loads((GOLDEN / "iknet.json").read_text()))
+    return weights
+
+
+def solver(hand: HandModel, **options: object) -> IKNetSolver:
+    network = IKNet(IKNetConfig())
+    network.load_state_dict(released_weights())
+    return IKNetSolver(IKNetSolverConfig.model_validate(options), network, HandLayer(hand))
+
+
+def in_camera(recorded: dict[str, Tensor]) -> Tensor:
+    return recorded["joints"] + torch.tensor([0.0, 0.0, 0.6])
+
+
+def test_is_a_solver(fixture_hand: HandModel) -> None:
+    assert isinstance(solver(fixture_hand), Solver)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_shapes_types_and_progress(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+    done: list[int] = []
+    found = solver(fixture_hand, fit=fit).solve(in_camera(recorded).double(), on_batch=done.append)
+    assert sum(done) == 16
+    for name, shape in {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}.items():
+        array = getattr(found, name)
+        assert array.shape == (16, *shape)
+        assert array.dtype == torch.float32
+        assert bool(torch.isfinite(array).all())
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_the_mesh_is_the_hand_layers(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+    """But for place, and in the published fit and without one for size."""
+    joints = in_camera(recorded)
+    found = solver(fixture_hand, fit=fit).solve(joints)
+    posed = HandLayer(fixture_hand)(found.rotations, found.betas)
+    if fit == "lm":
+        shift = found.joints[:, :1] - posed.joints[:, :1]
+        expected = posed.joints + shift, posed.verts + shift
+    else:
+        expected = place(posed.joints, posed.verts, joints)
+        torch.testing.assert_close(found.joints[:, 9], joints[:, 9])
+    torch.testing.assert_close((found.joints, found.verts), expected, atol=2e-6, rtol=0)
+
+
+def test_without_a_fit_it_is_iknet(fixture_hand: HandModel, recorded: dict[str, Tensor]) -> None:
+    found = solver(fixture_hand, fit="none").solve(in_camera(recorded))
+    torch.testing.assert_close(found.rotations.flatten(1), recorded["iknet_so3"], atol=2e-5, rtol=0)
+    assert not found.betas.any()
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_moving_the_joints_moves_the_mesh(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+    shift = torch.tensor([0.125, -0.25, 0.5])  # exact in binary, so that the network sees nearly the same
+    one = solver(fixture_hand, fit=fit, steps=3).solve(recorded["joints"])
+    other = solver(fixture_hand, fit=fit, steps=3).solve(recorded["joints"] + shift)
+    torch.testing.assert_close(other.verts - shift, one.verts, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"fit": "lm"}, {"fit": "published", "prior_group": 3, "steps": 5}])
+def test_chunks_change_nothing(
+    fixture_hand: HandModel, recorded: dict[str, Tensor], options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = solver(fixture_hand, **options).solve(in_camera(recorded))
+    monkeypatch.setattr(solver_module, "CHUNK", 8)  # two groups of three, so that it is cut at six and at twelve
+    parts = solver(fixture_hand, **options).solve(in_camera(recorded))
+    torch.testing.assert_close(parts.verts, whole.verts, atol=2e-4, rtol=0)
+
+
+def test_a_shared_prior_is_not_each_samples_own(fixture_hand: HandModel, recorded: dict[str, Tensor]) -> None:
+    found = [solver(fixture_hand, fit="published", prior_group=n).solve(in_camera(recorded)) for n in (1, 8)]
+    assert float((found[0].verts - found[1].verts).abs().max()) > 1e-3
+
+
+def test_no_hands(fixture_hand: HandModel) -> None:
+    for fit in FITS:
+        found = solver(fixture_hand, fit=fit).solve(torch.zeros(0, 21, 3))
+        assert found.verts.shape == (0, 778, 3)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_joints_of_no_hand_are_refused(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+    joints = in_camera(recorded)
+    joints[3, 4, 0] = float("nan")
+    with pytest.raises(UnsolvableJointsError, match="no mesh for sample 3: its joints are not all finite numbers"):
+        solver(fixture_hand, fit=fit).solve(joints)
+    with pytest.raises(UnsolvableJointsError, match=r"sample 0: .* are these millimetres"):
+        solver(fixture_hand, fit=fit).solve(1000 * in_camera(recorded))
+
+
+def test_the_released_file_and_our_checkpoint_load(
+    fixture_hand: HandModel, recorded: dict[str, Tensor], tmp_path: Path
+) -> None:
+    spec = hmr_solvers()[0]
+    torch.save({"model": released_weights()}, tmp_path / "iknet.pt")
+    released = spec.build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
+    expected = solver(fixture_hand).solve(in_camera(recorded))
+    assert torch.equal(released.solve(in_camera(recorded)).verts, expected.verts)
+
+    recipe = load_recipe(hmr_models()[0], "tiny")
+    network = IKNet(recipe.model)
+    info = {"model": "iknet", "recipe": recipe.model_dump(mode="json")}
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    ours = spec.build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "epoch-0001", CPU)
+    assert isinstance(ours.solve(in_camera(recorded)), HandFit)
+
+
+def test_a_checkpoint_of_another_model_is_refused(fixture_hand: HandModel, tmp_path: Path) -> None:
+    build = hmr_solvers()[0].build
+    network = IKNet(IKNetConfig(widths=(4,)))
+    info = {"model": "integral", "recipe": {}}
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    with pytest.raises(HmrError, match='is a checkpoint of the model "integral", not of "iknet"'):
+        build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "epoch-0001", CPU)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "IntegralPose.pth.tar")
+    with pytest.raises(HmrError, match=r'IntegralPose.pth.tar does not fit the model "iknet": it lacks invk_layers'):
+        build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "IntegralPose.pth.tar", CPU)
+
+
+def test_protocols() -> None:
+    spec = hmr_solvers()[0]
+    assert spec.name == "iknet"
+    assert solver_config(spec, "published", []) == IKNetSolverConfig(fit="published", prior_group=256)
+    assert solver_config(spec, "best", []) == IKNetSolverConfig(fit="lm")
+
+
+@pytest.mark.parametrize("key", ["steps", "prior_group"])
+def test_counts_below_one_are_refused(key: str) -> None:
+    with pytest.raises(
+        UsageError, match=f'{key}=0: "0" is not valid for {key}: Input should be greater than or equal to 1'
+    ):
+        solver_config(hmr_solvers()[0], "published", [f"{key}=0"])
+
+
+def test_default_steps(fixture_hand: HandModel) -> None:
+    assert solver(fixture_hand, fit="published").steps == 20
+    assert solver(fixture_hand, fit="lm").steps == 8
+    assert solver(fixture_hand, fit="lm", steps=3).steps == 3
