@@ -369,6 +369,7 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert status == 0
     told = "the model was given the annotated joints, with normal noise of 4 mm on each axis, and saw no image"
     assert f"note: {told}" in out
+    assert "note: data.noise_mm is 4.0, and 0.0 in the checkpoint's recipe" in out
     assert report("noisy")["recipe"]["data"] == {"noise_mm": 4}
     assert report("noisy")["metrics"] != made["metrics"]
     status, _, err = hmr(f"{line} --solver flat --solver-ckpt flat.pt")
@@ -441,6 +442,13 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(hmr: Run, line: str, st
     assert (got, out) == (status, ""), err
     assert text in err
     assert not list(Path().glob("eval/*"))
+
+
+def test_a_crop_other_than_the_checkpoint_s_is_told(hmr: Run) -> None:
+    _, out, _ = hmr(f"{EVAL} --set data.bbox_expand=1.5 --out tight")
+    assert "note: data.bbox_expand is 1.5, and 1.7 in the checkpoint's recipe" in out
+    _, out, _ = hmr(f"{EVAL} --set data.bbox_expand=1.7 --out same")
+    assert "bbox_expand" not in out
 
 
 def test_an_unsolvable_sample_is_named(hmr: Run, mini_pack: Any) -> None:

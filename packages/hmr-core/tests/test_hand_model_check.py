@@ -14,6 +14,7 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.engine.hand_model_check import TOLERANCE_MM, hand_model_mismatch_mm, mismatch_note
 from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 
@@ -33,6 +34,11 @@ def test_the_hand_of_the_annotations_fits_and_a_scaled_one_does_not(synthetic_pa
     reach_mm = float(np.linalg.norm(verts - joints[:, 9:10], axis=-1).mean()) * 1000
     found = hand_model_mismatch_mm(HandLayer(larger), synthetic_pack, rows)
     assert found == pytest.approx(0.1 * reach_mm, rel=0.05)  # pose_dirs alone are as they were
+
+
+def test_the_made_up_data_set_fits_its_own_hand_model(mini_pack: Pack, mini_hand: HandModel) -> None:
+    rows = mini_pack.indices("sp0", "all")
+    assert hand_model_mismatch_mm(HandLayer(mini_hand), mini_pack, rows) < 0.001
 
 
 def test_another_hand_than_the_annotations_is_far_off(mini_pack: Pack) -> None:

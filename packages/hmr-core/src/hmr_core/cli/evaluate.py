@@ -131,7 +131,7 @@ def evaluate(
     pack = Pack(find_data(data))
     samples = len(pack.indices(split, subset))
     chosen = choose_device(device)
-    checkpoint = _changed(spec, load_checkpoint(ckpt, spec), sets)
+    checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
     posed = solver is not None or spec.consumes == "joints"
     hand = _find_hand(hand_model, hand_layer) if posed or hand_model is not None else None
     loaded = None
@@ -177,6 +177,7 @@ def evaluate(
                 subset=subset,
                 hand=hand,
                 solver=loaded,
+                notes=notes,
                 device=chosen,
                 batch_size=batch_size,
                 workers=choose_workers(workers, chosen),
@@ -207,8 +208,11 @@ def _check_solver_options(solver: str | None, ckpt: Path | None, sets: tuple[str
         )
 
 
-def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> Checkpoint:
-    """The checkpoint with its recipe's [data] as --set says; nothing else of a trained model can be changed."""
+def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint with its recipe's [data] as --set says, and what the report is to say of that.
+
+    UsageError for another part of the recipe, since a trained model is what it is.
+    """
     from hmr_core.config import options, override
 
     for text in sets:
@@ -219,7 +223,12 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
                 f"--set {text}: an evaluation can change what the model is given alone ({valid}); the rest is the "
                 "checkpoint's."
             )
-    return replace(checkpoint, recipe=override(spec, checkpoint.recipe, sets)) if sets else checkpoint
+    recipe = override(spec, checkpoint.recipe, sets)
+    was, now = checkpoint.recipe.data.model_dump(mode="json"), recipe.data.model_dump(mode="json")
+    notes = [
+        f"data.{key} is {now[key]}, and {was[key]} in the checkpoint's recipe" for key in now if now[key] != was[key]
+    ]
+    return replace(checkpoint, recipe=recipe), notes
 
 
 def _find_hand(given: Path | None, kind: str) -> Hand:

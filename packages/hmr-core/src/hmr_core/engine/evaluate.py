@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ def evaluate(
     subset: str,
     hand: Hand | None = None,
     solver: LoadedSolver | None = None,
+    notes: Sequence[str] = (),
     device: torch.device,
     batch_size: int,
     workers: int,
@@ -84,6 +85,7 @@ def evaluate(
 
     A model of images gives joints, and a mesh of its own or by the solver; the joints that are scored are the model's.
     A model of joints gives both by way of the hand. hand: needed by a solver and by a model of joints.
+    notes: what the report is to say besides.
     on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
 
     Raises UsageError for a solver and a model that has a mesh already; HmrError when a sample cannot be read, its
@@ -133,6 +135,7 @@ def evaluate(
         **scores.as_report(),
         "missing": [] if predictions.verts is not None else [NO_MESH],
         "notes": [
+            *notes,
             *_notes(checkpoint, pack, split, subset),
             *_given_joints(recipe),
             *([] if posed is None else _hand_notes(posed, mismatch_mm)),
