@@ -359,6 +359,8 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert status == 0, err
     made = report("eval/from-joints-sp0-test")
     assert made["notes"][0] == "the model was given the annotated joints, and saw no image"
+    assert made["consumes"] == "joints"
+    assert out.splitlines()[0] == "from-joints on sp0 test, 24 samples, from given joints"
     assert made["metrics"]["mpvpe_mm"] > 0
     assert made["hand_model"]["synthetic"]
     assert made["baseline"]["metrics"] is None

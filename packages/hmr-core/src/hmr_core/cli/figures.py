@@ -15,7 +15,8 @@ _TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
 
 def show_figures(report: Mapping[str, Any]) -> None:
     """Print a report's figures, and those of the mean-pose baseline and of the literature where there are any."""
-    note = ", synthetic data" if report["synthetic"] else ""
+    note = ", from given joints" if report.get("consumes") == "joints" else ""
+    note += ", synthetic data" if report["synthetic"] else ""
     click.echo(f"{report['model']} on {report['split']} {report['subset']}, {report['samples']} samples{note}")
     rows = [[f"{report['model']} (this)", *_cells(report["metrics"])]]
     baseline = report.get("baseline") or {}

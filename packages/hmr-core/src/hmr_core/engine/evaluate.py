@@ -98,7 +98,7 @@ def evaluate(
     assert solver is None or posed is not None, "a solver poses a hand model"
     if solver is not None and spec.consumes == "joints":
         raise mesh_already(spec)
-    dataset = open_dataset(spec, recipe, pack, layer=hand.layer if hand is not None else None, verify=True)
+    dataset = open_dataset(spec, recipe, pack, layer=None if posed is None else posed.layer, verify=True)
     pictures = HandDataset(
         pack,
         image_size=PICTURE_PX,
@@ -129,6 +129,7 @@ def evaluate(
     mismatch_mm = 0.0 if posed is None else hand_model_mismatch_mm(posed.layer, pack, rows)
     report = {
         "model": spec.name,
+        "consumes": spec.consumes,
         "split": split,
         "subset": subset,
         "protocol": "published" if solver is None else solver.protocol,

@@ -54,6 +54,7 @@ def write_png(path: Path, image: UInt8[ndarray, "height width 3"]) -> None:
 
 def _title(report: Mapping[str, Any], pictures: int) -> str:
     by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    by += " from given joints" if report.get("consumes") == "joints" else ""
     figures = f"MPJPE {report['metrics']['mpjpe_mm']:.2f} mm"
     if report["metrics"].get("mpvpe_mm") is not None:
         figures += f", MPVPE {report['metrics']['mpvpe_mm']:.2f} mm"
