@@ -86,6 +86,7 @@ type: $(SETUP)  ## mypy --strict
 bench: $(SETUP)  ## measure; writes results/*.csv
 	$(BIN)/python tools/bench_help.py
 	$(BIN)/python tools/bench_codecs.py
+	$(BIN)/python tools/bench_fit.py
 
 clean:  ## remove the demo and the caches; .venv stays
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache
