@@ -99,7 +99,9 @@ def test_chunks_change_nothing(
     fixture_hand: HandModel, recorded: dict[str, Tensor], options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = solver(fixture_hand, **options).solve(in_camera(recorded))
-    monkeypatch.setattr(solver_module, "CHUNK", 8)  # two groups of three, so that it is cut at six and at twelve
+    monkeypatch.setattr(
+        solver_module, "CHUNKS", {"lm": 8, "published": 8}
+    )  # two groups of three, so that it is cut at six and at twelve
     parts = solver(fixture_hand, **options).solve(in_camera(recorded))
     torch.testing.assert_close(parts.verts, whole.verts, atol=2e-4, rtol=0)
 

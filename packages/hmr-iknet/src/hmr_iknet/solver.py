@@ -20,8 +20,8 @@ from hmr_iknet.chain import HandChain
 from hmr_iknet.outliers import Anatomy
 from hmr_iknet.solver_config import IKNetSolverConfig
 
-CHUNK = 2048
-"""Hands that are fitted at once: more are no faster, fewer leave the processor waiting for Python."""
+CHUNKS = {"published": 2048, "lm": 512, "none": 2048}
+"""Hands that are fitted at once: more leave the processor's cache, fewer leave it waiting for Python."""
 
 MESH_CHUNK = 256
 """Hands that are skinned at once: their vertices' matrices still fit the cache."""
@@ -48,10 +48,11 @@ class IKNetSolver:
     ) -> HandFit:
         """Fit a hand to each sample's joints; see hmr_core.hand.solver.Solver."""
         check_joints(joints)
-        group = self.config.prior_group
+        group = self.config.prior_group if self.config.fit == "published" else 1
         parts = []
         # A chunk holds whole groups, so that it makes no difference to them.
-        for chunk in torch.split(joints.float(), max(1, CHUNK // group) * group):
+        size = max(1, CHUNKS[self.config.fit] // group) * group
+        for chunk in torch.split(joints.float(), size):
             parts.append(self._solve(chunk.to(self.device)))
             on_batch(len(chunk))
         names = ("rotations", "betas", "joints", "verts")

@@ -83,7 +83,8 @@ def check_joints(joints: Float[Tensor, "batch 21 3"]) -> None:
 
 def measured_bone(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch"]:
     """The length of bone 0-9, from the wrist to the middle knuckle, in the joints' unit."""
-    return torch.linalg.vector_norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], dim=-1)
+    length: Tensor = torch.linalg.vector_norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], dim=-1)
+    return length
 
 
 def place(
