@@ -1,8 +1,8 @@
 """Hands a second of the solver's fits, and what they leave of the mesh error: writes results/fit.csv.
 
 Run: python tools/bench_fit.py [--hand-model hand.npz] [--csv results/fit.csv]. Random hands of a hand model (the
-made-up one of the tests, unless another is given): pose angles of 0.25 rad standard deviation, betas of 0.7, joints with
-noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The fits take turns in one
+made-up one of the tests, unless another is given): pose angles of 0.25 rad standard deviation, betas of 0.7, joints
+with noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The fits take turns in one
 process and each keeps its best round: compare ratios, not hands a second of different runs. Times are of the fit alone;
 IKNet, which runs before it, and skinning have rows of their own.
 """
@@ -152,7 +152,8 @@ def main(hand_model: Path | None, count: int, loop: int, rounds: int, threads: i
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
     proof = {
         "hand_model": hand_model.name if hand_model else "made up (the tests')", "seed": 0, "threads": threads,
-        "machine": f"{platform.machine()}, {cpu_name()}", "torch": torch.__version__, "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {cpu_name()}", "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
         "commit": commit.stdout.strip() or "unknown", "command": " ".join(["python tools/bench_fit.py", *sys.argv[1:]]),
     }  # fmt: skip
     rows = []
