@@ -2,9 +2,9 @@
 
 Run: python tools/bench_fit.py [--hand-model hand.npz] [--csv results/fit.csv]. Random hands of a hand model (the
 made-up one of the tests, unless another is given): pose angles of 0.25 rad standard deviation, betas of 0.7, joints
-with noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The fits take turns in one
-process and each keeps its best round: compare ratios, not hands a second of different runs. Times are of the fit alone;
-IKNet, which runs before it, and skinning have rows of their own.
+with noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The fits take turns
+in one process and each keeps its best round: compare ratios, not hands a second of different runs. Times are of the
+fit alone; IKNet, which runs before it, and skinning have rows of their own.
 """
 
 from __future__ import annotations
