@@ -103,7 +103,7 @@ def test_the_step_goes_down_the_whole_gradient(fixture_hand: HandModel) -> None:
         data = (square * 0.03**2 / (square + 0.03**2)).sum(1)
         start = axis_angle_to_matrix(sample.starts.double())
         turned = 0.5 * (local - start).square().sum((1, 2, 3))
-        return (data + (0.003 / 0.08) ** 2 * turned + 0.003**2 * betas.square().sum(0)).sum()
+        return (data + (0.003 / 0.12) ** 2 * turned + 0.003**2 * betas.square().sum(0)).sum()
 
     at = (torch.zeros(3, 16, 3, dtype=torch.float64), hands.betas, hands.place)
     for tensor in at:

@@ -36,7 +36,7 @@ from hmr_iknet.rodrigues import turn_by
 
 R = TypeVar("R", "Hands", PosedChain)
 
-START_ERROR = 0.08
+START_ERROR = 0.12
 """Radians by which a rotation that IKNet gives is expected to be off."""
 
 OUTLIER, LEAST_OUTLIER = 10.0, 0.03
