@@ -134,9 +134,7 @@ def test_noisy_hands(fixture_hand: HandModel, noise_mm: float, published_mm: tup
 
 def test_without_noise_it_finds_the_hand(fixture_hand: HandModel) -> None:
     joints, truth, starts = noisy_hands(fixture_hand, 0)
-    assert (
-        error_mm(fitted(fixture_hand, joints, lambda _: starts, noise_mm=0.5), truth) < 0.7
-    )  # what joints do not tell
+    assert error_mm(fitted(fixture_hand, joints, lambda _: starts, noise_mm=1), truth) < 0.8  # what joints do not tell
 
 
 @pytest.mark.parametrize("offset_mm", [100, 300])

@@ -175,3 +175,10 @@ def test_default_steps(fixture_hand: HandModel) -> None:
     assert solver(fixture_hand, fit="published").steps == 20
     assert solver(fixture_hand, fit="lm").steps == 8
     assert solver(fixture_hand, fit="lm", steps=3).steps == 3
+
+
+def test_a_noise_below_a_millimetre_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match='noise_mm=0: "0" is not valid for noise_mm: Input should be greater than or equal to 1'
+    ):
+        solver_config(hmr_solvers()[0], "best", ["noise_mm=0"])

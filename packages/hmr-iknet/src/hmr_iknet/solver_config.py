@@ -26,6 +26,6 @@ class IKNetSolverConfig(Section):
     )
     noise_mm: float = Field(
         3,
-        ge=0.5,
+        ge=1,
         description="lm: the expected error of a joint, on each axis; more of it trusts IKNet and the mean shape more",
     )
