@@ -1,0 +1,62 @@
+"""docs/solver.md is right: its options are the solver's, its figures the recorded ones; the README's program runs."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from hmr_iknet.fit_lm import LEAST_OUTLIER, OUTLIER, START_ERROR
+from hmr_iknet.outliers import NOISE_SPREAD, SHAPE_SPREAD
+from hmr_iknet.solver import DEFAULT_STEPS
+from hmr_iknet.solver_config import IKNetSolverConfig
+
+REPOSITORY = Path(__file__).parents[3]
+PAGE = (REPOSITORY / "docs/solver.md").read_text(encoding="utf-8")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the first table after a heading, but for its head."""
+    lines = PAGE[PAGE.index(heading) :].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    ends = [i for i, row in enumerate(rows) if set(row[0]) == {"-"}]
+    return rows[ends[0] + 1 : ends[1] - 1 if len(ends) > 1 else None]
+
+
+def test_options() -> None:
+    named = {row[0].strip("`"): row[1] for row in table("# From joints")}
+    fields = IKNetSolverConfig.model_fields
+    assert set(named) == set(fields)
+    assert named["fit"].strip("`") == fields["fit"].default
+    assert named["prior_group"] == str(fields["prior_group"].default)
+    assert named["noise_mm"] == str(fields["noise_mm"].default)
+    assert named["steps"] == f"{DEFAULT_STEPS['published']} (`published`), {DEFAULT_STEPS['lm']} (`lm`)"
+
+
+def test_constants() -> None:
+    assert f"s = {START_ERROR} rad" in PAGE
+    assert f"c = {OUTLIER:.0f} n and at least {1000 * LEAST_OUTLIER:.0f} mm" in PAGE
+    assert SHAPE_SPREAD == 0.25
+    assert f"more than a quarter and {NOISE_SPREAD:.0f} n" in PAGE
+
+
+def test_figures() -> None:
+    with (REPOSITORY / "results/fit.csv").open(encoding="utf-8", newline="") as file:
+        measured = {(row["what"], row["noise_mm"]): row for row in csv.DictReader(file)}
+    rows = table("## Measured")
+    assert len(rows) == 6
+    for what, at_once, rate, ratio, *errors in rows:
+        two, five = measured[what, "2"], measured[what, "5"]
+        assert at_once == two["at_once"]
+        assert rate == f"{int(two['hands_per_s']):,}"
+        assert ratio == f"{float(two['ratio']):,.0f}"
+        assert errors == [f"{row['mesh_error_mm']} mm" if row["mesh_error_mm"] else "" for row in (two, five)]
+
+
+def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (REPOSITORY / "packages/hmr-iknet/README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(compile(program, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "torch.Size([5, 778, 3])\n"
