@@ -162,6 +162,20 @@ def test_one_wrong_joint_costs_little(fixture_hand: HandModel, offset_mm: float)
     assert torch.equal(joint, which)
 
 
+def test_a_useless_start_is_left_alone(fixture_hand: HandModel) -> None:
+    """As of a network that was not trained, or that never saw such a pose."""
+    joints, truth, starts = noisy_hands(fixture_hand, 2)
+    nonsense = torch.randn(starts.shape, generator=torch.Generator().manual_seed(4))
+    assert error_mm(fitted(fixture_hand, joints, lambda seen: nonsense[: len(seen)]), truth) < 4
+
+
+def test_the_turn_of_the_palm(fixture_hand: HandModel) -> None:
+    generator = torch.Generator().manual_seed(5)
+    anatomy = Anatomy(fixture_hand, torch.float64)
+    turn = axis_angle_to_matrix(2 * torch.randn(7, 3, generator=generator, dtype=torch.float64))
+    torch.testing.assert_close(anatomy.palm_turn((turn @ anatomy.rest.T).mT + 1), turn)
+
+
 def test_sound_hands_have_no_wrong_joint(fixture_hand: HandModel) -> None:
     found, _ = Anatomy(fixture_hand, torch.float32).wrong_joint(noisy_hands(fixture_hand, 5).joints, 0.003)
     assert not bool(found.any())

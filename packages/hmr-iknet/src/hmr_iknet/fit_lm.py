@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_iknet.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
 from hmr_iknet.jacobian import finger_jacobian, tangent_gradient
 from hmr_iknet.outliers import Anatomy
@@ -45,7 +46,12 @@ puts tips off by some 20 mm to begin with, however exact the joints are.
 """
 
 MOST_OUTLIERS = 3
-"""Joints that may be off by more than c for a hand to be fitted anew: with more of them it is no hand with outliers."""
+"""Joints that may be off by more than c for them to be wrong, rather than the fit, or the hand no hand."""
+
+REST_ERROR, REST_OUTLIER = 0.5, 0.1
+"""s for the hand at rest, whose fingers may be bent by much more than IKNet errs; and the least c to begin with from
+there, where tips are far from their joints.
+"""
 
 ROWS = (0, *POINTS_IN_OPENPOSE)
 """The OpenPose joints in the order of a chain: the wrist, then the points by finger."""
@@ -89,15 +95,32 @@ class Solution(NamedTuple):
     off: Float[Tensor, "21 3 batch"]
     cost: Float[Tensor, "batch"]
 
+    def far(self, distance: float) -> Bool[Tensor, "21 batch"]:
+        """Which joints are off by more than some metres."""
+        return self.off.square().sum(1) > distance**2
+
+    def improve(self, samples: Int64[Tensor, "chosen"], other: Solution) -> None:
+        """Take over another solution of some of the samples, in place, where its cost is lower."""
+        lower = other.cost < self.cost[samples]
+        chosen, better = samples[lower], lower.nonzero()[:, 0]
+        for name, array in vars(self.hands).items():
+            array[..., chosen] = vars(other.hands)[name][..., better]
+        self.off[..., chosen] = other.off[..., better]
+        self.cost[chosen] = other.cost[better]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
-    """What is minimised. measured: joints in the order of ROWS. start: rotations. noise: n, metres."""
+    """What is minimised. measured: joints in the order of ROWS. start: rotations. noise: n, metres. start_error: s,
+    radians. least_outlier: what c is at least, metres.
+    """
 
     chain: HandChain
     measured: Float[Tensor, "21 3 batch"]
     start: Float[Tensor, "16 3 3 batch"]
     noise: float
+    start_error: float = START_ERROR
+    least_outlier: float = LEAST_OUTLIER
 
     def of(self, samples: Int64[Tensor, "chosen"]) -> LeastSquares:
         """The same for some of the samples."""
@@ -108,12 +131,12 @@ class LeastSquares:
     @property
     def outlier(self) -> float:
         """c, metres."""
-        return max(OUTLIER * self.noise, LEAST_OUTLIER)
+        return max(OUTLIER * self.noise, self.least_outlier)
 
     @property
     def rotation_weight(self) -> float:
         """(n / s)^2, square metres per square radian."""
-        return (self.noise / START_ERROR) ** 2
+        return (self.noise / self.start_error) ** 2
 
     @property
     def beta_weight(self) -> float:
@@ -231,7 +254,8 @@ def fit(
     """The most probable hands for measured joints (metres, camera space).
 
     infer: IKNet, from joints to rotations. It is asked again for the hands of which a joint is wildly wrong: first with
-    a guess in its place, then with what the fit says. noise: the expected error of a joint, metres.
+    a guess in its place, then with what the fit says. Hands that stay far from their joints are fitted once more from
+    the hand at rest, as if there were no IKNet. noise: the expected error of a joint, metres.
     """
     seen = joints
     wrong, which = anatomy.wrong_joint(joints, noise)
@@ -239,18 +263,34 @@ def fit(
         seen = torch.where(wrong[:, None, None], anatomy.guess(joints, which), joints)
     problem, hands = begin(chain, joints, infer(seen), noise)
     solution = minimise(problem, hands, steps)
-    far = solution.off.square().sum(1) > problem.outlier**2
-    again = (far.any(0) & (far.sum(0) <= MOST_OUTLIERS)).nonzero()[:, 0]
-    if len(again):
-        fitted = problem.measured[..., again] + solution.off[..., again]
-        mended = joints[again]
-        mended[:, list(ROWS)] = torch.where(far[:, None, again], fitted, problem.measured[..., again]).permute(2, 0, 1)
-        second = minimise(*begin(chain, joints[again], infer(mended), noise), steps)
-        lower = second.cost < solution.cost[again]
-        chosen = select(lower, second.hands, take(solution.hands, again))
-        for name, array in vars(solution.hands).items():
-            array[..., again] = vars(chosen)[name]
+    far = solution.far(problem.outlier)
+    few = (far.any(0) & (far.sum(0) <= MOST_OUTLIERS)).nonzero()[:, 0]
+    if len(few):
+        fitted = problem.measured[..., few] + solution.off[..., few]
+        mended = joints[few]
+        mended[:, list(ROWS)] = torch.where(far[:, None, few], fitted, problem.measured[..., few]).permute(2, 0, 1)
+        solution.improve(few, minimise(*begin(chain, joints[few], infer(mended), noise), steps))
+    lost = (solution.far(problem.outlier).sum(0) > 1).nonzero()[:, 0]  # one may be wrong
+    if len(lost):
+        solution.improve(lost, _from_rest(chain, anatomy, joints[lost], seen[lost], noise, steps))
     return solution.hands
+
+
+def _from_rest(
+    chain: HandChain,
+    anatomy: Anatomy,
+    joints: Float[Tensor, "batch 21 3"],
+    seen: Float[Tensor, "batch 21 3"],
+    noise: float,
+    steps: int,
+) -> Solution:
+    """Hands fitted from the one at rest, laid on the palm as it was seen; twice the steps, since it is a long way."""
+    rotations = joints.new_zeros(len(joints), 16, 3)
+    rotations[:, 0] = matrix_to_axis_angle(anatomy.palm_turn(seen))
+    problem, hands = begin(chain, joints, rotations, noise)
+    problem = replace(problem, start_error=REST_ERROR)
+    near = minimise(replace(problem, least_outlier=REST_OUTLIER), hands, steps)
+    return minimise(problem, near.hands, steps)
 
 
 def begin(

@@ -42,8 +42,9 @@ class Anatomy:
         self.first, self.second = (torch.tensor(side, device=device) for side in zip(*PAIRS, strict=True))
         self.lengths = torch.linalg.vector_norm(self.rest[self.first] - self.rest[self.second], dim=-1)
         members = torch.zeros(21, len(PAIRS), dtype=dtype, device=device)
-        members[self.first, range(len(PAIRS))] = 1
-        members[self.second, range(len(PAIRS))] = 1
+        each = torch.arange(len(PAIRS), device=device)
+        members[self.first, each] = 1
+        members[self.second, each] = 1
         self.members = members
 
     def wrong_joint(
@@ -72,8 +73,7 @@ class Anatomy:
         """
         palm = list(PALM)
         weights = (which[:, None] != torch.tensor(PALM, device=which.device)).to(joints.dtype)
-        laid = _lay(self.rest, palm, joints[:, palm], weights)
-        put = laid.clone()
+        put = _lay(self.rest, palm, joints[:, palm], weights)[0]
         for finger in range(5):
             base, middle, far, tip = range(1 + 4 * finger, 5 + 4 * finger)
             put[:, middle] = _between(joints, base, middle, far, self.rest)
@@ -83,21 +83,29 @@ class Anatomy:
         chosen = torch.nn.functional.one_hot(which, 21).bool()[..., None]
         return torch.where(chosen, put, joints)
 
+    def palm_turn(self, joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 3 3"]:
+        """The rotation that lays the mean hand's palm on a hand's."""
+        palm = list(PALM)
+        return _lay(self.rest, palm, joints[:, palm], joints.new_ones(len(joints), len(palm)))[1]
+
 
 def _lay(
     rest: Float[Tensor, "21 3"],
     chosen: list[int],
     target: Float[Tensor, "batch k 3"],
     weights: Float[Tensor, "batch k"],
-) -> Float[Tensor, "batch 21 3"]:
-    """All joints at rest, moved and turned so that the chosen ones are closest to the target (Kabsch, 1976)."""
+) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 3 3"]]:
+    """All joints at rest, moved and turned so that the chosen ones are closest to the target; and the turn.
+
+    Source: Kabsch (1976).
+    """
     share = (weights / weights.sum(1, keepdim=True))[..., None]
     source_mean, target_mean = (share * rest[chosen]).sum(1, keepdim=True), (share * target).sum(1, keepdim=True)
     u, _, vt = torch.linalg.svd((share * (rest[chosen] - source_mean)).mT @ (target - target_mean))
     sign = torch.ones_like(u[:, 0])
     sign[:, 2] = torch.linalg.det(u @ vt).sign()
-    laid: Tensor = (rest - source_mean) @ (u * sign[:, None]) @ vt + target_mean
-    return laid
+    turn = (u * sign[:, None]) @ vt
+    return (rest - source_mean) @ turn + target_mean, turn.mT
 
 
 def _distance(rest: Float[Tensor, "21 3"], a: int, b: int) -> Float[Tensor, ""]:
