@@ -39,9 +39,9 @@ def keys(pack: Pack, count: int = 24, epoch: int = 0) -> list[tuple[int, int]]:
 
 
 def posed(layer: HandLayer, batch: JointBatch) -> tuple[Tensor, Tensor]:
-    """Joints and vertices of the targets' rotations and betas, relative to joint 9."""
+    """Joints and vertices of the targets' rotations and betas."""
     prediction = Prediction(rotations=batch.targets.rotations, betas=batch.targets.betas)
-    hand = pose(layer, prediction, root_joint=9)
+    hand = pose(layer, prediction, batch.targets.root, root_joint=9)
     assert hand.joints is not None
     assert hand.verts is not None
     return hand.joints, hand.verts
@@ -65,9 +65,8 @@ def test_rotations_betas_joints_and_vertices_agree(
 ) -> None:
     batch = dataset(mini_pack, layer, augment).__getitems__(keys(mini_pack))
     joints, verts = posed(layer, batch)
-    root = batch.targets.root[:, None]
-    torch.testing.assert_close(joints, batch.targets.joints - root, atol=2e-6, rtol=0)
-    torch.testing.assert_close(verts, batch.targets.verts - root, atol=2e-6, rtol=0)
+    torch.testing.assert_close(joints, batch.targets.joints, atol=2e-6, rtol=0)
+    torch.testing.assert_close(verts, batch.targets.verts, atol=2e-6, rtol=0)
 
 
 def test_a_turned_or_replaced_hand_stays_at_its_root_joint(mini_pack: Pack, layer: HandLayer) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hmr_core.cli.main import main
+from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mirror import mirrored
@@ -50,7 +51,8 @@ def truth() -> Targets:
 
 
 def losses(truth: Targets, rotations: Tensor, betas: Tensor, **weights: float) -> dict[str, float]:
-    prediction = pose(HandLayer(load_synthetic_hand()), Prediction(rotations=rotations, betas=betas), root_joint=9)
+    prediction = Prediction(rotations=rotations, betas=betas)
+    prediction = pose(HandLayer(load_synthetic_hand()), prediction, truth.root, root_joint=9)
     model = IKNet(IKNetConfig.model_validate({"widths": [8], "loss": weights}))
     return {name: float(value) for name, value in model.loss(prediction, truth).items()}
 
@@ -90,6 +92,19 @@ def test_a_hand_of_another_size_costs_nothing_in_points(truth: Targets) -> None:
 def test_joints_are_needed() -> None:
     with pytest.raises(ValueError, match=r"IKNet consumes joints; inputs\.joints is None"):
         IKNet(IKNetConfig())(Inputs())
+
+
+def test_autocast_leaves_the_rotations_exact() -> None:
+    torch.manual_seed(0)
+    model, joints = IKNet(IKNetConfig(widths=(32,))).eval(), torch.randn(4, 21, 3)
+    exact = model(Inputs(joints=joints)).rotations
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(Inputs(joints=joints)).rotations, exact)
+
+
+def test_a_batch_of_one_cannot_be_trained_on() -> None:
+    with pytest.raises(HmrError, match=r"cannot train on a batch of one: give --batch-size 2 or more\."):
+        IKNet(IKNetConfig()).train()(Inputs(joints=torch.randn(1, 21, 3)))
 
 
 @pytest.fixture

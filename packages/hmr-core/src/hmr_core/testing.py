@@ -289,7 +289,7 @@ class _Contract:
         """The sum of the model's losses, checked."""
         prediction = self._forward(model, self.inputs)
         if self.spec.consumes == "joints":
-            prediction = pose(self.layer, prediction, root_joint=self.spec.root_joint)
+            prediction = pose(self.layer, prediction, targets.root, root_joint=self.spec.root_joint)
         losses = model.loss(prediction, targets)
         if not isinstance(losses, dict) or not losses:
             self._fail(f"loss returns {type(losses).__name__} {losses!r}, not a dict of named scalars")

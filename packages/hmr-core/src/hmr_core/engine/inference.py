@@ -97,8 +97,8 @@ def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset) -> Poi
         return Points(ids=batch.ids, joints=joints.cpu(), verts=None if verts is None else verts.cpu())
     assert isinstance(batch, JointBatch)
     # On the CPU, where the data set's layer is: posing is a small part of the work.
-    posed = pose(dataset.layer, prediction.to("cpu"), root_joint=dataset.root_joint)
-    given = batch.joints.cpu()
+    given, root_joint = batch.joints.cpu(), dataset.root_joint
+    posed = pose(dataset.layer, prediction.to("cpu"), given[:, root_joint], root_joint=root_joint)
     try:
         check_joints(given)
     except UnsolvableJointsError as error:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
+from torch import Tensor
 
 from hmr_core.config import Recipe, TrainConfig
 from hmr_core.data.loading import AnyBatch, AnyDataset, epoch_order, load_batches, split_batches
@@ -119,7 +120,7 @@ def _run_epoch(
     model: HandModel,
     optimizer: torch.optim.Optimizer,
     loaded: Iterator[AnyBatch],
-    posing: Callable[[Prediction], Prediction] | None,
+    posing: Callable[[Prediction, Tensor], Prediction] | None,
     config: TrainConfig,
     epoch: int,
     steps: int,
@@ -137,7 +138,7 @@ def _run_epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             prediction = model(batch.inputs())
         if posing is not None:
-            prediction = posing(prediction)
+            prediction = posing(prediction, batch.targets.root)
         losses = model.loss(prediction, batch.targets)
         terms = torch.stack(list(losses.values()))
         total = terms.sum()

@@ -53,7 +53,8 @@ class Targets(_Tensors):
     joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
     joints_vis, verts_vis: 1 where a point counts, 0 where it does not.
     joints, verts: metres, camera space. rotations: of MANO's 16 joints, axis-angle, flat hand; the wrist's in camera
-    space. betas: the shape. root: the root joint, metres. intrinsics: of the crop's camera, pixels.
+    space. betas: the shape; augmentation of joints by a scale factor leaves it as it is. root: the root joint, metres.
+    intrinsics: of the crop's camera, pixels.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"]
@@ -74,8 +75,8 @@ class Prediction(_Tensors):
 
     Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
     of MANO's 16 joints, flat hand) and betas; before their loss is asked for, the hand layer makes joints and verts of
-    them (metres, relative to the root joint). confidence: 0..1 for each joint. extras: what the model's own loss needs
-    besides.
+    them (metres, camera space, the root joint where the truth has it). confidence: 0..1 for each joint. extras: what
+    the model's own loss needs besides.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"] | None = None
