@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -149,11 +150,19 @@ def test_a_checkpoint_of_another_model_is_refused(fixture_hand: HandModel, tmp_p
     network = IKNet(IKNetConfig(widths=(4,)))
     info = {"model": "integral", "recipe": {}}
     save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
-    with pytest.raises(HmrError, match='is a checkpoint of the model "integral", not of "iknet"'):
+    text = 'is a checkpoint of the model "integral", not of "iknet". Give --solver-ckpt one of iknet, or use it with '
+    with pytest.raises(HmrError, match=re.escape(text) + r"integral\.$"):
         build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "epoch-0001", CPU)
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "IntegralPose.pth.tar")
     with pytest.raises(HmrError, match=r'IntegralPose.pth.tar does not fit the model "iknet": it lacks invk_layers'):
         build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "IntegralPose.pth.tar", CPU)
+
+
+def test_a_file_without_weights_is_refused(fixture_hand: HandModel, tmp_path: Path) -> None:
+    (tmp_path / "iknet.pt").write_bytes(b"no weights")
+    text = r"iknet\.pt cannot be loaded .* --solver-ckpt takes a run's folder, a checkpoint's folder, .* or a released file"
+    with pytest.raises(HmrError, match=text):
+        hmr_solvers()[0].build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
 
 
 def test_protocols() -> None:

@@ -100,4 +100,4 @@ def build_solver(
 
     layer: float32; moved to the device. Raises HmrError for a file that is missing, damaged or another model's.
     """
-    return IKNetSolver(config, load_checkpoint(checkpoint, spec).model, layer, device)
+    return IKNetSolver(config, load_checkpoint(checkpoint, spec, option="--solver-ckpt").model, layer, device)
