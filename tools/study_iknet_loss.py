@@ -2,8 +2,8 @@
 
 Run: python tools/study_iknet_loss.py [--data demo/oakink.h5] [--hand-model demo/synthetic/hand.npz] [--seeds 4]
      [--csv results/iknet_loss.csv]
-`make demo` makes the data. Every run is `hmr train iknet --recipe tiny` with other weights and seeds, scored by `hmr eval
-iknet --subset val` with exact joints and with noise. Takes about 40 s a run on one core.
+`make demo` makes the data. Every run is `hmr train iknet --recipe tiny` with other weights and seeds, scored by
+`hmr eval iknet --subset val` with exact joints and with noise. Takes about 40 s a run on one core.
 """
 
 from __future__ import annotations
