@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_model_is_refused(fixture_hand: HandModel, tmp_p
 
 def test_a_file_without_weights_is_refused(fixture_hand: HandModel, tmp_path: Path) -> None:
     (tmp_path / "iknet.pt").write_bytes(b"no weights")
-    text = r"iknet\.pt cannot be loaded .* --solver-ckpt takes a run's folder, a checkpoint's folder, .* or a released file"
+    text = r"iknet\.pt cannot be loaded .* --solver-ckpt takes a run's folder, .* or a released file\.$"
     with pytest.raises(HmrError, match=text):
         hmr_solvers()[0].build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
 

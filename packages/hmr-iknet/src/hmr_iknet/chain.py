@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hmr_core.hand.joints import MANO_PARENTS, TIP_VERTICES
 from hmr_core.hand.model import HandModel
+from hmr_iknet.matrices import times, times_transposed, times_vector, transposed_times, transposed_times_vector
 
 FINGERS_OF_OPENPOSE = (1, 2, 4, 3, 0)
 """MANO's finger order (index, middle, little, ring, thumb) as fingers of OpenPose's."""
@@ -90,14 +91,14 @@ class HandChain:
         own_local = local[1:].reshape(5, 3, 3, 3, batch)
         turn, place = local[0].expand(5, 3, 3, batch), places[0].expand(5, 3, batch)
         for step in range(3):
-            place = place + _times_vector(turn, bones[:, step])
-            _times(turn, own_local[:, step], out=own_turns[:, step])
+            place = place + times_vector(turn, bones[:, step])
+            times(turn, own_local[:, step], out=own_turns[:, step])
             turn = own_turns[:, step]
             points[:, step] = place
         own_places.copy_(points[:, :3])
-        shift = places - _times_vector(turns, rest)
+        shift = places - times_vector(turns, rest)
         blended = (self.weights @ turns.reshape(16, 9 * batch)).view(5, 3, 3, batch)
-        points[:, 3] = _times_vector(blended, posed)
+        points[:, 3] = times_vector(blended, posed)
         points[:, 3] += (self.weights @ shift.reshape(16, 3 * batch)).view(5, 3, batch)
         return PosedChain(
             local=local, turns=turns, bones=bones, rest=rest, places=places, points=points, blended=blended, posed=posed
@@ -116,10 +117,10 @@ class HandChain:
         by_blended = tips[:, :, None] * posed.posed[:, None]
         by_turns = (self.weights_t @ by_blended.reshape(5, 9 * batch)).view(16, 3, 3, batch)
         by_turns.addcmul_(carried[:, :, None], posed.rest[:, None], value=-1)
-        by_posed = _transposed_times_vector(posed.blended, tips)
+        by_posed = transposed_times_vector(posed.blended, tips)
         by_shaped = gradient.new_empty(108, batch)
         by_shaped[93:] = by_posed.reshape(15, batch)
-        by_shaped[45:93] = _transposed_times_vector(posed.turns, carried).reshape(48, batch).neg_()
+        by_shaped[45:93] = transposed_times_vector(posed.turns, carried).reshape(48, batch).neg_()
         by_bones = by_shaped[:45].view(5, 3, 3, batch)
         by_local = gradient.new_empty(16, 3, 3, batch)
         own_by_local = by_local[1:].view(5, 3, 3, 3, batch)
@@ -134,9 +135,9 @@ class HandChain:
             parent = own_turns[:, step - 1] if step else root
             by_place = by_place + gradient[:, step] + own_carried[:, step]
             by_turn = own_by_turns[:, step]
-            _transposed_times(parent, by_turn, out=own_by_local[:, step])
-            by_bones[:, step] = _transposed_times_vector(parent, by_place)
-            by_parent = _times_transposed(by_turn, own_local[:, step])
+            transposed_times(parent, by_turn, out=own_by_local[:, step])
+            by_bones[:, step] = transposed_times_vector(parent, by_place)
+            by_parent = times_transposed(by_turn, own_local[:, step])
             by_parent.addcmul_(by_place[:, :, None], posed.bones[:, step, None])
             if step:
                 own_by_turns[:, step - 1] += by_parent
@@ -150,34 +151,3 @@ class HandChain:
 def to_chain(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "5 4 3 batch"]:
     """The fingers' points of joints in OpenPose order."""
     return joints[:, list(POINTS_IN_OPENPOSE)].permute(1, 2, 0).contiguous().view(5, 4, 3, len(joints))
-
-
-def _times(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """a @ b of matrices along the second- and third-last axes."""
-    torch.mul(a[:, :, 0, None], b[:, 0, None], out=out)
-    out.addcmul_(a[:, :, 1, None], b[:, 1, None])
-    out.addcmul_(a[:, :, 2, None], b[:, 2, None])
-
-
-def _transposed_times(a: Tensor, b: Tensor, out: Tensor) -> None:
-    torch.mul(a[:, 0, :, None], b[:, 0, None], out=out)
-    out.addcmul_(a[:, 1, :, None], b[:, 1, None])
-    out.addcmul_(a[:, 2, :, None], b[:, 2, None])
-
-
-def _times_transposed(a: Tensor, b: Tensor) -> Tensor:
-    out = a[:, :, 0, None] * b[:, None, :, 0]
-    out.addcmul_(a[:, :, 1, None], b[:, None, :, 1])
-    return out.addcmul_(a[:, :, 2, None], b[:, None, :, 2])
-
-
-def _times_vector(a: Tensor, v: Tensor) -> Tensor:
-    out = a[:, :, 0] * v[:, 0, None]
-    out.addcmul_(a[:, :, 1], v[:, 1, None])
-    return out.addcmul_(a[:, :, 2], v[:, 2, None])
-
-
-def _transposed_times_vector(a: Tensor, v: Tensor) -> Tensor:
-    out = a[:, 0] * v[:, 0, None]
-    out.addcmul_(a[:, 1], v[:, 1, None])
-    return out.addcmul_(a[:, 2], v[:, 2, None])

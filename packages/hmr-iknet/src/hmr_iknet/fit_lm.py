@@ -32,6 +32,7 @@ from torch import Tensor
 from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_iknet.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
 from hmr_iknet.jacobian import finger_jacobian, tangent_gradient
+from hmr_iknet.matrices import times
 from hmr_iknet.outliers import Anatomy
 from hmr_iknet.rodrigues import turn_by
 
@@ -82,10 +83,7 @@ class Hands:
     def moved(self, step: Step) -> Hands:
         """These hands after a step."""
         turns, _ = turn_by(step.rotations)
-        local = self.local[:, :, 0, None] * turns[:, None, 0]
-        local.addcmul_(self.local[:, :, 1, None], turns[:, None, 1])
-        local.addcmul_(self.local[:, :, 2, None], turns[:, None, 2])
-        return Hands(local=local, betas=self.betas + step.betas, place=self.place + step.place)
+        return Hands(local=times(self.local, turns), betas=self.betas + step.betas, place=self.place + step.place)
 
 
 class Solution(NamedTuple):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmr_iknet.chain import HandChain, PosedChain
+from hmr_iknet.matrices import skew_vector, times, times_vector, transposed_times
 
 OWN, WRIST, BETAS, PLACE = slice(0, 9), slice(9, 12), slice(12, 22), slice(22, 25)
 """The columns: tangents of the finger's own three rotations, of the wrist's, betas, the place of the wrist."""
@@ -48,10 +49,7 @@ def tangent_gradient(
     local: Float[Tensor, "16 3 3 batch"], gradient: Float[Tensor, "16 3 3 batch"]
 ) -> Float[Tensor, "16 3 batch"]:
     """The gradient of a scalar by the tangents of the local rotations, from that by their entries."""
-    turned = local[:, 0, :, None] * gradient[:, 0, None]
-    turned.addcmul_(local[:, 1, :, None], gradient[:, 1, None]).addcmul_(local[:, 2, :, None], gradient[:, 2, None])
-    flat = turned.reshape(16, 9, turned.shape[-1])
-    return flat[:, [7, 2, 3]] - flat[:, [5, 6, 1]]
+    return skew_vector(transposed_times(local, gradient))
 
 
 def _by_rotations(
@@ -69,7 +67,7 @@ def _by_rotations(
         own[:, step + 1 : 3, :, step] = _turned(turns[:, step, None], lever)
     # Where each joint alone would carry the tip, weighted; turning a joint turns what hangs on it.
     weights = chain.weights
-    alone = _rotated(posed.turns, posed.posed[:, None] - posed.rest) + posed.places
+    alone = times_vector(posed.turns, posed.posed[:, None] - posed.rest) + posed.places
     alone *= weights[:, :, None, None]
     on_wrist = alone.sum(1)
     fingers = torch.arange(5, device=weights.device)
@@ -86,7 +84,7 @@ def _by_rotations(
         tangent[:, :, :, first, axis] = local[:, :, :, second]
     own_dirs = chain.pose_dirs.view(5, 3, 5, 3, 9)[fingers, :, fingers]
     added = own_dirs.transpose(1, 2) @ tangent.view(5, 3, 9, 3 * batch)
-    own_tips += _rotated_columns(posed.blended[:, None], added.reshape(5, 3, 3, 3, batch))
+    own_tips += times(posed.blended[:, None], added.reshape(5, 3, 3, 3, batch))
     own[:, 3] = own_tips.transpose(1, 2)
 
 
@@ -100,12 +98,12 @@ def _by_betas(chain: HandChain, posed: PosedChain, out: Float[Tensor, "5 4 3 10 
     fingers = moved[1:].view(5, 3, 3, 10, batch)
     for step in range(3):
         parent = turns[:, step - 1] if step else posed.turns[0].expand(5, 3, 3, batch)
-        fingers[:, step] = _rotated_columns(parent, bone_dirs[:, step])
+        fingers[:, step] = times(parent, bone_dirs[:, step])
         if step:
             fingers[:, step] += fingers[:, step - 1]
     out[:, :3] = fingers
-    shift = (moved - _rotated_columns(posed.turns, rest_dirs)).reshape(16, 30 * batch)
-    out[:, 3] = _rotated_columns(posed.blended, tip_dirs)
+    shift = (moved - times(posed.turns, rest_dirs)).reshape(16, 30 * batch)
+    out[:, 3] = times(posed.blended, tip_dirs)
     out[:, 3] += (chain.weights @ shift).view(5, 3, 10, batch)
 
 
@@ -113,16 +111,3 @@ def _turned(turns: Tensor, lever: Tensor) -> Tensor:
     """axis x lever for the three columns of rotations (..., 3, 3, batch): (..., xyz, axis, batch)."""
     moved: Tensor = torch.linalg.cross(turns, lever[..., None, :], dim=-3)
     return moved
-
-
-def _rotated(turns: Tensor, points: Tensor) -> Tensor:
-    out = turns[:, :, 0] * points[..., 0, None, :]
-    out.addcmul_(turns[:, :, 1], points[..., 1, None, :])
-    return out.addcmul_(turns[:, :, 2], points[..., 2, None, :])
-
-
-def _rotated_columns(turns: Tensor, columns: Tensor) -> Tensor:
-    """Rotations (..., 3, 3, batch) times matrices (..., 3, n, batch or 1)."""
-    out = turns[..., :, 0, None, :] * columns[..., 0, None, :, :]
-    out.addcmul_(turns[..., :, 1, None, :], columns[..., 1, None, :, :])
-    return out.addcmul_(turns[..., :, 2, None, :], columns[..., 2, None, :, :])

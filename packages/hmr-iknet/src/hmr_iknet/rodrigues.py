@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmr_iknet.matrices import skew_vector, times_vector, transposed_times_vector
+
 SMALL = 0.05
 """The squared angle below which series stand in for quotients that lose digits; their error is below 1e-11 there."""
 
@@ -49,14 +51,11 @@ def turn_by(vectors: Float[Tensor, "joints 3 batch"]) -> tuple[Float[Tensor, "jo
 def pull_back_turn(turn: Turn, gradient: Float[Tensor, "joints 3 3 batch"]) -> Float[Tensor, "joints 3 batch"]:
     """The gradient of a scalar by the rotation vectors, from that by their matrices' entries."""
     v, square, sine, versine, cosine = turn
-    flat = gradient.view(len(v), 9, v.shape[-1])
-    trace = flat[:, 0::4].sum(1)
-    skew = flat[:, [7, 2, 3]] - flat[:, [5, 6, 1]]
-    both = gradient[:, :, 0] * v[:, 0, None]
-    both.addcmul_(gradient[:, :, 1], v[:, 1, None]).addcmul_(gradient[:, :, 2], v[:, 2, None])
+    trace = gradient.view(len(v), 9, v.shape[-1])[:, 0::4].sum(1)
+    skew = skew_vector(gradient)
+    both = times_vector(gradient, v)
     stretched = (both * v).sum(1)
-    both.addcmul_(gradient[:, 0], v[:, 0, None]).addcmul_(gradient[:, 1], v[:, 1, None])
-    both.addcmul_(gradient[:, 2], v[:, 2, None])
+    both += transposed_times_vector(gradient, v)
     # The derivatives of sine and versine by the angle, over the angle.
     small = square < SMALL
     safe = torch.where(small, 1.0, square)
