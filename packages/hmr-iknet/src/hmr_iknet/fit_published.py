@@ -27,14 +27,12 @@ ROTATIONS, BETAS, BONE = slice(0, 48), slice(48, 58), 58
 
 
 class Objective(NamedTuple):
-    """What is minimised for each sample. start: the mean of the starts that a sample is pulled towards; spread: the
-    mean squared distance of those starts from it; target: the wrist and the fingers' points relative to joint 9, in
-    units of bone 0-9.
+    """What is minimised for each sample. start: the mean of the starts that a sample is pulled towards; wrist, target:
+    the measured wrist and the fingers' points relative to joint 9, in units of bone 0-9.
     """
 
     chain: HandChain
     start: Float[Tensor, "48 batch"]
-    spread: Float[Tensor, "batch"]
     wrist: Float[Tensor, "3 batch"]
     target: Float[Tensor, "5 4 3 batch"]
 
@@ -51,16 +49,13 @@ def objective_for(
     flat = starts.flatten(1)
     groups = torch.split(flat, prior_group)
     start = torch.cat([group.mean(0, keepdim=True).expand_as(group) for group in groups])
-    spread = torch.cat([(g - g.mean(0)).square().mean().expand(len(g)) for g in groups])
     target = (joints - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1]) / measured_bone(joints)[:, None, None]
-    return Objective(chain, start.T.contiguous(), spread, target[:, 0].T.contiguous(), to_chain(target))
+    return Objective(chain, start.T.contiguous(), target[:, 0].T.contiguous(), to_chain(target))
 
 
-def evaluate(
-    objective: Objective, variables: Float[Tensor, "59 batch"], *, with_loss: bool = True
-) -> tuple[Float[Tensor, "batch"] | None, Float[Tensor, "59 batch"]]:
-    """The loss of each sample (None unless asked for, since the fit needs none) and its gradient."""
-    chain, start, spread, wrist_target, target = objective
+def gradient_of(objective: Objective, variables: Float[Tensor, "59 batch"]) -> Float[Tensor, "59 batch"]:
+    """The gradient of each sample's loss; the loss itself is not needed for the fit, and written out in its tests."""
+    chain, start, wrist_target, target = objective
     batch = variables.shape[-1]
     local, turn = turn_by(variables[ROTATIONS].view(16, 3, batch))
     posed = chain.pose(local, variables[BETAS])
@@ -102,17 +97,9 @@ def evaluate(
     by_points[MIDDLE_FINGER, 0] -= by_points.sum((0, 1)) + (by_wrist - stretch * wrist) * inverse
     by_local, by_betas = chain.pull_back(posed, by_points)
     gradient[ROTATIONS] = pull_back_turn(turn, by_local).view(48, batch)
-    from_start = variables[ROTATIONS] - start
-    gradient[ROTATIONS].add_(from_start, alpha=2 * START_WEIGHT / 48)
+    gradient[ROTATIONS].add_(variables[ROTATIONS] - start, alpha=2 * START_WEIGHT / 48)
     torch.add(by_betas, variables[BETAS], alpha=2 * SHAPE_WEIGHT, out=gradient[BETAS])
-    if not with_loss:
-        return None, gradient
-
-    geometry = PLANE_WEIGHT * volume.abs().mean(0) - DIRECTION_WEIGHT * bend.clamp(max=0)
-    data = (off.square().sum((0, 1, 2)) + wrist_off.square().sum(0)) / 63
-    prior = START_WEIGHT * (from_start.square().mean(0) + spread)
-    shape = SHAPE_WEIGHT * variables[BETAS].square().sum(0)
-    return prior + shape + data + GEOMETRY_WEIGHT * geometry, gradient
+    return gradient
 
 
 def fit(
@@ -133,7 +120,7 @@ def fit(
     variables[BONE] = measured_bone(joints)
     mean, square = torch.zeros_like(variables), torch.zeros_like(variables)
     for step in range(steps):
-        _, gradient = evaluate(objective, variables, with_loss=False)
+        gradient = gradient_of(objective, variables)
         mean.lerp_(gradient, 1 - DECAY)
         square.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
         # One power more than Adam's own correction has (Kingma & Ba, 2015): the published code counts steps from 1
