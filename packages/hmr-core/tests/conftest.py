@@ -1,4 +1,4 @@
-"""Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed."""
+"""Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed; a synthetic pack."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from hmr_core.config import Section
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.registry import Registry, discover
 
@@ -91,3 +95,12 @@ def install(site: Path, name: str, code: str) -> None:
 def fakes() -> types.ModuleType:
     """This module: what is above, by name."""
     return sys.modules[__name__]
+
+
+@pytest.fixture(scope="session")
+def synthetic_pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of a small synthetic data set, whose annotations are of the synthetic hand."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    tree = write_synthetic(folder / "tree", sequences=5, frames=1, seed=0)
+    write_pack(open_oakink(tree.root), folder / "pack.h5", codec=codec_named("jpeg"))
+    return folder / "pack.h5"

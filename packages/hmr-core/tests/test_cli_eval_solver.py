@@ -20,8 +20,10 @@ from torch import Tensor
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.config import Section
+from hmr_core.engine.hand_model_check import mismatch_note
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel as Hand
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.solver import HandFit, UnsolvableJointsError, check_joints
 from hmr_core.hand.synthetic import load_synthetic_hand
@@ -89,7 +91,7 @@ class Meshed(HandModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.points = torch.nn.Parameter(torch.rand(799, 3, generator=torch.Generator().manual_seed(0)))
+        self.points = torch.nn.Parameter(0.5 + 0.02 * torch.randn(799, 3, generator=torch.Generator().manual_seed(0)))
 
     def forward(self, inputs: Inputs) -> Prediction:
         assert inputs.image is not None
@@ -158,15 +160,19 @@ def hmr(
     small_spec: ModelSpec,
     run_folder: Path,
     mini_pack_path: Path,
+    mini_hand_path: Path,
     fakes: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """Runs a command line in an empty folder that has checkpoints alone: (status, stdout, stderr)."""
+    """Runs a command line in an empty folder that has checkpoints alone: (status, stdout, stderr).
+
+    The environment names the made-up data set and its hand model.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
-    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+    monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
     for name, link in (("small", "run"), ("meshed", "meshed"), ("from-joints", "from-joints")):
         Path(link).symlink_to(run_folder / name)
     Path("flat.pt").write_text("flat")
@@ -217,7 +223,7 @@ def test_a_solver_fills_the_mesh_figures_and_leaves_the_joints_as_they_are(hmr: 
     assert json.loads(out)["metrics"] == made["metrics"]
 
 
-def test_the_report_says_what_the_mesh_was_made_with(hmr: Run) -> None:
+def test_the_report_says_what_the_mesh_was_made_with(hmr: Run, mini_hand_path: Path) -> None:
     assert hmr(SOLVER)[0] == 0
     made = report("eval/small-sp0-test-flat")
     solver, hand = made["solver"], made["hand_model"]
@@ -225,23 +231,49 @@ def test_the_report_says_what_the_mesh_was_made_with(hmr: Run) -> None:
     assert solver["config"] == {"fit": "slow", "group": 256, "wrong": ""}
     assert solver["checkpoint"]["path"] == "flat.pt"
     assert len(solver["checkpoint"]["blake2b"]) == 32
-    assert (hand["synthetic"], hand["path"], hand["side"]) == (True, None, "right")
-    assert hand["mismatch_mm"] > 10  # the made-up data set has a hand model of its own
+    assert (hand["synthetic"], hand["path"], hand["side"]) == (False, str(mini_hand_path), "right")
+    assert hand["mismatch_mm"] < 0.01
     assert made["hand_layer"] == "own"
 
 
-def test_the_synthetic_hand_and_a_mismatch_are_told(hmr: Run) -> None:
-    _, out, _ = hmr(SOLVER)
-    made = report("eval/small-sp0-test-flat")
+def test_the_synthetic_hand_is_told(hmr: Run, synthetic_pack_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HMR_HAND_MODEL")
+    status, out, err = hmr(f"{SOLVER} --data {synthetic_pack_path}")
+    assert status == 0, err
     lines = out.splitlines()
     assert "mesh: flat (flat.pt), protocol published; hand model the synthetic right hand" in lines
-    told = [
-        "the mesh is that of the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)",
-        f"the annotations were not made with this hand model ({made['hand_model']['mismatch_mm']:.1f} mm apart on "
-        "average): mesh figures mean little; give theirs with --hand-model",
-    ]
-    assert made["notes"][-2:] == told
-    assert lines[-3:-1] == [f"note: {text}" for text in told]
+    told = "the mesh is that of the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)"
+    assert report("eval/small-sp0-test-flat")["notes"][-1] == told
+    assert lines[-2] == f"note: {told}"
+
+
+def test_a_mismatch_is_told(hmr: Run, mini_hand: Hand) -> None:
+    somewhat = replace(mini_hand, template=mini_hand.template * 1.06, shape_dirs=mini_hand.shape_dirs * 1.06)
+    save_hand_model(somewhat, Path("larger.npz"))
+    status, out, err = hmr(f"{SOLVER} --hand-model larger.npz")
+    assert status == 0, err
+    made = report("eval/small-sp0-test-flat")
+    assert made["notes"] == [mismatch_note(made["hand_model"]["mismatch_mm"])]
+    assert out.splitlines()[-2] == f"note: {made['notes'][0]}"
+
+
+@pytest.mark.parametrize(
+    ("line", "otherwise"),
+    [
+        (SOLVER, " Or leave --solver out: then the joints alone are scored."),
+        ("eval from-joints --ckpt from-joints --split sp0 --device cpu", ""),
+    ],
+)
+def test_another_hand_than_the_annotations_is_refused_before_anything_is_predicted(
+    hmr: Run, monkeypatch: pytest.MonkeyPatch, line: str, otherwise: str
+) -> None:
+    monkeypatch.setattr("hmr_core.engine.evaluate.predict", lambda *args, **options: pytest.fail("it predicts"))
+    monkeypatch.delenv("HMR_HAND_MODEL")
+    status, _, err = hmr(line)
+    assert status == 1
+    assert "error: the hand model the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names" in err
+    assert err.endswith(f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise}\n")
+    assert not list(Path().glob("eval/*"))
 
 
 def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_hand(
@@ -286,9 +318,10 @@ def test_the_report_names_the_protocol_and_what_differs_from_it(
     assert f"mesh: flat (flat.pt), protocol {label}; " in out
 
 
-def test_another_solver_another_file_other_options_another_hand_are_another_evaluation(hmr: Run) -> None:
-    hand = load_synthetic_hand()
-    save_hand_model(replace(hand, name="mine"), Path("hand.npz"))
+def test_another_solver_another_file_other_options_another_hand_are_another_evaluation(
+    hmr: Run, mini_hand: Hand
+) -> None:
+    save_hand_model(replace(mini_hand, name="mine"), Path("hand.npz"))
     Path("run-of-flat/checkpoints/epoch-0001").mkdir(parents=True)
     Path("run-of-flat/checkpoints/epoch-0001/model.safetensors").write_text("flat")
     assert hmr(f"{SOLVER} --out out")[0] == 0
@@ -344,9 +377,13 @@ def test_a_model_with_a_mesh_of_its_own_needs_no_solver(hmr: Run, monkeypatch: p
     made = report("eval/meshed-sp0-test")
     assert made["metrics"]["mpvpe_mm"] > 0
     assert (made["missing"], made["solver"], made["hand_model"]) == ([], None, None)
-    assert "warning: no mesh is drawn: the synthetic right hand (neither" in err
-    assert err.endswith("is not the annotations' hand model. Give theirs with --hand-model.\n")
+    assert "warning" not in err
+    assert cv2.imread("eval/meshed-sp0-test/contact_sheet.png").shape[1] == 4 * 3 * 192
     assert "mesh:" not in out
+    monkeypatch.delenv("HMR_HAND_MODEL")
+    status, _, err = hmr(line)
+    assert "warning: no mesh is drawn: the hand model the synthetic right hand (neither" in err
+    assert cv2.imread("eval/meshed-sp0-test/contact_sheet.png").shape[1] == 6 * 2 * 192
     monkeypatch.setenv("HMR_HAND_MODEL", "nowhere.npz")
     status, _, err = hmr(line)
     assert status == 0
@@ -362,7 +399,7 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert made["consumes"] == "joints"
     assert out.splitlines()[0] == "from-joints on sp0 test, 24 samples, from given joints"
     assert made["metrics"]["mpvpe_mm"] > 0
-    assert made["hand_model"]["synthetic"]
+    assert made["hand_model"]["mismatch_mm"] < 0.01
     assert made["baseline"]["metrics"] is None
     assert "note: no baseline: the model was given joints, of which the mean pose knows nothing" in out
     with h5py.File("eval/from-joints-sp0-test/predictions.h5") as file:

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hmr_core.data.oakink import open_oakink
-from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.synthetic.writer import write_synthetic
-from hmr_core.engine.hand_model_check import TOLERANCE_MM, hand_model_mismatch_mm, mismatch_note
+from hmr_core.engine.hand_model_check import (
+    ANOTHER_HAND_MM,
+    TOLERANCE_MM,
+    check_hand_model,
+    hand_model_mismatch_mm,
+    layer_of_annotations,
+    mismatch_note,
+)
+from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
+from hmr_core.hand.source import HandModelSource
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 
-@pytest.fixture(scope="module")
-def synthetic_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    folder = tmp_path_factory.mktemp("synthetic")
-    tree = write_synthetic(folder / "tree", sequences=5, frames=1, seed=0)
-    write_pack(open_oakink(tree.root), folder / "pack.h5", codec=codec_named("jpeg"))
-    return Pack(folder / "pack.h5")
+@pytest.fixture
+def synthetic_pack(synthetic_pack_path: Path) -> Pack:
+    return Pack(synthetic_pack_path)
+
+
+def scaled(hand: HandModel, factor: float) -> HandModelSource:
+    """A hand model that is somewhat larger in all its parts but the corrections of bent joints."""
+    larger = replace(hand, template=hand.template * factor, shape_dirs=hand.shape_dirs * factor)
+    return HandModelSource(model=larger, path=Path("larger.npz"), digest="0")
 
 
 def test_the_hand_of_the_annotations_fits_and_a_scaled_one_does_not(synthetic_pack: Pack) -> None:
     rows, hand = np.arange(20), load_synthetic_hand()
     assert hand_model_mismatch_mm(HandLayer(hand), synthetic_pack, rows) < 0.01
-    larger = replace(hand, template=hand.template * 1.1, shape_dirs=hand.shape_dirs * 1.1)
     verts, joints = (synthetic_pack.array(name, rows) for name in ("verts", "joints"))
     reach_mm = float(np.linalg.norm(verts - joints[:, 9:10], axis=-1).mean()) * 1000
-    found = hand_model_mismatch_mm(HandLayer(larger), synthetic_pack, rows)
+    found = hand_model_mismatch_mm(HandLayer(scaled(hand, 1.1).model), synthetic_pack, rows)
     assert found == pytest.approx(0.1 * reach_mm, rel=0.05)  # pose_dirs alone are as they were
 
 
@@ -60,9 +68,39 @@ def test_the_samples_that_are_looked_at_are_spread_over_the_rows(
     assert np.diff(asked[0]).max() == 2
 
 
+def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pack, mini_hand: HandModel) -> None:
+    rows = mini_pack.indices("sp0", "train")
+    somewhat = scaled(mini_hand, 1.06)
+    mismatch_mm = check_hand_model(somewhat, HandLayer(somewhat.model), mini_pack, rows)
+    assert TOLERANCE_MM < mismatch_mm < ANOTHER_HAND_MM
+    assert layer_of_annotations(somewhat, mini_pack, rows).model is somewhat.model
+
+    other = scaled(mini_hand, 1.5)
+    found_mm = hand_model_mismatch_mm(HandLayer(other.model), mini_pack, rows)
+    assert found_mm > ANOTHER_HAND_MM
+    text = (
+        f"the hand model {other.label} is not the one that the annotations of {mini_pack.path} were made with: their "
+        f"meshes are {found_mm:.1f} mm apart on average, and beyond 10 mm they are of two hands. Give theirs with "
+        "--hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth DIR` leaves "
+        "DIR/hand.npz)."
+    )
+    with pytest.raises(HmrError) as caught:
+        layer_of_annotations(other, mini_pack, rows)
+    assert str(caught.value) == text
+    with pytest.raises(HmrError) as caught:
+        check_hand_model(other, HandLayer(other.model), mini_pack, rows, otherwise="Or go home.")
+    assert str(caught.value) == f"{text} Or go home."
+
+
+def test_a_left_hand_is_refused_for_its_side(mini_pack: Pack, mini_hand: HandModel) -> None:
+    left = replace(scaled(mini_hand, 1), model=replace(mini_hand, side="left"))
+    with pytest.raises(HmrError, match=r"OakInk-Image needs a right hand, and .* is of a left one\."):
+        layer_of_annotations(left, mini_pack, mini_pack.indices("sp0", "train"))
+
+
 def test_only_a_mismatch_that_matters_is_told() -> None:
     assert mismatch_note(TOLERANCE_MM) is None
-    assert mismatch_note(12.345) == (
-        "the annotations were not made with this hand model (12.3 mm apart on average): mesh figures mean little; "
-        "give theirs with --hand-model"
+    assert mismatch_note(3.456) == (
+        "the hand model and the annotations do not quite agree (3.5 mm apart on average): meshes are off by about as "
+        "much; if the annotations were made with another hand model, give it with --hand-model"
     )

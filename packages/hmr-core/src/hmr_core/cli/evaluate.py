@@ -232,13 +232,12 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
 
 
 def _find_hand(given: Path | None, kind: str) -> Hand:
-    """The hand model and what poses it; HmrError for a left one, since the data set's hands are right ones."""
+    """The hand model and what poses it."""
     from hmr_core.engine.evaluate import Hand
     from hmr_core.hand.back_ends import make_layer
-    from hmr_core.hand.source import find_hand_model, require_side
+    from hmr_core.hand.source import find_hand_model
 
     source = find_hand_model(given)
-    require_side(source, "right", "OakInk-Image")
     return Hand(source=source, kind=kind, layer=make_layer(source.model, kind))
 
 
@@ -258,20 +257,14 @@ def _faces(evaluation: Evaluation, hand: Hand | None, kind: str) -> Int[ndarray,
 
     A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
     """
-    from hmr_core.engine.hand_model_check import TOLERANCE_MM, hand_model_mismatch_mm
+    from hmr_core.engine.hand_model_check import check_hand_model
 
     if evaluation.faces is not None or evaluation.predictions.verts is None:
         return evaluation.faces
     try:
         hand = hand or _find_hand(None, kind)
+        check_hand_model(hand.source, hand.layer, evaluation.dataset.pack, evaluation.rows)
     except HmrError as error:  # not worth losing the evaluation
         click.echo(f"warning: no mesh is drawn: {error}", err=True)
-        return None
-    if hand_model_mismatch_mm(hand.layer, evaluation.dataset.pack, evaluation.rows) > TOLERANCE_MM:
-        click.echo(
-            f"warning: no mesh is drawn: {hand.source.label} is not the annotations' hand model. Give theirs with "
-            "--hand-model.",
-            err=True,
-        )
         return None
     return hand.source.model.faces.numpy()

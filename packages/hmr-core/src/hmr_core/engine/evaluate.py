@@ -20,7 +20,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.checkpoints import Checkpoint
 from hmr_core.engine.datasets import open_dataset
-from hmr_core.engine.hand_model_check import hand_model_mismatch_mm, mismatch_note
+from hmr_core.engine.hand_model_check import check_hand_model, mismatch_note
 from hmr_core.engine.inference import Points, gather, predict
 from hmr_core.engine.predictions import Predictions, write_predictions
 from hmr_core.engine.scoring import Scores, score
@@ -36,6 +36,8 @@ NO_MESH = (
     "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
     "--solver-ckpt FILE"
 )
+
+JOINTS_ALONE = "Or leave --solver out: then the joints alone are scored."
 
 PICTURE_PX = 192
 """The side of the crops that pictures of an evaluation show."""
@@ -88,7 +90,8 @@ def evaluate(
     notes: what the report is to say besides.
     on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
 
-    Raises UsageError for a solver and a model that has a mesh already; HmrError when a sample cannot be read, its
+    Raises UsageError for a solver and a model that has a mesh already; HmrError, before anything is predicted, for
+    another hand model than the annotations'; and when a sample cannot be read, its
     prediction is not finite, or it has no mesh.
     """
     started = time.monotonic()
@@ -98,6 +101,10 @@ def evaluate(
     assert solver is None or posed is not None, "a solver poses a hand model"
     if solver is not None and spec.consumes == "joints":
         raise mesh_already(spec)
+    mismatch_mm = 0.0
+    if posed is not None:
+        joints_alone = "" if solver is None else JOINTS_ALONE
+        mismatch_mm = check_hand_model(posed.source, posed.layer, pack, rows, otherwise=joints_alone)
     dataset = open_dataset(spec, recipe, pack, layer=None if posed is None else posed.layer, verify=True)
     pictures = HandDataset(
         pack,
@@ -126,7 +133,6 @@ def evaluate(
         **_mesh(points if solver is None else solve(solver, points.ids, points.joints, on_solved)),
     )
     scores = score(pack, rows, predictions.joints, predictions.verts)
-    mismatch_mm = 0.0 if posed is None else hand_model_mismatch_mm(posed.layer, pack, rows)
     report = {
         "model": spec.name,
         "consumes": spec.consumes,

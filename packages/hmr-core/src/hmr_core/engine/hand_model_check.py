@@ -14,7 +14,13 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource, require_side
 
 TOLERANCE_MM = 2.0
-"""A larger mismatch than this is another hand model; rounding in the annotations is far below it."""
+"""A larger mismatch than this is worth a note; rounding in the annotations is far below it."""
+
+ANOTHER_HAND_MM = 10.0
+"""A larger mismatch than this is another hand: no vertex of the one is the same place on the other.
+
+Well above the first, so that a data set whose annotations are a little inconsistent is not locked out.
+"""
 
 _SAMPLES = 64
 
@@ -35,30 +41,39 @@ def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " 
     return float(gap.norm(dim=-1).mean()) * 1000
 
 
-def layer_of_annotations(source: HandModelSource, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer:
-    """The hand layer to train a model of joints with, on the CPU.
+def check_hand_model(
+    source: HandModelSource, layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"], *, otherwise: str = ""
+) -> float:
+    """The mismatch of a hand model with the annotations of the rows in mm, as hand_model_mismatch_mm has it.
 
-    Raises HmrError when the hand model is not the one that the annotations of the rows were made with: rotations,
-    joints and vertices would then contradict each other.
+    layer: of that model, on the CPU. otherwise: a sentence on what else can be done, for the error.
+    Raises HmrError for a left hand, and for another hand than the annotations': above ANOTHER_HAND_MM rotations, joints
+    and vertices contradict each other. A mismatch below that may be worth a mismatch_note.
     """
-    require_side(source, "right", "training on OakInk-Image")
-    layer = HandLayer(source.model)
+    require_side(source, "right", "OakInk-Image")
     mismatch_mm = hand_model_mismatch_mm(layer, pack, rows)
-    if mismatch_mm > TOLERANCE_MM:
+    if mismatch_mm > ANOTHER_HAND_MM:
         raise HmrError(
             f"the hand model {source.label} is not the one that the annotations of {pack.path} were made with: their "
-            f"meshes are {mismatch_mm:.1f} mm apart on average, and {TOLERANCE_MM:g} mm are allowed. Give theirs with "
-            "--hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth DIR` leaves "
-            "DIR/hand.npz)."
+            f"meshes are {mismatch_mm:.1f} mm apart on average, and beyond {ANOTHER_HAND_MM:g} mm they are of two "
+            "hands. Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; "
+            f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise and ' ' + otherwise}"
         )
+    return mismatch_mm
+
+
+def layer_of_annotations(source: HandModelSource, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer:
+    """The hand layer to train a model of joints with, on the CPU; HmrError as check_hand_model has it."""
+    layer = HandLayer(source.model)
+    check_hand_model(source, layer, pack, rows)
     return layer
 
 
 def mismatch_note(mismatch_mm: float) -> str | None:
-    """What to tell of a mismatch, or None where there is none."""
+    """What to tell of a mismatch that was not refused, or None where there is none."""
     if mismatch_mm <= TOLERANCE_MM:
         return None
     return (
-        f"the annotations were not made with this hand model ({mismatch_mm:.1f} mm apart on average): mesh figures "
-        "mean little; give theirs with --hand-model"
+        f"the hand model and the annotations do not quite agree ({mismatch_mm:.1f} mm apart on average): meshes are "
+        "off by about as much; if the annotations were made with another hand model, give it with --hand-model"
     )
