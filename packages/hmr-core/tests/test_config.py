@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from hmr_core.config import (
     ModelConfig,
@@ -113,6 +114,28 @@ def test_a_recipe_survives_a_round_trip(spec: ModelSpec) -> None:
 def test_options_are_named_as_set_takes_them(spec: ModelSpec) -> None:
     names = options(spec)
     assert {"image_size", "backbone.depth", "sizes", "data.bbox_expand", "augment.scale", "train.seed"} <= set(names)
+
+
+class PairConfig(Section):
+    low: int = 0
+    high: int = 9
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PairConfig:
+        if self.low > self.high:
+            raise PydanticCustomError("order", "low is above high")
+        return self
+
+
+def test_options_go_together_when_all_of_them_are_set() -> None:
+    def made(*overrides: str) -> PairConfig:
+        return configure(PairConfig, {}, overrides, flag="--solver-set", command="hmr solvers x", example="low=3")
+
+    assert made("low=20", "high=30") == made("high=30", "low=20") == PairConfig(low=20, high=30)
+    with pytest.raises(UsageError, match=r"^--solver-set high=30: low is above high\.$"):
+        made("low=40", "high=30")
+    with pytest.raises(UsageError, match=r'^--solver-set low=x: "x" is not valid for low: Input should be'):
+        made("low=x", "high=30")
 
 
 class PriorConfig(Section):

@@ -10,7 +10,7 @@ import pytest
 
 from hmr_iknet.fit_lm import LEAST_OUTLIER, OUTLIER, START_ERROR
 from hmr_iknet.outliers import NOISE_SPREAD, SHAPE_SPREAD
-from hmr_iknet.solver import DEFAULT_STEPS
+from hmr_iknet.solver import DEFAULT_NOISE_MM, DEFAULT_PRIOR_GROUP, DEFAULT_STEPS
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,8 +30,10 @@ def test_options() -> None:
     fields = IKNetSolverConfig.model_fields
     assert set(named) == set(fields)
     assert named["fit"].strip("`") == fields["fit"].default
-    assert named["prior_group"] == str(fields["prior_group"].default)
-    assert named["noise_mm"] == str(fields["noise_mm"].default)
+    assert named["prior_group"] == str(DEFAULT_PRIOR_GROUP)
+    assert named["noise_mm"] == f"{DEFAULT_NOISE_MM:g}"
+    assert f"null: {DEFAULT_PRIOR_GROUP}," in str(fields["prior_group"].description)
+    assert str(fields["noise_mm"].description).endswith(f"null: {DEFAULT_NOISE_MM:g}")
     assert named["steps"] == f"{DEFAULT_STEPS['published']} (`published`), {DEFAULT_STEPS['lm']} (`lm`)"
 
 

@@ -17,7 +17,7 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, place
-from hmr_core.plugins.protocols import solver_config
+from hmr_core.plugins.protocols import protocol_label, solver_config
 from hmr_iknet import solver as solver_module
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
@@ -90,8 +90,9 @@ def test_without_a_fit_it_is_iknet(fixture_hand: HandModel, recorded: dict[str, 
 @pytest.mark.parametrize("fit", FITS)
 def test_moving_the_joints_moves_the_mesh(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
     shift = torch.tensor([0.125, -0.25, 0.5])  # exact in binary, so that the network sees nearly the same
-    one = solver(fixture_hand, fit=fit, steps=3).solve(recorded["joints"])
-    other = solver(fixture_hand, fit=fit, steps=3).solve(recorded["joints"] + shift)
+    options = {"fit": fit} if fit == "none" else {"fit": fit, "steps": 3}
+    one = solver(fixture_hand, **options).solve(recorded["joints"])
+    other = solver(fixture_hand, **options).solve(recorded["joints"] + shift)
     torch.testing.assert_close(other.verts - shift, one.verts, atol=1e-4, rtol=0)
 
 
@@ -168,7 +169,7 @@ def test_a_file_without_weights_is_refused(fixture_hand: HandModel, tmp_path: Pa
 def test_protocols() -> None:
     spec = hmr_solvers()[0]
     assert spec.name == "iknet"
-    assert solver_config(spec, "published", []) == IKNetSolverConfig(fit="published", prior_group=256)
+    assert solver_config(spec, "published", []) == IKNetSolverConfig(fit="published")
     assert solver_config(spec, "best", []) == IKNetSolverConfig(fit="lm")
 
 
@@ -184,6 +185,37 @@ def test_default_steps(fixture_hand: HandModel) -> None:
     assert solver(fixture_hand, fit="published").steps == 20
     assert solver(fixture_hand, fit="lm").steps == 8
     assert solver(fixture_hand, fit="lm", steps=3).steps == 3
+    assert solver(fixture_hand, fit="published").prior_group == 256
+    assert solver(fixture_hand, fit="published", prior_group=1).prior_group == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["noise_mm=5"], "noise_mm=5: noise_mm is an option of fit=lm, and the fit is published. Set fit=lm, or leave"),
+        (
+            ["prior_group=8", "fit=lm"],
+            "fit=lm: prior_group is an option of fit=published, and the fit is lm. Set fit=p",
+        ),
+        (["prior_group=1", "fit=none"], "fit=none: prior_group is an option of fit=published, and the fit is none."),
+        (["fit=none", "steps=3"], "steps=3: steps is an option of fit=lm and fit=published, and the fit is none. Set"),
+    ],
+)
+def test_an_option_of_another_fit_is_refused(overrides: list[str], text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"--solver-set {text}")):
+        solver_config(hmr_solvers()[0], "published", overrides)
+
+
+def test_options_of_the_fit_in_any_order_over_a_protocol() -> None:
+    spec = hmr_solvers()[0]
+    for overrides in (["fit=lm", "noise_mm=5"], ["noise_mm=5", "fit=lm"]):
+        made = solver_config(spec, "published", overrides)
+        assert made == IKNetSolverConfig(fit="lm", noise_mm=5)
+        assert protocol_label(spec, "published", made) == "published, but fit=lm, noise_mm=5.0"
+    assert solver_config(spec, "published", ["fit=none"]) == IKNetSolverConfig(fit="none")
+    assert solver_config(spec, "best", ["fit=published", "prior_group=1"]) == IKNetSolverConfig(
+        fit="published", prior_group=1
+    )
 
 
 def test_a_noise_below_a_millimetre_is_refused() -> None:

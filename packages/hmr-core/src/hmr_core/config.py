@@ -200,8 +200,11 @@ def _apply(
     flag: _Flag,
     validate: Callable[[], object],
 ) -> None:
-    """Put each `key=value` into its place in `values`. paths: of every option, where its value lies."""
-    for text in overrides:
+    """Put each `key=value` into its place in `values`. paths: of every option, where its value lies.
+
+    Each value is checked at once; whether options go together, when all of them are set, so that their order is free.
+    """
+    for number, text in enumerate(overrides, start=1):
         key, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f'{flag.name} takes key=value, not "{text}". Example: {flag.name} {flag.example}')
@@ -219,6 +222,10 @@ def _apply(
         try:
             validate()
         except ValidationError as error:
+            if not error.errors()[0]["loc"]:  # of the section as a whole
+                if number < len(overrides):
+                    continue
+                raise UsageError(f"{flag.name} {text}: {_first_problem(error, with_place=False)}") from error
             raise UsageError(
                 f'{flag.name} {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
                 f"{flag.command} lists the options with their types."

@@ -62,6 +62,6 @@ def hmr_solvers() -> list[SolverSpec]:
             summary="IKNet and a fit behind it (joints -> rotations and shape -> mesh)",
             config=IKNetSolverConfig,
             build=build_solver,
-            protocols={"published": {"fit": "published", "prior_group": 256}, "best": {"fit": "lm"}},
+            protocols={"published": {"fit": "published"}, "best": {"fit": "lm"}},
         )
     ]

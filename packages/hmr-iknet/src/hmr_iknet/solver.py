@@ -27,6 +27,8 @@ MESH_CHUNK = 256
 """Hands that are skinned at once: their vertices' matrices still fit the cache."""
 
 DEFAULT_STEPS = {"published": 20, "lm": 8, "none": 0}
+DEFAULT_PRIOR_GROUP = 256
+DEFAULT_NOISE_MM = 3.0
 
 
 class IKNetSolver:
@@ -41,6 +43,8 @@ class IKNetSolver:
         self.chain = HandChain(layer.model, torch.float32, self.device)
         self.anatomy = Anatomy(layer.model, torch.float32, self.device)
         self.steps = config.steps or DEFAULT_STEPS[config.fit]
+        self.prior_group = config.prior_group or DEFAULT_PRIOR_GROUP
+        self.noise_mm = config.noise_mm or DEFAULT_NOISE_MM
 
     @torch.no_grad()
     def solve(
@@ -48,7 +52,7 @@ class IKNetSolver:
     ) -> HandFit:
         """Fit a hand to each sample's joints; see hmr_core.hand.solver.Solver."""
         check_joints(joints)
-        group = self.config.prior_group if self.config.fit == "published" else 1
+        group = self.prior_group if self.config.fit == "published" else 1
         parts = []
         # A chunk holds whole groups, so that it makes no difference to them.
         size = max(1, CHUNKS[self.config.fit] // group) * group
@@ -65,15 +69,13 @@ class IKNetSolver:
             rotations, betas = self.start(joints), joints.new_zeros(len(joints), 10)
             if self.config.fit == "published":
                 rotations, betas = fit_published.fit(
-                    self.chain, joints, rotations, steps=self.steps, prior_group=self.config.prior_group
+                    self.chain, joints, rotations, steps=self.steps, prior_group=self.prior_group
                 )
             places, verts = place(*self._mesh(rotations, betas), joints)
         return HandFit(rotations=rotations.cpu(), betas=betas.cpu(), joints=places.cpu(), verts=verts.cpu())
 
     def _least_squares(self, joints: Float[Tensor, "batch 21 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hands = fit_lm.fit(
-            self.chain, self.anatomy, joints, self.start, noise=self.config.noise_mm / 1000, steps=self.steps
-        )
+        hands = fit_lm.fit(self.chain, self.anatomy, joints, self.start, noise=self.noise_mm / 1000, steps=self.steps)
         rotations, betas = matrix_to_axis_angle(hands.local.permute(3, 0, 1, 2)), hands.betas.T.contiguous()
         places, verts = self._mesh(rotations, betas)
         shift = hands.place.T[:, None] - places[:, :1]  # the wrist is joint 0
