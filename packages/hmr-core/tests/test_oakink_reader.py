@@ -163,6 +163,17 @@ def test_wrong_annotations_name_sample_and_file(tree: Path, folder: str, value: 
     assert text in str(error.value)
 
 
+@pytest.mark.parametrize("times", [1, 60_000])
+def test_lists_that_share_lists(tree: Path, times: int) -> None:
+    """A file of a few bytes for each of which there is a list twice as long."""
+    value: Any = 0.0
+    for _ in range(20):
+        value = [value, value]
+    replace(annotation(tree, "hand_j"), pickle.dumps([value] * times))
+    with pytest.raises(HmrError, match=r"is not an array of numbers \(it holds more than 100000 numbers\)"):
+        open_oakink(tree).read(SAMPLE)
+
+
 def test_wrong_poses(tree: Path) -> None:
     path = annotation(tree, "general_info")
     info = pickle.loads(path.read_bytes())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,123 @@ def test_what_a_file_is_given_cannot_be_changed_by_it(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nN}U\x0c__defaults__)s\x86b.")
     with pytest.raises(HmrError, match="a file that gives attributes to _reconstruct"):
         load_pickle(path)
+
+
+RECONSTRUCT, FROMBUFFER = np.ones(1).__reduce__()[0], np.ones(1).__reduce_ex__(5)[0]
+
+
+def shared_lists(depth: int) -> bytes:
+    """The opcodes of a list of two references to a list of two references, and so on, which prints 2**depth lists."""
+    code = b"]"
+    for memo in range(depth):
+        inner = b"h" + bytes([memo])  # what was put there
+        code += b"q" + bytes([memo]) + b"0](" + inner + inner + b"e"
+    return code
+
+
+@pytest.mark.parametrize(
+    "storage", [np.zeros((1_000_000, 0), np.float32), np.zeros((3, 1), np.float32), np.zeros(8, np.float32)]
+)
+def test_a_tensor_is_no_view_of_an_array_of_the_file(tmp_path: Path, storage: np.ndarray) -> None:
+    """An array of shape (1000000, 0) is as long as it says and holds nothing."""
+    rebuild = torch._utils._rebuild_tensor_v2
+    path = write(tmp_path, Calls(rebuild, storage, 0, (8,), (1,), False, OrderedDict()), 5)
+    with pytest.raises(HmrError, match=r"a tensor whose storage is a (_Array|ndarray)\)"):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride", "message"),
+    [
+        (0, (4,), (1,), None),
+        (0, (10**13,), (0,), "a tensor of more numbers than its storage"),
+        (0, (5,), (1,), "a tensor that reaches beyond its storage"),
+        (0, (2**63, 2), (0, 0), "a tensor of more numbers than its storage"),
+        (1, (2,), (-1,), "a shape that is not whole numbers from 0"),
+        (0, (-1, -4), (1, 1), "a shape that is not whole numbers from 0"),
+        (-1, (2,), (1,), "a shape that is not whole numbers from 0"),
+        (0, ([[1, 2], [3, 4]],), (1,), "a shape that is not whole numbers from 0"),
+        (0, np.array([4]), (1,), "a shape that is not whole numbers from 0"),
+        (0, (4,), (1.0,), "a shape that is not whole numbers from 0"),
+    ],
+)
+def test_tensors_of_odd_sizes(tmp_path: Path, offset: Any, size: Any, stride: Any, message: str | None) -> None:
+    storage = torch.arange(4.0).__reduce_ex__(2)[1][0]
+    path = write(tmp_path, Calls(torch._utils._rebuild_tensor, storage, offset, size, stride))
+    if message is None:
+        np.testing.assert_array_equal(load_pickle(path), np.arange(4.0))
+        return
+    with pytest.raises(HmrError, match=message):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (-1, -2), np.dtype("f8"), False, bytes(16))),
+        Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (2**32, 2**32), np.dtype("f8"), False, b"")),
+        Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (3,), np.dtype("f8"), False, bytes(16))),
+        Calls(FROMBUFFER, bytes(16), np.dtype("f8"), (-1,), "C"),
+        Calls(FROMBUFFER, bytes(16), np.dtype("f8"), 2, "C"),
+    ],
+)
+def test_arrays_that_their_bytes_do_not_fill(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(HmrError, match=r"an array whose shape and bytes disagree|a shape that is not whole numbers"):
+        load_pickle(write(tmp_path, value))
+
+
+@pytest.mark.parametrize("buffer", [10**15, [0] * 16, None])
+def test_numbers_come_in_bytes_alone(tmp_path: Path, buffer: Any) -> None:
+    """Python's bytes(10**15) is a petabyte of zeros."""
+    name = type(buffer).__name__
+    for value in (
+        Calls(FROMBUFFER, buffer, np.dtype("f8"), (2,), "C"),
+        Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (2,), np.dtype("f8"), False, buffer)),
+    ):
+        with pytest.raises(HmrError, match=f"numbers in a {name}, not in bytes"):
+            load_pickle(write(tmp_path, value))
+
+
+def test_texts_without_a_length_are_refused(tmp_path: Path) -> None:
+    """No bytes hold any number of them, and any number of them becomes numbers of four bytes each."""
+    value = Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (10**9, 10**6), np.dtype("S0"), False, b""))
+    with pytest.raises(HmrError, match="an array of texts without a length"):
+        load_pickle(write(tmp_path, value))
+
+
+def test_a_dictionary_gets_no_attributes(tmp_path: Path) -> None:
+    """By `__array_interface__` numpy would read memory at any address."""
+    state = {"__array_interface__": {"shape": (2,), "typestr": "<f4", "data": (16, False), "version": 3}}
+    read = load_pickle(write(tmp_path, Builds(OrderedDict, (), state)))
+    assert isinstance(read, OrderedDict)
+    assert not hasattr(read, "__array_interface__")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"@Q", 'names "persistent id of type list"'),
+        (b"cnumpy\ndtype\n@\x85R", "an array whose type is a list"),
+        (b"cnumpy\ndtype\nU\x02f8\x85RK\x03@\x86b", "a byte order of type list"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n@K\x00K\x00\x87R", "an array of class of type list"),
+        (b"c_codecs\nencode\nX\x01\x00\x00\x00a@\x86R", "bytes of a str in encoding of type list"),
+        (b"cnumpy.core.multiarray\nscalar\n@@\x86R", "numbers in a list, not in bytes"),
+        (b"ctorch._utils\n_rebuild_tensor\n(@@@@tR", "a tensor whose storage is a list"),
+    ],
+)
+def test_lists_that_share_lists_are_not_printed(tmp_path: Path, code: bytes, message: str) -> None:
+    """2**25 lists here, which take a minute to print; with 60 of these opcodes it would never end."""
+    path = tmp_path / "shared.pkl"
+    path.write_bytes(b"\x80\x02" + code.replace(b"@", shared_lists(25)) + b".")
+    begun = time.perf_counter()
+    with pytest.raises(HmrError, match=message):
+        load_pickle(path)
+    assert time.perf_counter() - begun < 1
+
+
+def test_long_texts_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "long.pkl"
+    path.write_bytes(b"\x80\x02c" + b"m" * 10_000 + b"\nname\n.")
+    with pytest.raises(HmrError) as error:
+        load_pickle(path)
+    assert f'names "{"m" * 80}", which' in str(error.value)

@@ -10,9 +10,10 @@ Tensors come out as numpy arrays; torch is not needed.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -34,8 +35,17 @@ STORAGE_DTYPES = {
 }  # fmt: skip
 
 
+SHOWN = 80
+"""How many characters of a file's texts an error shows."""
+
+
 class RefusedNameError(Exception):
     """A pickle names something that is not on the list."""
+
+
+def _shown(value: object) -> str:
+    """An object of a file in an error: texts cut, of others the type alone, as lists that share lists print forever."""
+    return repr(value[:SHOWN]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
 class _Call:
@@ -70,12 +80,12 @@ class _Unpickler(pickle.Unpickler):
         try:
             found = self._allowed[module, name]
         except KeyError:
-            raise RefusedNameError(f"{module}.{name}") from None
+            raise RefusedNameError(f"{module}.{name}"[:SHOWN]) from None
         return _Call(found) if isinstance(found, FunctionType) else found
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:
-            raise RefusedNameError(f"persistent id {pid!r:.80}")
+            raise RefusedNameError(f"persistent id {_shown(pid)}")
         return self._persistent(pid)
 
 
@@ -103,18 +113,65 @@ def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again:
         ) from error
 
 
+class _Dictionary(OrderedDict[Any, Any]):
+    """An ordered dictionary without attributes: by `__array_interface__` numpy would read wherever a file says."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Attributes are dropped; nothing here reads them."""
+
+
+def _bytes(data: object) -> bytes:
+    """Bytes that a file holds (Python 2's come as text); never a number, of which `bytes` makes as many zeros."""
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, bytes | bytearray):
+        raise ValueError(f"numbers in a {type(data).__name__}, not in bytes")
+    return bytes(data)
+
+
+def _sizes(given: object) -> tuple[int, ...]:
+    """A shape, or strides: whole numbers from 0."""
+    if not isinstance(given, tuple | list) or any(type(n) is not int or n < 0 for n in given):
+        raise ValueError("a shape that is not whole numbers from 0")
+    return tuple(given)
+
+
 class _Dtype:
     """An array's type: numbers or text, whose byte order alone a file can set."""
 
     __slots__ = ("dtype",)
 
-    def __init__(self, code: str, *_align_and_copy: object) -> None:
-        self.dtype = np.dtype(str(code))
+    def __init__(self, code: object, *_align_and_copy: object) -> None:
+        if not isinstance(code, str):
+            raise ValueError(f"an array whose type is a {type(code).__name__}")
+        self.dtype = np.dtype(code)
         if self.dtype.kind not in "biufcSU":
-            raise ValueError(f"an array of type {code!r}, which is neither numbers nor text")
+            raise ValueError(f"an array of type {_shown(code)}, which is neither numbers nor text")
+        if not self.dtype.itemsize:
+            raise ValueError("an array of texts without a length, of which no bytes hold any number")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1])
+        order = state[1]
+        if order == "<" or order == ">" or order == "|" or order == "=":
+            self.dtype = self.dtype.newbyteorder(order)
+        else:
+            raise ValueError(f"a byte order {_shown(order)}")
+
+
+def _dtype(given: object) -> np.dtype[Any]:
+    if not isinstance(given, _Dtype):
+        raise ValueError(f"an array whose type is a {type(given).__name__}")
+    return given.dtype
+
+
+def _fitting(shape: object, dtype: np.dtype[Any], data: bytes) -> tuple[int, ...]:
+    """The shape of an array, which its bytes must fill exactly."""
+    sizes = _sizes(shape)
+    if math.prod(sizes) * dtype.itemsize != len(data):
+        raise ValueError("an array whose shape and bytes disagree")
+    return sizes
 
 
 class _Array(np.ndarray):
@@ -124,7 +181,8 @@ class _Array(np.ndarray):
         *_version, shape, dtype, fortran, data = state
         if self.size:
             raise ValueError("an array that is filled twice")
-        numbers: Any = (shape, dtype.dtype, fortran, data)
+        kind, held = _dtype(dtype), _bytes(data)
+        numbers: Any = (_fitting(shape, kind, held), kind, fortran is True or fortran == 1, held)
         super().__setstate__(numbers)
 
 
@@ -135,36 +193,53 @@ _NDARRAY = "numpy.ndarray"
 def _reconstruct(subtype: object, shape: object, typecode: object) -> ndarray:
     """numpy's way to make an array that the pickle then fills (whatever shape it names, that follows later)."""
     if subtype is not _NDARRAY:
-        raise ValueError(f"an array of class {subtype!r}")
+        raise ValueError(f"an array of class {_shown(subtype)}")
     return np.empty(0, dtype="b").view(_Array)
 
 
-def _frombuffer(buffer: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> ndarray:
-    return np.frombuffer(bytes(buffer), dtype=dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+def _frombuffer(buffer: object, dtype: object, shape: object, order: object) -> ndarray:
+    kind, held = _dtype(dtype), _bytes(buffer)
+    sizes = _fitting(shape, kind, held)
+    return np.frombuffer(held, dtype=kind).reshape(sizes, order="F" if isinstance(order, str) and order == "F" else "C")
 
 
-def _scalar(dtype: _Dtype, data: bytes | str) -> Any:
-    (value,) = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype=dtype.dtype)
+def _scalar(dtype: object, data: object) -> Any:
+    (value,) = np.frombuffer(_bytes(data), dtype=_dtype(dtype))
     return value
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: object, encoding: object) -> bytes:
     """How pickles of protocol 2 and below spell bytes."""
-    if encoding != "latin1":
-        raise ValueError(f"bytes in encoding {encoding!r}")
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
+        raise ValueError(f"bytes of a {type(text).__name__} in encoding {_shown(encoding)}")
     return text.encode("latin1")
 
 
-def _load_storage(data: bytes) -> ndarray:
+class _Storage:
+    """The numbers of a tensor: what _load_storage alone makes, so that a tensor is no view of another array."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: ndarray) -> None:
+        self.numbers = numbers
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a file that gives attributes to a storage")
+
+
+def _load_storage(data: bytes) -> _Storage:
     """The numbers of a tensor: what torch's `_load_from_bytes` reads, which would run a nested pickle unrestricted."""
     file = io.BytesIO(data)
     storages: dict[str, tuple[str, int]] = {}
 
     def describe(pid: Any) -> str:
-        kind, dtype, key, _device, count = pid[:5]
-        if kind != "storage" or (len(pid) > 5 and pid[5] is not None):
-            raise RefusedNameError(f"persistent id {pid!r:.80}")
-        storages[key] = (dtype, int(count))
+        kind, dtype, key, _device, count = pid[:5] if isinstance(pid, tuple) and len(pid) >= 5 else (None,) * 5
+        texts = all(isinstance(text, str) for text in (kind, dtype, key)) and type(count) is int
+        if not texts or kind != "storage" or (len(pid) > 5 and pid[5] is not None):
+            raise RefusedNameError(f"persistent id {_shown(pid)}")
+        if dtype not in STORAGE_DTYPES.values():
+            raise ValueError(f"a torch storage of type {_shown(dtype)}")
+        storages[key] = (dtype, count)
         return str(key)
 
     magic, protocol, system = (_Unpickler(file, {}).load() for _ in range(3))
@@ -172,29 +247,32 @@ def _load_storage(data: bytes) -> ndarray:
         raise ValueError("a torch storage of an unknown format")
     names = {("torch", name): dtype for name, dtype in STORAGE_DTYPES.items()}
     key = _Unpickler(file, names, describe).load()
-    if _Unpickler(file, {}).load() != [key]:
+    if not isinstance(key, str) or key not in storages or _Unpickler(file, {}).load() != [key]:
         raise ValueError("not exactly one torch storage")
     dtype, count = storages[key]
     if int.from_bytes(file.read(8), "little") != count:
         raise ValueError("a torch storage whose sizes disagree")
-    return np.frombuffer(file.read(), dtype=dtype, count=count)
+    return _Storage(np.frombuffer(file.read(), dtype=dtype, count=count))
 
 
-def _rebuild_tensor(
-    storage: ndarray, offset: int, size: Sequence[int], stride: Sequence[int], *_autograd: object
-) -> ndarray:
-    """A tensor's view of its storage, as an array of its own; never beyond the storage's end."""
-    count = int(np.prod(size, dtype=np.int64))
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if min([offset, *size, *stride]) < 0 or (count and last >= len(storage)):
+def _rebuild_tensor(storage: object, offset: object, size: object, stride: object, *_autograd: object) -> ndarray:
+    """A tensor's view of its storage, as an array of its own; never beyond the storage's end, nor larger than it."""
+    if not isinstance(storage, _Storage):
+        raise ValueError(f"a tensor whose storage is a {type(storage).__name__}")
+    numbers = storage.numbers
+    (start,), sizes, strides = _sizes([offset]), _sizes(size), _sizes(stride)
+    last = start + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    if not (count := math.prod(sizes)):
+        return np.empty(sizes, dtype=numbers.dtype)
+    if last >= len(numbers):
         raise ValueError("a tensor that reaches beyond its storage")
-    if count == 0:
-        return np.empty(tuple(size), dtype=storage.dtype)
-    step_bytes = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), step_bytes).copy()
+    if count > len(numbers):  # a stride of 0 makes terabytes of one number
+        raise ValueError("a tensor of more numbers than its storage")
+    step_bytes = [step * numbers.itemsize for step in strides]
+    return np.lib.stride_tricks.as_strided(numbers[start:], sizes, step_bytes).copy()
 
 
-def _rebuild_parameter(tensor: ndarray, *_autograd: object) -> ndarray:
+def _rebuild_parameter(tensor: Any, *_autograd: object) -> Any:
     return tensor
 
 
@@ -205,7 +283,7 @@ ARRAYS: Allowed = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _Dictionary,
 }
 """What a file of numpy's arrays may name."""
 

@@ -20,6 +20,9 @@ from hmr_core.safe_pickle import ARRAYS, TENSORS, load_pickle
 
 AGAIN = "Unpack the data set again."
 
+MOST = 100_000
+"""How many numbers and lists an entry may hold; the largest, a hand's vertices, has 3113."""
+
 
 def read_array(path: Path, shape: tuple[int, ...], what: str = "") -> Float32[ndarray, "..."]:
     """The array in an annotation file, whatever kind of array it is; HmrError naming the file for a wrong one."""
@@ -33,6 +36,7 @@ def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = ""
     """
     entry = f"{path}: {what}" if what else str(path)
     try:
+        _check_size(value)
         array = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise HmrError(f"{entry} is not an array of numbers ({error}). {AGAIN}") from error
@@ -41,6 +45,18 @@ def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = ""
     if not np.isfinite(array).all():
         raise HmrError(f"{entry} has numbers that are not finite. {AGAIN}")
     return array
+
+
+def _check_size(value: Any) -> None:
+    """ValueError for more than MOST numbers: lists that share lists make any number of them in a small file."""
+    pending, seen = [value], 0
+    while pending:
+        item = pending.pop()
+        seen += item.size if isinstance(item, ndarray) else 1
+        if isinstance(item, list | tuple):
+            pending.extend(item)
+        if seen + len(pending) > MOST:
+            raise ValueError(f"it holds more than {MOST} numbers")
 
 
 def read_mano(path: Path) -> tuple[Float32[ndarray, "16 3"], Float32[ndarray, "10"]]:
