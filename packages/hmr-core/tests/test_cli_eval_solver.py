@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ SOLVER = f"{EVAL} --solver flat --solver-ckpt flat.pt"
 class FlatConfig(Section):
     fit: Literal["slow", "fast"] = "fast"
     group: int = Field(1, gt=0, description="samples in a group")
-    wrong: Literal["", "unsolvable", "not-finite", "short"] = ""
+    wrong: Literal["", "unsolvable", "not-finite", "short", "none", "array", "double", "device", "graph"] = ""
 
 
 class FlatSolver:
@@ -67,6 +68,16 @@ class FlatSolver:
             fit.betas[[3, 7]] = torch.nan
         if self.config.wrong == "short":
             return HandFit(**{name: array[:-1] for name, array in vars(fit).items()})
+        if self.config.wrong == "none":
+            return None  # type: ignore[return-value]
+        if self.config.wrong == "array":
+            vars(fit)["betas"] = fit.betas.numpy()
+        if self.config.wrong == "double":
+            vars(fit)["joints"] = fit.joints.double()
+        if self.config.wrong == "device":
+            vars(fit)["verts"] = fit.verts.to("meta")
+        if self.config.wrong == "graph":
+            fit.verts.requires_grad_()
         return fit
 
 
@@ -173,6 +184,8 @@ def hmr(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
     monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
+    for name in ("manotorch", "manotorch.manolayer"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
     for name, link in (("small", "run"), ("meshed", "meshed"), ("from-joints", "from-joints")):
         Path(link).symlink_to(run_folder / name)
     Path("flat.pt").write_text("flat")
@@ -463,9 +476,21 @@ BAD = {
         1,
         'the solver "flat" gave rotations of shape (23, 16, 3); valid: (24, 16, 3).',
     ),
+    "nothing": (f"{SOLVER} --solver-set wrong=none", 1, 'the solver "flat" gave NoneType; valid: a HandFit of all'),
+    "no tensor": (f"{SOLVER} --solver-set wrong=array", 1, 'the solver "flat" gave betas as ndarray; valid: a tensor.'),
+    "double": (
+        f"{SOLVER} --solver-set wrong=double",
+        1,
+        'the solver "flat" gave joints in float64 on cpu; valid: float32 on cpu.',
+    ),
+    "another device": (
+        f"{SOLVER} --solver-set wrong=device",
+        1,
+        'the solver "flat" gave verts in float32 on meta; valid: float32 on cpu.',
+    ),
     "no hand model": (f"{SOLVER} --hand-model no.npz", 1, "no hand model at no.npz. `hmr mano import MANO_RIGHT.pkl"),
     "no hand model, unused": (f"{EVAL} --hand-model no.npz", 1, "no hand model at no.npz."),
-    "manotorch": (f"{SOLVER} --hand-layer manotorch", 1, "--hand-layer manotorch"),
+    "manotorch": (f"{SOLVER} --hand-layer manotorch", 1, "--hand-layer manotorch needs manotorch, which cannot be"),
     "set of the model": (
         f"{EVAL} --set image_size=64",
         2,
@@ -488,6 +513,11 @@ def test_a_crop_other_than_the_checkpoint_s_is_told(hmr: Run) -> None:
     assert "note: data.bbox_expand is 1.5, and 1.7 in the checkpoint's recipe" in out
     _, out, _ = hmr(f"{EVAL} --set data.bbox_expand=1.7 --out same")
     assert "bbox_expand" not in out
+
+
+def test_arrays_with_a_graph_behind_them_are_taken(hmr: Run) -> None:
+    status, _, err = hmr(f"{SOLVER} --solver-set wrong=graph")
+    assert status == 0, err
 
 
 def test_an_unsolvable_sample_is_named(hmr: Run, mini_pack: Any) -> None:

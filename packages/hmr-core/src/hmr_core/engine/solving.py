@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def solve(
 ) -> HandFit:
     """The solver's hands of a whole subset; on_batch is told 0 when it begins, then how many hands were done.
 
-    HmrError names the sample that has no mesh, or what the solver did wrong.
+    The arrays are cut off from any graph. HmrError names the sample that has no mesh, or what the solver did wrong.
     """
     on_batch(0)  # it has begun
     try:
@@ -88,15 +88,22 @@ def solve(
             f"no mesh for {ids[error.index]}: {error.reason}. Check the model's output; without --solver its joints "
             "alone are scored."
         ) from error
-    for field in fields(fit):
-        array = getattr(fit, field.name)
-        wanted = (len(ids), *_SHAPES[field.name])
-        if tuple(array.shape) != wanted:
-            raise HmrError(
-                f'the solver "{loaded.name}" gave {field.name} of shape {tuple(array.shape)}; valid: {wanted}.'
-            )
-        if bad := (~torch.isfinite(array).flatten(1).all(1)).nonzero().flatten().tolist():
-            raise HmrError(
-                f'the {field.name} of the solver "{loaded.name}" are not finite for {ids[bad[0]]} ({len(bad)} samples).'
-            )
-    return fit
+    if not isinstance(fit, HandFit):
+        raise HmrError(f'the solver "{loaded.name}" gave {type(fit).__name__}; valid: a HandFit of all samples.')
+    return HandFit(**{name: _checked(loaded.name, name, getattr(fit, name), ids) for name in _SHAPES})
+
+
+def _checked(solver: str, name: str, array: object, ids: Sequence[str]) -> Tensor:
+    """One of a fit's arrays, detached; HmrError unless it is what a solver has to give."""
+    wanted = (len(ids), *_SHAPES[name])
+    gave = f'the solver "{solver}" gave {name}'
+    if not isinstance(array, Tensor):
+        raise HmrError(f"{gave} as {type(array).__name__}; valid: a tensor.")
+    if array.dtype != torch.float32 or array.device.type != "cpu":
+        kind = str(array.dtype).removeprefix("torch.")
+        raise HmrError(f"{gave} in {kind} on {array.device}; valid: float32 on cpu.")
+    if tuple(array.shape) != wanted:
+        raise HmrError(f"{gave} of shape {tuple(array.shape)}; valid: {wanted}.")
+    if bad := (~torch.isfinite(array).flatten(1).all(1)).nonzero().flatten().tolist():
+        raise HmrError(f'the {name} of the solver "{solver}" are not finite for {ids[bad[0]]} ({len(bad)} samples).')
+    return array.detach()
