@@ -50,7 +50,7 @@ def started(first_epoch: int = 1, notes: tuple[str, ...] = ()) -> RunStarted:
 
 
 def step(number: int) -> StepDone:
-    return StepDone(epoch=2, step=number, losses={"total": 0.25}, learning_rate=1e-3, images_per_second=12.0)
+    return StepDone(epoch=2, step=number, losses={"total": 0.25}, learning_rate=1e-3, samples_per_second=12.0)
 
 
 def epoch_done(val: dict[str, float | None]) -> EpochDone:
@@ -75,8 +75,8 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         "3 epochs of 10 steps, on cpu",
         "note: the val figures are of samples seen in training",
         "resumed after epoch 1",
-        "step 13/30 (epoch 2/3): loss 0.2500, 12 images/s, 0:01:42 left",
-        "step 16/30 (epoch 2/3): loss 0.2500, 12 images/s, 0:01:24 left",
+        "step 13/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:42 left",
+        "step 16/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:24 left",
         "epoch 2/3: loss 0.5000; val mpjpe_mm 12.346, pck_auc_0_50mm 0.750; 61 s",
         "epoch 2/3: loss 0.5000; val none; 61 s",
         "finished after epoch 3, 1:02:05",
@@ -101,7 +101,7 @@ def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pyte
         thread.join(5)
         assert not thread.is_alive()
     shown = terminal.getvalue()
-    for text in ("epoch 2/3  loss 0.2500", "17/30", "12 images/s", "val mpjpe_mm 12.346"):
+    for text in ("epoch 2/3  loss 0.2500", "17/30", "12 samples/s", "val mpjpe_mm 12.346"):
         assert text in shown
     assert shown.endswith("stopped (KeyboardInterrupt) after epoch 2, 0:01:01\n")
 

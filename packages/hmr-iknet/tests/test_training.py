@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 from hmr_core.cli.main import main
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.synthetic.writer import write_synthetic
+from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
@@ -115,11 +120,14 @@ def data(mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("data")
-def test_train_stop_and_go_on(mini_hand_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_stop_and_go_on(
+    mini_hand: HandModel, mini_hand_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     hand = ("--hand-model", str(mini_hand_path))
     assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "whole"]) == 0
     config = json.loads(Path("whole/config.json").read_text())
-    assert config["hand_model"] == str(mini_hand_path.resolve())
+    assert config["hand_model"] == {"path": str(mini_hand_path.resolve()), "blake2b": file_digest(mini_hand_path)}
+    assert f"--hand-model {mini_hand_path.resolve()}\n" in capfd.readouterr().out
     assert "mpvpe_mm" in (lines := Path("whole/metrics.jsonl").read_text())
     assert '"mpvpe_mm": null' not in lines
 
@@ -128,7 +136,16 @@ def test_train_stop_and_go_on(mini_hand_path: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr("hmr_core.engine.train._validate", _stop)
         assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "halves"]) == 130
     assert [path.name for path in Path("halves/checkpoints").iterdir()] == ["epoch-0001"]
-    assert main(["train", "iknet", "--resume", "halves"]) == 0
+
+    # Neither the environment nor a slightly other hand gets in; a copy of the same file does.
+    larger = replace(mini_hand, template=mini_hand.template * 1.01)
+    save_hand_model(larger, Path("larger.npz"))
+    monkeypatch.setenv("HMR_HAND_MODEL", "larger.npz")
+    assert main(["train", "iknet", "--resume", "halves", "--hand-model", "larger.npz"]) == 1
+    error = capfd.readouterr().err
+    assert "is not the hand model that halves was trained with (its digest differs). Give that of " in error
+    Path("copy.npz").write_bytes(mini_hand_path.read_bytes())
+    assert main(["train", "iknet", "--resume", "halves", "--hand-model", "copy.npz"]) == 0
     first, second = (Path(run, "checkpoints/epoch-0002/model.safetensors").read_bytes() for run in ("whole", "halves"))
     assert first == second
 
@@ -138,16 +155,41 @@ def _stop(*_: object) -> None:
 
 
 @pytest.mark.usefixtures("data")
+def test_a_run_on_the_synthetic_hand_goes_on_with_it(
+    tmp_path: Path, mini_hand_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tree = write_synthetic(tmp_path / "tree", sequences=5, frames=1, seed=0)
+    write_pack(open_oakink(tree.root), tmp_path / "pack.h5", codec=codec_named("jpeg"))
+    data = ("--data", str(tmp_path / "pack.h5"), "--batch-size", "4")
+    with monkeypatch.context() as patch:
+        patch.setattr("hmr_core.engine.train._validate", _stop)
+        assert main(["train", "iknet", *TINY, *data, "--epochs", "2", "--out", "run"]) == 130
+    assert json.loads(Path("run/config.json").read_text())["hand_model"] == {"path": None, "blake2b": None}
+    assert main(["train", "iknet", "--resume", "run", "--hand-model", str(mini_hand_path)]) == 1
+    assert "(its digest differs). It was the synthetic hand of hmr itself: give none." in capfd.readouterr().err
+    monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
+    assert main(["train", "iknet", "--resume", "run"]) == 0
+    assert "--hand-model" not in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("data")
 def test_a_hand_model_of_other_annotations_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "iknet", *TINY]) == 1
     error = capfd.readouterr().err
     assert "is not the one that the annotations of" in error
-    assert "mm apart on average, and 2 mm are allowed. Give theirs with --hand-model" in error
+    assert "mm apart on average, and beyond 10 mm they are of different hands. Give theirs with" in error
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_a_hand_model_that_is_a_little_off_is_told_of(mini_hand: HandModel, capfd: pytest.CaptureFixture[str]) -> None:
+    save_hand_model(replace(mini_hand, template=mini_hand.template * 1.06), Path("larger.npz"))
+    assert main(["train", "iknet", *TINY, "--epochs", "1", "--hand-model", "larger.npz"]) == 0
+    assert "note: the hand model and the annotations do not quite agree" in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("data")
 def test_a_left_hand_is_refused(mini_hand: HandModel, capfd: pytest.CaptureFixture[str]) -> None:
     save_hand_model(mirrored(mini_hand), Path("left.npz"))
     assert main(["train", "iknet", *TINY, "--hand-model", "left.npz"]) == 1
-    assert "training on OakInk-Image needs a right hand, and the hand model left.npz" in capfd.readouterr().err
+    assert "OakInk-Image needs a right hand, and the hand model left.npz" in capfd.readouterr().err

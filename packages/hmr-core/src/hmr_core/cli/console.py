@@ -87,7 +87,7 @@ class _Display:
                 self._task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{self._epochs}  loss {event.losses['total']:.4f}",
-                rate=f"{event.images_per_second:.0f} images/s",
+                rate=f"{event.samples_per_second:.0f} samples/s",
             )
         elif (now := time.monotonic()) - self._spoke >= PLAIN_EVERY_S:
             self._spoke = now
@@ -95,7 +95,7 @@ class _Display:
             left = timedelta(seconds=round(pace * (self._total - self._done)))
             self._say(
                 f"step {event.step}/{self._total} (epoch {event.epoch}/{self._epochs}): "
-                f"loss {event.losses['total']:.4f}, {event.images_per_second:.0f} images/s, {left} left"
+                f"loss {event.losses['total']:.4f}, {event.samples_per_second:.0f} samples/s, {left} left"
             )
 
     def _say(self, text: str) -> None:

@@ -22,7 +22,11 @@ from hmr_core.cli.arguments import (
 from hmr_core.errors import HmrError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from jaxtyping import Int64
+    from numpy import ndarray
 
     from hmr_core.config import Recipe
     from hmr_core.data.pack.reader import Pack
@@ -120,7 +124,6 @@ def _fresh(
 
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import choose_device
-    from hmr_core.engine.hand_model_check import layer_of_annotations
     from hmr_core.engine.run import Run, create_run, default_folder
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
@@ -131,7 +134,7 @@ def _fresh(
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
     hand = _hand(spec, hand_model)
-    layer = None if hand is None else layer_of_annotations(hand, pack, rows)
+    layer = _layer(hand, pack, rows)
     run = Run(
         folder=out or default_folder(model, split, recipe),
         model=model,
@@ -140,7 +143,7 @@ def _fresh(
         recipe=values.model_dump(mode="json"),
         data=pack.path,
         data_digest=pack.info.digest,
-        hand_model=None if hand is None else hand.path,
+        hand_model=None if hand is None else hand.as_run(),
         versions=versions(),
         tensorboard=tensorboard,
     )
@@ -164,6 +167,38 @@ def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
     return None
 
 
+def _hand_of_run(run: Run, recorded: Mapping[str, str | None], given: Path | None) -> HandModelSource:
+    """The hand model that a run began with, wherever its file is now; HmrError for another."""
+    from hmr_core.hand.source import find_hand_model, packaged_hand
+
+    path = given or (recorded["path"] and Path(recorded["path"]))
+    source = find_hand_model(path) if path else packaged_hand()  # whatever HMR_HAND_MODEL says by now
+    if source.digest != recorded["blake2b"]:
+        began = (
+            f"Give that of {recorded['path']}"
+            if recorded["path"]
+            else "It was the synthetic hand of hmr itself: give none"
+        )
+        raise HmrError(
+            f"{source.label} is not the hand model that {run.folder} was trained with (its digest differs). {began}."
+        )
+    return source
+
+
+def _layer(hand: HandModelSource | None, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer | None:
+    """The layer of the annotations' hand model, if there is one; HmrError when it is another hand's."""
+    if hand is None:
+        return None
+    from hmr_core.engine.hand_model_check import check_hand_model, mismatch_note
+    from hmr_core.hand.layer import HandLayer
+
+    layer = HandLayer(hand.model)
+    note = mismatch_note(check_hand_model(hand, layer, pack, rows))
+    if note is not None:
+        click.echo(f"note: {note}")
+    return layer
+
+
 def _began(run: Run) -> bool:
     return (run.folder / "train.log").exists() or any(run.checkpoints.iterdir())
 
@@ -182,7 +217,6 @@ def _resumed(
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import saved_checkpoints
     from hmr_core.engine.devices import choose_device
-    from hmr_core.engine.hand_model_check import layer_of_annotations
     from hmr_core.engine.run import open_run
 
     run = open_run(folder)
@@ -202,9 +236,8 @@ def _resumed(
         raise HmrError(
             f"{pack.path} is not the pack that {folder} was trained on (its digest differs). Give that one with --data."
         )
-    hand = _hand(spec, hand_model or run.hand_model)
-    rows = pack.indices(run.split, recipe.train.subset)
-    layer = None if hand is None else layer_of_annotations(hand, pack, rows)
+    hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
+    layer = _layer(hand, pack, pack.indices(run.split, recipe.train.subset))
     _train(registry, run, recipe, pack, layer, choose_device(device), workers)
 
 
@@ -241,5 +274,7 @@ def _train(
             click.echo(f"to go on after the last epoch that was finished: {again}", err=True)
         raise
     click.echo(f"run: {run.folder}")
-    ckpt, data = shlex.quote(str(run.folder)), shlex.quote(str(pack.path))
-    click.echo(f"next: hmr eval {run.model} --ckpt {ckpt} --split {run.split} --data {data}")
+    options = {"--ckpt": run.folder, "--split": run.split, "--data": pack.path}
+    if run.hand_model is not None and run.hand_model["path"] is not None:
+        options["--hand-model"] = run.hand_model["path"]
+    click.echo(f"next: hmr eval {run.model} " + " ".join(f"{k} {shlex.quote(str(v))}" for k, v in options.items()))

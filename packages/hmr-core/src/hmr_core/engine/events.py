@@ -29,7 +29,7 @@ class StepDone:
     step: int
     losses: Mapping[str, float]
     learning_rate: float
-    images_per_second: float
+    samples_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ FORMAT = "hmr-run/1"
 class Run:
     """A run's folder and what it was asked to do.
 
-    recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path of a model of joints'
-    hand model; None for the synthetic one, and for models of images. tensorboard: whether to write for it.
+    recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path and blake2b of the
+    hand model that a model of joints trains with, both None for the hand in the package; None for models of images.
+    tensorboard: whether to write for it.
     scratch: where watchers of the run's events keep what they need between events, each under its own name.
     """
 
@@ -40,7 +41,7 @@ class Run:
     data: Path
     data_digest: str
     versions: Mapping[str, str]
-    hand_model: Path | None = None
+    hand_model: Mapping[str, str | None] | None = None
     tensorboard: bool = False
     scratch: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -73,7 +74,7 @@ def create_run(run: Run) -> None:
         "recipe": dict(run.recipe),
         "data": str(run.data.resolve()),
         "data_digest": run.data_digest,
-        "hand_model": None if run.hand_model is None else str(run.hand_model.resolve()),
+        "hand_model": None if run.hand_model is None else dict(run.hand_model),
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
     }
@@ -93,9 +94,7 @@ def open_run(folder: Path) -> Run:
     if found != FORMAT:
         raise HmrError(f"{path} has format {found!r}; this version of hmr reads {FORMAT!r}.")
     try:
-        hand_model = values.get("hand_model")
-        paths = {"folder": folder, "data": Path(values["data"]), "hand_model": hand_model and Path(hand_model)}
-        return Run(**{**values, **paths})
+        return Run(**{**values, "folder": folder, "data": Path(values["data"])})
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
 

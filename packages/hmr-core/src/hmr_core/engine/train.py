@@ -155,7 +155,7 @@ def _run_epoch(
         now = time.monotonic()
         speed = len(batch.ids) / (now - step_started)
         step_started = now
-        notify(run, StepDone(epoch=epoch, step=step, losses=values, learning_rate=rate, images_per_second=speed))
+        notify(run, StepDone(epoch=epoch, step=step, losses=values, learning_rate=rate, samples_per_second=speed))
     return {name: value / steps for name, value in sums.items()}
 
 

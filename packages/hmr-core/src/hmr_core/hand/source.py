@@ -38,6 +38,10 @@ class HandModelSource:
             return f"{self.path} ({what})"
         return f"{what} (neither --hand-model nor {ENVIRONMENT} names another)"
 
+    def as_run(self) -> dict[str, str | None]:
+        """What a run's config.json says of it: all that is needed to find it again, and to know it."""
+        return {"path": None if self.path is None else str(self.path.resolve()), "blake2b": self.digest}
+
     def as_report(self) -> dict[str, Any]:
         """What report.json says of it."""
         return {
@@ -57,7 +61,7 @@ def find_hand_model(given: Path | None) -> HandModelSource:
     """
     named = os.environ.get(ENVIRONMENT)
     if given is None and not named:
-        return HandModelSource(model=load_synthetic_hand(), path=None, digest=None)
+        return packaged_hand()
     path = given or Path(named or "")
     try:
         return HandModelSource(model=load_hand_model(path), path=path, digest=file_digest(path))
@@ -65,6 +69,11 @@ def find_hand_model(given: Path | None) -> HandModelSource:
         if given is not None:
             raise
         raise HmrError(f"{ENVIRONMENT} is {named}: {error}") from error
+
+
+def packaged_hand() -> HandModelSource:
+    """The synthetic hand that comes with the package."""
+    return HandModelSource(model=load_synthetic_hand(), path=None, digest=None)
 
 
 def require_side(source: HandModelSource, side: str, why: str) -> None:
