@@ -15,8 +15,9 @@ import torch
 
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, axis_angle_to_quaternion, quaternion_to_matrix
-from hmr_core.hand.back_ends import HAND_LAYERS, make_layer
+from hmr_core.hand.back_ends import make_layer
 from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.layer_names import HAND_LAYERS
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.manotorch_layer import ManotorchLayer
 from hmr_core.hand.mirror import mirrored

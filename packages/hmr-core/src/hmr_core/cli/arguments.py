@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from hmr_core.hand.layer_names import HAND_LAYERS, OWN
+
 DEFAULT_DATA = Path("data/oakink.h5")
 
 data_option = click.option(
@@ -32,8 +34,8 @@ hand_model_option = click.option(
 )
 hand_layer_option = click.option(
     "--hand-layer",
-    type=click.Choice(["own", "manotorch"]),
-    default="own",
+    type=click.Choice(HAND_LAYERS),
+    default=OWN,
     show_default=True,
     help="What poses the hand model: hmr's own layer, or manotorch where it is installed.",
 )

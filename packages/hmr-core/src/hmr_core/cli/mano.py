@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.joints import SIDES
 
 
 @click.group()
@@ -25,7 +26,7 @@ def mano() -> None:
 @mano.command("import")
 @click.argument("source", metavar="MANO_RIGHT.pkl", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .npz file to write.")
-@click.option("--side", type=click.Choice(["right", "left"]), help="The hand.  [default: as the file's name says]")
+@click.option("--side", type=click.Choice(SIDES), help="The hand.  [default: as the file's name says]")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
     """Read MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 as they are shipped, check them, and write --out.

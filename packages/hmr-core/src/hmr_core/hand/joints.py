@@ -35,3 +35,6 @@ MANO_TO_OPENPOSE = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19,
 """Which of MANO's 16 joints followed by the five tips (thumb to little) is the i-th joint in OpenPose order."""
 
 N_JOINTS, N_VERTS, N_FACES = 21, 778, 1538
+
+SIDES = ("right", "left")
+"""The hands that a hand model can be of."""

@@ -1,0 +1,6 @@
+"""The names of the hand layers that a command can choose from."""
+
+from __future__ import annotations
+
+OWN, MANOTORCH = HAND_LAYERS = ("own", "manotorch")
+"""What --hand-layer takes."""
