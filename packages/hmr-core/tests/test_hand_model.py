@@ -83,6 +83,12 @@ def test_objects_in_a_file_are_not_unpickled(saved: Path) -> None:
         load_hand_model(saved)
 
 
+def negative_weights() -> np.ndarray:
+    weights = np.zeros((778, 16))
+    weights[:, :2] = 1.5, -0.5
+    return weights
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -94,7 +100,21 @@ def test_objects_in_a_file_are_not_unpickled(saved: Path) -> None:
         ({"faces": np.full((1538, 3), 778)}, "faces that are not vertex numbers 0 to 777"),
         ({"faces": np.zeros((1538, 3))}, "faces that are not vertex numbers 0 to 777"),
         ({"skin_weights": np.full((778, 16), 0.1)}, r"rows of skin_weights that do not sum to 1 \(off by 0.6\)"),
+        ({"skin_weights": negative_weights()}, r"skin_weights below 0 \(down to -0\.5\)"),
+        ({"faces": np.zeros((1538, 3), np.int64)}, "faces with one vertex twice"),
+        ({"faces": np.tile([5, 7, 5], (1538, 1))}, "faces with one vertex twice"),
+        (
+            {"template": load_synthetic_hand().template.numpy() * 1000},
+            r"is 92 m long from the wrist .*; it must be in metres, 0\.02 to 0\.5 there\. Are these millimetres\?$",
+        ),
+        (
+            {"template": load_synthetic_hand().template.numpy() / 10},
+            r"is 0\.0092 m long from the wrist .*; it must be in metres, 0\.02 to 0\.5 there\.$",
+        ),
+        ({"template": np.full((778, 3), 1e300)}, "it must be in metres"),
         ({"parents": np.arange(16)}, "it must be MANO's"),
+        ({"parents": np.full(16, np.nan)}, r"joint tree \(nan, nan, .*; it must be MANO's"),
+        ({"parents": np.array(["a"] * 16)}, r"joint tree \('a', 'a', .*; it must be MANO's"),
         ({"side": np.array("both")}, 'side "both"; it must be right or left'),
     ],
 )
@@ -103,3 +123,26 @@ def test_arrays_that_are_no_hand_are_refused(saved: Path, changes: dict[str, np.
     with pytest.raises(HmrError, match=message) as caught:
         load_hand_model(saved)
     assert str(saved) in str(caught.value)
+
+
+def test_a_damaged_file_is_refused_or_the_same(saved: Path) -> None:
+    """A byte turned over anywhere: in the numbers, in the headers, in the directory at the end."""
+    model = replace(load_synthetic_hand(), source="a.pkl, sha256 12", licence="theirs")
+    save_hand_model(model, saved)
+    data = saved.read_bytes()
+    refused = 0
+    offsets = [*range(0, 60, 3), *range(60, len(data), len(data) // 50), *range(len(data) - 1300, len(data), 17)]
+    for offset in offsets:
+        damaged = bytearray(data)
+        damaged[offset] ^= 0xFF
+        saved.write_bytes(damaged)
+        try:
+            read = load_hand_model(saved)
+        except HmrError:
+            refused += 1
+            continue
+        for name in SHAPES:
+            assert torch.equal(getattr(read, name), getattr(model, name)), (offset, name)
+        for name in ("name", "side", "source", "licence", "parents"):
+            assert getattr(read, name) == getattr(model, name), (offset, name)
+    assert refused > len(offsets) / 2

@@ -220,6 +220,16 @@ NO_ARRAY = {
     "no base": (lambda m: {"shapedirs": SELECT(idxs=np.arange(3))}, "shapedirs", "'a' is missing"),
     "empty": (lambda m: {"shapedirs": CH()}, "shapedirs", "'x' is missing"),
     "no array": (lambda m: {"weights": [[1.0]]}, "weights", "it holds a list"),
+    "texts": (
+        lambda m: {"shapedirs": select(np.array(["a" * 1000]), idxs=np.zeros(10, np.int64))},
+        "shapedirs", "Select.a is no array of numbers",
+    ),
+    "sparse data": (
+        lambda m: {"J_regressor": csc(m, data=[[1.0, 2.0]])}, "J_regressor", "data is no array of numbers",
+    ),
+    "sparse shape of lists": (
+        lambda m: {"J_regressor": csc(m, _shape=([16], 778))}, "J_regressor", "its shape is not two whole numbers",
+    ),
     "sparse row": (
         lambda m: {"J_regressor": csc(m, indices=csc(m).indices + 1)},
         "J_regressor", "indices reaches beyond its 16 elements",
@@ -262,6 +272,11 @@ def test_expressions_that_make_no_sense(model: HandModel, write: Callable[..., P
         ({"kintree_table": np.zeros((2, 24), np.int64)}, "has kintree_table of shape (2, 24); it must be (2, 16)."),
         ({"kintree_table": np.zeros((2, 16), np.int64)}, "has the joint tree (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "),
         ({"bs_type": "other"}, "has bs_type 'other'; only \"lrotmin\" is known."),
+        ({"bs_style": np.zeros(3)}, 'has bs_style that is no text; only "lbs" is known.'),
+        ({"bs_style": ["lbs"]}, 'has bs_style that is no text; only "lbs" is known.'),
+        ({"bs_style": "l" * 1000}, f"has bs_style '{'l' * 80}'; only \"lbs\" is known."),
+        ({"kintree_table": np.full((2, 16), np.nan)}, "has values in kintree_table that are not finite numbers."),
+        ({"f": np.zeros((1538, 3), np.uint32)}, "has faces with one vertex twice."),
     ],
 )
 def test_arrays_that_are_no_hand(write: Callable[..., Path], changes: dict[str, Any], message: str) -> None:
@@ -269,6 +284,11 @@ def test_arrays_that_are_no_hand(write: Callable[..., Path], changes: dict[str, 
     with pytest.raises(HmrError) as error:
         read_mano_file(path)
     assert str(error.value).startswith(f"the MANO file {path} {message}")
+
+
+def test_a_hand_in_millimetres(model: HandModel, write: Callable[..., Path]) -> None:
+    with pytest.raises(HmrError, match=r"is 95 m long from the wrist .* in metres, .* Are these millimetres\?$"):
+        read_mano_file(write(v_template=model.template.numpy() * 1000))
 
 
 def test_anything_else_is_refused_by_name_and_not_run(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError
-from hmr_core.hand.joints import MANO_PARENTS
+from hmr_core.hand.joints import MANO_PARENTS, SIDES
 from hmr_core.hand.model import SHAPES, HandModel, as_tensors, check_arrays
-from hmr_core.hand.side import SIDES, side_of
+from hmr_core.hand.side import side_of
 from hmr_core.safe_pickle import ARRAYS, Allowed, load_pickle
 
 NAME = "mano"
@@ -99,8 +99,10 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     arrays = {name: _array(content[key], what, key) for name, key in KEYS.items()}
     check_arrays(arrays, what, KEYS)
     for key, expected in (("bs_style", "lbs"), ("bs_type", "lrotmin")):
-        if content.get(key, expected) != expected:
-            raise HmrError(f'{what} has {key} {content[key]!r}; only "{expected}" is known.')
+        given = content.get(key, expected)
+        if not isinstance(given, str) or given != expected:
+            shown = repr(given[:80]) if isinstance(given, str) else "that is no text"
+            raise HmrError(f'{what} has {key} {shown}; only "{expected}" is known.')
     _check_tree(_array(content["kintree_table"], what, "kintree_table"), what)
     found = side_of(arrays["joint_regressor"] @ arrays["template"])
     if found != claimed:
@@ -141,6 +143,8 @@ def _evaluate(value: Any, depth: int = 0) -> ndarray:
         return _evaluate(value.values["x"], depth + 1)
     if isinstance(value, _Select):
         base = _evaluate(value.values["a"], depth + 1).ravel()
+        if base.dtype.kind not in "fiu":  # one long text, chosen often, is more than a memory holds
+            raise ValueError("Select.a is no array of numbers")
         chosen: ndarray = base[_indices(value.values["idxs"], len(base), "Select.idxs")]
         return chosen.reshape(value.values["preferred_shape"])
     if isinstance(value, _Csc):
@@ -151,9 +155,14 @@ def _evaluate(value: Any, depth: int = 0) -> ndarray:
 def _dense(sparse: Mapping[str, Any]) -> ndarray:
     """A matrix by its columns: those of column j are data[indptr[j]:indptr[j + 1]], in the rows of indices."""
     rows, columns = shape = SHAPES["joint_regressor"]  # the only sparse one
-    if tuple(sparse["_shape"]) != shape:
-        raise ValueError(f"it has shape {tuple(sparse['_shape'])}; it must be {shape}")
-    data = np.asarray(sparse["data"], dtype=np.float64).ravel()
+    given, data = sparse["_shape"], sparse["data"]
+    if not isinstance(given, tuple) or [type(n) for n in given] != [int, int]:
+        raise ValueError("its shape is not two whole numbers")
+    if given != shape:
+        raise ValueError(f"it has shape {given}; it must be {shape}")
+    if not isinstance(data, ndarray) or data.dtype.kind not in "fiu":
+        raise ValueError("data is no array of numbers")
+    data = data.ravel().astype(np.float64)
     row = _indices(sparse["indices"], rows, "indices")
     starts = _indices(sparse["indptr"], len(data) + 1, "indptr")
     counts = np.diff(starts)
@@ -178,6 +187,8 @@ def _check_tree(table: ndarray, what: str) -> None:
     """HmrError unless the table (parents, joints) is MANO's tree; the wrist's parent is -1, or that as a uint32."""
     if table.shape != (2, 16):
         raise HmrError(f"{what} has kintree_table of shape {table.shape}; it must be (2, 16).")
+    if not np.isfinite(table).all():
+        raise HmrError(f"{what} has values in kintree_table that are not finite numbers.")
     parents = tuple(-1 if parent == 2**32 - 1 else int(parent) for parent in table[0].tolist())
     if parents != MANO_PARENTS or table[1].tolist() != list(range(16)):
         raise HmrError(f"{what} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")

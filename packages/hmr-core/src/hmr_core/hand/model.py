@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmr_core.errors import HmrError
-from hmr_core.hand.joints import MANO_PARENTS
+from hmr_core.hand.joints import MANO_PARENTS, SIDES
 
 FORMAT = "hmr-hand/1"
 
@@ -29,6 +28,12 @@ SHAPES = {
     "pose_mean": (45,),
 }
 """The arrays of a hand model."""
+
+MIDDLE = 4
+"""The middle finger's knuckle in MANO's order of joints."""
+
+SHORTEST_M, LONGEST_M = 0.02, 0.5
+"""How long a hand can be from the wrist to that knuckle; people's are 0.05 to 0.12."""
 
 ORIGIN = ("source", "licence")
 """The texts of a hand model that a file may lack."""
@@ -103,13 +108,15 @@ def load_hand_model(path: Path) -> HandModel:
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
             found = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        return _checked(found, path)
+    except HmrError:
+        raise
+    except Exception as error:  # a damaged archive raises almost anything
         raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file): {error}") from error
-    return _checked(found, path)
 
 
 def check_arrays(found: Mapping[str, np.ndarray], what: str, names: Mapping[str, str] | None = None) -> None:
-    """HmrError unless the arrays are those of a hand model: shapes, finiteness, faces, row sums.
+    """HmrError unless the arrays are those of a hand model: shapes, finiteness, faces, weights, size in metres.
 
     what: what they are of, the subject of the error. names: what its file calls them, where that differs.
     """
@@ -121,10 +128,23 @@ def check_arrays(found: Mapping[str, np.ndarray], what: str, names: Mapping[str,
             raise HmrError(f"{what} has values in {shown} that are not finite numbers.")
         if name == "faces" and (array.dtype.kind == "f" or array.min() < 0 or array.max() >= SHAPES["template"][0]):
             raise HmrError(f"{what} has faces that are not vertex numbers 0 to 777.")
+        if name == "faces" and (array == np.roll(array, 1, axis=1)).any():
+            raise HmrError(f"{what} has faces with one vertex twice.")
         if name in ("joint_regressor", "skin_weights"):
-            worst = float(np.abs(array.sum(1) - 1).max())
+            worst = float(np.abs(array.astype(np.float64).sum(1) - 1).max())
             if worst > 1e-4:
                 raise HmrError(f"{what} has rows of {shown} that do not sum to 1 (off by {worst:.2g}).")
+        if name == "skin_weights" and array.min() < -1e-6:  # MANO's regressor has some negative ones, its weights none
+            raise HmrError(f"{what} has {shown} below 0 (down to {array.min():.2g}).")
+    with np.errstate(over="ignore", invalid="ignore"):
+        joints = found["joint_regressor"].astype(np.float64) @ found["template"].astype(np.float64)
+        length_m = float(np.linalg.norm(joints[MIDDLE] - joints[0]))
+    if not SHORTEST_M <= length_m <= LONGEST_M:  # nan too
+        question = " Are these millimetres?" if length_m > LONGEST_M else ""
+        raise HmrError(
+            f"{what} is {length_m:.3g} m long from the wrist to the middle finger's knuckle; it must be in metres, "
+            f"{SHORTEST_M} to {LONGEST_M} there.{question}"
+        )
 
 
 def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -133,18 +153,18 @@ def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
-    tag = str(found.get("format", "none"))
+    tag = str(found.get("format", "none"))[:80]
     if tag != FORMAT:
         raise HmrError(f'{path} is not a hand model this version reads: its format is "{tag}", not "{FORMAT}".')
     missing = [name for name in (*SHAPES, "name", "side", "parents") if name not in found]
     if missing:
         raise HmrError(f"the hand model {path} lacks {', '.join(missing)}.")
     check_arrays(found, f"the hand model {path}")
-    parents = tuple(int(p) for p in found["parents"].ravel())
+    parents = tuple(found["parents"].ravel().tolist())
     if parents != MANO_PARENTS:
-        raise HmrError(f"the hand model {path} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")
+        raise HmrError(f"the hand model {path} has the joint tree {parents!s:.80}; it must be MANO's, {MANO_PARENTS}.")
     side = str(found["side"])
-    if side not in ("right", "left"):
-        raise HmrError(f'the hand model {path} has side "{side}"; it must be right or left.')
+    if side not in SIDES:
+        raise HmrError(f'the hand model {path} has side "{side:.80}"; it must be right or left.')
     origin: dict[str, Any] = {name: str(found.get(name, "")) for name in ORIGIN}
-    return HandModel(name=str(found["name"]), side=side, parents=parents, **origin, **as_tensors(found))
+    return HandModel(name=str(found["name"]), side=side, parents=MANO_PARENTS, **origin, **as_tensors(found))

@@ -6,8 +6,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-SIDES = ("right", "left")
-
 # MANO's joints at rest: where four fingers begin, and the thumb's last joint.
 _KNUCKLES, _THUMB = [1, 4, 7, 10], 15
 
