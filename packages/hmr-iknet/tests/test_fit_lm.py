@@ -19,6 +19,7 @@ from hmr_iknet.chain import HandChain, to_chain
 from hmr_iknet.fit_lm import ROWS, Hands, begin, fit, minimise
 from hmr_iknet.jacobian import BETAS, OWN, PLACE, WRIST, finger_jacobian
 from hmr_iknet.outliers import Anatomy
+from hmr_iknet.solver import DEFAULT_NOISE_MM
 
 
 class NoisyHands(NamedTuple):
@@ -50,7 +51,12 @@ def mesh(hand: HandModel, hands: Hands) -> Tensor:
 
 
 def fitted(
-    hand: HandModel, joints: Tensor, infer: Callable[[Tensor], Tensor], *, noise_mm: float = 3, steps: int = 8
+    hand: HandModel,
+    joints: Tensor,
+    infer: Callable[[Tensor], Tensor],
+    *,
+    noise_mm: float = DEFAULT_NOISE_MM,
+    steps: int = 8,
 ) -> Tensor:
     chain, anatomy = HandChain(hand, torch.float32), Anatomy(hand, torch.float32)
     return mesh(hand, fit(chain, anatomy, joints, infer, noise=noise_mm / 1000, steps=steps))
@@ -157,7 +163,7 @@ def test_one_wrong_joint_costs_little(fixture_hand: HandModel, offset_mm: float)
     clean = error_mm(fitted(fixture_hand, joints, lambda _: starts), truth)
     assert error_mm(fitted(fixture_hand, spoiled, infer), truth) < clean + 0.2
     assert asked == [63, 63]
-    found, joint = Anatomy(fixture_hand, torch.float32).wrong_joint(spoiled, 0.003)
+    found, joint = Anatomy(fixture_hand, torch.float32).wrong_joint(spoiled, DEFAULT_NOISE_MM / 1000)
     assert bool(found.all())
     assert torch.equal(joint, which)
 
@@ -177,7 +183,9 @@ def test_the_turn_of_the_palm(fixture_hand: HandModel) -> None:
 
 
 def test_sound_hands_have_no_wrong_joint(fixture_hand: HandModel) -> None:
-    found, _ = Anatomy(fixture_hand, torch.float32).wrong_joint(noisy_hands(fixture_hand, 5).joints, 0.003)
+    found, _ = Anatomy(fixture_hand, torch.float32).wrong_joint(
+        noisy_hands(fixture_hand, 5).joints, DEFAULT_NOISE_MM / 1000
+    )
     assert not bool(found.any())
 
 

@@ -96,16 +96,26 @@ def test_moving_the_joints_moves_the_mesh(fixture_hand: HandModel, recorded: dic
     torch.testing.assert_close(other.verts - shift, one.verts, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"fit": "lm"}, {"fit": "published", "prior_group": 3, "steps": 5}])
-def test_chunks_change_nothing(
-    fixture_hand: HandModel, recorded: dict[str, Tensor], options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "most_mm"),
+    [({"fit": "lm"}, 0.02), ({"fit": "none"}, 0.02), ({"fit": "published", "prior_group": 3}, 5)],
+)
+def test_chunks_change_nothing_but_rounding(
+    fixture_hand: HandModel, options: dict[str, object], most_mm: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = solver(fixture_hand, **options).solve(in_camera(recorded))
-    monkeypatch.setattr(
-        solver_module, "CHUNKS", {"lm": 8, "published": 8}
-    )  # two groups of three, so that it is cut at six and at twelve
-    parts = solver(fixture_hand, **options).solve(in_camera(recorded))
-    torch.testing.assert_close(parts.verts, whole.verts, atol=2e-4, rtol=0)
+    """The published objective has kinks: there rounding can move a single hand, but not most of them."""
+    generator = torch.Generator().manual_seed(6)
+    rotations = 0.25 * torch.randn(128, 16, 3, generator=generator)
+    joints = HandLayer(fixture_hand).joints(rotations, 0.7 * torch.randn(128, 10, generator=generator))
+    joints = joints + 0.002 * torch.randn(128, 21, 3, generator=generator)
+    whole = solver(fixture_hand, **options).solve(joints)
+    # Two groups of three, so that it is cut at six, at twelve, ...
+    monkeypatch.setattr(solver_module, "CHUNKS", dict.fromkeys(FITS, 8))
+    parts = solver(fixture_hand, **options).solve(joints)
+    moved_mm = 1000 * torch.linalg.vector_norm(parts.verts - whole.verts, dim=-1).amax(1)
+    assert float(moved_mm.max()) < most_mm
+    assert float(moved_mm.mean()) < 0.1
+    assert float(moved_mm.median()) < 0.01
 
 
 def test_a_shared_prior_is_not_each_samples_own(fixture_hand: HandModel, recorded: dict[str, Tensor]) -> None:

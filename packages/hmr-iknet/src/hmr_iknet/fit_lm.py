@@ -41,7 +41,7 @@ R = TypeVar("R", "Hands", PosedChain)
 START_ERROR = 0.12
 """Radians by which a rotation that IKNet gives is expected to be off."""
 
-OUTLIER, LEAST_OUTLIER = 10.0, 0.03
+OUTLIER, LEAST_OUTLIER = 6.0, 0.03
 """c over n, and c at least in metres: a joint that is off by c costs half of what it can cost at most. What IKNet gives
 puts tips off by some 20 mm to begin with, however exact the joints are.
 """

@@ -25,7 +25,7 @@ PAIRS = (*combinations(PALM, 2), *((a, b) for a, b in BONES if a != 0))
 SHAPE_SPREAD = 0.25
 """By how much of a distance hands differ from the mean one; about three standard deviations."""
 
-NOISE_SPREAD = 8.0
+NOISE_SPREAD = 5.0
 """By how many expected joint errors a distance may be off besides."""
 
 EXPLAINED = 0.9

@@ -28,7 +28,7 @@ MESH_CHUNK = 256
 
 DEFAULT_STEPS = {"published": 20, "lm": 8, "none": 0}
 DEFAULT_PRIOR_GROUP = 256
-DEFAULT_NOISE_MM = 3.0
+DEFAULT_NOISE_MM = 5.0
 
 
 class IKNetSolver:
@@ -54,7 +54,7 @@ class IKNetSolver:
         check_joints(joints)
         group = self.prior_group if self.config.fit == "published" else 1
         parts = []
-        # A chunk holds whole groups, so that it makes no difference to them.
+        # A chunk holds whole groups, so that it makes no difference to them but by rounding.
         size = max(1, CHUNKS[self.config.fit] // group) * group
         for chunk in torch.split(joints.float(), size):
             parts.append(self._solve(chunk.to(self.device)))

@@ -34,7 +34,7 @@ class IKNetSolverConfig(Section):
         None,
         ge=1,
         description="lm: the expected error of a joint, on each axis; more of it trusts IKNet and the mean shape more; "
-        "null: 3",
+        "null: 5",
     )
 
     @model_validator(mode="after")
