@@ -2,9 +2,12 @@
 
 Run: python tools/bench_fit.py [--hand-model hand.npz] [--csv results/fit.csv]. Random hands of a hand model (the
 made-up one of the tests, unless another is given): pose angles of 0.25 rad standard deviation, betas of 0.7, joints
-with noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The fits take turns
-in one process and each keeps its best round: compare ratios, not hands a second of different runs. Times are of the
-fit alone; IKNet, which runs before it, and skinning have rows of their own.
+with noise, and rotations to start from that are off by 0.08 rad on each angle, in IKNet's place. The contenders take
+turns in one process and each keeps its best round: compare ratios, not hands a second of different runs. Rows of a fit,
+of IKNet and of skinning are of these alone; "joints to mesh" is the whole solver, and the error is that of its mesh.
+
+python tools/bench_fit.py --sweep measures what `noise_mm` does instead, on those hands and on hands of the synthetic
+model with fingers bent within joint limits, starts off by 0.12 rad; it writes results/fit_noise.csv. No times there.
 """
 
 from __future__ import annotations
@@ -18,28 +21,33 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
+import numpy as np
 import torch
 from bench_codecs import cpu_name
 from torch import Tensor
 
+from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mano_file import read_mano_file
-from hmr_core.hand.model import HandModel, load_hand_model
-from hmr_core.hand.solver import place
-from hmr_core.nn.model import Inputs
+from hmr_core.hand.model import load_hand_model
+from hmr_core.hand.poses import random_poses, random_shapes
+from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.nn.model import Inputs, Prediction
 from hmr_iknet import fit_lm, fit_published
-from hmr_iknet.chain import HandChain
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
-from hmr_iknet.outliers import Anatomy
-from hmr_iknet.solver import CHUNKS, MESH_CHUNK
+from hmr_iknet.solver import CHUNKS, DEFAULT_NOISE_MM, DEFAULT_PRIOR_GROUP, MESH_CHUNK, IKNetSolver
+from hmr_iknet.solver_config import IKNetSolverConfig
 
 REPOSITORY = Path(__file__).parent.parent
 MANO_FILE = REPOSITORY / "packages/hmr-core/tests/data/mano_v1_2/models/MANO_RIGHT.pkl"
 NOISE_MM = (2, 5)
+SWEPT_NOISE_MM, SWEPT_OPTION_MM = (2, 5, 8), (2, 3, 4, 5, 6, 8, 10)
+APART_M = 0.5
+"""Between two hands of a sample, which lie on a grid: so their place says which hand it is."""
 
 
 class Sample(NamedTuple):
@@ -54,6 +62,70 @@ class Sample(NamedTuple):
         return Sample(self.joints[:count], self.starts[:count], self.verts[:count])
 
 
+class KnownStarts(IKNet):
+    """IKNet, whose work is done and thrown away: it gives the starts of a sample, whatever part of it is asked for, in
+    whatever order, and whatever was done to a single joint.
+    """
+
+    def __init__(self, starts: Tensor) -> None:
+        super().__init__(IKNetConfig())
+        self.starts = starts
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        """The starts of the hands that lie where these joints are."""
+        assert inputs.joints is not None
+        found = super().forward(inputs)
+        return Prediction(rotations=self.known(inputs.joints), betas=found.betas)
+
+    def known(self, joints: Tensor) -> Tensor:
+        """The same without IKNet's work."""
+        side = grid_side(len(self.starts))
+        cells = (joints.median(1).values / APART_M).round().long()
+        return self.starts[(cells * torch.tensor([side * side, side, 1])).sum(1)]
+
+
+def grid_side(count: int) -> int:
+    """The side of the cube of places that holds so many hands."""
+    return next(side for side in range(1, count + 1) if side**3 >= count)
+
+
+def make_sample(layer: HandLayer, rotations: Tensor, betas: Tensor, starts: Tensor, noise: Tensor) -> Sample:
+    """Hands on a grid. noise: metres."""
+    count = len(rotations)
+    index, side = torch.arange(count), grid_side(count)
+    place = APART_M * torch.stack([index // side**2, index // side % side, index % side], dim=1)[:, None]
+    chunks = [layer(*chunk) for chunk in zip(rotations.split(MESH_CHUNK), betas.split(MESH_CHUNK), strict=True)]
+    joints, verts = (torch.cat([getattr(chunk, name) for chunk in chunks]) for name in ("joints", "verts"))
+    middle = joints[:, 9:10]
+    return Sample(joints - middle + noise + place, starts, verts - middle + place)
+
+
+def bench_hands(layer: HandLayer, count: int, noise_mm: float) -> Sample:
+    """Random rotations about any axis."""
+    generator = torch.Generator().manual_seed(0)
+    rotations = 0.25 * torch.randn(count, 16, 3, generator=generator)
+    betas = 0.7 * torch.randn(count, 10, generator=generator)
+    starts = rotations + 0.08 * torch.randn(count, 16, 3, generator=generator)
+    noise = noise_mm / 1000 * torch.randn(count, 21, 3, generator=generator)
+    return make_sample(layer, rotations, betas, starts, noise)
+
+
+def bent_hands(layer: HandLayer, count: int, noise_mm: float) -> Sample:
+    """Fingers bent within joint limits, turned anywhere; starts off by 0.12 rad about each axis."""
+    numbers, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    rotations = random_poses(layer.model, count, numbers).float()
+    rotations[:, 0] = axis_angle_to_matrix(2 * torch.randn(count, 3, generator=generator))
+    betas = random_shapes(count, numbers).float()
+    off = axis_angle_to_matrix(0.12 * torch.randn(count, 16, 3, generator=generator))
+    noise = noise_mm / 1000 * torch.randn(count, 21, 3, generator=generator)
+    return make_sample(layer, rotations, betas, matrix_to_axis_angle(rotations @ off), noise)
+
+
+def mesh_error_mm(solver: IKNetSolver, sample: Sample) -> float:
+    """The mean distance of the solver's vertices from the clean hand's."""
+    return 1000 * float((solver.solve(sample.joints).verts - sample.verts).norm(dim=-1).mean())
+
+
 @dataclass
 class Contender:
     """A way to do something with hands, so many of them at once, and what was measured."""
@@ -61,10 +133,9 @@ class Contender:
     name: str
     sample: Sample
     chunk: int
-    run: Callable[[Tensor, Tensor], Any]
-    verts: Callable[[Any, Tensor], Tensor] | None = None
-    seconds: float = float("inf")
+    run: Callable[[Tensor, Tensor], object]
     error_mm: float | None = None
+    seconds: float = float("inf")
 
     def measure(self) -> None:
         """One round; the best one so far is kept."""
@@ -72,11 +143,9 @@ class Contender:
             zip(torch.split(self.sample.joints, self.chunk), torch.split(self.sample.starts, self.chunk), strict=True)
         )
         start = time.perf_counter()
-        results = [self.run(*chunk) for chunk in chunks]
+        for chunk in chunks:
+            self.run(*chunk)
         self.seconds = min(self.seconds, time.perf_counter() - start)
-        if self.verts is not None:
-            made = [self.verts(result, joints) for result, (joints, _) in zip(results, chunks, strict=True)]
-            self.error_mm = 1000 * float((torch.cat(made) - self.sample.verts).norm(dim=-1).mean())
 
     @property
     def rate(self) -> float:
@@ -84,71 +153,96 @@ class Contender:
         return len(self.sample.joints) / self.seconds
 
 
-class Bench:
-    """The fits on a hand model."""
+def contenders(layer: HandLayer, count: int, loop: int, noise_mm: float) -> list[Contender]:
+    """What is compared on hands with that noise; the first one is what the others are held against."""
+    sample = bench_hands(layer, count, noise_mm)
+    network = KnownStarts(sample.starts)
+    solvers = {
+        fit: IKNetSolver(IKNetSolverConfig.model_validate({"fit": fit}), network, layer) for fit in ("published", "lm")
+    }
+    chain, anatomy = solvers["lm"].chain, solvers["lm"].anatomy
 
-    def __init__(self, model: HandModel) -> None:
-        self.layer = HandLayer(model)
-        self.chain = HandChain(model, torch.float32)
-        self.anatomy = Anatomy(model, torch.float32)
-        self.network = IKNet(IKNetConfig()).eval()
+    def published(joints: Tensor, starts: Tensor) -> object:
+        return fit_published.fit(chain, joints, starts, prior_group=DEFAULT_PRIOR_GROUP)
 
-    def sample(self, count: int, noise_mm: float) -> Sample:
-        """Random hands in front of a camera."""
-        generator = torch.Generator().manual_seed(0)
-        rotations = 0.25 * torch.randn(count, 16, 3, generator=generator)
-        betas = 0.7 * torch.randn(count, 10, generator=generator)
-        starts = rotations + 0.08 * torch.randn(count, 16, 3, generator=generator)
-        camera = torch.tensor([0.0, 0.0, 0.6])
-        joints = self.layer.joints(rotations, betas) + camera
-        noise = noise_mm / 1000 * torch.randn(count, 21, 3, generator=generator)
-        return Sample(joints + noise, starts, self.mesh(rotations, betas) + camera)
+    def least_squares(joints: Tensor, _: Tensor) -> object:
+        noise = DEFAULT_NOISE_MM / 1000
+        return fit_lm.fit(chain, anatomy, joints, network.known, noise=noise)
 
-    def mesh(self, rotations: Tensor, betas: Tensor) -> Tensor:
-        """The layer's vertices."""
-        chunks = zip(torch.split(rotations, MESH_CHUNK), torch.split(betas, MESH_CHUNK), strict=True)
-        return torch.cat([self.layer(*chunk).verts for chunk in chunks])
+    def whole(fit: str) -> Contender:
+        solver = solvers[fit]
+        name = f"joints to mesh, {fit}"
+        return Contender(name, sample, count, lambda joints, _: solver.solve(joints), mesh_error_mm(solver, sample))
 
-    def contenders(self, count: int, loop: int, noise_mm: float) -> list[Contender]:
-        """What is compared on hands with that noise; the first one is what the others are held against."""
-        sample = self.sample(count, noise_mm)
+    return [
+        Contender("published, one hand at a time", sample.first(loop), 1, published),
+        Contender("published, batched", sample, CHUNKS["published"], published),
+        Contender("lm, one hand at a time", sample.first(loop), 1, least_squares),
+        Contender("lm, batched", sample, CHUNKS["lm"], least_squares),
+        Contender("IKNet alone", sample, CHUNKS["none"], lambda joints, _: network(Inputs(joints=joints))),
+        Contender("skinning alone", sample, MESH_CHUNK, lambda _, starts: layer(starts, starts[:, :10, 0])),
+        whole("published"),
+        whole("lm"),
+    ]
 
-        def published(joints: Tensor, starts: Tensor) -> Any:
-            return fit_published.fit(self.chain, joints, starts)
 
-        def published_verts(found: Any, joints: Tensor) -> Tensor:
-            return place(self.layer.joints(*found), self.mesh(*found), joints)[1]
+def sweep(layer: HandLayer, count: int) -> list[dict[str, object]]:
+    """The mesh error for each `noise_mm` on hands with each noise."""
+    rows: list[dict[str, object]] = []
+    kinds = {"bench": (bench_hands, layer), "bent": (bent_hands, HandLayer(load_synthetic_hand()))}
+    for kind, (make, own_layer) in kinds.items():
+        for joint_noise_mm in SWEPT_NOISE_MM:
+            sample = make(own_layer, count, joint_noise_mm)
+            network = KnownStarts(sample.starts)
+            errors = [
+                mesh_error_mm(IKNetSolver(IKNetSolverConfig(noise_mm=option_mm), network, own_layer), sample)
+                for option_mm in SWEPT_OPTION_MM
+            ]
+            click.echo(f"| {kind} | {joint_noise_mm} mm | " + " | ".join(f"{error:.2f}" for error in errors) + " |")
+            for option_mm, error in zip(SWEPT_OPTION_MM, errors, strict=True):
+                what = {"hands_kind": kind, "joint_noise_mm": joint_noise_mm, "noise_mm": option_mm, "hands": count}
+                rows.append({**what, "mesh_error_mm": f"{error:.2f}"})
+    return rows
 
-        def least_squares(joints: Tensor, starts: Tensor) -> Any:
-            return fit_lm.fit(self.chain, self.anatomy, joints, lambda _: starts, noise=0.003)
 
-        def least_squares_verts(hands: fit_lm.Hands, joints: Tensor) -> Tensor:
-            rotations, betas = hands.local.permute(3, 0, 1, 2), hands.betas.T
-            wrist = self.layer.joints(rotations, betas)[:, :1]
-            return self.mesh(rotations, betas) - wrist + hands.place.T[:, None]
-
-        return [
-            Contender("published, one hand at a time", sample.first(loop), 1, published, published_verts),
-            Contender("published, batched", sample, CHUNKS["published"], published, published_verts),
-            Contender("lm, one hand at a time", sample.first(loop), 1, least_squares, least_squares_verts),
-            Contender("lm, batched", sample, CHUNKS["lm"], least_squares, least_squares_verts),
-            Contender("IKNet alone", sample, CHUNKS["none"], lambda joints, _: self.network(Inputs(joints=joints))),
-            Contender("skinning alone", sample, MESH_CHUNK, lambda _, starts: self.mesh(starts, starts[:, :10, 0])),
-        ]
+def compare(layer: HandLayer, count: int, loop: int, rounds: int) -> list[dict[str, object]]:
+    """Times and errors; prints the rows of the table in docs/solver.md."""
+    measured = {noise_mm: contenders(layer, count, loop, noise_mm) for noise_mm in NOISE_MM}
+    for compared in measured.values():
+        for _ in range(rounds):
+            for contender in compared:
+                contender.measure()
+    rows: list[dict[str, object]] = []
+    for noise_mm, compared in measured.items():
+        for c in compared:
+            error = "" if c.error_mm is None else f"{c.error_mm:.2f}"
+            what = {"noise_mm": noise_mm, "what": c.name, "hands": len(c.sample.joints), "at_once": c.chunk}
+            speed = {"hands_per_s": f"{c.rate:.0f}", "ratio": f"{c.rate / compared[0].rate:.1f}"}
+            rows.append({**what, **speed, "mesh_error_mm": error})
+    half = len(rows) // 2
+    for one, other in zip(rows[:half], rows[half:], strict=True):
+        rate, ratio = int(str(one["hands_per_s"])), float(str(one["ratio"]))
+        errors = [f"{row['mesh_error_mm']} mm" if row["mesh_error_mm"] else "" for row in (one, other)]
+        cells = [one["what"], one["at_once"], f"{rate:,}", f"{ratio:,.0f}", *errors]
+        click.echo(f"| {' | '.join(str(cell) for cell in cells)} |")
+    return rows
 
 
 @click.command()
 @click.option("--hand-model", type=click.Path(path_type=Path), help="An .npz; default: the made-up one of the tests.")
+@click.option("--sweep", "sweeps", is_flag=True, help="Measure what noise_mm does instead.")
 @click.option("--count", default=4096, show_default=True, help="Hands.")
 @click.option("--loop", default=16, show_default=True, help="How many of them are fitted one at a time.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=2, show_default=True)
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=REPOSITORY / "results" / "fit.csv")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Default: fit.csv, fit_noise.csv in results/.")
 @torch.no_grad()
-def main(hand_model: Path | None, count: int, loop: int, rounds: int, threads: int, csv_path: Path) -> None:
-    """Measure the fits, print a table, write it."""
+def main(
+    hand_model: Path | None, sweeps: bool, count: int, loop: int, rounds: int, threads: int, csv_path: Path | None
+) -> None:
+    """Measure the fits, print the rows of the tables in docs/solver.md, write them all."""
     torch.set_num_threads(threads)
-    bench = Bench(load_hand_model(hand_model) if hand_model else read_mano_file(MANO_FILE))
+    layer = HandLayer(load_hand_model(hand_model) if hand_model else read_mano_file(MANO_FILE))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
     proof = {
         "hand_model": hand_model.name if hand_model else "made up (the tests')", "seed": 0, "threads": threads,
@@ -156,29 +250,14 @@ def main(hand_model: Path | None, count: int, loop: int, rounds: int, threads: i
         "date": datetime.date.today().isoformat(),
         "commit": commit.stdout.strip() or "unknown", "command": " ".join(["python tools/bench_fit.py", *sys.argv[1:]]),
     }  # fmt: skip
-    rows = []
-    for noise_mm in NOISE_MM:
-        contenders = bench.contenders(count, loop, noise_mm)
-        for _ in range(rounds):
-            for contender in contenders:
-                contender.measure()
-        click.echo(
-            f"\njoint noise {noise_mm} mm\n{'':32}{'at once':>8}{'hands/s':>10}{'ratio':>8}{'mesh error, mm':>16}"
-        )
-        for c in contenders:
-            ratio, error = c.rate / contenders[0].rate, "" if c.error_mm is None else f"{c.error_mm:.2f}"
-            click.echo(f"{c.name:32}{c.chunk:8}{c.rate:10.0f}{ratio:8.1f}{error:>16}")
-            measured = {
-                "noise_mm": noise_mm, "what": c.name, "hands": len(c.sample.joints), "at_once": c.chunk,
-                "hands_per_s": f"{c.rate:.0f}", "ratio": f"{ratio:.1f}", "mesh_error_mm": error,
-            }  # fmt: skip
-            rows.append(measured | proof)
-    csv_path.parent.mkdir(parents=True, exist_ok=True)
-    with csv_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+    rows = sweep(layer, count) if sweeps else compare(layer, count, loop, rounds)
+    path = csv_path or REPOSITORY / "results" / ("fit_noise.csv" if sweeps else "fit.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rows[0], *proof])
         writer.writeheader()
-        writer.writerows(rows)
-    click.echo(f"\nwritten: {csv_path}")
+        writer.writerows(row | proof for row in rows)
+    click.echo(f"\nwritten: {path}")
 
 
 if __name__ == "__main__":
