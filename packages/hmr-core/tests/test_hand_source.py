@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from hmr_core.cli.arguments import hand_layer_option, hand_model_option
 from hmr_core.errors import HmrError
-from hmr_core.hand.back_ends import HAND_LAYERS
+from hmr_core.hand.layer_names import HAND_LAYERS
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.source import find_hand_model, require_side
 from hmr_core.hand.synthetic import load_synthetic_hand
