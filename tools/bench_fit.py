@@ -94,7 +94,9 @@ def make_sample(layer: HandLayer, rotations: Tensor, betas: Tensor, starts: Tens
     count = len(rotations)
     index, side = torch.arange(count), grid_side(count)
     place = APART_M * torch.stack([index // side**2, index // side % side, index % side], dim=1)[:, None]
-    chunks = [layer(*chunk) for chunk in zip(rotations.split(MESH_CHUNK), betas.split(MESH_CHUNK), strict=True)]
+    chunks = [
+        layer(*chunk) for chunk in zip(torch.split(rotations, MESH_CHUNK), torch.split(betas, MESH_CHUNK), strict=True)
+    ]
     joints, verts = (torch.cat([getattr(chunk, name) for chunk in chunks]) for name in ("joints", "verts"))
     middle = joints[:, 9:10]
     return Sample(joints - middle + noise + place, starts, verts - middle + place)

@@ -48,13 +48,27 @@ def test_figures() -> None:
     with (REPOSITORY / "results/fit.csv").open(encoding="utf-8", newline="") as file:
         measured = {(row["what"], row["noise_mm"]): row for row in csv.DictReader(file)}
     rows = table("## Measured")
-    assert len(rows) == 6
+    assert [row[0] for row in rows] == list(dict.fromkeys(what for what, _ in measured))
     for what, at_once, rate, ratio, *errors in rows:
         two, five = measured[what, "2"], measured[what, "5"]
         assert at_once == two["at_once"]
         assert rate == f"{int(two['hands_per_s']):,}"
         assert ratio == f"{float(two['ratio']):,.0f}"
         assert errors == [f"{row['mesh_error_mm']} mm" if row["mesh_error_mm"] else "" for row in (two, five)]
+
+
+def test_sweep() -> None:
+    with (REPOSITORY / "results/fit_noise.csv").open(encoding="utf-8", newline="") as file:
+        measured: dict[tuple[str, str], dict[str, str]] = {}
+        for row in csv.DictReader(file):
+            of_hands = measured.setdefault((row["hands_kind"], f"{row['joint_noise_mm']} mm"), {})
+            of_hands[row["noise_mm"]] = row["mesh_error_mm"]
+    assert {(kind, noise): errors for kind, noise, *errors in table("**The defaults.**")} == {
+        hands: list(errors.values()) for hands, errors in measured.items()
+    }
+    for (_, noise), errors in measured.items():
+        above = float(errors[f"{DEFAULT_NOISE_MM:g}"]) / min(float(error) for error in errors.values())
+        assert above < (1.21 if noise == "2 mm" else 1.1)  # as the page says
 
 
 def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:

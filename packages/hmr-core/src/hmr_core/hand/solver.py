@@ -43,7 +43,8 @@ class Solver(Protocol):
 
         joints: a whole subset in its order, metres, camera space, OpenPose order, on the CPU. The solver cuts it into
         chunks as it likes; no result depends on them but for rounding. on_batch: told how many hands were
-        done since the last call. Returns float32 on the CPU. Raises UnsolvableJointsError for joints that are no hand's (see check_joints).
+        done since the last call. Returns float32 on the CPU. Raises UnsolvableJointsError for joints that are no hand's
+        (see check_joints).
         """
         ...
 
