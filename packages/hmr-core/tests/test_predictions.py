@@ -14,6 +14,7 @@ from hmr_core.engine.predictions import SHAPES, Predictions, read_predictions, w
 from hmr_core.errors import HmrError
 
 COUNT = 4
+LABELS = {"consumes": "joints", "notes": ["ä"], "solver": {"name": "flat", "config": {"steps": None}}}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def predictions() -> Predictions:
         name: generator.random((COUNT, *shape), dtype=np.float32) for name, shape in SHAPES.items()
     }
     ids = [f"sample-{i}" for i in range(COUNT)]
-    return Predictions(model="m", split="sp0", subset="test", pack="digest", ids=ids, **arrays)
+    return Predictions(model="m", split="sp0", subset="test", pack="digest", ids=ids, labels=LABELS, **arrays)
 
 
 def test_everything_comes_back(predictions: Predictions, tmp_path: Path) -> None:
@@ -31,6 +32,7 @@ def test_everything_comes_back(predictions: Predictions, tmp_path: Path) -> None
     found = read_predictions(tmp_path / "p.h5")
     assert found.ids == predictions.ids
     assert (found.model, found.split, found.subset, found.pack) == ("m", "sp0", "test", "digest")
+    assert found.labels == LABELS
     for name in SHAPES:
         np.testing.assert_array_equal(getattr(found, name), getattr(predictions, name))
 
@@ -66,6 +68,15 @@ def test_arrays_that_do_not_fit_are_refused_by_name(
         del file[name]
         file[name] = np.zeros((COUNT - 1, *SHAPES[name]), np.float32)
     with pytest.raises(HmrError, match=rf"{name} of shape \(3, .* do not fit its 4 ids"):
+        read_predictions(tmp_path / "p.h5")
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"consumes": '])
+def test_labels_that_are_none_are_refused(predictions: Predictions, tmp_path: Path, text: str) -> None:
+    write_predictions(tmp_path / "p.h5", predictions)
+    with h5py.File(tmp_path / "p.h5", "r+") as file:
+        file.attrs["labels"] = text
+    with pytest.raises(HmrError, match=r"p\.h5 cannot be read as predictions: .*Write it again with `hmr eval`"):
         read_predictions(tmp_path / "p.h5")
 
 
