@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,9 @@ from torch import Tensor
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.config import Section
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.writer import write_pack
 from hmr_core.engine.hand_model_check import mismatch_note
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -429,6 +433,59 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert (status, err) == (2, text)
 
 
+def test_scoring_the_predictions_again_shows_what_they_are_of(hmr: Run) -> None:
+    lines = [
+        f"{SOLVER} --solver-set fit=fast --set data.bbox_expand=1.5 --out out",
+        "eval from-joints --ckpt from-joints --split sp0 --device cpu --set data.noise_mm=4 --out out",
+    ]
+    for line in lines:
+        status, shown, err = hmr(line)
+        assert status == 0, err
+        made = report("out")
+        table = shown.splitlines()
+        _, out, _ = hmr("score out")
+        again = out.splitlines()
+        assert again[0] == table[0]
+        notes = [text for text in table if text.startswith(("mesh: ", "note: "))]
+        told = [text for text in again if text.startswith(("mesh: ", "note: "))]
+        assert told == [text for text in notes if "no baseline" not in text]
+        assert len(told) > 1
+        _, out, _ = hmr("score out --json")
+        same = ("model", "consumes", "notes", "protocol", "solver", "hand_model", "hand_layer", "metrics", "missing")
+        assert {key: json.loads(out)[key] for key in same} == {key: made[key] for key in same}
+        shutil.rmtree("out")
+
+
+def test_predictions_of_before_there_were_labels_are_scored_without(hmr: Run) -> None:
+    assert hmr(f"{SOLVER} --out out")[0] == 0
+    with h5py.File("out/predictions.h5", "r+") as file:
+        del file.attrs["labels"]
+    status, out, err = hmr("score out")
+    assert status == 0, err
+    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
+    assert "mesh:" not in out
+
+
+def test_a_model_of_joints_is_evaluated_where_the_pack_stores_little_of_the_images(
+    hmr: Run, mini_tree: Path, tmp_path: Path
+) -> None:
+    write_pack(open_oakink(mini_tree), tmp_path / "tight.h5", codec=codec_named("jpeg"), margin=1.5)
+    status, _, err = hmr("eval from-joints --ckpt from-joints --split sp0 --device cpu --data tight.h5 --out out")
+    assert status == 0, err
+    assert cv2.imread("out/contact_sheet.png").shape[1] == 4 * 3 * 192
+    status, _, err = hmr(f"{EVAL} --data tight.h5")  # a model of images sees what it was trained on, or nothing
+    assert status == 1
+    assert "this recipe's crops reach to 1.700 times" in err
+
+
+def test_a_hand_model_that_nothing_needs_is_told(hmr: Run, mini_hand_path: Path) -> None:
+    status, _, err = hmr(f"{EVAL} --hand-model {mini_hand_path}")
+    assert status == 0
+    assert err.endswith(
+        "warning: --hand-model was of no use: the model predicts joints only, and no solver was given\n"
+    )
+
+
 BAD = {
     "no checkpoint": (f"{EVAL} --solver flat", 2, "--solver flat needs its weights: add --solver-ckpt FILE (a run of"),
     "checkpoint alone": (
@@ -440,6 +497,22 @@ BAD = {
         f"{EVAL} --solver-set fit=slow --protocol best",
         2,
         "--solver-set, --protocol best: of no use without a solver. Add --solver NAME and",
+    ),
+    "hand layer alone": (
+        f"{EVAL} --hand-layer manotorch",
+        2,
+        "--hand-layer manotorch: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; `hmr",
+    ),
+    "protocol of a model of joints": (
+        "eval from-joints --ckpt from-joints --split sp0 --protocol best",
+        2,
+        '--protocol best: of no use without a solver. The model "from-joints" gives a mesh of its own, so that there '
+        "is none to add: leave it out.",
+    ),
+    "hand layer of a model of joints": (
+        "eval from-joints --ckpt from-joints --split sp0 --hand-layer manotorch",
+        1,
+        "--hand-layer manotorch needs manotorch, which cannot be",
     ),
     "unknown protocol": (f"{SOLVER} --protocol bset", 2, "'bset' is not one of 'published', 'best'"),
     "not installed": (

@@ -28,11 +28,13 @@ from hmr_core.engine import checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.devices import choose_workers
-from hmr_core.engine.evaluate import NO_MESH, evaluate, rescore, write_evaluation
+from hmr_core.engine.evaluate import Evaluation, evaluate, write_evaluation
+from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.predictions import read_predictions
+from hmr_core.engine.report import NO_MESH
 from hmr_core.engine.run import Run, create_run, default_folder, drop_later_metrics, locked, open_run
-from hmr_core.engine.scoring import score
+from hmr_core.engine.scoring import rescore, score
 from hmr_core.engine.train import clip_each, learning_rate, train
 from hmr_core.engine.writers import write_jsonl
 from hmr_core.errors import HmrError
@@ -372,11 +374,19 @@ def test_default_folders_are_numbered(tmp_path: Path) -> None:
 # Evaluation.
 
 
+def evaluate_on(
+    spec: ModelSpec, checkpoint: checkpoints.Checkpoint, pack: Pack, *, split: str, subset: str, **options: Any
+) -> Evaluation:
+    """The evaluation of a model that needs no hand."""
+    request = EvaluationRequest(spec=spec, checkpoint=checkpoint, pack=pack, split=split, subset=subset)
+    return evaluate(request, **options)
+
+
 @pytest.fixture
 def evaluation(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> Any:
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 7, "workers": 0}
-    return evaluate(small_spec, checkpoint, mini_pack, **options)
+    return evaluate_on(small_spec, checkpoint, mini_pack, **options)
 
 
 def test_a_report_has_what_its_readers_rely_on(evaluation: Any, run: Run, mini_pack: Pack) -> None:
@@ -401,7 +411,7 @@ def test_the_published_figures_stand_beside_the_test_subset_only(
 ) -> None:
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "device": CPU, "batch_size": 8, "workers": 0}
-    assert evaluate(small_spec, checkpoint, mini_pack, subset="val", **options).report["published"] == {}
+    assert evaluate_on(small_spec, checkpoint, mini_pack, subset="val", **options).report["published"] == {}
 
 
 def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
@@ -409,7 +419,7 @@ def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_sp
 
     def notes(split: str, subset: str) -> list[str]:
         options: dict[str, Any] = {"device": CPU, "batch_size": 24, "workers": 0}
-        report = evaluate(small_spec, checkpoint, mini_pack, split=split, subset=subset, **options).report
+        report = evaluate_on(small_spec, checkpoint, mini_pack, split=split, subset=subset, **options).report
         assert report["checkpoint"]["trained_on"] == {"split": "sp0", "subset": "train"}
         return list(report["notes"])
 
@@ -425,7 +435,7 @@ def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_sp
 def test_batch_size_changes_no_prediction(evaluation: Any, run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "workers": 1}
-    other = evaluate(small_spec, checkpoint, mini_pack, batch_size=24, **options)
+    other = evaluate_on(small_spec, checkpoint, mini_pack, batch_size=24, **options)
     np.testing.assert_allclose(other.predictions.joints, evaluation.predictions.joints, atol=1e-6)
 
 
@@ -491,7 +501,7 @@ def test_a_pack_without_the_training_subset_has_no_baseline_and_says_why(
     write_pack(open_oakink(mini_tree), tmp_path / "test.h5", splits=["sp0"], subset="test", codec=codec_named("jpeg"))
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
-    report = evaluate(small_spec, checkpoint, Pack(tmp_path / "test.h5"), **options).report
+    report = evaluate_on(small_spec, checkpoint, Pack(tmp_path / "test.h5"), **options).report
     assert report["baseline"]["metrics"] is None
     assert "does not hold all of subset train of sp0" in report["baseline"]["reason"]
 
@@ -503,7 +513,7 @@ def test_a_prediction_that_is_not_finite_names_the_sample(run: Run, small_spec: 
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
     first = mini_pack.ids(mini_pack.indices("sp0", "test")[:1])[0]
     with pytest.raises(HmrError, match=rf"prediction is not finite for {first} \(24 in its batch\)"):
-        evaluate(small_spec, checkpoint, mini_pack, **options)
+        evaluate_on(small_spec, checkpoint, mini_pack, **options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -522,7 +532,7 @@ def test_a_damaged_sample_stops_an_evaluation_with_its_name(
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": workers}
     name = mini_pack.ids([row])[0]
     with pytest.raises(HmrError, match=rf"^the {what} of sample {name} in .*bad\.h5 (is unreadable|are damaged)"):
-        evaluate(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+        evaluate_on(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
 
 
 def test_points_that_cannot_be_aligned_name_the_sample(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
@@ -607,7 +617,7 @@ def test_an_epoch_tells_its_mean_losses_and_the_figures_of_its_checkpoint(
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     assert checkpoint.info["val"] == epochs[-1].val
     options: dict[str, Any] = {"split": "sp0", "subset": "val", "device": CPU, "batch_size": 8, "workers": 0}
-    assert evaluate(small_spec, checkpoint, mini_pack, **options).report["metrics"] == epochs[-1].val
+    assert evaluate_on(small_spec, checkpoint, mini_pack, **options).report["metrics"] == epochs[-1].val
 
 
 def test_the_first_weights_are_the_seed_s_and_the_caller_s_random_state_is_left_alone(
@@ -704,7 +714,7 @@ def test_an_evaluation_tells_of_each_batch_of_synthetic_data_and_of_another_pack
     monkeypatch.setattr(mini_pack, "info", replace(mini_pack.info, release="synthetic 1"))
     done: list[int] = []
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 9, "workers": 0}
-    report = evaluate(small_spec, other, mini_pack, on_batch=done.append, **options).report
+    report = evaluate_on(small_spec, other, mini_pack, on_batch=done.append, **options).report
     assert done == [9, 9, 6]
     assert report["synthetic"] is True
     assert report["notes"] == ["the checkpoint was trained on another pack than this one"]
@@ -716,7 +726,7 @@ def test_evaluation_crops_are_those_of_the_checkpoint_s_recipe(
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     tight = replace(checkpoint, recipe=load_recipe(small_spec, "tiny", ["data.bbox_expand=1.2"]))
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
-    evaluation = evaluate(small_spec, tight, mini_pack, **options)
+    evaluation = evaluate_on(small_spec, tight, mini_pack, **options)
     assert evaluation.dataset.data.bbox_expand == 1.2
     assert evaluation.report["recipe"]["data"]["bbox_expand"] == 1.2
 
@@ -731,7 +741,7 @@ def test_an_evaluation_compares_checksums_and_does_not_rely_on_decoding(
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
     with pytest.raises(HmrError, match="its bytes do not have the recorded checksum"):
-        evaluate(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+        evaluate_on(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
 
 
 def test_damaged_annotations_are_not_scored(evaluation: Any, mini_pack: Pack, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from hmr_core.config import load_recipe, parse_recipe
 from hmr_core.engine.checkpoints import load_checkpoint
 from hmr_core.engine.evaluate import evaluate
+from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.inference import to_camera
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import project
@@ -120,11 +121,9 @@ def test_the_released_checkpoint_gives_the_published_pipeline_s_joints(
     path = tmp_path / "IntegralPose.pth.tar"
     torch.save(RULE.state_dict(RECORD), path)
     evaluation = evaluate(
-        SPEC,
-        load_checkpoint(path, SPEC),
-        mini_pack,
-        split="sp0",
-        subset="test",
+        EvaluationRequest(
+            spec=SPEC, checkpoint=load_checkpoint(path, SPEC), pack=mini_pack, split="sp0", subset="test"
+        ),
         device=torch.device("cpu"),
         batch_size=8,
         workers=0,

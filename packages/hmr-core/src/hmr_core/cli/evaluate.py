@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,17 +18,20 @@ from hmr_core.cli.arguments import (
     split_option,
     workers_option,
 )
+from hmr_core.cli.solver_options import check_solver_options
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    import torch
     from jaxtyping import Int
     from numpy import ndarray
 
     from hmr_core.engine.checkpoints import Checkpoint
-    from hmr_core.engine.evaluate import Evaluation, Hand
+    from hmr_core.engine.evaluate import Evaluation
+    from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
     from hmr_core.plugins.specs import ModelSpec
 
 RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
@@ -108,28 +111,27 @@ def evaluate(
     if split is None:
         raise UsageError("--split is needed: sp0, sp1, sp2 or sp0-ho.")
     split, subset = split_name(split), subset_name(subset)
-    _check_solver_options(solver, solver_ckpt, solver_sets, protocol)
     spec = current_registry().model(model)
+    check_solver_options(
+        spec, solver=solver, ckpt=solver_ckpt, sets=solver_sets, protocol=protocol, hand_layer=hand_layer
+    )
     solver_spec = current_registry().solver(solver) if solver is not None else None
 
     from hmr_core.cli.figures import show_figures
-    from hmr_core.cli.progress import progress
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import load_checkpoint
     from hmr_core.engine.devices import choose_device, choose_workers
-    from hmr_core.engine.evaluate import evaluate, evaluated, identity, mesh_already, write_evaluation
+    from hmr_core.engine.evaluate import write_evaluation
+    from hmr_core.engine.evaluation_request import EvaluationRequest
     from hmr_core.engine.solving import load_solver
     from hmr_core.staging import staged_folder
     from hmr_core.viz.contact_sheet import contact_sheet, write_png
 
-    if solver is not None and spec.consumes == "joints":
-        raise mesh_already(spec)
     name = "-".join([model, split, subset, *([solver] if solver else []), *(["best"] if protocol == "best" else [])])
     folder = out or Path("eval") / name
-    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(RESULTS):
-        raise HmrError(f"{folder} holds something other than an evaluation, so it is left alone. Choose another --out.")
+    _refuse_foreign(folder)
     pack = Pack(find_data(data))
-    samples = len(pack.indices(split, subset))
+    pack.indices(split, subset)  # that they are there is known before anything is loaded
     chosen = choose_device(device)
     checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
     posed = solver is not None or spec.consumes == "joints"
@@ -139,72 +141,48 @@ def evaluate(
         loaded = load_solver(
             solver_spec, hand.layer, solver_ckpt, protocol=protocol, overrides=solver_sets, device=chosen
         )
-    _refuse_another(
-        folder,
-        evaluated(folder),
-        identity(
-            {
-                "split": split,
-                "subset": subset,
-                "checkpoint": {"blake2b": checkpoint.digest},
-                "pack": {"blake2b": pack.info.digest},
-                "recipe": checkpoint.recipe.model_dump(mode="json"),
-                "protocol": "published" if loaded is None else loaded.protocol,
-                "solver": None if loaded is None else loaded.as_report(),
-                "hand_model": hand.source.as_report() if hand is not None and posed else None,
-                "hand_layer": hand.kind if hand is not None and posed else None,
-            }
-        ),
+    request = EvaluationRequest(
+        spec=spec,
+        checkpoint=checkpoint,
+        pack=pack,
+        split=split,
+        subset=subset,
+        hand=hand if posed else None,
+        solver=loaded,
+        notes=notes,
     )
+    _refuse_another(folder, request)
     # Staged around all of it: whether results can be written there is known before they are computed.
     with staged_folder(folder) as part:
-        with ExitStack() as bars:
-            unit = "hands" if spec.consumes == "joints" else "images"
-            predicted = bars.enter_context(progress(f"{model} on {split} {subset}", samples, unit))
-            solved: list[Callable[[int], None]] = []
-
-            def on_solved(hands: int) -> None:
-                if not solved:  # a terminal shows one bar at a time
-                    bars.close()
-                    solved.append(bars.enter_context(progress(f"{solver}", samples, "hands")))
-                solved[0](hands)
-
-            evaluation = evaluate(
-                spec,
-                checkpoint,
-                pack,
-                split=split,
-                subset=subset,
-                hand=hand,
-                solver=loaded,
-                notes=notes,
-                device=chosen,
-                batch_size=batch_size,
-                workers=choose_workers(workers, chosen),
-                on_batch=predicted,
-                on_solved=on_solved,
-            )
+        evaluation = _watched(request, device=chosen, batch_size=batch_size, workers=choose_workers(workers, chosen))
         write_evaluation(part, evaluation)
-        write_png(part / "contact_sheet.png", contact_sheet(evaluation, _faces(evaluation, hand, hand_layer)))
+        write_png(part / "contact_sheet.png", contact_sheet(evaluation, _faces(evaluation, hand)))
     show_figures(evaluation.report)
     click.echo(f"written: {folder}/ with {', '.join(RESULTS)}")
 
 
-def _check_solver_options(solver: str | None, ckpt: Path | None, sets: tuple[str, ...], protocol: str) -> None:
-    """Refuse options that mean nothing without each other."""
-    if solver is None:
-        without = [name for name, given in (("--solver-ckpt", ckpt), ("--solver-set", sets)) if given]
-        if protocol != "published":
-            without.append(f"--protocol {protocol}")
-        if without:
-            raise UsageError(
-                f"{', '.join(without)}: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; "
-                "`hmr solvers` lists them."
-            )
-    elif ckpt is None:
-        raise UsageError(
-            f"--solver {solver} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, a checkpoint, or a "
-            "released file)."
+def _watched(request: EvaluationRequest, *, device: torch.device, batch_size: int, workers: int) -> Evaluation:
+    """The evaluation, with a progress bar of what is predicted, and then one of what is solved."""
+    from hmr_core.cli.progress import progress
+    from hmr_core.engine.evaluate import evaluate
+
+    samples = len(request.pack.indices(request.split, request.subset))
+    unit = "hands" if request.spec.consumes == "joints" else "images"
+    solver = "" if request.solver is None else request.solver.name
+    with ExitStack() as bars:
+        predicted = bars.enter_context(
+            progress(f"{request.spec.name} on {request.split} {request.subset}", samples, unit)
+        )
+        solved: list[Callable[[int], None]] = []
+
+        def on_solved(hands: int) -> None:
+            if not solved:  # a terminal shows one bar at a time
+                bars.close()
+                solved.append(bars.enter_context(progress(solver, samples, "hands")))
+            solved[0](hands)
+
+        return evaluate(
+            request, device=device, batch_size=batch_size, workers=workers, on_batch=predicted, on_solved=on_solved
         )
 
 
@@ -231,9 +209,9 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
     return replace(checkpoint, recipe=recipe), notes
 
 
-def _find_hand(given: Path | None, kind: str) -> Hand:
+def _find_hand(given: Path | None, kind: str = "own") -> Hand:
     """The hand model and what poses it."""
-    from hmr_core.engine.evaluate import Hand
+    from hmr_core.engine.evaluation_request import Hand
     from hmr_core.hand.back_ends import make_layer
     from hmr_core.hand.source import find_hand_model
 
@@ -241,8 +219,17 @@ def _find_hand(given: Path | None, kind: str) -> Hand:
     return Hand(source=source, kind=kind, layer=make_layer(source.model, kind))
 
 
-def _refuse_another(folder: Path, there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+def _refuse_foreign(folder: Path) -> None:
+    """HmrError when a folder holds something other than an evaluation."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(RESULTS):
+        raise HmrError(f"{folder} holds something other than an evaluation, so it is left alone. Choose another --out.")
+
+
+def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
+    from hmr_core.engine.evaluation_request import evaluated
+
+    there, wanted = evaluated(folder), request.identity()
     if there is None or there == wanted:
         return
     differing = ", ".join(name for name in wanted if there[name] != wanted[name])
@@ -252,17 +239,21 @@ def _refuse_another(folder: Path, there: Mapping[str, Any] | None, wanted: Mappi
     )
 
 
-def _faces(evaluation: Evaluation, hand: Hand | None, kind: str) -> Int[ndarray, "f 3"] | None:
+def _faces(evaluation: Evaluation, hand: Hand | None) -> Int[ndarray, "f 3"] | None:
     """The faces to draw the predicted meshes with; None where there is no mesh, or no hand model of its layout.
 
-    A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
+    hand: as given. A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
     """
     from hmr_core.engine.hand_model_check import check_hand_model
 
+    if evaluation.predictions.verts is None and hand is not None:
+        click.echo(
+            "warning: --hand-model was of no use: the model predicts joints only, and no solver was given", err=True
+        )
     if evaluation.faces is not None or evaluation.predictions.verts is None:
         return evaluation.faces
     try:
-        hand = hand or _find_hand(None, kind)
+        hand = hand or _find_hand(None)
         check_hand_model(hand.source, hand.layer, evaluation.dataset.pack, evaluation.rows)
     except HmrError as error:  # not worth losing the evaluation
         click.echo(f"warning: no mesh is drawn: {error}", err=True)

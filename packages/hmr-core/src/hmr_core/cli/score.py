@@ -24,23 +24,24 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
 
     from hmr_core.cli.figures import show_figures
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.evaluate import NO_MESH, rescore
     from hmr_core.engine.predictions import read_predictions
+    from hmr_core.engine.report import NO_MESH
+    from hmr_core.engine.scoring import rescore
 
     if predictions.is_dir():
         predictions = predictions / "predictions.h5"
     content = read_predictions(predictions)
     pack = Pack(find_data(data))
     scores = rescore(predictions, pack, content)
+    another = f"the predictions were made on another pack than {pack.path}"
     report = {
+        **content.labels,
         "model": content.model,
         "split": content.split,
         "subset": content.subset,
         **scores.as_report(),
         "missing": [] if content.verts is not None else [NO_MESH],
-        "notes": []
-        if content.pack == pack.info.digest
-        else [f"the predictions were made on another pack than {pack.path}"],
+        "notes": [*content.labels.get("notes", []), *([another] if content.pack != pack.info.digest else [])],
         "synthetic": pack.info.synthetic,
     }
     if as_json:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.predictions import Predictions
 from hmr_core.errors import HmrError
 from hmr_core.geometry.alignment import DegeneratePointsError
 from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
@@ -54,3 +57,24 @@ def score(
             raise HmrError(f"PA error of sample {sample}: {error.reason}. Check the model's output.") from error
     errors = concatenate(parts)
     return Scores(errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
+
+
+def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
+    """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
+    rows = pack.indices(predictions.split, predictions.subset)
+    by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
+    given = set(predictions.ids)
+    subset = f"{predictions.split} {predictions.subset}"
+    if len(given) != len(predictions.ids):
+        raise HmrError(
+            f"{path} has {len(predictions.ids) - len(given)} samples twice; each of {subset} must be there once."
+        )
+    missing, unknown = by_id.keys() - given, given - by_id.keys()
+    if missing or unknown:
+        what = f"lacks {min(missing)}" if missing else f"has {min(unknown)}, which is not in it"
+        raise HmrError(
+            f"{path} does not cover {subset} of {pack.path}: it {what} "
+            f"({len(missing)} missing, {len(unknown)} unknown). Is it another --data that it was made on?"
+        )
+    order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
+    return score(pack, order, predictions.joints, predictions.verts)

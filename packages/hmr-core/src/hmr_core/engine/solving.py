@@ -15,11 +15,11 @@ from torch import Tensor
 from hmr_core.config import Section
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import find_weights
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
 from hmr_core.plugins.protocols import protocol_label, solver_config
-from hmr_core.plugins.specs import SolverSpec
+from hmr_core.plugins.specs import ModelSpec, SolverSpec
 
 _SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}
 
@@ -71,6 +71,11 @@ def load_solver(
         digest=file_digest(weights),
         solver=spec.build(config, deepcopy(layer), weights, device),
     )
+
+
+def mesh_already(spec: ModelSpec) -> UsageError:
+    """The error for a solver that is to make a mesh for a model that has one."""
+    return UsageError(f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do: omit --solver.')
 
 
 def solve(
