@@ -14,7 +14,6 @@ from hmr_core.engine.hand_model_check import (
     TOLERANCE_MM,
     check_hand_model,
     hand_model_mismatch_mm,
-    layer_of_annotations,
     mismatch_note,
 )
 from hmr_core.errors import HmrError
@@ -73,7 +72,6 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
     somewhat = scaled(mini_hand, 1.06)
     mismatch_mm = check_hand_model(somewhat, HandLayer(somewhat.model), mini_pack, rows)
     assert TOLERANCE_MM < mismatch_mm < ANOTHER_HAND_MM
-    assert layer_of_annotations(somewhat, mini_pack, rows).model is somewhat.model
 
     other = scaled(mini_hand, 1.5)
     found_mm = hand_model_mismatch_mm(HandLayer(other.model), mini_pack, rows)
@@ -85,7 +83,7 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
         "DIR/hand.npz)."
     )
     with pytest.raises(HmrError) as caught:
-        layer_of_annotations(other, mini_pack, rows)
+        check_hand_model(other, HandLayer(other.model), mini_pack, rows)
     assert str(caught.value) == text
     with pytest.raises(HmrError) as caught:
         check_hand_model(other, HandLayer(other.model), mini_pack, rows, otherwise="Or go home.")
@@ -95,7 +93,7 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
 def test_a_left_hand_is_refused_for_its_side(mini_pack: Pack, mini_hand: HandModel) -> None:
     left = replace(scaled(mini_hand, 1), model=replace(mini_hand, side="left"))
     with pytest.raises(HmrError, match=r"OakInk-Image needs a right hand, and .* is of a left one\."):
-        layer_of_annotations(left, mini_pack, mini_pack.indices("sp0", "train"))
+        check_hand_model(left, HandLayer(left.model), mini_pack, mini_pack.indices("sp0", "train"))
 
 
 def test_only_a_mismatch_that_matters_is_told() -> None:

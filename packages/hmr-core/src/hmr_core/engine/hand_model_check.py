@@ -62,13 +62,6 @@ def check_hand_model(
     return mismatch_mm
 
 
-def layer_of_annotations(source: HandModelSource, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer:
-    """The hand layer to train a model of joints with, on the CPU; HmrError as check_hand_model has it."""
-    layer = HandLayer(source.model)
-    check_hand_model(source, layer, pack, rows)
-    return layer
-
-
 def mismatch_note(mismatch_mm: float) -> str | None:
     """What to tell of a mismatch that was not refused, or None where there is none."""
     if mismatch_mm <= TOLERANCE_MM:
