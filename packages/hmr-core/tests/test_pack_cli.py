@@ -88,7 +88,7 @@ def test_a_failing_sample_writes_nothing(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(b"cos\nsystem\n(S'touch trace'\ntR.")
     out = tmp_path / "out" / "x.h5"
     assert main(["pack", "oakink", "--root", str(tree), "--out", str(out)]) == 1
-    expected = f'error: sample {path.stem}: {path} is a pickle that names "os.system", which is not among'
+    expected = f'error: sample {path.stem}: {path} is a pickle that names "os.system", which is not on the list'
     assert expected in capsys.readouterr().err
     assert not list(out.parent.iterdir())
 
