@@ -54,7 +54,7 @@ def test_a_pickle_is_to_be_imported(tmp_path: Path) -> None:
     with pytest.raises(HmrError) as error:
         load_hand_model(path)
     assert str(error.value) == (
-        f"{path} is a pickle, not a hand model. Import it: hmr mano import {path} --out hand.npz"
+        f"{path} is no hand model by its name. If it is MANO's file, import it: hmr mano import {path} --out hand.npz"
     )
 
 

@@ -20,7 +20,8 @@ from hmr_core.cli.main import cli, main
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.mano_file import AGAIN, ALLOWED, KEYS, read_mano_file
 from hmr_core.hand.mirror import mirrored
-from hmr_core.hand.model import SHAPES, HandModel, load_hand_model
+from hmr_core.hand.model import SHAPES, HandModel, load_hand_model, save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.safe_pickle import load_pickle
 
 MANO = Path(__file__).parent / "data/mano_v1_2/models/MANO_RIGHT.pkl"
@@ -381,3 +382,18 @@ def test_out_must_be_an_npz_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
         f"error: --out {tmp_path / 'hand.pkl'} does not end in .npz. Give another, for instance "
         f"{tmp_path / 'hand.npz'}.\n"
     )
+
+
+def test_a_hand_model_is_not_imported_again(tmp_path: Path) -> None:
+    path = tmp_path / "hand.npz"
+    save_hand_model(load_synthetic_hand(), path)
+    with pytest.raises(HmrError, match=r"is no file of MANO's; if it is a hand model already, give it as --hand-model"):
+        read_mano_file(path)
+
+
+def test_a_file_is_looked_at_before_its_name(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"cannot read .*nowhere\.pkl: No such file"):
+        read_mano_file(tmp_path / "nowhere.pkl")
+    (tmp_path / "text.pkl").write_text("hello")
+    with pytest.raises(HmrError, match=r"text\.pkl is damaged: not a readable pickle"):
+        read_mano_file(tmp_path / "text.pkl")

@@ -101,6 +101,8 @@ def evaluate(
     Examples:
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0 --solver iknet --solver-ckpt runs/iknet-sp0-tiny
+      hmr eval integral --ckpt IntegralPose.pth.tar --split sp0 --solver iknet --solver-ckpt iknet.pt --protocol best
+      hmr eval iknet --ckpt runs/iknet-sp0-tiny --split sp0 --set data.noise_mm=5
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.
@@ -235,7 +237,7 @@ def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     differing = ", ".join(name for name in wanted if there[name] != wanted[name])
     raise HmrError(
         f"{folder} holds another evaluation ({there['split']} {there['subset']}; differing in: {differing}), which is "
-        "left alone. Choose another --out, or delete it."
+        f"left alone. Choose another --out (such as --out {folder}-2), or delete it."
     )
 
 

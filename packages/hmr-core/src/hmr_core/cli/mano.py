@@ -19,7 +19,7 @@ def mano() -> None:
     \b
     Example:
       hmr mano import mano_v1_2/models/MANO_RIGHT.pkl --out hand.npz
-      export HMR_HAND_MODEL=hand.npz
+      export HMR_HAND_MODEL=$PWD/hand.npz
     """
 
 
@@ -29,11 +29,12 @@ def mano() -> None:
 @click.option("--side", type=click.Choice(SIDES), help="The hand.  [default: as the file's name says]")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
-    """Read MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 as they are shipped, check them, and write --out.
+    """Make a hand-model file of MANO's own.
 
-    Neither chumpy nor scipy is needed, and nothing in the file is run: a file that names anything but what MANO's
-    files use is refused. Get them from https://mano.is.tue.mpg.de (mano_v1_2.zip, in the folder models); their licence
-    holds for the file that is written, too.
+    MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 is read as it is shipped, checked, and written to --out. Neither
+    chumpy nor scipy is needed, and nothing in the file is run: a file that names anything but what MANO's files use is
+    refused. Get them from https://mano.is.tue.mpg.de (mano_v1_2.zip, in the folder models); their licence holds for the
+    file that is written, too.
 
     \b
     Examples:

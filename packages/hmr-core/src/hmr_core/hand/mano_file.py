@@ -8,6 +8,7 @@ record of ours, and what it stands for is computed here; any other name refuses 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -88,7 +89,8 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     Raises HmrError, naming the file, when it is missing or damaged, names anything that is not on the list, or is not
     the model of that hand; UsageError when neither its name nor `side` says which hand it is of.
     """
-    claimed = side or _side_in(path.name)
+    if zipfile.is_zipfile(path):
+        raise HmrError(f"{path} is no file of MANO's; if it is a hand model already, give it as --hand-model {path}.")
     content = load_pickle(path, ALLOWED, encoding="latin1", again=AGAIN)
     what = f"the MANO file {path}"
     if not isinstance(content, dict):
@@ -96,6 +98,7 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     missing = [key for key in (*KEYS.values(), "kintree_table") if key not in content]
     if missing:
         raise HmrError(f"{what} lacks {', '.join(missing)}. {AGAIN}")
+    claimed = side or _side_in(path.name)
     arrays = {name: _array(content[key], what, key) for name, key in KEYS.items()}
     check_arrays(arrays, what, KEYS)
     for key, expected in (("bs_style", "lbs"), ("bs_type", "lrotmin")):

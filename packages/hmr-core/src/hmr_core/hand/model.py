@@ -101,7 +101,10 @@ def load_hand_model(path: Path) -> HandModel:
             "`hmr synth DIR` writes the synthetic hand's to DIR/hand.npz."
         )
     if path.suffix == ".pkl":
-        raise HmrError(f"{path} is a pickle, not a hand model. Import it: hmr mano import {path} --out hand.npz")
+        raise HmrError(
+            f"{path} is no hand model by its name. If it is MANO's file, import it: "
+            f"hmr mano import {path} --out hand.npz"
+        )
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
