@@ -26,6 +26,7 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.engine.hand_model_check import mismatch_note
+from hmr_core.engine.solving import LoadedSolver, solve
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel as Hand
@@ -591,6 +592,40 @@ def test_a_crop_other_than_the_checkpoint_s_is_told(hmr: Run) -> None:
 def test_arrays_with_a_graph_behind_them_are_taken(hmr: Run) -> None:
     status, _, err = hmr(f"{SOLVER} --solver-set wrong=graph")
     assert status == 0, err
+
+
+def test_a_solver_s_bar_begins_before_its_first_hands_are_done(mini_hand: Hand, mini_pack: Any) -> None:
+    rows = mini_pack.indices("sp0", "test")
+    done: list[int] = []
+    solver: Any = FlatSolver(FlatConfig(), HandLayer(mini_hand), torch.device("cpu"))
+    FlatSolver.calls = []
+    loaded = LoadedSolver(
+        name="flat",
+        config=FlatConfig(),
+        protocol="published",
+        checkpoint=Path("flat.pt"),
+        digest="",
+        solver=solver,
+    )
+    solve(loaded, mini_pack.ids(rows), torch.from_numpy(mini_pack.array("joints", rows)).float(), done.append)
+    assert done == [0, 10, 14]
+
+
+def test_a_mesh_that_is_not_finite_names_the_sample(hmr: Run, mini_pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Meshed.forward
+
+    def spoilt(self: Meshed, inputs: Inputs) -> Prediction:
+        prediction = forward(self, inputs)
+        assert prediction.verts_uvd is not None
+        verts = prediction.verts_uvd.clone()
+        verts[3, 5, 0] = torch.nan
+        return replace(prediction, verts_uvd=verts)
+
+    monkeypatch.setattr(Meshed, "forward", spoilt)
+    status, _, err = hmr("eval meshed --ckpt meshed --split sp0 --device cpu")
+    sample = mini_pack.ids(mini_pack.indices("sp0", "test"))[3]
+    assert status == 1
+    assert f"error: the model's prediction is not finite for {sample} (1 in its batch)." in err
 
 
 def test_an_unsolvable_sample_is_named(hmr: Run, mini_pack: Any) -> None:

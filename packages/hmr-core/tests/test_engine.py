@@ -427,9 +427,11 @@ def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_sp
     assert notes("sp1", "test") == [
         "the checkpoint was trained on sp0: samples of sp1 test may be among its training ones"
     ]
-    assert notes("sp0", "train+val") == [
-        "the checkpoint was trained on train: these figures are of samples seen in training"
-    ]
+    assert (
+        notes("sp0", "train+val")
+        == notes("sp0", "all")
+        == ["the checkpoint was trained on train: these figures are of samples seen in training"]
+    )
 
 
 def test_batch_size_changes_no_prediction(evaluation: Any, run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:

@@ -73,3 +73,12 @@ def test_side_of_what_does_not_lie_as_a_hand() -> None:
     assert side_of(np.full((16, 3), np.nan)) is None
     upright = joints[:, [0, 2, 1]]  # the palm facing along z
     assert side_of(upright) is None
+
+
+@pytest.mark.parametrize(("between", "side"), [(15, "right"), (5, None), (-5, None), (-15, "left")])
+def test_a_thumb_along_the_fingers_tells_no_side(between: float, side: str | None) -> None:
+    angle = np.radians(between)
+    joints = np.zeros((16, 3))
+    joints[[1, 4, 7, 10], 0] = 0.09
+    joints[15] = 0.05 * np.cos(angle), 0, -0.05 * np.sin(angle)
+    assert side_of(joints) == side

@@ -83,9 +83,9 @@ def test_objects_in_a_file_are_not_unpickled(saved: Path) -> None:
         load_hand_model(saved)
 
 
-def negative_weights() -> np.ndarray:
+def first_weights(*values: float) -> np.ndarray:
     weights = np.zeros((778, 16))
-    weights[:, :2] = 1.5, -0.5
+    weights[:, : len(values)] = values
     return weights
 
 
@@ -100,12 +100,18 @@ def negative_weights() -> np.ndarray:
         ({"faces": np.full((1538, 3), 778)}, "faces that are not vertex numbers 0 to 777"),
         ({"faces": np.zeros((1538, 3))}, "faces that are not vertex numbers 0 to 777"),
         ({"skin_weights": np.full((778, 16), 0.1)}, r"rows of skin_weights that do not sum to 1 \(off by 0.6\)"),
-        ({"skin_weights": negative_weights()}, r"skin_weights below 0 \(down to -0\.5\)"),
+        ({"skin_weights": first_weights(0.5, 0.501)}, r"rows of skin_weights that do not sum to 1 \(off by 0.001\)"),
+        ({"skin_weights": first_weights(1.5, -0.5)}, r"skin_weights below 0 \(down to -0\.5\)"),
+        ({"skin_weights": first_weights(1.001, -0.001)}, r"skin_weights below 0 \(down to -0\.001\)"),
         ({"faces": np.zeros((1538, 3), np.int64)}, "faces with one vertex twice"),
         ({"faces": np.tile([5, 7, 5], (1538, 1))}, "faces with one vertex twice"),
         (
             {"template": load_synthetic_hand().template.numpy() * 1000},
             r"is 92 m long from the wrist .*; it must be in metres, 0\.02 to 0\.5 there\. Are these millimetres\?$",
+        ),
+        (
+            {"template": load_synthetic_hand().template.numpy() * 6},
+            r"is 0\.552 m long from the wrist .*; it must be in metres, 0\.02 to 0\.5 there\. Are these millimetres\?$",
         ),
         (
             {"template": load_synthetic_hand().template.numpy() / 10},

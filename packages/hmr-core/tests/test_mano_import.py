@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from hmr_core.cli.main import cli, main
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.joints import MANO_PARENTS
 from hmr_core.hand.mano_file import AGAIN, ALLOWED, KEYS, read_mano_file
 from hmr_core.hand.mirror import mirrored
 from hmr_core.hand.model import SHAPES, HandModel, load_hand_model, save_hand_model
@@ -179,6 +180,13 @@ def test_expressions_are_what_they_stand_for(model: HandModel, write: Callable[.
         assert torch.equal(getattr(read, name), getattr(model, name)), name
 
 
+def test_sparse_entries_that_come_in_parts_are_summed(model: HandModel, write: Callable[..., Path]) -> None:
+    whole = csc(model)
+    halves = {"data": (whole.data / 2).repeat(2), "indices": whole.indices.repeat(2), "indptr": 2 * whole.indptr}
+    read = read_mano_file(write(J_regressor=csc(model, **halves)))
+    assert torch.equal(read.joint_regressor, model.joint_regressor)
+
+
 def test_the_root_parent_may_be_minus_one(write: Callable[..., Path], model: HandModel) -> None:
     table = np.stack([np.array(model.parents), np.arange(16)])
     assert table[0, 0] == -1
@@ -243,6 +251,10 @@ NO_ARRAY = {
         lambda m: {"J_regressor": csc(m, indptr=csc(m).indptr[:-1])},
         "J_regressor", "a sparse matrix whose data, indices and indptr do not fit together",
     ),
+    "sparse first start": (
+        lambda m: {"J_regressor": csc(m, indptr=csc(m).indptr.clip(min=1))},
+        "J_regressor", "a sparse matrix whose data, indices and indptr do not fit together",
+    ),
     "sparse shape": (
         lambda m: {"J_regressor": csc(m, _shape=(10**9, 10**9))},
         "J_regressor", r"it has shape \(1000000000, 1000000000\); it must be \(16, 778\)",
@@ -271,7 +283,14 @@ def test_expressions_that_make_no_sense(model: HandModel, write: Callable[..., P
         ({"J_regressor": np.full((16, 778), 2 / 778)}, "has rows of J_regressor that do not sum to 1 (off by 1)."),
         ({"hands_components": np.array([["a"] * 45] * 45)}, "has a hands_components that is no array of numbers."),
         ({"kintree_table": np.zeros((2, 24), np.int64)}, "has kintree_table of shape (2, 24); it must be (2, 16)."),
-        ({"kintree_table": np.zeros((2, 16), np.int64)}, "has the joint tree (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "),
+        (
+            {"kintree_table": np.stack([0 * np.arange(16), np.arange(16)])},
+            "has the joint tree (0, 0, 0, 0, 0, 0, 0, 0, ",
+        ),
+        (
+            {"kintree_table": np.stack([MANO_PARENTS, np.arange(16)[::-1]])},
+            "has a kintree_table whose second row does not number the joints from 0 to 15.",
+        ),
         ({"bs_type": "other"}, "has bs_type 'other'; only \"lrotmin\" is known."),
         ({"bs_style": np.zeros(3)}, 'has bs_style that is no text; only "lbs" is known.'),
         ({"bs_style": ["lbs"]}, 'has bs_style that is no text; only "lbs" is known.'),

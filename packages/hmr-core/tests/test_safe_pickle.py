@@ -201,6 +201,38 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path: Path) -> None:
         load_pickle(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"little_endian": False}, "a torch storage of an unknown format"),
+        ({"view": ("1", 0, 2)}, 'names "persistent id of type tuple"'),
+        ({"keys": ["0", "1"]}, "not exactly one torch storage"),
+        ({"keys": ["1"]}, "not exactly one torch storage"),
+        ({"held": 3}, "a torch storage whose sizes disagree"),
+    ],
+)
+def test_storages_in_torchs_first_format(tmp_path: Path, changes: dict[str, Any], message: str | None) -> None:
+    given: dict[str, Any] = {"little_endian": True, "view": None, "keys": ["0"], "held": 2, **changes}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: Any) -> Any:
+            return ("storage", torch.FloatStorage, "0", "cpu", 2, given["view"]) if value is Ellipsis else None
+
+    nested = io.BytesIO()
+    system = {"little_endian": given["little_endian"]}
+    for value in (safe_pickle.TORCH_MAGIC, safe_pickle.TORCH_PROTOCOL, system, ..., given["keys"]):
+        Pickler(nested, 2).dump(value)
+    nested.write(given["held"].to_bytes(8, "little") + np.array([1, 2], "<f4").tobytes())
+    storage = Calls(torch.storage._load_from_bytes, nested.getvalue())
+    path = write(tmp_path, Calls(torch._utils._rebuild_tensor, storage, 0, (2,), (1,)))
+    if message is None:
+        np.testing.assert_array_equal(load_pickle(path), [1, 2])
+        return
+    with pytest.raises(HmrError, match=message):
+        load_pickle(path)
+
+
 @pytest.mark.parametrize("keep", [0, 1, 40, 200, -1])
 def test_damaged_files_are_named(tmp_path: Path, keep: int) -> None:
     path = write(tmp_path, {"a": torch.arange(24.0), "b": np.arange(10.0)})
@@ -284,6 +316,16 @@ def test_tensors_of_odd_sizes(tmp_path: Path, offset: Any, size: Any, stride: An
         return
     with pytest.raises(HmrError, match=message):
         load_pickle(path)
+
+
+@pytest.mark.parametrize("fortran", [True, 1])
+def test_fortran_s_order_may_be_a_number(tmp_path: Path, fortran: object) -> None:
+    """As Python 2 wrote it."""
+    array = np.arange(6.0).reshape(2, 3)
+    state = (1, (2, 3), np.dtype("f8"), fortran, array.tobytes(order="F"))
+    np.testing.assert_array_equal(
+        load_pickle(write(tmp_path, Builds(RECONSTRUCT, (np.ndarray, (0,), b"b"), state))), array
+    )
 
 
 @pytest.mark.parametrize(

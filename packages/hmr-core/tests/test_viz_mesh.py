@@ -54,6 +54,16 @@ def test_a_mesh_lies_where_its_camera_sees_it_and_the_rest_stays() -> None:
     assert not image.any()  # the image that was given is as it was
 
 
+def test_a_mesh_about_a_pixel_s_middle_covers_as_much_on_either_side_of_it() -> None:
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 10.3 / 300
+    square = np.concatenate([corners, np.ones((4, 1))], axis=1)
+    drawn = draw_mesh(image, square, np.array([[0, 2, 1], [0, 3, 2]]), CAMERA)[50:71, 50:71]
+    assert 0 < drawn[0, 10].sum() < drawn[10, 10].sum()
+    np.testing.assert_array_equal(drawn, drawn[::-1])
+    np.testing.assert_array_equal(drawn, drawn[:, ::-1])
+
+
 def test_edges_are_smooth_and_what_is_not_covered_is_the_image_itself() -> None:
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     drawn = draw_mesh(image, TRIANGLE, np.array([[0, 1, 2]]), CAMERA)

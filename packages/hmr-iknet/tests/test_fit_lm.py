@@ -16,7 +16,7 @@ from hmr_core.hand.model import HandModel
 from hmr_core.hand.solver import place
 from hmr_iknet import fit_published
 from hmr_iknet.chain import HandChain, to_chain
-from hmr_iknet.fit_lm import ROWS, Hands, begin, fit, minimise
+from hmr_iknet.fit_lm import ROWS, Hands, Solution, begin, fit, minimise
 from hmr_iknet.jacobian import BETAS, OWN, PLACE, WRIST, finger_jacobian
 from hmr_iknet.outliers import Anatomy
 from hmr_iknet.solver import DEFAULT_NOISE_MM
@@ -127,6 +127,40 @@ def test_the_step_goes_down_the_whole_gradient(fixture_hand: HandModel) -> None:
     torch.testing.assert_close(2 * gradient.place, by_place, **close)
 
 
+def test_the_step_solves_the_damped_normal_equations(fixture_hand: HandModel) -> None:
+    sample = noisy_hands(fixture_hand, 20, count=3)
+    chain = HandChain(fixture_hand, torch.float64)
+    problem, hands = begin(chain, sample.joints.double(), sample.starts.double(), 0.003)
+    posed = chain.pose(hands.local, hands.betas)
+    off = problem.off(hands, posed)
+    damping = torch.tensor([1e-3, 0.1, 1.0], dtype=torch.float64)
+    found, gradient = problem.step(hands, posed, off, damping), problem.gradient(hands, posed, off)
+    jacobian = torch.zeros(3, 21, 3, 61, dtype=torch.float64)  # the wrist, the fingers, betas, place
+    jacobian[:, 0, :, 58:] = torch.eye(3)
+    by_finger = finger_jacobian(chain, posed).movedim(-1, 0)
+    for finger in range(5):
+        rows = slice(1 + 4 * finger, 5 + 4 * finger)
+        jacobian[:, rows, :, 3 + 9 * finger : 12 + 9 * finger] = by_finger[:, finger, ..., OWN]
+        jacobian[:, rows, :, :3] = by_finger[:, finger, ..., WRIST]
+        jacobian[:, rows, :, 48:58] = by_finger[:, finger, ..., BETAS]
+        jacobian[:, rows, :, 58:] = by_finger[:, finger, ..., PLACE]
+    weighted = jacobian * (0.03**2 / (off.square().sum(1) + 0.03**2)).T[..., None, None]
+    prior = torch.tensor([(0.003 / 0.12) ** 2] * 48 + [0.003**2] * 10 + [0.0] * 3, dtype=torch.float64)
+    matrix = weighted.flatten(1, 2).mT @ weighted.flatten(1, 2) + prior.diag()
+    matrix = matrix + damping[:, None, None] * matrix.diagonal(dim1=1, dim2=2).diag_embed()
+    down, step = (torch.cat([s.rotations.flatten(0, 1), s.betas, s.place]).T for s in (gradient, found))
+    torch.testing.assert_close(step, torch.linalg.solve(matrix, -down), atol=1e-10, rtol=1e-8)
+
+
+def test_eight_steps_settle(fixture_hand: HandModel) -> None:
+    joints, _, starts = noisy_hands(fixture_hand, 2)
+    chain = HandChain(fixture_hand, torch.float64)
+    problem, hands = begin(chain, joints.double(), starts.double(), 0.003)
+    hands, off, _ = minimise(problem, hands, steps=8)
+    left = problem.gradient(hands, chain.pose(hands.local, hands.betas), off)
+    assert float(left.place.abs().max()) < 2e-4  # metres, of 21 joints together
+
+
 @pytest.mark.parametrize(("noise_mm", "published_mm", "lm_mm"), [(2, (3.6, 4.0), 2.10), (5, (7.0, 7.9), 4.69)])
 def test_noisy_hands(fixture_hand: HandModel, noise_mm: float, published_mm: tuple[float, float], lm_mm: float) -> None:
     """The published fit reaches 3.78 and 7.36 mm on such hands, a prototype of this one 2.10 and 4.69."""
@@ -168,6 +202,46 @@ def test_one_wrong_joint_costs_little(fixture_hand: HandModel, offset_mm: float)
     assert torch.equal(joint, which)
 
 
+@pytest.mark.parametrize(("wrong", "again"), [([8, 12], True), ([8, 12, 16], True), ([4, 8, 12, 16], False)])
+def test_iknet_is_asked_again_without_a_few_wrong_joints(
+    fixture_hand: HandModel, wrong: list[int], again: bool
+) -> None:
+    """Tips that are off by six centimetres across their bones, whose lengths tell too little of it."""
+    joints, _, starts = noisy_hands(fixture_hand, 0, count=1)
+    bones = joints[:, wrong] - joints[:, [joint - 1 for joint in wrong]]
+    across = torch.nn.functional.normalize(
+        torch.linalg.cross(bones, (joints[:, 5:6] - joints[:, 17:18]).expand_as(bones)), dim=-1
+    )
+    spoiled = joints.clone()
+    spoiled[:, wrong] += 0.06 * across
+    asked: list[Tensor] = []
+
+    def infer(seen: Tensor) -> Tensor:
+        asked.append(seen)
+        return starts
+
+    fitted(fixture_hand, spoiled, infer)
+    assert torch.equal(asked[0], spoiled)
+    assert len(asked) == 1 + again
+    if again:
+        assert float((asked[1] - joints)[:, wrong].norm(dim=-1).max()) < 0.02
+        right = [joint for joint in range(21) if joint not in wrong]
+        torch.testing.assert_close(asked[1][:, right], joints[:, right])
+
+
+def test_a_solution_takes_over_what_costs_less() -> None:
+    def solution(*costs: float) -> Solution:
+        cost = torch.tensor(costs, dtype=torch.float32)
+        hands = Hands(local=cost.expand(16, 3, 3, -1), betas=cost.expand(10, -1), place=cost.expand(3, -1))
+        return Solution(Hands(**{k: v.clone() for k, v in vars(hands).items()}), cost.expand(21, 3, -1).clone(), cost)
+
+    found = solution(1, 2, 3, 4)
+    found.improve(torch.tensor([3, 1, 0]), solution(3.5, 2.5, 0.5))
+    expected = torch.tensor([0.5, 2, 3, 3.5])
+    for array in (*vars(found.hands).values(), found.off, found.cost):
+        assert torch.equal(array, expected.expand_as(array))
+
+
 def test_a_useless_start_is_left_alone(fixture_hand: HandModel) -> None:
     """As of a network that was not trained, or that never saw such a pose."""
     joints, truth, starts = noisy_hands(fixture_hand, 2)
@@ -180,6 +254,8 @@ def test_the_turn_of_the_palm(fixture_hand: HandModel) -> None:
     anatomy = Anatomy(fixture_hand, torch.float64)
     turn = axis_angle_to_matrix(2 * torch.randn(7, 3, generator=generator, dtype=torch.float64))
     torch.testing.assert_close(anatomy.palm_turn((turn @ anatomy.rest.T).mT + 1), turn)
+    mirrored = (turn @ anatomy.rest.T).mT * torch.tensor([-1.0, 1, 1])
+    torch.testing.assert_close(torch.linalg.det(anatomy.palm_turn(mirrored)), torch.ones(7, dtype=torch.float64))
 
 
 def test_sound_hands_have_no_wrong_joint(fixture_hand: HandModel) -> None:
@@ -189,6 +265,15 @@ def test_sound_hands_have_no_wrong_joint(fixture_hand: HandModel) -> None:
     assert not bool(found.any())
 
 
+def test_noise_of_the_expected_size_makes_no_joint_wrong(fixture_hand: HandModel) -> None:
+    anatomy = Anatomy(fixture_hand, torch.float64)
+    joints = anatomy.rest[None].clone()
+    bone = joints[:, 8] - joints[:, 7]
+    joints[:, 8] += 0.02 * bone / bone.norm()
+    assert not bool(anatomy.wrong_joint(joints, 0.005)[0])
+    assert [int(found) for found in anatomy.wrong_joint(joints, 0.001)] == [True, 8]
+
+
 def test_a_guess_is_near_the_joint(fixture_hand: HandModel) -> None:
     joints, _, _ = noisy_hands(fixture_hand, 0, count=63)
     which = torch.arange(63) % 21
@@ -196,6 +281,18 @@ def test_a_guess_is_near_the_joint(fixture_hand: HandModel) -> None:
     spoiled[torch.arange(63), which] += 0.2
     guessed = Anatomy(fixture_hand, torch.float32).guess(spoiled, which)
     assert float(torch.linalg.vector_norm(guessed - joints, dim=-1).max()) < 0.035
+
+
+def test_a_guess_is_exact_where_fingers_are_straight(fixture_hand: HandModel) -> None:
+    anatomy = Anatomy(fixture_hand, torch.float64)
+    joints = anatomy.rest.clone()
+    for finger in range(5):
+        for joint in range(2 + 4 * finger, 5 + 4 * finger):
+            length = torch.linalg.vector_norm(anatomy.rest[joint] - anatomy.rest[joint - 1])
+            joints[joint] = joints[joint - 1] + length * torch.tensor([0.0, 0.6, 0.8])
+    spoiled = joints.repeat(21, 1, 1)
+    spoiled[torch.arange(21), torch.arange(21)] += 0.2
+    torch.testing.assert_close(anatomy.guess(spoiled, torch.arange(21)), joints.expand(21, 21, 3))
 
 
 def test_samples_do_not_know_each_other(fixture_hand: HandModel) -> None:

@@ -123,6 +123,14 @@ def test_a_shared_prior_is_not_each_samples_own(fixture_hand: HandModel, recorde
     assert float((found[0].verts - found[1].verts).abs().max()) > 1e-3
 
 
+def test_the_expected_noise_matters_and_is_five_millimetres_by_default(
+    fixture_hand: HandModel, recorded: dict[str, Tensor]
+) -> None:
+    found = [solver(fixture_hand, noise_mm=n).solve(in_camera(recorded)).verts for n in (None, 5, 15)]
+    assert torch.equal(found[0], found[1])
+    assert float((found[0] - found[2]).abs().max()) > 1e-3
+
+
 def test_no_hands(fixture_hand: HandModel) -> None:
     for fit in FITS:
         found = solver(fixture_hand, fit=fit).solve(torch.zeros(0, 21, 3))

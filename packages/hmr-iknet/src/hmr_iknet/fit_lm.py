@@ -49,10 +49,8 @@ puts tips off by some 20 mm to begin with, however exact the joints are.
 MOST_OUTLIERS = 3
 """Joints that may be off by more than c for them to be wrong, rather than the fit, or the hand no hand."""
 
-REST_ERROR, REST_OUTLIER = 0.5, 0.1
-"""s for the hand at rest, whose fingers may be bent by much more than IKNet errs; and the least c to begin with from
-there, where tips are far from their joints.
-"""
+REST_ERROR = 0.5
+"""s for the hand at rest, whose fingers may be bent by much more than IKNet errs."""
 
 ROWS = (0, *POINTS_IN_OPENPOSE)
 """The OpenPose joints in the order of a chain: the wrist, then the points by finger."""
@@ -110,7 +108,7 @@ class Solution(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
     """What is minimised. measured: joints in the order of ROWS. start: rotations. noise: n, metres. start_error: s,
-    radians. least_outlier: what c is at least, metres.
+    radians.
     """
 
     chain: HandChain
@@ -118,7 +116,6 @@ class LeastSquares:
     start: Float[Tensor, "16 3 3 batch"]
     noise: float
     start_error: float = START_ERROR
-    least_outlier: float = LEAST_OUTLIER
 
     def of(self, samples: Int64[Tensor, "chosen"]) -> LeastSquares:
         """The same for some of the samples."""
@@ -129,7 +126,7 @@ class LeastSquares:
     @property
     def outlier(self) -> float:
         """c, metres."""
-        return max(OUTLIER * self.noise, self.least_outlier)
+        return max(OUTLIER * self.noise, LEAST_OUTLIER)
 
     @property
     def rotation_weight(self) -> float:
@@ -286,9 +283,7 @@ def _from_rest(
     rotations = joints.new_zeros(len(joints), 16, 3)
     rotations[:, 0] = matrix_to_axis_angle(anatomy.palm_turn(seen))
     problem, hands = begin(chain, joints, rotations, noise)
-    problem = replace(problem, start_error=REST_ERROR)
-    near = minimise(replace(problem, least_outlier=REST_OUTLIER), hands, steps)
-    return minimise(problem, near.hands, steps)
+    return minimise(replace(problem, start_error=REST_ERROR), hands, 2 * steps)
 
 
 def begin(

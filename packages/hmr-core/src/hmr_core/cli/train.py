@@ -229,7 +229,8 @@ def _resumed(
     saved = saved_checkpoints(run.checkpoints)
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         raise HmrError(
-            f"{folder} is finished: all {recipe.train.epochs} epochs are done. `hmr eval {model} --ckpt {folder}`"
+            f"{folder} is finished: all {recipe.train.epochs} epochs are done. To score it: `hmr eval {model} --ckpt "
+            f"{folder} --split {run.split}`; to train longer, start a new run with more --epochs."
         )
     pack = Pack(data or run.data)
     if pack.info.digest != run.data_digest:

@@ -193,5 +193,7 @@ def _check_tree(table: ndarray, what: str) -> None:
     if not np.isfinite(table).all():
         raise HmrError(f"{what} has values in kintree_table that are not finite numbers.")
     parents = tuple(-1 if parent == 2**32 - 1 else int(parent) for parent in table[0].tolist())
-    if parents != MANO_PARENTS or table[1].tolist() != list(range(16)):
+    if table[1].tolist() != list(range(16)):
+        raise HmrError(f"{what} has a kintree_table whose second row does not number the joints from 0 to 15.")
+    if parents != MANO_PARENTS:
         raise HmrError(f"{what} has the joint tree {parents}; it must be MANO's, {MANO_PARENTS}.")
