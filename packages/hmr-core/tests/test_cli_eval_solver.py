@@ -357,7 +357,7 @@ def test_another_solver_another_file_other_options_another_hand_are_another_eval
         assert status == 1
         assert err == (
             f"error: out holds another evaluation (sp0 test; differing in: {differing}), which is left alone. Choose "
-            "another --out, or delete it.\n"
+            "another --out (such as --out out-2), or delete it.\n"
         )
     assert Path("out/report.json").read_bytes() == before
     Path("copy.pt").write_text("flat")  # the same weights under another name, and in a run's folder
