@@ -413,5 +413,5 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Pa
 def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Hmr) -> None:
     status, _, err = hmr("train", "small", "--split", "sp0", "--hand-model", "hand.npz")
     assert status == 2
-    assert "--hand-model: small learns from images and needs no hand model; leave it out." in err
+    assert "--hand-model: small learns without a hand model; leave it out." in err
     assert not Path("runs").exists()

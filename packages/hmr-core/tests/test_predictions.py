@@ -37,11 +37,11 @@ def test_everything_comes_back(predictions: Predictions, tmp_path: Path) -> None
         np.testing.assert_array_equal(getattr(found, name), getattr(predictions, name))
 
 
-@pytest.mark.parametrize("present", [(), ("verts",), ("verts", "pose", "betas")])
+@pytest.mark.parametrize("present", [(), ("confidence",), ("verts",), ("verts", "pose", "betas")])
 def test_files_of_joints_alone_and_of_models_with_a_mesh_have_less(
     predictions: Predictions, tmp_path: Path, present: tuple[str, ...]
 ) -> None:
-    absent: dict[str, Any] = {name: None for name in ("verts", "pose", "betas") if name not in present}
+    absent: dict[str, Any] = {name: None for name in SHAPES if name != "joints" and name not in present}
     write_predictions(tmp_path / "p.h5", replace(predictions, **absent))
     with h5py.File(tmp_path / "p.h5") as file:
         assert set(file) == {"id", "joints", *present}

@@ -171,6 +171,7 @@ class _Contract:
                 self._fail(f"forward returns a {type(prediction).__name__}, not a Prediction")
             for array, shape in self._shapes().items():
                 self._check_array(array, getattr(prediction, array), shape)
+            self._check_regressor(prediction)
             confidence = prediction.confidence
             if confidence is not None and not bool(((confidence >= 0) & (confidence <= 1)).all()):
                 self._fail("Prediction.confidence leaves 0..1")
@@ -245,7 +246,7 @@ class _Contract:
         content = self.recipe.model_dump(mode="json")
         config = parse_recipe(self.spec, content, source="the recipe, written and read again").model
         with _seeded(1, self.device):
-            rebuilt = self.spec.build(config).to(self.device)
+            rebuilt = self._with_hand(self.spec.build(config))
         try:
             rebuilt.load_state_dict(load_safetensors(saved))
         except RuntimeError as error:
@@ -271,11 +272,14 @@ class _Contract:
             "joints_uvd": (BATCH, N_JOINTS, 3),
             "verts_uvd": (BATCH, N_VERTS, 3),
             "confidence": (BATCH, N_JOINTS),
+            "rotations": (BATCH, 16, 3),
+            "betas": (BATCH, 10),
         }
 
     def _check_array(self, name: str, array: Tensor | None, shape: tuple[int, ...]) -> None:
         if array is None:
-            if name in ("joints_uvd", "rotations", "betas"):
+            required = ("rotations", "betas") if self.spec.consumes == "joints" else ("joints_uvd",)
+            if name in required:
                 self._fail(f"Prediction.{name} is missing; a model that consumes {self.spec.consumes} must give it")
             return
         if tuple(array.shape) != shape:
@@ -285,11 +289,27 @@ class _Contract:
         if not bool(array.isfinite().all()):
             self._fail(f"Prediction.{name} is not finite")
 
+    def _check_regressor(self, prediction: Prediction) -> None:
+        regressor = prediction.joint_regressor
+        if regressor is None:
+            return
+        if prediction.verts_uvd is None:
+            self._fail("Prediction.joint_regressor makes joints of a mesh, and there is no verts_uvd")
+        if tuple(regressor.shape) != (N_JOINTS, N_VERTS):
+            self._fail(f"Prediction.joint_regressor has shape {tuple(regressor.shape)}, not {(N_JOINTS, N_VERTS)}")
+        off = float((regressor.sum(1) - 1).abs().max())
+        if not off <= 1e-3:
+            self._fail(
+                f"the rows of Prediction.joint_regressor do not sum to 1 (off by {off:.2g}), so that its joints would "
+                "not move with the mesh. Does use_hand fill it, and does the spec say needs_hand=True?"
+            )
+
     def _losses(self, model: HandModel, targets: Targets, what: str) -> Tensor:
         """The sum of the model's losses, checked."""
         prediction = self._forward(model, self.inputs)
-        if self.spec.consumes == "joints":
-            prediction = pose(self.layer, prediction, targets.root, root_joint=self.spec.root_joint)
+        if prediction.rotations is not None:
+            layer = self.layer if self.spec.uses_hand else None
+            prediction = pose(layer, prediction, targets.root, root_joint=self.spec.root_joint)
         losses = model.loss(prediction, targets)
         if not isinstance(losses, dict) or not losses:
             self._fail(f"loss returns {type(losses).__name__} {losses!r}, not a dict of named scalars")
@@ -308,7 +328,7 @@ class _Contract:
         """A fresh model after some steps on the one batch, and its losses; ends once the loss has fallen by half."""
         losses: list[float] = []
         with _seeded(0, self.device):
-            model = self.spec.build(self.config).to(self.device).train()
+            model = self._with_hand(self.spec.build(self.config)).train()
             parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
             optimizer = torch.optim.Adam(parameters, lr=self.recipe.train.learning_rate)
             for _ in range(steps):
@@ -326,6 +346,12 @@ class _Contract:
             model: Any = self.spec.build(self.config)
         if not isinstance(model, HandModel):
             self._fail(f"build(config) returns a {type(model).__name__}, not a subclass of hmr_core.nn.model.HandModel")
+        return self._with_hand(model)
+
+    def _with_hand(self, model: HandModel) -> HandModel:
+        """The model on the device, with the hand model if it uses one, as the trainer gives it."""
+        if self.spec.uses_hand:
+            model.use_hand(self.layer.model)
         return model.to(self.device)
 
     def _forward(self, model: nn.Module, inputs: Inputs) -> Prediction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, SolverSpec, hookimpl
+from hmr_core.plugins import ModelSpec, Released, SolverSpec, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,7 @@ def hmr_models() -> list[ModelSpec]:
             root_joint=9,
             build=build,
             consumes="joints",
+            released=Released(file="iknet.pt"),
             paper="Zhou et al., Monocular Real-time Hand Shape and Motion Capture, CVPR 2020, arXiv 2003.09572",
         )
     ]

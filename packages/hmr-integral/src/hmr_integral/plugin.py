@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, hookimpl
+from hmr_core.plugins import ModelSpec, Released, hookimpl
 
 if TYPE_CHECKING:
     from hmr_integral.config import IntegralConfig
@@ -41,6 +41,7 @@ def hmr_models() -> list[ModelSpec]:
             root_joint=9,
             build=build,
             paper="Sun et al., Integral Human Pose Regression, ECCV 2018, arXiv 1711.08229",
+            released=Released(file="IntegralPose.pth.tar"),
             published=PUBLISHED,
         )
     ]

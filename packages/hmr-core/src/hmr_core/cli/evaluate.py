@@ -136,8 +136,8 @@ def evaluate(
     pack.indices(split, subset)  # that they are there is known before anything is loaded
     chosen = choose_device(device)
     checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
-    posed = solver is not None or spec.consumes == "joints"
-    hand = _find_hand(hand_model, hand_layer) if posed or hand_model is not None else None
+    needed = solver is not None or spec.uses_hand
+    hand = _find_hand(hand_model, hand_layer) if needed or hand_model is not None else None
     loaded = None
     if solver_spec is not None and solver_ckpt is not None and hand is not None:
         loaded = load_solver(
@@ -149,7 +149,7 @@ def evaluate(
         pack=pack,
         split=split,
         subset=subset,
-        hand=hand if posed else None,
+        hand=hand if needed else None,
         solver=loaded,
         notes=notes,
     )

@@ -35,7 +35,7 @@ def check_solver_options(
         ("--solver-ckpt", ckpt is not None),
         ("--solver-set", bool(sets)),
         (f"--protocol {protocol}", protocol != "published"),
-        (f"--hand-layer {hand_layer}", hand_layer != "own" and not from_joints),
+        (f"--hand-layer {hand_layer}", hand_layer != "own" and not spec.uses_hand),
     )
     if useless := ", ".join(name for name, there in given if there):
         remedy = (

@@ -157,13 +157,13 @@ def _fresh(
 
 
 def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
-    """The hand model that training needs: one for a model of joints, none for one of images."""
-    if spec.consumes == "joints":
+    """The hand model that training needs, if the model uses one."""
+    if spec.uses_hand:
         from hmr_core.hand.source import find_hand_model
 
         return find_hand_model(given)
     if given is not None:
-        raise UsageError(f"--hand-model: {spec.name} learns from images and needs no hand model; leave it out.")
+        raise UsageError(f"--hand-model: {spec.name} learns without a hand model; leave it out.")
     return None
 
 

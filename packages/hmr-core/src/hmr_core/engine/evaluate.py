@@ -73,7 +73,11 @@ def evaluate(
     points, mesh = _compute(
         request, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch, on_solved=on_solved
     )
-    arrays: dict[str, Any] = {"joints": points.joints.numpy(), **_mesh_arrays(mesh)}
+    arrays: dict[str, Any] = {
+        "joints": points.joints.numpy(),
+        "confidence": None if points.confidence is None else points.confidence.numpy(),
+        **_mesh_arrays(mesh),
+    }
     scores = score(request.pack, rows, arrays["joints"], arrays["verts"])
     report = make_report(
         request,
@@ -140,11 +144,15 @@ def _compute(
     on_solved: Callable[[int], None],
 ) -> tuple[Points, Points | HandFit]:
     """The points that the model predicts, and what has their mesh: the solver's hands, or again the points."""
-    spec, recipe, hand, solver = request.spec, request.checkpoint.recipe, request.hand, request.solver
+    spec, recipe, solver = request.spec, request.checkpoint.recipe, request.solver
+    model, layer = request.checkpoint.model, None if request.hand is None else request.hand.layer
+    if layer is not None and spec.uses_hand:
+        model.use_hand(layer.model)
     parts = predict(
-        request.checkpoint.model.to(device),
-        open_dataset(spec, recipe, request.pack, layer=None if hand is None else hand.layer, verify=True),
+        model.to(device),
+        open_dataset(spec, recipe, request.pack, layer=layer, verify=True),
         rows,
+        layer=layer,
         device=device,
         batch_size=batch_size,
         workers=workers,

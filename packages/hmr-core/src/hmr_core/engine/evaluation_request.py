@@ -29,7 +29,7 @@ class Hand:
 class EvaluationRequest:
     """A checkpoint, the samples to score it on, and what makes their meshes.
 
-    hand: what is posed; needed for a solver and for a model of joints, and of no use to others.
+    hand: needed for a solver and for a model that uses the hand, and of no use to others.
     notes: what the report is to say besides.
     """
 
@@ -43,8 +43,8 @@ class EvaluationRequest:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        posed = self.solver is not None or self.spec.consumes == "joints"
-        assert (self.hand is not None) == posed, "a solver and a model of joints pose a hand model, and nothing else"
+        needed = self.solver is not None or self.spec.uses_hand
+        assert (self.hand is not None) == needed, "a solver and some models work with a hand model, and nothing else"
 
     def as_report(self) -> dict[str, Any]:
         """The part of report.json that is known before anything is predicted."""

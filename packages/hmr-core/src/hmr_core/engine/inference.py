@@ -15,6 +15,7 @@ from hmr_core.data.joint_dataset import JointBatch
 from hmr_core.data.loading import AnyBatch, AnyDataset, load_batches, split_batches
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import UnsolvableJointsError, check_joints, place
 from hmr_core.nn.model import HandModel, Prediction, Targets
 from hmr_core.nn.posing import pose
@@ -24,7 +25,8 @@ from hmr_core.nn.posing import pose
 class Points:
     """Predicted points, metres, camera space, on the CPU.
 
-    verts is None for a model that predicts joints alone. rotations (axis-angle) and betas are of a model of joints.
+    verts is None for a model that predicts joints alone. rotations (axis-angle) and betas are there where a hand was
+    posed, confidence (0..1) where the model has one.
     """
 
     ids: list[str]
@@ -32,18 +34,24 @@ class Points:
     verts: Float[Tensor, "batch 778 3"] | None = None
     rotations: Float[Tensor, "batch 16 3"] | None = None
     betas: Float[Tensor, "batch 10"] | None = None
+    confidence: Float[Tensor, "batch 21"] | None = None
 
 
 def to_camera(
     prediction: Prediction, targets: Targets, image_size: int
 ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 778 3"] | None]:
-    """Joints and vertices in camera space. The root's depth is the ground truth's, as in the published protocol."""
+    """Joints and vertices in camera space, of what a model of images predicts in UVD.
+
+    The root's depth is the ground truth's, as in the published protocol. With a joint_regressor the joints are those
+    of the mesh in camera space, which are not quite those of the mesh in UVD.
+    """
     if prediction.joints_uvd is None:
         raise HmrError("the model predicted no joints_uvd, and nothing here makes joints of what it did predict")
     joints = from_uvd(prediction.joints_uvd.float(), targets.root, targets.intrinsics, image_size)
     if prediction.verts_uvd is None:
         return joints, None
-    return joints, from_uvd(prediction.verts_uvd.float(), targets.root, targets.intrinsics, image_size)
+    verts = from_uvd(prediction.verts_uvd.float(), targets.root, targets.intrinsics, image_size)
+    return joints if prediction.joint_regressor is None else prediction.joint_regressor @ verts, verts
 
 
 def gather(batches: Iterable[Points]) -> Points:
@@ -60,6 +68,7 @@ def gather(batches: Iterable[Points]) -> Points:
         verts=together("verts"),
         rotations=together("rotations"),
         betas=together("betas"),
+        confidence=together("confidence"),
     )
 
 
@@ -68,6 +77,7 @@ def predict(
     dataset: AnyDataset,
     rows: Int64[ndarray, " n"],
     *,
+    layer: HandLayer | None = None,
     device: torch.device,
     batch_size: int,
     workers: int,
@@ -75,7 +85,8 @@ def predict(
 ) -> Iterator[Points]:
     """The model's points for the given rows of the pack, in order, batch by batch.
 
-    on_batch is told how many samples were done. HmrError names the samples of a batch whose points are not finite.
+    layer: the hand layer, on the CPU, that poses the rotations of models that predict them. on_batch is told how many
+    samples were done. HmrError names the samples of a batch whose points are not finite.
     """
     was_training = model.training
     model.eval()
@@ -83,7 +94,7 @@ def predict(
         for batch in load_batches(dataset, split_batches(rows, batch_size), workers=workers, device=device):
             # TensorFloat-32 would cost a tenth of a millimetre on GPUs that have it.
             with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-                points = _points(model(batch.inputs()), batch, dataset)
+                points = _points(model(batch.inputs()), batch, dataset, layer)
             _refuse_non_finite(points)
             yield points
             on_batch(len(batch.ids))
@@ -91,22 +102,37 @@ def predict(
         model.train(was_training)
 
 
-def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset) -> Points:
+def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset, layer: HandLayer | None) -> Points:
+    # On the CPU, where the layer is: lifting and posing are a small part of the work.
+    prediction, targets = prediction.to("cpu"), batch.targets.to("cpu")
+    confidence = prediction.confidence
     if isinstance(dataset, HandDataset):
-        joints, verts = to_camera(prediction, batch.targets, dataset.image_size)
-        return Points(ids=batch.ids, joints=joints.cpu(), verts=None if verts is None else verts.cpu())
-    assert isinstance(batch, JointBatch)
-    # On the CPU, where the data set's layer is: posing is a small part of the work.
-    given, root_joint = batch.joints.cpu(), dataset.root_joint
-    posed = pose(dataset.layer, prediction.to("cpu"), given[:, root_joint], root_joint=root_joint)
-    try:
-        check_joints(given)
-    except UnsolvableJointsError as error:
-        raise HmrError(f"the joints of sample {batch.ids[error.index]} are no hand's: {error.reason}.") from error
-    assert posed.joints is not None
-    assert posed.verts is not None
-    joints, verts = place(posed.joints, posed.verts, given)
-    return Points(ids=batch.ids, joints=joints, verts=verts, rotations=posed.rotations, betas=posed.betas)
+        joints, verts = to_camera(prediction, targets, dataset.image_size)
+        if prediction.rotations is None:
+            return Points(ids=batch.ids, joints=joints, verts=verts, confidence=confidence)
+        posed = pose(layer, prediction, joints[:, dataset.root_joint], root_joint=dataset.root_joint)
+        assert posed.joints is not None
+        assert posed.verts is not None
+        joints, verts = posed.joints, posed.verts
+    else:
+        assert isinstance(batch, JointBatch)
+        given = batch.joints.cpu()
+        posed = pose(layer, prediction, given[:, dataset.root_joint], root_joint=dataset.root_joint)
+        try:
+            check_joints(given)
+        except UnsolvableJointsError as error:
+            raise HmrError(f"the joints of sample {batch.ids[error.index]} are no hand's: {error.reason}.") from error
+        assert posed.joints is not None
+        assert posed.verts is not None
+        joints, verts = place(posed.joints, posed.verts, given)
+    return Points(
+        ids=batch.ids,
+        joints=joints,
+        verts=verts,
+        rotations=posed.rotations,
+        betas=posed.betas,
+        confidence=confidence,
+    )
 
 
 def _refuse_non_finite(points: Points) -> None:

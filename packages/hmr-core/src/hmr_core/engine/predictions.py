@@ -5,7 +5,7 @@ and labels, a JSON object with what a reader of figures has to know, as it stand
 protocol, solver, hand_model, hand_layer. Files of before there were labels have none.
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
 If the mesh is a posed hand model's, also pose (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera space,
-relative to the flat hand; and betas (n, 10).
+relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21), 0..1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hmr_core.errors import HmrError
 
 FORMAT = "hmr-predictions/1"
 
-SHAPES = {"joints": (21, 3), "verts": (778, 3), "pose": (16, 3), "betas": (10,)}
+SHAPES = {"joints": (21, 3), "verts": (778, 3), "confidence": (21,), "pose": (16, 3), "betas": (10,)}
 """Of each sample's arrays. All but the joints may be missing."""
 
 _LABELS = ("consumes", "notes", "protocol", "solver", "hand_model", "hand_layer")
@@ -47,6 +47,7 @@ class Predictions:
     verts: Float32[ndarray, "n 778 3"] | None = None
     pose: Float32[ndarray, "n 16 3"] | None = None
     betas: Float32[ndarray, "n 10"] | None = None
+    confidence: Float32[ndarray, "n 21"] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a model from the run's last checkpoint, or from the start, to the recipe's last epoch.
 
-    layer: the hand layer of the annotations' hand model, on the CPU; a model of joints needs it.
+    layer: the hand layer of the annotations' hand model, on the CPU, for a model that uses the hand.
     Raises HmrError when there is too little to train on, and on the first loss that is not finite (before the
     optimizer sees it).
     """
@@ -76,7 +76,7 @@ def train(
     val_rows, notes = _validation_rows(pack, run.split, config)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        model, optimizer, done = _start(run, spec, recipe, device)
+        model, optimizer, done = _start(run, spec, recipe, layer, device)
         notify(
             run,
             RunStarted(
@@ -102,7 +102,7 @@ def train(
                 # The checkpoint first: what goes wrong in validation must not cost the epoch.
                 path = _save(run, model, optimizer, epoch)
                 done = epoch
-                val = _validate(model, validation, val_rows, config.batch_size, workers, device)
+                val = _validate(model, validation, val_rows, layer, config.batch_size, workers, device)
                 record_validation(path, val)
                 prune_checkpoints(run.checkpoints)
                 seconds = time.monotonic() - epoch_started
@@ -127,7 +127,7 @@ def _run_epoch(
     device: torch.device,
     notify: Notify,
 ) -> dict[str, float]:
-    """One pass over the loaded batches; the mean of each loss. posing: of a model of joints."""
+    """One pass over the loaded batches; the mean of each loss. posing: of a model that uses the hand."""
     sums: dict[str, float] = {}
     model.train()
     step_started = time.monotonic()
@@ -137,7 +137,7 @@ def _run_epoch(
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             prediction = model(batch.inputs())
-        if posing is not None:
+        if posing is not None and prediction.rotations is not None:
             prediction = posing(prediction, batch.targets.root)
         losses = model.loss(prediction, batch.targets)
         terms = torch.stack(list(losses.values()))
@@ -191,7 +191,7 @@ def clip_each(model: HandModel, max_norm: float) -> None:
 
 
 def _start(
-    run: Run, spec: ModelSpec, recipe: Recipe, device: torch.device
+    run: Run, spec: ModelSpec, recipe: Recipe, layer: HandLayer | None, device: torch.device
 ) -> tuple[HandModel, torch.optim.Optimizer, int]:
     """The model, its optimizer and the epochs already done: from the last checkpoint, or from the seed."""
     saved = saved_checkpoints(run.checkpoints)
@@ -202,6 +202,8 @@ def _start(
         torch.manual_seed(recipe.train.seed)
         model, done = spec.build(recipe.model), 0
         model.pretrain()
+    if layer is not None:
+        model.use_hand(layer.model)
     drop_later_metrics(run, done)
     model.to(device)
     optimizer = torch.optim.Adam(
@@ -227,13 +229,14 @@ def _validate(
     model: HandModel,
     dataset: AnyDataset,
     rows: Int64[ndarray, " n"],
+    layer: HandLayer | None,
     batch_size: int,
     workers: int,
     device: torch.device,
 ) -> dict[str, float | None]:
     if len(rows) == 0:
         return {}
-    points = gather(predict(model, dataset, rows, device=device, batch_size=batch_size, workers=workers))
+    points = gather(predict(model, dataset, rows, layer=layer, device=device, batch_size=batch_size, workers=workers))
     verts = None if points.verts is None else points.verts.numpy()
     return score(dataset.pack, rows, points.joints.numpy(), verts).metrics
 

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hmr_core.hand import model as hand_model
+
 T = TypeVar("T", bound="_Tensors")
 
 
@@ -22,7 +24,9 @@ class _Tensors:
 
     def to(self: T, device: torch.device | str) -> T:
         """The record with every tensor on the device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        # Towards the CPU nobody would wait for the copy.
+        ahead = torch.device(device).type != "cpu"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=ahead))
 
     def pin_memory(self: T) -> T:
         """The record with every tensor in page-locked memory."""
@@ -75,12 +79,17 @@ class Prediction(_Tensors):
 
     Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
     of MANO's 16 joints, flat hand) and betas; before their loss is asked for, the hand layer makes joints and verts of
-    them (metres, camera space, the root joint where the truth has it). confidence: 0..1 for each joint. extras: what
-    the model's own loss needs besides.
+    them (metres, camera space, the root joint where the truth has it). A model of images whose spec needs the hand may
+    give rotations and betas, too: then its points are those of that hand, put where joints_uvd has the root joint.
+
+    joint_regressor: with verts_uvd, the joints as sums over the vertices; the joints in camera space are then those of
+    the mesh there, and joints_uvd is for the model's own use. confidence: 0..1 for each joint. extras: what the model's
+    own loss needs besides.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"] | None = None
     verts_uvd: Float[Tensor, "batch 778 3"] | None = None
+    joint_regressor: Float[Tensor, "21 778"] | None = None
     confidence: Float[Tensor, "batch 21"] | None = None
     rotations: Float[Tensor, "batch 16 3"] | None = None
     betas: Float[Tensor, "batch 10"] | None = None
@@ -99,6 +108,13 @@ class HandModel(nn.Module, ABC):
     @abstractmethod
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         """Named scalar terms, weights included; the trainer minimises their sum."""
+
+    def use_hand(self, hand: hand_model.HandModel) -> None:  # optional: most models of images need no hand
+        """Take what forward and loss need of the annotations' hand model: its faces, its joints' regressor.
+
+        Called before anything else when the spec needs the hand. Keep it out of the state dict (register_buffer(...,
+        persistent=False)): a licensed file must not travel with a checkpoint.
+        """
 
     def pretrain(self) -> None:  # optional: a model without pretrained parts leaves it as it is
         """Load what a fresh run starts from, such as an ImageNet trunk. Not called for a checkpoint or a resume."""

@@ -1,4 +1,4 @@
-"""Joints and mesh of what a model of joints predicts."""
+"""Joints and mesh of the rotations and betas that a model predicts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.nn.model import Prediction
 
 
-def pose(layer: HandLayer, prediction: Prediction, root: Float[Tensor, "batch 3"], *, root_joint: int) -> Prediction:
+def pose(
+    layer: HandLayer | None, prediction: Prediction, root: Float[Tensor, "batch 3"], *, root_joint: int
+) -> Prediction:
     """The prediction with joints and verts of its rotations and betas, float32.
 
     root: where the root joint is put, metres, camera space; so are the points that come out.
-    Raises ValueError when it has no rotations or betas, which a model of joints must predict.
+    Raises ValueError without a layer, and for a prediction without rotations or betas: a model of joints must predict
+    them, one of images both or neither.
     """
+    if layer is None:
+        raise ValueError("the model predicts rotations, and no hand to pose: its spec must have needs_hand=True")
     if prediction.rotations is None or prediction.betas is None:
         raise ValueError("a model that consumes joints must predict rotations and betas")
     hand = layer(prediction.rotations.float(), prediction.betas.float(), centre=root_joint)

@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Released:
+    """The files of weights that a model's authors gave out: a state dict of torch's, by itself or under "model".
+
+    file: what it is called. names of its tensors: the model's own.
+    overrides: what sets such a file's model apart from the `published` recipe, as `--set` takes it.
+    ignored: what such files hold and the model does not use: how the names begin, and in words what it is.
+    """
+
+    file: str
+    overrides: tuple[str, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model to train and evaluate.
 
@@ -27,6 +41,9 @@ class ModelSpec:
     recipes: TOML files by name; `published` and `tiny` by convention.
     root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
     build: makes the torch module from a config, randomly initialised; it imports torch only when called.
+    consumes: what the model is given. needs_hand: whether a model of images needs the annotations' hand model (it is
+    given it by `HandModel.use_hand`, and what it predicts of rotations is posed); a model of joints always does.
+    released: the files of weights that its authors gave out; None where there are none.
     published: the figures of the literature by split, in the keys of a report's `metrics`.
     """
 
@@ -37,8 +54,15 @@ class ModelSpec:
     root_joint: int
     build: Callable[[Any], HandModel]
     consumes: Literal["image", "joints"] = "image"
+    needs_hand: bool = False
+    released: Released | None = None
     paper: str = ""
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def uses_hand(self) -> bool:
+        """Whether the model works with the hand model of the annotations."""
+        return self.needs_hand or self.consumes == "joints"
 
 
 @dataclass(frozen=True, kw_only=True)
