@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +24,7 @@ from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 
 DATA = Path(__file__).parent / "packages/hmr-core/tests/data"
+RECORDED = Path(__file__).parent / "tests/data"
 MINI = DATA / "oakink_mini/OakInk"
 
 RECIPE = """
@@ -92,6 +97,24 @@ def mini_hand_path(mini_hand: HandModel, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("hand") / "hand.npz"
     save_hand_model(mini_hand, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def rule() -> ModuleType:
+    """The rule that gives the recorded runs their weights (`state_dict`) and their input (`image`)."""
+    found = importlib.util.spec_from_file_location("rule", RECORDED / "rule.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def recorded_figures() -> dict[str, dict[str, Any]]:
+    """By model, the figures of the published pipeline on the made-up data set's SP0 test subset."""
+    figures: dict[str, dict[str, Any]] = json.loads((RECORDED / "e2e.json").read_text())
+    return figures
 
 
 @pytest.fixture(scope="session")
