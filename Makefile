@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEV := beartype build hatchling mypy pytest pytest-xdist ruff tensorboard
-PACKAGES := packages/hmr-core packages/hmr-integral packages/hmr-iknet
+PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-iknet)
 SETUP := .venv/.setup
 
 # The demo's size; .ci/run makes a shorter one.

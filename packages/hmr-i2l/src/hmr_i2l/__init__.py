@@ -1,0 +1,1 @@
+"""I2L-MeshNet as a plugin of hmr."""

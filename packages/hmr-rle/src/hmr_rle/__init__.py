@@ -1,0 +1,1 @@
+"""RLE as a plugin of hmr."""
