@@ -13,6 +13,7 @@ from hmr_core.geometry.rotations import axis_angle_to_matrix, axis_angle_to_quat
 from hmr_core.hand.joints import MANO_PARENTS, TIP_VERTICES
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
+from hmr_core.hand.regressor import joint_regressor_21
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 
@@ -207,3 +208,12 @@ def test_gradients_of_the_joints_alone_equal_finite_differences(layer: HandLayer
     rotations, betas = pose(9, batch=1)
     inputs = (rotations.requires_grad_(), betas.requires_grad_())
     assert torch.autograd.gradcheck(lambda r, b: layer.joints(r, b, centre=9), inputs)
+
+
+def test_the_regressor_gives_the_joints_of_the_mesh_at_rest(mini_hand: HandModel) -> None:
+    regressor = joint_regressor_21(mini_hand)
+    layer = HandLayer(mini_hand, torch.float64)
+    rest = layer(torch.zeros(1, 16, 3, dtype=torch.float64), torch.zeros(1, 10, dtype=torch.float64))
+    torch.testing.assert_close(regressor @ rest.verts[0], rest.joints[0])
+    other = joint_regressor_21(mini_hand, (745, 317, 445, 556, 673)) - regressor
+    assert other.nonzero().tolist() == [[12, 444], [12, 445]]  # the middle finger's tip alone

@@ -137,7 +137,7 @@ class _Contract:
         size = self.config.image_size if spec.consumes == "image" else _NOMINAL_SIZE
         layer = HandLayer(load_synthetic_hand())
         targets = _targets(size, spec.root_joint, generator)
-        if spec.consumes == "joints":
+        if spec.uses_hand:
             targets = _of_one_hand(targets, layer, spec.root_joint, size)
         self.targets, self.layer = targets.to(device), layer.to(device)
         self.inputs = _inputs(spec, size, self.targets, generator).to(device)
@@ -394,7 +394,7 @@ def _targets(image_size: int, root_joint: int, generator: torch.Generator) -> Ta
 
 
 def _of_one_hand(targets: Targets, layer: HandLayer, root_joint: int, image_size: int) -> Targets:
-    """The targets with the points that their rotations and betas give: a model of joints could not fit random ones."""
+    """The targets with the points that their rotations and betas give: a posed hand could not fit random ones."""
     hand = layer(targets.rotations, targets.betas, centre=root_joint)
     joints, verts = hand.joints + targets.root[:, None], hand.verts + targets.root[:, None]
     uvd = [to_uvd(points, targets.root, targets.intrinsics, image_size) for points in (joints, verts)]
