@@ -21,7 +21,7 @@ from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import HandModel, save_hand_model
 from hmr_core.nn.model import HandModel as Network
 from hmr_core.nn.model import Inputs, Prediction, Targets
-from hmr_core.plugins import ModelSpec
+from hmr_core.plugins import ModelSpec, Released
 
 DATA = Path(__file__).parent / "packages/hmr-core/tests/data"
 RECORDED = Path(__file__).parent / "tests/data"
@@ -129,5 +129,6 @@ def small_spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         recipes={"published": recipe, "tiny": recipe},
         root_joint=9,
         build=SmallModel,
+        released=Released(file="Small.pth.tar"),
         published={"sp0": {"mpjpe_mm": 1.0, "pck_auc_0_50mm": 0.98}},
     )

@@ -4,8 +4,7 @@
     epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
     epoch-0007/optimizer.safetensors   what a resume needs besides
 
-A released file (a state dict of torch's, by itself or under "model") loads too, by torch's weights_only unpickler, and
-is taken for the `published` recipe of the model. Either kind is checked against it key by key and shape by shape.
+A released file loads too (see `released`). Either kind is checked against its model key by key and shape by shape.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from hmr_core.config import Recipe, load_recipe, parse_recipe
+from hmr_core.config import Recipe, parse_recipe
 from hmr_core.digests import file_digest
+from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
+from hmr_core.engine.weights import load_weights, read_safetensors
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
@@ -39,6 +39,7 @@ class Checkpoint:
     """A model with its weights, the recipe it was made by, and what its JSON file says.
 
     info: empty for a released file. digest: BLAKE2b of the weights file.
+    released: the file that a released model's authors gave out, be it this one or what this one was converted from.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Checkpoint:
     recipe: Recipe
     info: Mapping[str, Any]
     digest: str
+    released: ReleasedFile | None = None
 
 
 def save_checkpoint(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer, info: Mapping[str, Any]) -> None:
@@ -70,58 +72,30 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
     Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
     """
     weights = find_weights(path, option=option)
-    if weights.suffix == ".safetensors":
-        info = read_info(weights)
-        if info["model"] != spec.name:
-            raise HmrError(
-                f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
-                f"Give {option} one of {spec.name}, or use it with {info['model']}."
-            )
-        recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
-        state = _read_safetensors(weights)
-    else:
-        info, state = {}, _read_released(weights, option)
-        if "published" not in spec.recipes:
-            raise HmrError(
-                f'{path} is no checkpoint of ours (.safetensors with model.json beside), and "{spec.name}" has no '
-                f"published recipe that a released file could be of."
-            )
-        recipe = load_recipe(spec, "published")
+    if weights.suffix != ".safetensors":
+        model, recipe, origin = load_released(weights, spec, option=option)
+        return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
+    info = read_info(weights)
+    if info["model"] != spec.name:
+        raise HmrError(
+            f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
+            f"Give {option} one of {spec.name}, or use it with {info['model']}."
+        )
+    recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
+    state = read_safetensors(weights)
     digest = file_digest(weights)
-    if info and digest != info["blake2b"]:
+    if digest != info["blake2b"]:
         raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
     model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
-    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest)
-
-
-def load_weights(model: HandModel, state: Mapping[str, Tensor], *, source: str, model_name: str) -> None:
-    """Copy a state dict into a model; HmrError names the first key that is missing, unknown or of another shape."""
-    own = model.state_dict()
-    missing = [key for key in own if key not in state]
-    unknown = [key for key in state if key not in own]
-    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if missing or unknown:
-        listed = "; ".join(
-            f"{what} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
-            for what, keys in (("it lacks", missing), ("it has the unknown", unknown))
-            if keys
-        )
-        raise HmrError(
-            f'{source} does not fit the model "{model_name}": {listed}. Is it a checkpoint of another model or recipe?'
-        )
-    if wrong:
-        key = wrong[0]
-        raise HmrError(
-            f'{source} does not fit the model "{model_name}": {key} has shape {tuple(state[key].shape)}, '
-            f"and the model wants {tuple(own[key].shape)}. Is it a checkpoint of another recipe?"
-        )
-    model.load_state_dict(dict(state))
+    released = info.get("released")
+    origin_of = None if released is None else ReleasedFile.from_json(released)
+    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=origin_of)
 
 
 def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the state it had when the checkpoint in this folder was written."""
-    tensors = _read_safetensors(folder / "optimizer.safetensors")
+    tensors = read_safetensors(folder / "optimizer.safetensors")
     state = optimizer.state_dict()
     names = [name for name, _ in model.named_parameters()]
     state["state"] = {
@@ -181,32 +155,6 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         return saved[-1] / "model.safetensors"
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _read_released(path: Path, option: str) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {named[1]}, which is no tensor" if named else "it is no file of torch's"
-        raise HmrError(
-            f"{path} cannot be loaded as weights alone: {reason}. {option} takes a run's folder, a checkpoint's "
-            "folder, a model.safetensors, or a released file."
-        ) from error
-    if isinstance(state, Mapping) and state.keys() == {"model"}:  # as IKNet's file is
-        state = state["model"]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise HmrError(
-            f'{path} does not hold a state dict (names to tensors), by itself or under "model", as released files do.'
-        )
-    return dict(state)
 
 
 def _optimizer_tensors(model: HandModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -66,6 +66,7 @@ class EvaluationRequest:
                 "path": str(checkpoint.path),
                 "blake2b": checkpoint.digest,
                 "epoch": checkpoint.info.get("epoch"),
+                "released": None if checkpoint.released is None else checkpoint.released.as_json(),
                 "trained_on": {"split": checkpoint.info.get("split"), "subset": checkpoint.recipe.train.subset},
             },
             "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},

@@ -10,6 +10,7 @@ from numpy import ndarray
 from hmr_core.config import JointRecipe, Recipe
 from hmr_core.data.dataset import HandDataset
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.engine.checkpoints import Checkpoint
 from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
 from hmr_core.engine.hand_model_check import mismatch_note
 from hmr_core.engine.scoring import Scores, score
@@ -44,6 +45,7 @@ def make_report(
         "missing": [] if scores.errors.verts is not None else [NO_MESH],
         "notes": [
             *request.notes,
+            *_released_notes(request.checkpoint),
             *_training_notes(request),
             *_given_joints(request.checkpoint.recipe),
             *_hand_notes(request.hand, mismatch_mm),
@@ -54,8 +56,13 @@ def make_report(
     }
 
 
+def _released_notes(checkpoint: Checkpoint) -> list[str]:
+    """What was made of a released file, if something was left out of it or set apart."""
+    return [note] if checkpoint.released is not None and (note := checkpoint.released.note()) else []
+
+
 def _training_notes(request: EvaluationRequest) -> list[str]:
-    """What makes the figures something else than they seem; empty for a released file, whose training is unknown."""
+    """What makes the figures something else than they seem; empty where the training is unknown."""
     checkpoint, digest, split, subset = request.checkpoint, request.pack.info.digest, request.split, request.subset
     notes = []
     trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset

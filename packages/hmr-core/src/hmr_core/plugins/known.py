@@ -6,18 +6,24 @@ from typing import NamedTuple
 
 
 class Known(NamedTuple):
-    """A model or solver of a package of ours. distribution: what `pip install` takes."""
+    """A model or solver of a package of ours.
+
+    distribution: what `pip install` takes. tensor: a name that only this model's released files have, to tell them by.
+    """
 
     distribution: str
     summary: str
+    tensor: str = ""
 
 
 KNOWN: dict[str, dict[str, Known]] = {
     "model": {
-        "integral": Known("hmr-integral", "Integral-Pose: joints by soft-argmax over 3D heat maps"),
-        "rle": Known("hmr-rle", "RLE: joints by regression with residual log-likelihood"),
-        "i2l": Known("hmr-i2l", "I2L-MeshNet: joints and mesh from lixel heat maps"),
-        "iknet": Known("hmr-iknet", "IKNet: joints to rotations and shape of the hand"),
+        "integral": Known(
+            "hmr-integral", "Integral-Pose: joints by soft-argmax over 3D heat maps", "pose_head.final_layer.weight"
+        ),
+        "rle": Known("hmr-rle", "RLE: joints by regression with residual log-likelihood", "fc_sigma.weight"),
+        "i2l": Known("hmr-i2l", "I2L-MeshNet: joints and mesh from lixel heat maps", "pose_net.conv_x.0.weight"),
+        "iknet": Known("hmr-iknet", "IKNet: joints to rotations and shape of the hand", "invk_layers.0.weight"),
     },
     "dataset": {},
     "solver": {
