@@ -1,0 +1,446 @@
+"""RLE against the recorded outputs of the published code, by definitions, and as a plugin."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hmr_core.config import load_recipe, parse_recipe
+from hmr_core.engine.checkpoints import load_checkpoint
+from hmr_core.engine.evaluate import evaluate
+from hmr_core.engine.evaluation_request import EvaluationRequest
+from hmr_core.engine.inference import to_camera
+from hmr_core.errors import HmrError
+from hmr_core.geometry.camera import project
+from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.plugins import ModelSpec
+from hmr_core.testing import check_model
+from hmr_rle.flow import RealNVP
+from hmr_rle.model import RLE, DirectionLinear
+from hmr_rle.plugin import hmr_models
+
+GOLDEN = Path(__file__).parent / "data/golden"
+SPEC: ModelSpec = hmr_models()[0]
+RECORD = json.loads((GOLDEN / "rle_resnet50.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / "rle_resnet50.npz").items()}
+
+
+@pytest.fixture
+def model(rule: ModuleType) -> RLE:
+    model = SPEC.build(load_recipe(SPEC, "published").model)
+    model.load_state_dict(rule.state_dict(RECORD))  # strict: the released names, no more and no fewer
+    assert isinstance(model, RLE)
+    return model
+
+
+def small(*sets: str, seed: int = 0) -> RLE:
+    """A model of the tiny recipe, smaller still."""
+    config = load_recipe(SPEC, "tiny", ["backbone.width=8", "image_size=32", *sets]).model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SPEC.build(config)
+    assert isinstance(model, RLE)
+    return model
+
+
+def noise(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def targets(golden: dict[str, Tensor], dtype: torch.dtype) -> Targets:
+    given = {name: golden[f"in_target_{name}"].to(dtype) for name in ("joints_uvd", "joints_vis", "verts_vis")}
+    return Targets(
+        **given,
+        verts_uvd=torch.zeros(2, 778, 3, dtype=dtype),
+        joints=golden["in_target_joints_3d"].to(dtype),
+        verts=golden["in_target_verts_3d"].to(dtype),
+        rotations=torch.zeros(2, 16, 3, dtype=dtype),
+        betas=torch.zeros(2, 10, dtype=dtype),
+        root=golden["in_target_root_joint"].to(dtype),
+        intrinsics=golden["in_target_cam_intr"].to(dtype),
+    )
+
+
+def sigma_of(prediction: Prediction) -> Tensor:
+    return prediction.extras["sigma"]
+
+
+def uvd_of(prediction: Prediction) -> Tensor:
+    assert prediction.joints_uvd is not None
+    return prediction.joints_uvd
+
+
+def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(actual, recorded, rtol=0, atol=tolerance * float(recorded.abs().max()))
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+# Against the recorded outputs.
+
+
+def test_eval_outputs_match_the_recorded_ones(model: RLE, golden: dict[str, Tensor], rule: ModuleType) -> None:
+    model.eval()
+    with torch.no_grad():
+        prediction = model(Inputs(image=rule.image(RECORD)))
+    close(uvd_of(prediction), golden["out_pred_uvd"], 1e-4)
+    close(sigma_of(prediction), golden["out_pred_sigma"], 1e-4)
+    close(prediction.confidence, golden["out_maxvals"][..., 0], 1e-4)
+    truth = targets(golden, torch.float32)
+    joints, verts = to_camera(prediction, truth, 224)
+    assert verts is None
+    close(joints, golden["out_joints_3d"], 1e-4)
+    close(joints - truth.root[:, None], golden["out_joints_3d_rel"], 1e-4)
+    close(project(joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+
+
+def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
+    model: RLE, golden: dict[str, Tensor], rule: ModuleType
+) -> None:
+    model.double().train()
+    prediction = model(Inputs(image=rule.image(RECORD).double()))
+    close(uvd_of(prediction), golden["out_train_pred_uvd"], 1e-6)
+    close(sigma_of(prediction), golden["out_train_pred_sigma"], 1e-6)
+    truth = targets(golden, torch.float64)
+    residual = (uvd_of(prediction) - truth.joints_uvd) / sigma_of(prediction)
+    close(model.flow3d.log_prob(residual.view(-1, 3)).view(2, 21, 1), golden["out_train_log_phi"], 1e-6)
+    losses = model.loss(prediction, truth)
+    assert list(losses) == ["flow", "laplace"]
+    assert losses["laplace"].item() / 63 == pytest.approx(RECORD["losses"]["Q_log_prob"], rel=1e-6)
+    assert total(losses).item() == pytest.approx(RECORD["losses"]["rle_loss"], rel=1e-6)
+    torch.autograd.backward(total(losses))
+    parameters = dict(model.named_parameters())
+    assert set(RECORD["grad_norms"]) <= set(parameters)
+    for name, norm in RECORD["grad_norms"].items():
+        gradient = parameters[name].grad
+        assert gradient is not None, name
+        assert float(gradient.norm()) == pytest.approx(norm, rel=1e-6), name
+
+
+def test_the_released_checkpoint_gives_the_published_pipeline_s_joints(
+    tmp_path: Path, mini_pack: Any, rule: ModuleType, recorded_figures: dict[str, dict[str, Any]]
+) -> None:
+    assert SPEC.released is not None
+    path = tmp_path / SPEC.released.file
+    torch.save(rule.state_dict(RECORD), path)
+    evaluation = evaluate(
+        EvaluationRequest(
+            spec=SPEC, checkpoint=load_checkpoint(path, SPEC), pack=mini_pack, split="sp0", subset="test"
+        ),
+        device=torch.device("cpu"),
+        batch_size=8,
+        workers=0,
+    )
+    joints = np.load(GOLDEN / "e2e_rle_default.npz")["joints"]
+    np.testing.assert_allclose(evaluation.predictions.joints, joints, rtol=0, atol=0.05e-3)
+    metrics, recorded = evaluation.report["metrics"], recorded_figures["rle"]
+    assert metrics["mpjpe_mm"] == pytest.approx(recorded["mpjpe_mm"], abs=0.05)
+    assert metrics["pa_mpjpe_mm"] == pytest.approx(recorded["pa_mpjpe_mm"], abs=0.05)
+    assert metrics["pck_auc_0_50mm"] == pytest.approx(recorded["pck_auc_0_50mm"], abs=0.001)
+
+
+def test_the_published_figures_are_a_whole_table_of_plausible_rows() -> None:
+    assert set(SPEC.published) == {"sp0", "sp1", "sp2"}
+    for row in SPEC.published.values():
+        assert set(row) == {"mpjpe_mm", "pck_auc_0_50mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm"}
+        assert row["pck_auc_0_50mm"] == pytest.approx(1 - row["mpjpe_mm"] / 50, abs=0.01)
+
+
+# The plugin and its recipes.
+
+
+def test_the_contract() -> None:
+    assert [point.value for point in entry_points(group="hmr", name="rle")] == ["hmr_rle.plugin"]
+    check_model("rle")
+
+
+def test_the_published_recipe_is_the_published_one() -> None:
+    recipe = load_recipe(SPEC, "published")
+    assert (recipe.model.backbone.depth, recipe.model.backbone.width) == (50, 64)
+    assert (recipe.model.backbone.freeze_batch_norm, recipe.model.backbone.weights) == ("first", "imagenet")
+    assert (recipe.model.sigma_floor, recipe.model.skip_invisible) == (1e-7, False)
+    train = recipe.train
+    assert (train.subset, train.schedule, train.milestones, train.gamma) == ("train+val", "multistep", (30, 60), 0.1)
+    assert (train.epochs, train.batch_size, train.learning_rate, train.clip_norm) == (100, 256, 1e-3, 35)
+    assert SPEC.root_joint == 0
+
+
+@pytest.mark.parametrize("name", sorted(SPEC.recipes))
+def test_recipes_write_down_what_they_are(name: str) -> None:
+    recipe = load_recipe(SPEC, name)
+    assert recipe.summary
+    assert parse_recipe(SPEC, tomllib.loads(SPEC.recipes[name].read_text()), source=name) == recipe
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("image_size=100", r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
+        ("sigma_floor=0", r'"0" is not valid for sigma_floor: .*greater than 0'),
+    ],
+)
+def test_values_that_cannot_work_are_refused(value: str, text: str) -> None:
+    with pytest.raises(HmrError, match=text):
+        load_recipe(SPEC, "tiny", [value])
+
+
+def test_joints_without_an_image_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"RLE consumes images; inputs\.image is None"):
+        small()(Inputs(joints=torch.zeros(1, 21, 3)))
+
+
+# The heads.
+
+
+def test_the_coordinates_see_only_the_direction_of_the_features() -> None:
+    layer = DirectionLinear(8, 5).double()
+    x = noise(3, 8, dtype=torch.float64)
+    unit = x / (x * x).sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(layer(x), layer.linear(unit), rtol=1e-6, atol=0)
+    torch.testing.assert_close(layer(x), layer(100 * x), rtol=1e-6, atol=0)
+    assert torch.equal(layer(torch.zeros(1, 8, dtype=torch.float64))[0], layer.linear.bias)
+
+
+def test_the_root_s_depth_is_subtracted_in_eval_mode_only() -> None:
+    model = small("backbone.freeze_batch_norm=all")  # so that the trunk gives the same in both modes
+    torch.nn.init.normal_(model.fc_coord.linear.weight)
+    image = noise(2, 3, 32, 32)
+    with torch.no_grad():
+        trained = uvd_of(model.train()(Inputs(image=image)))
+        evaluated = uvd_of(model.eval()(Inputs(image=image)))
+    assert torch.equal(trained[..., :2], evaluated[..., :2])
+    assert not torch.allclose(trained[:, 0, 2], torch.tensor(0.5))
+    assert torch.equal(evaluated[:, 0, 2], torch.full((2,), 0.5))
+    torch.testing.assert_close(evaluated[..., 2] - evaluated[:, :1, 2], trained[..., 2] - trained[:, :1, 2])
+
+
+@pytest.mark.parametrize(("floor", "bias"), [(1e-7, -200.0), (0.01, -200.0), (0.01, 200.0)])
+def test_sigma_has_a_floor_and_confidence_stays_within_0_and_1(floor: float, bias: float) -> None:
+    model = small(f"sigma_floor={floor}").eval()
+    with torch.no_grad():
+        model.fc_sigma.bias.fill_(bias)
+        prediction = model(Inputs(image=noise(2, 3, 32, 32)))
+    sure = bias < 0
+    torch.testing.assert_close(sigma_of(prediction), torch.full((2, 21, 3), floor if sure else 1 + floor))
+    assert prediction.confidence is not None
+    assert float(prediction.confidence.max()) <= 1
+    torch.testing.assert_close(prediction.confidence, torch.full((2, 21), 1 - floor if sure else 0.0))
+
+
+def test_confidence_is_the_mean_of_1_minus_sigma() -> None:
+    model = small().eval()
+    torch.nn.init.normal_(model.fc_sigma.weight)
+    with torch.no_grad():
+        prediction = model(Inputs(image=noise(2, 3, 32, 32)))
+    sigma = sigma_of(prediction)
+    assert float(sigma.std()) > 0.01
+    torch.testing.assert_close(prediction.confidence, 1 - (sigma[..., 0] + sigma[..., 1] + sigma[..., 2]) / 3)
+
+
+def test_heads_flow_and_loss_are_computed_in_float32_under_autocast(golden: dict[str, Tensor]) -> None:
+    model = small()
+    for layer in (model.fc_coord.linear, model.fc_sigma):
+        torch.nn.init.normal_(layer.weight)
+    truth, inputs = targets(golden, torch.float32), Inputs(image=noise(2, 3, 32, 32))
+    with torch.no_grad():
+        full = model(inputs)
+        losses = model.loss(full, truth)
+        with torch.autocast("cpu", torch.bfloat16):
+            low = model(inputs)
+            assert {name: float(v) for name, v in model.loss(full, truth).items()} == {
+                name: float(v) for name, v in losses.items()
+            }
+    for mine, theirs in ((uvd_of(low), uvd_of(full)), (sigma_of(low), sigma_of(full))):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, theirs, atol=0.05, rtol=0)
+        assert not torch.equal(mine, mine.bfloat16().float())  # its values are not those of bfloat16
+    assert low.confidence.dtype == torch.float32
+    # Of the trunk's bfloat16 features the heads make exactly what float32 makes of them.
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = model.preact(inputs.image)
+    assert features.dtype == torch.bfloat16
+    with torch.no_grad():
+        assert torch.equal(uvd_of(low), model.fc_coord(features.float().mean((2, 3))).view(2, 21, 3))
+
+
+def test_layers_begin_near_zero_by_xavier_s_rule() -> None:
+    model = SPEC.build(load_recipe(SPEC, "tiny", ["backbone.width=64"]).model)
+    assert isinstance(model, RLE)
+    networks = [*model.flow3d.s, *model.flow3d.t]
+    weights = [model.fc_coord.linear.weight, model.fc_sigma.weight, *(n[2].weight for n in networks)]
+    weights.append(torch.cat([n[0].weight for n in networks]).reshape(-1, 64, 3)[0])
+    for weight in weights:
+        outputs, inputs = weight.shape
+        bound = 0.01 * math.sqrt(6 / (inputs + outputs))
+        assert bound * 0.9 < float(weight.detach().abs().max()) <= bound
+        assert float(weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    for network in networks:
+        assert float(network[4].weight.detach().abs().max()) <= 0.01 * math.sqrt(6 / 67)
+
+
+# The flow.
+
+
+def wild_flow() -> RealNVP:
+    """A flow that is far from the identity, in float64."""
+    flow = RealNVP().double()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.25, generator=generator)
+    return flow
+
+
+def test_the_flow_is_that_of_the_definition() -> None:
+    flow = wild_flow()
+    assert flow.mask.tolist() == [[1, 1, 0], [0, 0, 1]] * 3
+    assert torch.equal(flow.loc, torch.zeros(3, dtype=torch.float64))
+    assert torch.equal(flow.cov, torch.eye(3, dtype=torch.float64))
+    point = noise(3, dtype=torch.float64)
+
+    def network(layers: Any, x: Tensor, last: Any) -> Tensor:
+        for i in (0, 2):
+            x = layers[i].weight @ x + layers[i].bias
+            x = torch.where(x > 0, x, 0.01 * x)
+        return last(layers[4].weight @ x + layers[4].bias)
+
+    z, log_det = point.clone(), torch.zeros((), dtype=torch.float64)
+    for i in (5, 4, 3, 2, 1, 0):
+        still = [0, 1] if i % 2 == 0 else [2]
+        moves = [2] if i % 2 == 0 else [0, 1]
+        kept = torch.zeros(3, dtype=torch.float64)
+        kept[still] = z[still]
+        s, t = network(flow.s[i], kept, lambda x: x), network(flow.t[i], kept, torch.tanh)
+        moved = (z[moves] - t[moves]) * torch.exp(-s[moves])
+        z = kept.clone()
+        z[moves] = moved
+        z = z + 1e-8
+        log_det = log_det - s[moves].sum()
+    found, found_log_det = flow.to_normal(point[None])
+    torch.testing.assert_close(found[0], z, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found_log_det[0], log_det, rtol=1e-12, atol=1e-12)
+
+
+def test_the_log_density_is_that_of_the_change_of_variables() -> None:
+    flow = wild_flow()
+    points = noise(5, 3, dtype=torch.float64)
+    for point, log_prob in zip(points, flow.log_prob(points), strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda p: flow.to_normal(p[None])[0][0], point)
+        z = flow.to_normal(point[None])[0][0]
+        normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum()
+        assert isinstance(jacobian, Tensor)
+        torch.testing.assert_close(log_prob, normal + torch.linalg.slogdet(jacobian)[1], rtol=1e-10, atol=0)
+
+
+def test_the_density_integrates_to_one() -> None:
+    """By importance sampling from a wide normal distribution."""
+    flow = wild_flow()
+    width = 3.0
+    samples = width * noise(200_000, 3, dtype=torch.float64)
+    with torch.no_grad():
+        log_prob = flow.log_prob(samples)
+    proposal = torch.distributions.Normal(0.0, width).log_prob(samples).sum(1)
+    ratios = torch.exp(log_prob - proposal)
+    error = float(ratios.std()) / math.sqrt(len(ratios))
+    assert error < 0.01
+    assert float(ratios.mean()) == pytest.approx(1, abs=4 * error)
+
+
+def test_a_density_that_is_no_finite_number_is_replaced_by_one() -> None:
+    flow = RealNVP()
+    points = torch.tensor([[math.nan, 0, 0], [1e30, 0, 0], [0, 0, 0]])
+    with torch.no_grad():
+        found = flow.log_prob(points)
+    assert float(found[0]) == 0
+    assert float(found[1]) == torch.finfo(torch.float32).min  # of minus infinity
+    assert float(found[2]) == pytest.approx(-1.5 * math.log(2 * math.pi), abs=0.5)
+
+
+def test_the_flow_never_computes_in_less_than_float32() -> None:
+    flow = wild_flow().float()
+    points = noise(10, 3)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        low = flow.log_prob(points)
+    with torch.no_grad():
+        assert torch.equal(low, flow.log_prob(points))
+        assert torch.equal(flow.log_prob(points.bfloat16()), flow.log_prob(points.bfloat16().float()))
+        assert flow.double().log_prob(points.double()).dtype == torch.float64
+
+
+# The loss.
+
+
+def off_by(truth: Targets, error: float, sigma: float) -> Prediction:
+    return Prediction(joints_uvd=truth.joints_uvd + error, extras={"sigma": torch.full((2, 21, 3), sigma)})
+
+
+def test_the_loss_is_that_of_the_definition_and_negative_once_the_spread_is_small(golden: dict[str, Tensor]) -> None:
+    model, truth = small(), targets(golden, torch.float32)
+    losses = model.loss(off_by(truth, -0.02, 0.01), truth)
+    log_phi = float(model.flow3d.log_prob(torch.full((1, 3), -2.0)))
+    assert losses["flow"].item() == pytest.approx(63 * (math.log(0.01) - log_phi), rel=1e-4)
+    laplace = math.log(0.01 * math.sqrt(2 * math.pi)) + 0.02 / (math.sqrt(2) * 0.01)
+    assert losses["laplace"].item() == pytest.approx(63 * laplace, rel=1e-4)
+    assert losses["laplace"].item() < 0
+
+
+def test_invisible_joints_count_unless_they_are_skipped(golden: dict[str, Tensor]) -> None:
+    whole = targets(golden, torch.float32)
+    visible = torch.ones(2, 21)
+    visible[0, 5:] = 0
+    truth = replace(whole, joints_vis=visible)
+    prediction = off_by(truth, 0.02, 0.01)
+    published, skipping = small(), small("skip_invisible=true")
+    all_count = {name: float(v) for name, v in published.loss(prediction, whole).items()}
+    assert {name: float(v) for name, v in published.loss(prediction, truth).items()} == all_count
+    # Every joint has the same error here, so that what is left is a share of the whole.
+    for name, value in skipping.loss(prediction, truth).items():
+        assert float(value) == pytest.approx(all_count[name] * 26 / 42, rel=1e-4), name
+
+
+def test_a_skipped_joint_changes_neither_loss_nor_gradients_whatever_it_is(golden: dict[str, Tensor]) -> None:
+    model = small("skip_invisible=true")
+    visible = torch.ones(2, 21)
+    visible[0, 5:] = 0
+    truth = replace(targets(golden, torch.float32), joints_vis=visible)
+    away = truth.joints_uvd.clone()
+    away[0, 5:] = 1e30  # the flow gives it no finite density
+    results = []
+    for joints_uvd in (truth.joints_uvd, away):
+        model.zero_grad()
+        prediction = model.train()(Inputs(image=noise(2, 3, 32, 32)))
+        loss = total(model.loss(prediction, replace(truth, joints_uvd=joints_uvd)))
+        torch.autograd.backward(loss)
+        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for first, second in zip(*results, strict=True):
+        assert bool(first.isfinite().all())
+        assert torch.equal(first, second)
+
+
+def test_a_batch_without_a_visible_joint_gives_zero_and_finite_gradients_when_skipped(
+    golden: dict[str, Tensor],
+) -> None:
+    model = small("skip_invisible=true").train()
+    truth = replace(targets(golden, torch.float32), joints_vis=torch.zeros(2, 21))
+    losses = model.loss(model(Inputs(image=noise(2, 3, 32, 32))), truth)
+    assert {name: float(value) for name, value in losses.items()} == {"flow": 0, "laplace": 0}
+    torch.autograd.backward(total(losses))
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool((parameter.grad == 0).all()), name
