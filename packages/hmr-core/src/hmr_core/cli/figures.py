@@ -1,8 +1,8 @@
-"""The table of figures that `hmr eval` and `hmr score` print."""
+"""Tables of figures: of one evaluation, as `hmr eval` and `hmr score` print it, and of several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,19 +18,39 @@ def show_figures(report: Mapping[str, Any]) -> None:
     note = ", from given joints" if report.get("consumes") == "joints" else ""
     note += ", synthetic data" if report["synthetic"] else ""
     click.echo(f"{report['model']} on {report['split']} {report['subset']}, {report['samples']} samples{note}")
-    rows = [[f"{report['model']} (this)", *_cells(report["metrics"])]]
+    show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
     baseline = report.get("baseline") or {}
-    if baseline.get("metrics"):
-        rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
-    if report.get("published"):
-        rows.append(["published, on OakInk-Image", *_cells(report["published"])])
-    show_table(_TITLES, rows)
     if report.get("hand_model"):
         click.echo(f"mesh: {_mesh(report)}")
     for text in [*report["missing"], *report["notes"]]:
         click.echo(f"note: {text}")
     if "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
+    """Print several evaluations of the same subset as one table, each with what it is to be compared with."""
+    first = reports[0]
+    note = ", synthetic data" if first["synthetic"] else ""
+    click.echo(f"{first['split']} {first['subset']}, {first['samples']} samples{note}")
+    rows = []
+    for report in reports:
+        solver = report.get("solver")
+        name = f"{report['model']} + {solver['name']}" if solver else report["model"]
+        protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
+        rows.append([f"{name}{protocol}", *_cells(report["metrics"])])
+        rows += [[f"  {label}", *cells] for label, *cells in _references(report)]
+    show_table(_TITLES, rows)
+
+
+def _references(report: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the mean-pose baseline and of the literature, where there are any."""
+    baseline, rows = report.get("baseline") or {}, []
+    if baseline.get("metrics"):
+        rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
+    if report.get("published"):
+        rows.append(["published, on OakInk-Image", *_cells(report["published"])])
+    return rows
 
 
 def _mesh(report: Mapping[str, Any]) -> str:

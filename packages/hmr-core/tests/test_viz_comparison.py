@@ -1,0 +1,119 @@
+"""Evaluations side by side: which are comparable, what the table and the picture show."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmr_core.cli.figures import show_comparison
+from hmr_core.config import DataConfig
+from hmr_core.data.dataset import HandDataset
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.predictions import Predictions, write_predictions
+from hmr_core.errors import HmrError
+from hmr_core.viz.comparison import SAMPLES, Evaluated, comparison_sheet, read_evaluations
+from hmr_core.viz.tiles import TILE_PX, Tile
+
+HEADER_PX, CAPTION_PX = 26, 18
+FACES = np.array([[0, 1, 2]])
+
+
+def figures(mpjpe_mm: float) -> dict[str, float | None]:
+    return {"mpjpe_mm": mpjpe_mm, "pck_auc_0_50mm": 0.5, "mpvpe_mm": None, "pa_mpjpe_mm": 1.5, "pa_mpvpe_mm": None}
+
+
+@pytest.fixture
+def joints_alone(mini_pack: Pack) -> Evaluated:
+    """Joints that are off sideways, sample i by i millimetres."""
+    rows = mini_pack.indices("sp0", "test")
+    joints = mini_pack.array("joints", rows).astype(np.float32)
+    joints[..., 0] += np.arange(len(rows), dtype=np.float32)[:, None] * 1e-3
+    report = {
+        "model": "small", "split": "sp0", "subset": "test", "samples": len(rows), "synthetic": True, "solver": None,
+        "protocol": "published", "metrics": figures(11.5), "published": figures(8.14),
+        "baseline": {"subset": "train", "metrics": figures(30.0)},
+    }  # fmt: skip
+    predictions = Predictions(
+        model="small", split="sp0", subset="test", pack=mini_pack.info.digest, ids=mini_pack.ids(rows), joints=joints
+    )
+    return Evaluated(report=report, predictions=predictions)
+
+
+@pytest.fixture
+def with_mesh(mini_pack: Pack, joints_alone: Evaluated) -> Evaluated:
+    """The true joints, and a mesh from a solver."""
+    rows = mini_pack.indices("sp0", "test")
+    report = {**joints_alone.report, "solver": {"name": "flat"}, "protocol": "best", "metrics": figures(0.0)}
+    arrays = {name: mini_pack.array(name, rows).astype(np.float32) for name in ("joints", "verts")}
+    return Evaluated(report=report, predictions=replace(joints_alone.predictions, **arrays))
+
+
+def test_the_table_has_each_model_with_what_it_is_compared_with(
+    joints_alone: Evaluated, with_mesh: Evaluated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_comparison([joints_alone.report, with_mesh.report])
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head == "sp0 test, 24 samples, synthetic data"
+    references = ["mean pose of train", "published, on OakInk-Image"]
+    starts = ["small", *references, "small + flat, best", *references]
+    assert [line.strip().split("  ")[0] for line in lines] == starts
+    assert [line.split()[-5] for line in lines] == ["11.50", "30.00", "8.14", "0.00", "30.00", "8.14"]
+
+
+def test_the_picture_has_a_row_for_each_chosen_sample_from_easy_to_hard(
+    mini_pack: Pack, joints_alone: Evaluated, with_mesh: Evaluated
+) -> None:
+    sheet = comparison_sheet([joints_alone, with_mesh], mini_pack, FACES)
+    assert sheet.shape == (HEADER_PX + SAMPLES * (TILE_PX + CAPTION_PX), (1 + 1 + 2) * TILE_PX, 3)
+    rows = mini_pack.indices("sp0", "test")
+    dataset = HandDataset(mini_pack, image_size=TILE_PX, root_joint=0, data=DataConfig())
+    # Sample i is off by i mm in one model and by nothing in the other.
+    for place, sample in enumerate([1, 5, 9, 14, 18, 22]):
+        tile = Tile.of(dataset, int(rows[sample]))
+        top = HEADER_PX + place * (TILE_PX + CAPTION_PX)
+        parts = np.split(sheet[top : top + TILE_PX], 4, axis=1)
+        np.testing.assert_array_equal(parts[0], tile.with_joints(tile.true_joints))
+        np.testing.assert_array_equal(parts[1], tile.with_joints(joints_alone.predictions.joints[sample]))
+        np.testing.assert_array_equal(parts[2], parts[0])
+        assert with_mesh.predictions.verts is not None
+        np.testing.assert_array_equal(parts[3], tile.with_mesh(with_mesh.predictions.verts[sample], FACES))
+
+
+def write(folder: Path, one: Evaluated) -> Path:
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(one.report))
+    write_predictions(folder / "predictions.h5", one.predictions)
+    return folder
+
+
+def test_evaluations_of_the_same_samples_are_read(tmp_path: Path, joints_alone: Any, with_mesh: Any) -> None:
+    found = read_evaluations([write(tmp_path / "a", joints_alone), write(tmp_path / "b", with_mesh)])
+    assert [one.name for one in found] == ["small", "small + flat"]
+    assert found[1].predictions.verts is not None
+
+
+@pytest.mark.parametrize("change", [{"pack": "another"}, {"ids": "turned"}])
+def test_evaluations_of_other_samples_are_not_compared(
+    tmp_path: Path, joints_alone: Evaluated, change: dict[str, Any]
+) -> None:
+    if "ids" in change:
+        change = {"ids": joints_alone.predictions.ids[::-1]}
+    other = replace(joints_alone, predictions=replace(joints_alone.predictions, **change))
+    with pytest.raises(HmrError, match=r"b and .*a are not of the same samples, so there is nothing to compare"):
+        read_evaluations([write(tmp_path / "a", joints_alone), write(tmp_path / "b", other)])
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"nothing holds no evaluation: .*`hmr eval` leaves one in its --out"):
+        read_evaluations([tmp_path / "nothing"])
+
+
+def test_another_pack_is_refused(mini_pack: Pack, joints_alone: Evaluated) -> None:
+    other = replace(joints_alone, predictions=replace(joints_alone.predictions, pack="another"))
+    with pytest.raises(HmrError, match=r"are not of .*mini\.h5 \(its digest is another\): give theirs with --data"):
+        comparison_sheet([other], mini_pack, FACES)
