@@ -106,23 +106,28 @@ class ResNet(nn.Module):
     """The trunk: image to the feature map of the last stage, at 1/32 of the resolution.
 
     channels: of that map. Initialised as in the paper (He normal, fan-out), with the global generator; load_pretrained
-    replaces that.
+    replaces that. has_stem: whether it begins at the image; without one it has its four stages alone, for a model that
+    goes on from a map of its own.
     """
 
+    conv1: nn.Conv2d
+    bn1: nn.Module
     layer1: nn.Sequential
     layer2: nn.Sequential
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, config: ResNetConfig) -> None:
+    def __init__(self, config: ResNetConfig, *, has_stem: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.has_stem = has_stem
         first = config.freeze_batch_norm in ("first", "all")
         rest = config.freeze_batch_norm == "all"
         block = BasicBlock if config.depth < 50 else Bottleneck
         width = config.width
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
-        self.bn1 = _norm(width, first)
+        if has_stem:
+            self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+            self.bn1 = _norm(width, first)
         inputs = width
         for stage, count in enumerate(_BLOCKS[config.depth]):
             planes = width * 2**stage
@@ -139,8 +144,15 @@ class ResNet(nn.Module):
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
         """The last stage's feature map."""
+        return self.stages(self.stem(image))
+
+    def stem(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch stem h4 w4"]:
+        """The map after the max-pool, at 1/4 of the resolution, with config.width channels."""
         x = F.relu(self.bn1(self.conv1(image)), inplace=True)
-        x = F.max_pool2d(x, 3, 2, 1)
+        return F.max_pool2d(x, 3, 2, 1)
+
+    def stages(self, x: Float[Tensor, "batch stem h4 w4"]) -> Float[Tensor, "batch channels h w"]:
+        """The last stage's feature map, from a map such as the stem gives."""
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return features
 
@@ -154,8 +166,9 @@ class ResNet(nn.Module):
             return
         state = _fetch_imagenet(self.config) if weights == "imagenet" else _read_weights(Path(weights))
         own = self.state_dict()
-        # The classifier is not ours, and a frozen batch norm does not count its batches.
-        state = {k: v for k, v in state.items() if not k.startswith("fc.") and (k in own or "num_batches" not in k)}
+        # The classifier is not ours, nor may the stem be, and a frozen batch norm does not count its batches.
+        left_out = ("fc.",) if self.has_stem else ("fc.", "conv1.", "bn1.")
+        state = {k: v for k, v in state.items() if not k.startswith(left_out) and (k in own or "num_batches" not in k)}
         _check_fit(own, state, weights)
         self.load_state_dict({**own, **state})
 
