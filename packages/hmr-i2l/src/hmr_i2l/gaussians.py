@@ -1,0 +1,78 @@
+"""The joints' Gaussian heat maps beside an image's features, convolved without the heat maps being built.
+
+A Gaussian heat map of a joint is the product of a Gaussian along each axis, and nothing but one 3x3 convolution ever
+sees it: out(o, y, x) = sum over j, z, dy, dx of W(o, j, z, dy, dx) gz(j, z) gy(j, y + dy - 1) gx(j, x + dx - 1). So the
+sums can be taken one axis at a time: over z, which leaves a 3x3 kernel for each joint of each sample; over dy; over
+(j, dx), as a product of matrices. For 64 cells an axis that is 1/176 of the multiplications, and the largest array has
+a 22nd of the numbers of the heat maps.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmr_core.hand.joints import N_JOINTS
+
+
+class Pose2Feat(nn.Module):
+    """Features and joints to features of as many channels: 3x3 convolution, batch norm, ReLU.
+
+    The convolution's input channels are the features' and then, for each joint, its heat map's cells along the depth.
+    sigma: of the Gaussians, in cells.
+    """
+
+    def __init__(self, channels: int, depth: int, sigma: float) -> None:
+        super().__init__()
+        self.channels, self.depth, self.sigma = channels, depth, sigma
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels + N_JOINTS * depth, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
+        nn.init.normal_(self.conv[0].weight, std=0.001)
+        nn.init.zeros_(self.conv[0].bias)
+
+    def forward(
+        self, features: Float[Tensor, "batch channels h w"], joints: Float[Tensor, "batch 21 3"]
+    ) -> Float[Tensor, "batch channels h w"]:
+        """joints: x, y, z in cells; they may lie outside the map."""
+        convolution, norm, activation = self.conv
+        of_features, of_joints = convolution.weight.split([self.channels, N_JOINTS * self.depth], dim=1)
+        plain = F.conv2d(features, of_features, convolution.bias, padding=1)
+        # It is little work, so half precision would gain nothing.
+        with torch.autocast(features.device.type, enabled=False):
+            kernel = of_joints.unflatten(1, (N_JOINTS, self.depth))
+            rest = convolve_gaussians(kernel, joints.to(kernel.dtype), features.shape[2:], self.sigma)
+        mixed: Tensor = activation(norm(plain + rest.to(plain.dtype)))
+        return mixed
+
+
+def convolve_gaussians(
+    kernel: Float[Tensor, "outputs joints depth 3 3"],
+    joints: Float[Tensor, "batch joints 3"],
+    size: tuple[int, int] | torch.Size,
+    sigma: float,
+) -> Float[Tensor, "batch outputs height width"]:
+    """The joints' heat maps exp(-|cell - joint|^2 / (2 sigma^2)) convolved with a kernel, zeros around them.
+
+    joints: x, y, z in cells. size: height and width.
+    """
+    height, width = size
+    gx, gy, gz = (
+        gaussian(joints[..., axis], cells, sigma) for axis, cells in enumerate((width, height, kernel.shape[2]))
+    )
+    kernels = torch.einsum("ojzyx,bjz->bojyx", kernel, gz)
+    rows = torch.einsum("bojyx,bjhy->bohjx", kernels, neighbours(gy))
+    return rows.flatten(3).flatten(1, 2).bmm(neighbours(gx).transpose(2, 3).flatten(1, 2)).unflatten(1, (-1, height))
+
+
+def gaussian(centre: Float[Tensor, "batch joints"], cells: int, sigma: float) -> Float[Tensor, "batch joints cells"]:
+    """exp(-(i - centre)^2 / (2 sigma^2)) at the cells i = 0, 1, ..."""
+    index = torch.arange(cells, dtype=centre.dtype, device=centre.device)
+    return torch.exp(-0.5 * ((index - centre[..., None]) / sigma) ** 2)
+
+
+def neighbours(line: Float[Tensor, "batch joints cells"]) -> Float[Tensor, "batch joints cells 3"]:
+    """Each cell with the one before and the one after it; 0 beyond the ends, as a padded convolution has it."""
+    return F.pad(line, (1, 1)).unfold(2, 3, 1)

@@ -1,0 +1,55 @@
+"""Lixel heat maps: three one-dimensional heat maps for each point, one along each axis, and their expectations."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hmr_i2l.config import HeadConfig
+
+
+class LixelHead(nn.Module):
+    """The last stage's feature map to the coordinates of points, in heat-map cells (x, y, z).
+
+    inputs: channels of that map, which is 1/8 as high and wide as the heat map.
+    """
+
+    def __init__(self, inputs: int, points: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.depth = config.depth
+        width = config.channels
+        layers: list[nn.Module] = []
+        for channels in (inputs, width, width):
+            layers += [
+                nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+        self.deconv = nn.Sequential(*layers)
+        self.conv_x = nn.Sequential(nn.Conv1d(width, points, 1))
+        self.conv_y = nn.Sequential(nn.Conv1d(width, points, 1))
+        self.conv_z_1 = nn.Sequential(
+            nn.Conv1d(inputs, width * config.depth, 1), nn.BatchNorm1d(width * config.depth), nn.ReLU(inplace=True)
+        )
+        self.conv_z_2 = nn.Sequential(nn.Conv1d(width, points, 1))
+        # The 1D convolutions keep torch's own initialisation, as the published ones do.
+        for module in self.deconv:
+            if isinstance(module, nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.001)
+
+    def forward(self, features: Float[Tensor, "batch inputs h w"]) -> Float[Tensor, "batch points 3"]:
+        """Heat-map cells, float32 at least; 0 is the middle of the first cell."""
+        plane = self.deconv(features)
+        along_z = self.conv_z_1(features.mean((2, 3))[..., None]).unflatten(1, (-1, self.depth))[..., 0]
+        logits = (self.conv_x(plane.mean(2)), self.conv_y(plane.mean(3)), self.conv_z_2(along_z))
+        return torch.stack([soft_argmax(line) for line in logits], dim=-1)
+
+
+def soft_argmax(logits: Float[Tensor, "batch points cells"]) -> Float[Tensor, "batch points"]:
+    """The expectation of the cell's index under the soft-max of the logits, computed in float32 at least.
+
+    Source: Moon and Lee, ECCV 2020, section 4.
+    """
+    heat = torch.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    return (heat * torch.arange(logits.shape[-1], dtype=heat.dtype, device=heat.device)).sum(-1)

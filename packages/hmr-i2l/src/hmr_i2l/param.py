@@ -1,0 +1,153 @@
+"""I2L-MeshNet, stage param: MANO's rotations and betas from the joints of stage lixel.
+
+Moon and Lee, ECCV 2020 (model.py). ParamNet's part reads the joints of the lixel mesh, in heat-map cells; the rotations
+come as six numbers each (Zhou et al., On the Continuity of Rotation Representations in Neural Networks, CVPR 2019). The
+lixel stage is loaded and frozen: its weights, and its batch norms' statistics. The published recipe never trains this
+stage and no released file's values of it were trained, so the losses are our own: see `I2LParam.loss`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmr_core.errors import HmrError
+from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.hand.joints import WRIST
+from hmr_core.hand.solver import measured_bone
+from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_i2l.config import I2LConfig
+from hmr_i2l.model import I2LMeshNet
+from hmr_i2l.plugin import hmr_models
+
+
+class ParamRegressor(nn.Module):
+    """Joints to the rotation matrices of MANO's 16 joints and to betas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((63, 1024), (1024, 512)):
+            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+        self.fc = nn.Sequential(*layers)
+        self.fc_pose = nn.Sequential(nn.Linear(512, 16 * 6))
+        self.fc_shape = nn.Sequential(nn.Linear(512, 10))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self, joints: Float[Tensor, "batch 21 3"]
+    ) -> tuple[Float[Tensor, "batch 16 3 3"], Float[Tensor, "batch 10"]]:
+        """joints: in heat-map cells. The matrices and the betas."""
+        features = self.fc(joints.flatten(1))
+        return orthonormalise(self.fc_pose(features).view(-1, 16, 3, 2)), self.fc_shape(features)
+
+
+class I2LParam(I2LMeshNet):
+    """Image to rotations and betas, by way of the joints and the mesh of a frozen lixel stage."""
+
+    def __init__(self, config: I2LConfig) -> None:
+        super().__init__(config)
+        self.requires_grad_(False)
+        self.param_regressor = ParamRegressor()
+
+    def train(self, mode: bool = True) -> I2LParam:
+        """Change the parameter regressor's mode alone: the lixel stage is always in eval mode."""
+        super().train(False)
+        self.training = mode
+        self.param_regressor.train(mode)
+        return self
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        """Predict what the lixel stage does, and rotations (axis-angle, angle at most pi) and betas of its joints."""
+        with torch.no_grad():
+            lixel = super().forward(inputs)
+        assert lixel.verts_uvd is not None
+        # Half precision would cost a millimetre at the tips.
+        with torch.autocast(lixel.verts_uvd.device.type, enabled=False):
+            joints = self.joint_regressor @ (lixel.verts_uvd * self.cells(lixel.verts_uvd))
+            matrices, betas = self.param_regressor(joints)
+            rotations = matrix_to_axis_angle(matrices)
+        return Prediction(
+            joints_uvd=lixel.joints_uvd,
+            verts_uvd=lixel.verts_uvd,
+            joint_regressor=lixel.joint_regressor,
+            rotations=rotations,
+            betas=betas,
+        )
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        """Mean absolute distances of what is predicted from what is there.
+
+        `rotation`: of the entries of the rotation matrices. `shape`: of the betas. `joint`, `vertex`: of the posed
+        hand's points relative to the root joint, in units of each true hand's bone 0-9; visible or not, since the
+        parameters are of the whole hand.
+        """
+        assert prediction.rotations is not None
+        assert prediction.betas is not None
+        assert prediction.joints is not None
+        assert prediction.verts is not None
+        weights = self.config.param_loss
+        matrices, true_matrices = (axis_angle_to_matrix(r) for r in (prediction.rotations, targets.rotations))
+        bone = measured_bone(targets.joints)[:, None, None]
+        root, true_root = (joints[:, WRIST : WRIST + 1] for joints in (prediction.joints, targets.joints))
+        return {
+            "rotation": weights.rotation * F.l1_loss(matrices, true_matrices),
+            "shape": weights.shape * F.l1_loss(prediction.betas, targets.betas),
+            "joint": weights.joint * F.l1_loss((prediction.joints - root) / bone, (targets.joints - true_root) / bone),
+            "vertex": weights.vertex * F.l1_loss((prediction.verts - root) / bone, (targets.verts - true_root) / bone),
+        }
+
+    def pretrain(self) -> None:
+        """Load the lixel stage (`lixel_weights`).
+
+        Raises HmrError when there is no such file, when it is of stage param, or of another size than this config's.
+        """
+        from hmr_core.engine.checkpoints import load_checkpoint, load_weights
+
+        path = self.config.lixel_weights
+        assert path is not None
+        checkpoint = load_checkpoint(Path(path), hmr_models()[0], option="lixel_weights")
+        other = checkpoint.recipe.model
+        assert isinstance(other, I2LConfig)
+        if other.stage != "lixel":
+            raise HmrError(
+                f"lixel_weights={path} is of stage {other.stage}; stage param starts from one of stage lixel."
+            )
+        for key, (own, its) in _sizes(self.config, other).items():
+            if own != its:
+                raise HmrError(
+                    f"lixel_weights={path} was trained with {key}={its}, and this recipe has {own}. "
+                    f"Give --set {key}={its}, or another file."
+                )
+        state = checkpoint.model.state_dict()
+        state |= {f"param_regressor.{name}": value for name, value in self.param_regressor.state_dict().items()}
+        load_weights(self, state, source=path, model_name="i2l")
+
+
+def _sizes(config: I2LConfig, other: I2LConfig) -> dict[str, tuple[object, object]]:
+    """What two configs must agree on for the one's lixel stage to be the other's, by key."""
+    pairs: dict[str, tuple[object, object]] = {
+        key: (getattr(config, key), getattr(other, key)) for key in ("image_size", "sigma")
+    }
+    for section, keys in (("head", ("channels", "depth")), ("backbone", ("depth", "width", "freeze_batch_norm"))):
+        own, its = getattr(config, section), getattr(other, section)
+        pairs |= {f"{section}.{key}": (getattr(own, key), getattr(its, key)) for key in keys}
+    return pairs
+
+
+def orthonormalise(columns: Float[Tensor, "*batch 3 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation matrix whose first two columns these are after Gram-Schmidt; the third is their cross product.
+
+    Source: Zhou et al., CVPR 2019, equation 15.
+    """
+    first = F.normalize(columns[..., 0], dim=-1)
+    second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
+    second = F.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
