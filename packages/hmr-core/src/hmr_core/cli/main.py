@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "train": LazyCommand("hmr_core.cli.train", "train", "Train a model on a pack, or resume a run."),
         "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: figures, predictions, pictures."),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
+        "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Say what weights are; make released ones a checkpoint."),
     },
     "See what is there": {
         "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),

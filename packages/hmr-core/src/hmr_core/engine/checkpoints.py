@@ -2,7 +2,7 @@
 
     epoch-0007/model.safetensors       the weights
     epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
-    epoch-0007/optimizer.safetensors   what a resume needs besides
+    epoch-0007/optimizer.safetensors   what a resume needs besides; not there where a released file was converted
 
 A released file loads too (see `released`). Either kind is checked against its model key by key and shape by shape.
 """
@@ -50,11 +50,17 @@ class Checkpoint:
     released: ReleasedFile | None = None
 
 
-def save_checkpoint(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer, info: Mapping[str, Any]) -> None:
-    """Write a checkpoint's folder, whole or not at all. info: what its JSON file says besides format and digest."""
+def save_checkpoint(
+    folder: Path, model: HandModel, optimizer: torch.optim.Optimizer | None, info: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's folder, whole or not at all. info: what its JSON file says besides format and digest.
+
+    optimizer: None for weights that were not trained here, which no run can go on from.
+    """
     with staged_folder(folder) as part:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
-        save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
+        if optimizer is not None:
+            save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
         values = {"format": FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
         (part / "model.json").write_text(json.dumps(values, indent=2) + "\n")
 
@@ -88,9 +94,20 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
         raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
     model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
-    released = info.get("released")
-    origin_of = None if released is None else ReleasedFile.from_json(released)
-    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=origin_of)
+    converted = info.get("released")
+    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
+    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
+
+
+def epochs_done(checkpoint: Checkpoint) -> int:
+    """How many epochs a checkpoint was trained for; HmrError for one that was not trained here."""
+    epoch = checkpoint.info.get("epoch")
+    if epoch is None:
+        raise HmrError(
+            f"{checkpoint.path} has no optimizer's state: it was converted from a released file, so no run can go on "
+            "from it."
+        )
+    return int(epoch)
 
 
 def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer) -> None:
@@ -114,6 +131,8 @@ def read_info(weights: Path) -> dict[str, Any]:
         raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
+    if absent := [key for key in ("model", "recipe", "blake2b") if key not in info]:
+        raise HmrError(f"{path} does not say the checkpoint's {absent[0]}, so the checkpoint cannot be used.")
     return info
 
 
@@ -128,9 +147,9 @@ def prune_checkpoints(folder: Path) -> None:
     for leftover in folder.glob(".epoch-*"):
         shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
-    scores = {path: read_info(path / "model.safetensors")["val"].get("mpjpe_mm") for path in paths}
-    scored = [path for path in paths if scores[path] is not None]
-    keep = {paths[-1], *([min(scored, key=lambda path: scores[path])] if scored else [])}
+    scores: dict[Path, Any] = {path: (read_info(path / "model.safetensors").get("val") or {}) for path in paths}
+    scored = [path for path in paths if scores[path].get("mpjpe_mm") is not None]
+    keep = {paths[-1], *([min(scored, key=lambda path: scores[path]["mpjpe_mm"])] if scored else [])}
     for path in paths:
         if path not in keep:
             shutil.rmtree(path)

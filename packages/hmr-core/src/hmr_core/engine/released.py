@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmr_core.config import Recipe, load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine.weights import load_weights, read_state_dict
+from hmr_core.engine.weights import compare, load_weights, read_state_dict
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.known import KNOWN
@@ -62,14 +62,17 @@ class ReleasedFile:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ReleasedFile:
-        """What as_json made."""
-        return cls(
-            path=Path(values["path"]),
-            blake2b=values["blake2b"],
-            overrides=tuple(values["overrides"]),
-            ignored={prefix: Ignored(**ignored) for prefix, ignored in values["ignored"].items()},
-        )
+    def from_json(cls, values: Any, *, source: Path) -> ReleasedFile:
+        """What as_json made; HmrError naming the source when it is something else."""
+        try:
+            return cls(
+                path=Path(values["path"]),
+                blake2b=values["blake2b"],
+                overrides=tuple(values["overrides"]),
+                ignored={prefix: Ignored(**ignored) for prefix, ignored in values["ignored"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise HmrError(f'"released" in {source} is not as `hmr ckpt convert` writes it. Convert again.') from error
 
 
 def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tuple[HandModel, Recipe, ReleasedFile]:
@@ -86,10 +89,11 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
             f'model "{spec.name}" are known.'
         )
     state = read_state_dict(path, option=option)
-    _refuse_another(path, spec, state, option)
     recipe = load_recipe(spec, PUBLISHED, released.overrides)
     model = spec.build(recipe.model)
     used, ignored = split_ignored(released, model.state_dict(), state)
+    if compare(model.state_dict(), used):
+        _refuse_another(path, spec, state, option)
     load_weights(model, used, source=str(path), model_name=spec.name)
     _refuse_non_finite(path, model)
     origin = ReleasedFile(path=path, blake2b=file_digest(path), overrides=released.overrides, ignored=ignored)
@@ -119,6 +123,7 @@ def known_model(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], option: str) -> None:
+    """HmrError when a file that does not fit is of another of our models."""
     name = known_model(state)
     if name is None or name == spec.name:
         return

@@ -87,7 +87,10 @@ def open_run(folder: Path) -> Run:
     try:
         values = json.loads(path.read_text())
     except OSError as error:
-        raise HmrError(f"{folder} is not a run: {path} cannot be read. Runs are made by `hmr train`.") from error
+        checkpoint = " It is a checkpoint, which has no run." if (folder / "model.json").is_file() else ""
+        raise HmrError(
+            f"{folder} is not a run: {path} cannot be read.{checkpoint} Runs are made by `hmr train`."
+        ) from error
     except json.JSONDecodeError as error:
         raise HmrError(f"{path} is not valid JSON ({error}); the run cannot be resumed.") from error
     found = values.pop("format", None) if isinstance(values, dict) else None

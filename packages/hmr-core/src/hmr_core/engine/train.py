@@ -23,6 +23,7 @@ from hmr_core.config import Recipe, TrainConfig
 from hmr_core.data.loading import AnyBatch, AnyDataset, epoch_order, load_batches, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.checkpoints import (
+    epochs_done,
     load_checkpoint,
     load_optimizer,
     prune_checkpoints,
@@ -197,7 +198,7 @@ def _start(
     saved = saved_checkpoints(run.checkpoints)
     if saved:
         checkpoint = load_checkpoint(saved[-1], spec)
-        model, done = checkpoint.model, int(checkpoint.info["epoch"])
+        model, done = checkpoint.model, epochs_done(checkpoint)
     else:
         torch.manual_seed(recipe.train.seed)
         model, done = spec.build(recipe.model), 0

@@ -1,0 +1,142 @@
+"""`hmr ckpt`: what a file of weights is, and a released one made a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def ckpt() -> None:
+    """Say what a file of weights is; make a released one a checkpoint.
+
+    --ckpt and --solver-ckpt take checkpoints and released files alike: docs/checkpoints.md.
+    """
+
+
+@ckpt.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(file: Path, as_json: bool) -> None:
+    """Say what FILE is, by its contents: its name counts for nothing.
+
+    FILE is a run's folder (its last checkpoint is shown), a checkpoint's folder, or a file. Shown are the model and the
+    recipe of a checkpoint, with what it was trained on and its figures on val; of a released file the model that it
+    fits, what of it is not used, and by what it differs from the published recipe; of torchvision's ResNets the depth;
+    of other weights the closest model, and the first tensors that do not fit it. Nothing in a file is run: one that
+    holds anything but weights is refused.
+
+    \b
+    Examples:
+      hmr ckpt show runs/integral-sp0-tiny
+      hmr ckpt show I2L_MeshNet.pth.tar
+      hmr ckpt show RegressFlow3D.pth.tar --json
+    """
+    from hmr_core.cli.main import current_registry
+
+    registry = current_registry()
+
+    from hmr_core.engine.recognise import describe
+
+    found = describe(file, registry.models(), registry.solvers())
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found, indent=2))
+        return
+
+    from hmr_core.cli.table import show_record
+
+    show_record(_rows(found))
+
+
+@ckpt.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
+@click.option("--force", is_flag=True, help="Replace the folder if it is a checkpoint converted before.")
+def convert(file: Path, out: Path, force: bool) -> None:
+    """Make a released FILE a checkpoint: DIR/model.safetensors, and model.json beside it.
+
+    The file is recognised and checked as `hmr eval` does it, and what the model does not use is left out. model.json
+    has the recipe, the file's path and digest, and what was left out; the figures are those of the file itself.
+    A converted checkpoint can be evaluated, not resumed: it has no optimizer's state.
+
+    \b
+    Examples:
+      hmr ckpt convert I2L_MeshNet.pth.tar --out i2l-released
+      hmr eval i2l --ckpt i2l-released --split sp0
+    """
+    from hmr_core.cli.main import current_registry
+
+    registry = current_registry()
+
+    from hmr_core.engine.convert import convert_released
+
+    checkpoint = convert_released(file, out, registry.models(), force=force)
+    if checkpoint.released is not None and (note := checkpoint.released.note()):
+        click.echo(f"note: {note}")
+    click.echo(f"written: {out}/ with model.safetensors, model.json")
+    click.echo(f"next: hmr ckpt show {out}")
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `show` prints, a line each; a line without a text is left out."""
+    numbers = f"{found['tensors']} tensors, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
+    rows = [("file", found["path"]), ("what", _what(found)), ("weights", numbers)]
+    if found["kind"] == "checkpoint":
+        rows += _checkpoint_rows(found)
+    rows += _released_rows(found) if found["kind"] == "released" else []
+    rows += _difference_rows(found) if found.get("closest") else []
+    rows += [("blake2b", found.get("blake2b", "")), ("problem", found.get("problem") or "")]
+    return [*rows, *(("use", command) for command in found["use"])]
+
+
+def _what(found: dict[str, Any]) -> str:
+    kind, model = found["kind"], found.get("model")
+    if kind == "optimizer":
+        return f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {found['model_file']}"
+    if kind == "trunk":
+        return f"torchvision's ResNet-{found['depth']}, which a model's trunk can start from"
+    if kind == "unknown":
+        return "weights that are no released file of an installed model"
+    installed = "" if found["installed"] else ", which is not installed"
+    if kind == "released":
+        too = "".join(f' (and of "{name}")' for name in found.get("fits_too", []))
+        return f'a released file of the model "{model}"{too}{installed}'
+    converted = ", converted from a released file" if found["released"] else ""
+    return f'a checkpoint of the model "{model}"{converted}{installed}'
+
+
+def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("recipe", found["recipe_name"] or "")]
+    if found["epoch"] is not None:
+        rows.append(("trained", f"{found['epoch']} epochs on {found['split']} {found['subset']}"))
+    val = ", ".join(f"{name} {value:.4g}" for name, value in found["val"].items() if value is not None)
+    rows += [("val", val), ("versions", ", ".join(f"{name} {text}" for name, text in found["versions"].items()))]
+    if found["released"]:
+        rows += [("from", f"{found['released']['path']} (blake2b {found['released']['blake2b']})")]
+        rows += _released_rows(found["released"])
+    if not found["optimizer"]:
+        rows.append(("optimizer", "none, so no run can go on from it"))
+    return rows
+
+
+def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    ignored = [
+        ("ignored", f"{prefix}* ({one['tensors']} tensors): {one['what']}")
+        for prefix, one in found.get("ignored", {}).items()
+    ]
+    overrides = found.get("overrides")
+    return [*ignored, ("recipe", f"published, with {', '.join(overrides)}" if overrides else "")]
+
+
+def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    fitting = f"{found['tensors_that_fit']} of its {found['tensors_wanted']} tensors are here"
+    rows = [("closest", f"{found['closest']}: {fitting}")]
+    for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape")):
+        count, first = found[name]["count"], found[name]["first"]
+        rows += [(title, text) for text in first]
+        rows += [(title, f"and {count - len(first)} more")] if count > len(first) else []
+    return rows

@@ -1,0 +1,219 @@
+"""What a file of weights is, by its contents: a checkpoint of ours, a released file, a trunk, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from shlex import quote
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from hmr_core.config import load_recipe, options
+from hmr_core.digests import file_digest
+from hmr_core.engine.checkpoints import find_weights, read_info
+from hmr_core.engine.released import PUBLISHED, Ignored, known_model, split_ignored
+from hmr_core.engine.weights import Differences, compare, read_state_dict
+from hmr_core.errors import HmrError
+from hmr_core.nn.resnet import ResNet
+from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.plugins.discovery import CATCH
+from hmr_core.plugins.known import KNOWN
+from hmr_core.plugins.specs import ModelSpec
+
+SHOWN = 5
+"""How many of the tensors that differ are described."""
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+def describe(path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str] = ()) -> dict[str, Any]:
+    """What a file, a run's folder or a checkpoint's is, as values that JSON has.
+
+    models: the installed ones, by name; solvers: the names of the installed ones.
+    `kind` is "checkpoint" (ours), "optimizer" (what a checkpoint keeps beside its weights), "released" (a model's
+    authors' own), "trunk" (torchvision's), or "unknown" (a state dict that fits no model). `use` has the commands that
+    take it.
+    Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
+    """
+    if path.name == "optimizer.safetensors" and path.is_file():
+        model = path.with_name("model.safetensors")
+        use = [f"hmr ckpt show {quote(str(model))}"]
+        return {"kind": "optimizer", **_size(path, _headers(path)), "model_file": str(model), "use": use}
+    weights = find_weights(path, option="FILE")
+    if weights.suffix != ".safetensors":
+        return _foreign(weights, read_state_dict(weights, option="FILE"), models, solvers)
+    if weights.with_name("model.json").exists():
+        return _ours(path, weights, models, solvers)
+    found = _foreign(weights, _headers(weights), models, solvers)
+    problem = "there is no model.json beside it, so hmr cannot load it; it belongs in one folder with it"
+    return {**found, "kind": "unknown", "problem": problem, "use": []}
+
+
+def fitting_models(
+    state: Mapping[str, Tensor], models: Mapping[str, ModelSpec]
+) -> tuple[dict[str, Fit], dict[str, Fit]]:
+    """The models whose released files a state dict fits, and the others that it was compared with, by name."""
+    fits = {name: fit for name, spec in models.items() if (fit := _fit(spec, state)) is not None}
+    return {n: f for n, f in fits.items() if not f.differences}, {n: f for n, f in fits.items() if f.differences}
+
+
+class Fit(NamedTuple):
+    """How a state dict compares with a model's released files. shared: how many names and shapes they share."""
+
+    differences: Differences
+    ignored: dict[str, Ignored]
+    shared: int
+    own: dict[str, Tensor]
+
+
+def _fit(spec: ModelSpec, state: Mapping[str, Tensor]) -> Fit | None:
+    """None for a model without released files, and one that cannot be built: a plugin's fault stops nobody else."""
+    if spec.released is None or PUBLISHED not in spec.recipes:
+        return None
+    try:
+        recipe = load_recipe(spec, PUBLISHED, spec.released.overrides)
+        with torch.device("meta"), _NoRandomNumbers():
+            own = dict(spec.build(recipe.model).state_dict())
+    except CATCH:
+        return None
+    used, ignored = split_ignored(spec.released, own, state)
+    shared = sum(name in used and used[name].shape == value.shape for name, value in own.items())
+    return Fit(compare(own, used), ignored, shared, own)
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """While a model is built for its shapes alone: random numbers on the meta device make torch import its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+
+
+def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: Collection[str]) -> dict[str, Any]:
+    info = read_info(weights)
+    size, digest = _size(weights, _headers(weights)), file_digest(weights)
+    altered = "altered or damaged: its digest is not the one in model.json beside it"
+    name, released = info["model"], info.get("released")
+    return {
+        "kind": "checkpoint",
+        **size,
+        "blake2b": digest,
+        "model": name,
+        "installed": name in models,
+        "recipe_name": info.get("recipe_name"),
+        "split": info.get("split"),
+        "subset": info["recipe"].get("train", {}).get("subset"),
+        "epoch": info.get("epoch"),
+        "val": info.get("val") or {},
+        "versions": info.get("versions") or {},
+        "optimizer": weights.with_name("optimizer.safetensors").is_file(),
+        "released": released,
+        "problem": None if digest == info["blake2b"] else altered,
+        "use": _commands(name, path, models, solvers, split=info.get("split")),
+    }
+
+
+def _foreign(
+    path: Path, state: Mapping[str, Tensor], models: Mapping[str, ModelSpec], solvers: Collection[str]
+) -> dict[str, Any]:
+    size = {**_size(path, state), "blake2b": file_digest(path)}
+    fits, others = fitting_models(state, models)
+    if fits:
+        name, fit = next(iter(fits.items()))
+        released = models[name].released
+        assert released is not None
+        return {
+            "kind": "released",
+            **size,
+            "model": name,
+            "installed": True,
+            "fits_too": list(fits)[1:],
+            "overrides": list(released.overrides),
+            "ignored": {prefix: ignored._asdict() for prefix, ignored in fit.ignored.items()},
+            "use": [
+                *_commands(name, path, models, solvers),
+                f"hmr ckpt convert {quote(str(path))} --out {name}-released",
+            ],
+        }
+    known = known_model(state)
+    if known is not None and known not in models:
+        distribution = KNOWN["model"][known].distribution
+        return {
+            "kind": "released",
+            **size,
+            "model": known,
+            "installed": False,
+            "use": [f"pip install {distribution}", f"hmr ckpt show {quote(str(path))}"],
+        }
+    if (depth := _trunk_depth(state)) is not None:
+        key = "backbone.weights"
+        users = [spec.name for spec in models.values() if spec.consumes == "image" and key in options(spec)]
+        use = [
+            f"hmr train {user} --split sp0 --set backbone.depth={depth} --set {key}={quote(str(path))}"
+            for user in users
+        ]
+        return {"kind": "trunk", **size, "depth": depth, "use": use}
+    closest = max((name for name in others if others[name].shared), key=lambda name: others[name].shared, default=None)
+    found = {"kind": "unknown", **size, "closest": closest, "problem": None, "use": []}
+    return found if closest is None else {**found, **_differing(others[closest], state)}
+
+
+def _differing(fit: Fit, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    missing, unknown, wrong = fit.differences
+    shapes = [f"{k} has shape {tuple(state[k].shape)}, the model wants {tuple(fit.own[k].shape)}" for k in wrong]
+    return {
+        "tensors_that_fit": fit.shared,
+        "tensors_wanted": len(fit.own),
+        "missing": {"count": len(missing), "first": missing[:SHOWN]},
+        "unknown": {"count": len(unknown), "first": unknown[:SHOWN]},
+        "wrong_shape": {"count": len(wrong), "first": shapes[:SHOWN]},
+    }
+
+
+def _commands(
+    name: str, path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str], *, split: str | None = None
+) -> list[str]:
+    """The commands that evaluate with weights of a model, be it as a model or as a solver's."""
+    if name not in models:
+        known = KNOWN["model"].get(name)
+        return [f"pip install {known.distribution}"] if known else []
+    file = quote(str(path))
+    as_solver = f"hmr eval MODEL --ckpt RUN --split sp0 --solver {name} --solver-ckpt {file}"
+    return [f"hmr eval {name} --ckpt {file} --split {split or 'sp0'}", *([as_solver] if name in solvers else [])]
+
+
+def _trunk_depth(state: Mapping[str, Tensor]) -> int | None:
+    """The depth of torchvision's ResNet that a state dict is of; None if it is of none."""
+    given = {name: value for name, value in state.items() if _of_trunk(name)}
+    if "layer1.0.conv1.weight" not in given:
+        return None
+    for depth in DEPTHS:
+        with torch.device("meta"), _NoRandomNumbers():
+            own = ResNet(ResNetConfig(depth=depth)).state_dict()
+        if not compare({name: value for name, value in own.items() if _of_trunk(name)}, given):
+            return depth
+    return None
+
+
+def _of_trunk(name: str) -> bool:
+    """Whether a tensor counts: old files have no counts of batches, and the classifier is of no use."""
+    return not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+
+
+def _headers(path: Path) -> dict[str, Tensor]:
+    """The names and shapes of a safetensors file, as tensors without numbers; HmrError when it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _size(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    numbers = sum(value.numel() for value in state.values())
+    return {"path": str(path), "size_bytes": path.stat().st_size, "tensors": len(state), "numbers": numbers}
