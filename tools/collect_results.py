@@ -1,0 +1,51 @@
+"""Gather reports of `hmr eval` into one table of figures: the five, beside the mean-pose baseline's MPJPE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from provenance import write_rows
+
+from hmr_core.metrics import METRICS
+
+
+def row(report: dict[str, Any]) -> dict[str, Any]:
+    """A report's row."""
+    baseline, train = report["baseline"]["metrics"]["mpjpe_mm"], report["recipe"]["train"]
+    metrics = {name: round(report["metrics"][name], 4) for name in METRICS}
+    return {
+        "model": report["model"],
+        "solver": (report["solver"] or {}).get("name", ""),
+        "protocol": report["protocol"],
+        "split": report["split"],
+        "subset": report["subset"],
+        "samples": report["samples"],
+        "data": "synthetic" if report["synthetic"] else "OakInk-Image",
+        **metrics,
+        "mean_pose_mpjpe_mm": round(baseline, 4),
+        "ratio": round(report["metrics"]["mpjpe_mm"] / baseline, 4),
+        "trained_on": train["subset"],
+        "epochs": report["checkpoint"]["epoch"],
+        "seed": train["seed"],
+        "torch": report["versions"]["torch"],
+    }
+
+
+def main() -> None:
+    """Print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="a report.json of `hmr eval`")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV file")
+    arguments = parser.parse_args()
+    rows = [row(json.loads(path.read_text())) for path in arguments.reports]
+    for one in rows:
+        figures = ", ".join(f"{name} {one[name]:.3f}" for name in METRICS)
+        print(f"{one['model']} {one['protocol']}, {one['split']}: {figures}; {one['ratio']:.3f} of the mean pose's")
+    write_rows(arguments.out, rows)
+
+
+if __name__ == "__main__":
+    main()
