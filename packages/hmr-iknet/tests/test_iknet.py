@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -16,12 +16,7 @@ from hmr_iknet.model import IKNet, normalise_joints
 GOLDEN = Path(__file__).parent / "data/golden"
 
 
-def published_network() -> IKNet:
-    spec = importlib.util.spec_from_file_location("rule", GOLDEN / "rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
+def published_network(rule: ModuleType) -> IKNet:
     network = IKNet(IKNetConfig())
     network.load_state_dict(rule.state_dict(json.loads((GOLDEN / "iknet.json").read_text())))
     return network.eval()
@@ -32,8 +27,8 @@ def test_names_and_shapes_are_the_released_ones() -> None:
     assert {name: list(value.shape) for name, value in IKNet(IKNetConfig()).state_dict().items()} == released
 
 
-def test_golden(recorded: dict[str, Tensor]) -> None:
-    network = published_network()
+def test_golden(recorded: dict[str, Tensor], rule: ModuleType) -> None:
+    network = published_network(rule)
     with torch.no_grad():
         quaternions = network.quaternions(recorded["joints"])
         prediction = network(Inputs(joints=recorded["joints"]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -30,34 +31,36 @@ FITS = ("published", "lm", "none")
 CPU = torch.device("cpu")
 
 
-def released_weights() -> dict[str, Tensor]:
-    spec = importlib.util.spec_from_file_location("rule", GOLDEN / "rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
+@pytest.fixture(scope="module")
+def released_weights(rule: ModuleType) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = rule.state_dict(json.loads((GOLDEN / "iknet.json").read_text()))
     return weights
 
 
-def solver(hand: HandModel, **options: object) -> IKNetSolver:
-    network = IKNet(IKNetConfig())
-    network.load_state_dict(released_weights())
-    return IKNetSolver(IKNetSolverConfig.model_validate(options), network, HandLayer(hand))
+@pytest.fixture
+def solver(fixture_hand: HandModel, released_weights: dict[str, Tensor]) -> Callable[..., IKNetSolver]:
+    """Makes the solver with options given by name."""
+
+    def make(**options: object) -> IKNetSolver:
+        network = IKNet(IKNetConfig())
+        network.load_state_dict(released_weights)
+        return IKNetSolver(IKNetSolverConfig.model_validate(options), network, HandLayer(fixture_hand))
+
+    return make
 
 
 def in_camera(recorded: dict[str, Tensor]) -> Tensor:
     return recorded["joints"] + torch.tensor([0.0, 0.0, 0.6])
 
 
-def test_is_a_solver(fixture_hand: HandModel) -> None:
-    assert isinstance(solver(fixture_hand), Solver)
+def test_is_a_solver(solver: Callable[..., IKNetSolver]) -> None:
+    assert isinstance(solver(), Solver)
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_shapes_types_and_progress(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+def test_shapes_types_and_progress(solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str) -> None:
     done: list[int] = []
-    found = solver(fixture_hand, fit=fit).solve(in_camera(recorded).double(), on_batch=done.append)
+    found = solver(fit=fit).solve(in_camera(recorded).double(), on_batch=done.append)
     assert sum(done) == 16
     for name, shape in {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}.items():
         array = getattr(found, name)
@@ -67,10 +70,12 @@ def test_shapes_types_and_progress(fixture_hand: HandModel, recorded: dict[str, 
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_the_mesh_is_the_hand_layers(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+def test_the_mesh_is_the_hand_layers(
+    fixture_hand: HandModel, solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str
+) -> None:
     """But for place, and in the published fit and without one for size."""
     joints = in_camera(recorded)
-    found = solver(fixture_hand, fit=fit).solve(joints)
+    found = solver(fit=fit).solve(joints)
     posed = HandLayer(fixture_hand)(found.rotations, found.betas)
     if fit == "lm":
         shift = found.joints[:, :1] - posed.joints[:, :1]
@@ -81,18 +86,20 @@ def test_the_mesh_is_the_hand_layers(fixture_hand: HandModel, recorded: dict[str
     torch.testing.assert_close((found.joints, found.verts), expected, atol=2e-6, rtol=0)
 
 
-def test_without_a_fit_it_is_iknet(fixture_hand: HandModel, recorded: dict[str, Tensor]) -> None:
-    found = solver(fixture_hand, fit="none").solve(in_camera(recorded))
+def test_without_a_fit_it_is_iknet(solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor]) -> None:
+    found = solver(fit="none").solve(in_camera(recorded))
     torch.testing.assert_close(found.rotations.flatten(1), recorded["iknet_so3"], atol=2e-5, rtol=0)
     assert not found.betas.any()
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_moving_the_joints_moves_the_mesh(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+def test_moving_the_joints_moves_the_mesh(
+    solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str
+) -> None:
     shift = torch.tensor([0.125, -0.25, 0.5])  # exact in binary, so that the network sees nearly the same
     options = {"fit": fit} if fit == "none" else {"fit": fit, "steps": 3}
-    one = solver(fixture_hand, **options).solve(recorded["joints"])
-    other = solver(fixture_hand, **options).solve(recorded["joints"] + shift)
+    one = solver(**options).solve(recorded["joints"])
+    other = solver(**options).solve(recorded["joints"] + shift)
     torch.testing.assert_close(other.verts - shift, one.verts, atol=1e-4, rtol=0)
 
 
@@ -101,59 +108,71 @@ def test_moving_the_joints_moves_the_mesh(fixture_hand: HandModel, recorded: dic
     [({"fit": "lm"}, 0.02), ({"fit": "none"}, 0.02), ({"fit": "published", "prior_group": 3}, 5)],
 )
 def test_chunks_change_nothing_but_rounding(
-    fixture_hand: HandModel, options: dict[str, object], most_mm: float, monkeypatch: pytest.MonkeyPatch
+    fixture_hand: HandModel,
+    solver: Callable[..., IKNetSolver],
+    options: dict[str, object],
+    most_mm: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The published objective has kinks: there rounding can move a single hand, but not most of them."""
     generator = torch.Generator().manual_seed(6)
     rotations = 0.25 * torch.randn(128, 16, 3, generator=generator)
     joints = HandLayer(fixture_hand).joints(rotations, 0.7 * torch.randn(128, 10, generator=generator))
     joints = joints + 0.002 * torch.randn(128, 21, 3, generator=generator)
-    whole = solver(fixture_hand, **options).solve(joints)
+    whole = solver(**options).solve(joints)
     # Two groups of three, so that it is cut at six, at twelve, ...
     monkeypatch.setattr(solver_module, "CHUNKS", dict.fromkeys(FITS, 8))
-    parts = solver(fixture_hand, **options).solve(joints)
+    parts = solver(**options).solve(joints)
     moved_mm = 1000 * torch.linalg.vector_norm(parts.verts - whole.verts, dim=-1).amax(1)
     assert float(moved_mm.max()) < most_mm
     assert float(moved_mm.mean()) < 0.1
     assert float(moved_mm.median()) < 0.01
 
 
-def test_a_shared_prior_is_not_each_samples_own(fixture_hand: HandModel, recorded: dict[str, Tensor]) -> None:
-    found = [solver(fixture_hand, fit="published", prior_group=n).solve(in_camera(recorded)) for n in (1, 8)]
+def test_a_shared_prior_is_not_each_samples_own(
+    solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor]
+) -> None:
+    found = [solver(fit="published", prior_group=n).solve(in_camera(recorded)) for n in (1, 8)]
     assert float((found[0].verts - found[1].verts).abs().max()) > 1e-3
 
 
 def test_the_expected_noise_matters_and_is_five_millimetres_by_default(
-    fixture_hand: HandModel, recorded: dict[str, Tensor]
+    solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor]
 ) -> None:
-    found = [solver(fixture_hand, noise_mm=n).solve(in_camera(recorded)).verts for n in (None, 5, 15)]
+    found = [solver(noise_mm=n).solve(in_camera(recorded)).verts for n in (None, 5, 15)]
     assert torch.equal(found[0], found[1])
     assert float((found[0] - found[2]).abs().max()) > 1e-3
 
 
-def test_no_hands(fixture_hand: HandModel) -> None:
+def test_no_hands(solver: Callable[..., IKNetSolver]) -> None:
     for fit in FITS:
-        found = solver(fixture_hand, fit=fit).solve(torch.zeros(0, 21, 3))
+        found = solver(fit=fit).solve(torch.zeros(0, 21, 3))
         assert found.verts.shape == (0, 778, 3)
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_joints_of_no_hand_are_refused(fixture_hand: HandModel, recorded: dict[str, Tensor], fit: str) -> None:
+def test_joints_of_no_hand_are_refused(
+    solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str
+) -> None:
     joints = in_camera(recorded)
     joints[3, 4, 0] = float("nan")
     with pytest.raises(UnsolvableJointsError, match="no mesh for sample 3: its joints are not all finite numbers"):
-        solver(fixture_hand, fit=fit).solve(joints)
+        solver(fit=fit).solve(joints)
     with pytest.raises(UnsolvableJointsError, match=r"sample 0: .* are these millimetres"):
-        solver(fixture_hand, fit=fit).solve(1000 * in_camera(recorded))
+        solver(fit=fit).solve(1000 * in_camera(recorded))
 
 
 def test_the_released_file_and_our_checkpoint_load(
-    fixture_hand: HandModel, recorded: dict[str, Tensor], tmp_path: Path
+    fixture_hand: HandModel,
+    solver: Callable[..., IKNetSolver],
+    recorded: dict[str, Tensor],
+    tmp_path: Path,
+    released_weights: dict[str, Tensor],
 ) -> None:
     spec = hmr_solvers()[0]
-    torch.save({"model": released_weights()}, tmp_path / "iknet.pt")
+    torch.save({"model": released_weights}, tmp_path / "iknet.pt")
     released = spec.build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
-    expected = solver(fixture_hand).solve(in_camera(recorded))
+    expected = solver().solve(in_camera(recorded))
     assert torch.equal(released.solve(in_camera(recorded)).verts, expected.verts)
 
     recipe = load_recipe(hmr_models()[0], "tiny")
@@ -199,12 +218,12 @@ def test_counts_below_one_are_refused(key: str) -> None:
         solver_config(hmr_solvers()[0], "published", [f"{key}=0"])
 
 
-def test_default_steps(fixture_hand: HandModel) -> None:
-    assert solver(fixture_hand, fit="published").steps == 20
-    assert solver(fixture_hand, fit="lm").steps == 8
-    assert solver(fixture_hand, fit="lm", steps=3).steps == 3
-    assert solver(fixture_hand, fit="published").prior_group == 256
-    assert solver(fixture_hand, fit="published", prior_group=1).prior_group == 1
+def test_default_steps(solver: Callable[..., IKNetSolver]) -> None:
+    assert solver(fit="published").steps == 20
+    assert solver(fit="lm").steps == 8
+    assert solver(fit="lm", steps=3).steps == 3
+    assert solver(fit="published").prior_group == 256
+    assert solver(fit="published", prior_group=1).prior_group == 1
 
 
 @pytest.mark.parametrize(
