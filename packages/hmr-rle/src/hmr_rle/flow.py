@@ -45,7 +45,9 @@ class RealNVP(nn.Module):
         self.t = nn.ModuleList(_network(nn.Tanh()) for _ in range(COUPLINGS))
         self.s = nn.ModuleList(_network() for _ in range(COUPLINGS))
 
-    def to_normal(self, points: Float[Tensor, "points 3"]) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"]]:
+    def to_normal(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"]]:
         """Where the points come from under the normal distribution, and the log-determinant of that map's Jacobian."""
         z = points
         log_det = points.new_zeros(len(points))

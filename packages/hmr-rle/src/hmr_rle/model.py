@@ -6,8 +6,10 @@ OakInk-HMR benchmark applies it to hands in three dimensions. Deviations from th
 - The coordinates' layer divides by the features' length, so that only their direction counts.
 - The residual is (prediction - truth) / sigma; the paper has truth - prediction, its mirror image.
 - The likelihood of a joint under the flow, one number, is counted for each of its three coordinates, and log sigma
-  twice for each: once with the flow, once with the Laplace term. That term's constant is a normal distribution's,
-  1 / sqrt(2 pi), and does not change what is learnt. Nothing normalises the product of the two densities.
+  twice for each: once with the flow, once with the Laplace term. A flow that fits the residuals well then earns 3 log
+  sigma a coordinate by a wider sigma, which costs 2: sigma drifts towards 1, its largest value, and the flow alone
+  holds the errors' scale. The Laplace term's constant is a normal distribution's, 1 / sqrt(2 pi), and does not change
+  what is learnt; nothing normalises the product of the two densities.
 - Joints that cannot be seen count as the others do (`skip_invisible` leaves them out).
 - In eval mode the depth of the root, joint 0, is subtracted from all joints, whose depth is then exactly relative to
   it; in training it is learnt like any other coordinate.
@@ -44,7 +46,8 @@ class DirectionLinear(nn.Module):
     def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
         """The layer's output."""
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        return (x @ self.linear.weight.T) / (length + 1e-7) + self.linear.bias
+        outputs: Tensor = (x @ self.linear.weight.T) / (length + 1e-7) + self.linear.bias
+        return outputs
 
 
 def _small_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -40,7 +40,8 @@ def hmr_models() -> list[ModelSpec]:
             recipes={"published": recipes / "published.toml", "tiny": recipes / "tiny.toml"},
             root_joint=0,
             build=build,
-            paper="Li et al., Human Pose Regression with Residual Log-likelihood Estimation, ICCV 2021, arXiv 2107.11291",
+            paper="Li et al., Human Pose Regression with Residual Log-likelihood Estimation, ICCV 2021, "
+            "arXiv 2107.11291",
             released=Released(file="RegressFlow3D.pth.tar"),
             published=PUBLISHED,
         )
