@@ -226,7 +226,8 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int)
     for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=first):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
-        info = {"format": checkpoints.FORMAT, "val": {"mpjpe_mm": mpjpe}}
+        said = {"model": "small", "recipe": {}, "blake2b": "", "val": {"mpjpe_mm": mpjpe}}
+        info = {"format": checkpoints.FORMAT, **said}
         (folder / "model.json").write_text(json.dumps(info))
     checkpoints.prune_checkpoints(tmp_path)
     kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]

@@ -25,7 +25,7 @@ from hmr_core.config import Recipe, parse_recipe
 from hmr_core.digests import file_digest
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
-from hmr_core.engine.weights import load_weights, read_safetensors
+from hmr_core.engine.weights import Uninitialised, load_weights, read_safetensors
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
@@ -92,7 +92,8 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
     digest = file_digest(weights)
     if digest != info["blake2b"]:
         raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
-    model = spec.build(recipe.model)
+    with Uninitialised():
+        model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
     converted = info.get("released")
     released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import find_weights, read_info
 from hmr_core.engine.released import PUBLISHED, Ignored, known_model, split_ignored
-from hmr_core.engine.weights import Differences, compare, read_state_dict
+from hmr_core.engine.weights import Differences, Uninitialised, compare, read_state_dict
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -76,7 +75,7 @@ def _fit(spec: ModelSpec, state: Mapping[str, Tensor]) -> Fit | None:
         return None
     try:
         recipe = load_recipe(spec, PUBLISHED, spec.released.overrides)
-        with torch.device("meta"), _NoRandomNumbers():
+        with _ShapesAlone():
             own = dict(spec.build(recipe.model).state_dict())
     except CATCH:
         return None
@@ -85,13 +84,18 @@ def _fit(spec: ModelSpec, state: Mapping[str, Tensor]) -> Fit | None:
     return Fit(compare(own, used), ignored, shared, own)
 
 
-class _NoRandomNumbers(TorchFunctionMode):
-    """While a model is built for its shapes alone: random numbers on the meta device make torch import its compiler."""
+class _ShapesAlone(Uninitialised):
+    """While it lasts, what layers make their weights of takes no memory.
+
+    torch.device("meta") would do, but for much of what models do at their making torch imports its compiler then,
+    which takes seconds.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+        given = {**(kwargs or {}), "device": "meta"} if func is torch.empty else kwargs
+        return super().__torch_function__(func, types, args, given)
 
 
 def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: Collection[str]) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def _trunk_depth(state: Mapping[str, Tensor]) -> int | None:
     if "layer1.0.conv1.weight" not in given:
         return None
     for depth in DEPTHS:
-        with torch.device("meta"), _NoRandomNumbers():
+        with _ShapesAlone():
             own = ResNet(ResNetConfig(depth=depth)).state_dict()
         if not compare({name: value for name, value in own.items() if _of_trunk(name)}, given):
             return depth

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hmr_core.errors import HmrError
 
@@ -49,6 +50,23 @@ def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
             f"{problem}."
         )
     return dict(state)
+
+
+class Uninitialised(TorchFunctionMode):
+    """While it lasts, parameters are not initialised: for a model whose weights are all loaded next.
+
+    Half the time of loading a large model would go into random numbers that are then overwritten.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == "torch.nn.init":
+            tensor = args[0] if args else given["tensor"]
+            if isinstance(tensor, nn.Parameter):  # buffers may not be in the state dict
+                return tensor
+        return func(*args, **given)
 
 
 class Differences(NamedTuple):
