@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from copy import deepcopy
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe
+from hmr_core.config import load_recipe, parse_recipe
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.checkpoints import load_checkpoint
+from hmr_core.engine.evaluate import evaluate
+from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
 from hmr_core.engine.inference import to_camera
-from hmr_core.geometry.camera import project
+from hmr_core.errors import HmrError
+from hmr_core.geometry.camera import project, to_uvd
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.nn.model import Inputs, Targets
+from hmr_core.hand.source import HandModelSource
+from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.resnet import ResNet
+from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec
+from hmr_core.testing import check_model
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.plugin import RELEASED, hmr_models
 
@@ -112,3 +126,185 @@ def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
     torch.autograd.backward(total)
     norms = {name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None}
     assert {name: norms[name] for name in RECORD["grad_norms"]} == pytest.approx(RECORD["grad_norms"], rel=1e-6)
+
+
+def test_the_released_checkpoint_gives_the_published_pipeline_s_points(
+    tmp_path: Path,
+    recorded_state: dict[str, Tensor],
+    mini_pack: Pack,
+    mini_hand: HandModel,
+    recorded_figures: dict[str, dict[str, Any]],
+) -> None:
+    path = tmp_path / "I2L_MeshNet.pth.tar"
+    torch.save(recorded_state, path)
+    checkpoint = load_checkpoint(path, SPEC)
+    assert checkpoint.recipe.model.middle_tip == 445
+    source = HandModelSource(model=mini_hand, path=None, digest=None)
+    evaluation = evaluate(
+        EvaluationRequest(
+            spec=SPEC,
+            checkpoint=checkpoint,
+            pack=mini_pack,
+            split="sp0",
+            subset="test",
+            hand=Hand(source=source, kind="own", layer=HandLayer(mini_hand)),
+        ),
+        device=torch.device("cpu"),
+        batch_size=8,
+        workers=0,
+    )
+    recorded = np.load(GOLDEN / "e2e_i2l_default.npz")
+    np.testing.assert_allclose(evaluation.predictions.joints, recorded["joints"], rtol=0, atol=0.05e-3)
+    np.testing.assert_allclose(evaluation.predictions.verts, recorded["verts"], rtol=0, atol=0.05e-3)
+    metrics = evaluation.report["metrics"]
+    for name in ("mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm"):
+        assert metrics[name] == pytest.approx(recorded_figures["i2l"][name], abs=0.05), name
+    assert metrics["pck_auc_0_50mm"] == pytest.approx(recorded_figures["i2l"]["pck_auc_0_50mm"], abs=0.001)
+    assert evaluation.report["recipe"]["model"]["middle_tip"] == 445
+
+
+# The plugin and its recipes.
+
+
+def test_the_contract() -> None:
+    assert [point.value for point in entry_points(group="hmr", name="i2l")] == ["hmr_i2l.plugin"]
+    check_model("i2l")
+
+
+@pytest.mark.parametrize("name", sorted(SPEC.recipes))
+def test_recipes_write_down_what_they_are(name: str) -> None:
+    recipe = load_recipe(SPEC, name)
+    assert recipe.summary
+    assert parse_recipe(SPEC, tomllib.loads(SPEC.recipes[name].read_text()), source=name) == recipe
+
+
+@pytest.mark.parametrize(
+    ("sets", "text"),
+    [
+        (["image_size=100"], r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
+        (["stage=param"], r"stage=param needs lixel_weights: a run, a checkpoint or a released file of stage lixel"),
+        (["lixel_weights=runs/x"], r"lixel_weights is what stage=param starts from.*leave it out"),
+        (["middle_tip=778"], r"middle_tip"),
+        (["head.depth=1"], r"head\.depth"),
+    ],
+)
+def test_configs_that_no_network_could_have_are_refused(sets: list[str], text: str) -> None:
+    with pytest.raises(HmrError, match=text):
+        load_recipe(SPEC, "tiny", sets)
+
+
+# The network's parts, in a small one.
+
+
+def small(*sets: str) -> I2LMeshNet:
+    torch.manual_seed(0)
+    model = SPEC.build(load_recipe(SPEC, "tiny", ["image_size=64", "backbone.width=8", *sets]).model)
+    assert isinstance(model, I2LMeshNet)
+    return model
+
+
+def small_image(batch: int = 2) -> Inputs:
+    return Inputs(image=torch.rand(batch, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5)
+
+
+def test_the_joints_of_the_mesh_are_the_hand_s_and_five_vertices(mini_hand: HandModel) -> None:
+    model = small()
+    model.use_hand(mini_hand)
+    layer = HandLayer(mini_hand)
+    rest = layer(torch.zeros(1, 16, 3), torch.ones(1, 10))
+    torch.testing.assert_close((model.joint_regressor @ rest.verts), rest.joints, atol=1e-6, rtol=0)
+    other = small("middle_tip=445")
+    other.use_hand(mini_hand)
+    changed = (other.joint_regressor != model.joint_regressor).any(1).nonzero().flatten().tolist()
+    assert changed == [12]
+    assert other.joint_regressor[12].nonzero().flatten().tolist() == [445]
+    assert model.joint_regressor[12].nonzero().flatten().tolist() == [444]
+
+
+def test_the_hand_model_is_given_not_saved(mini_hand: HandModel) -> None:
+    model = small()
+    assert not {"joint_regressor", "faces"} & set(model.state_dict())
+    with pytest.raises(ValueError, match="needs the hand model: call use_hand"):
+        model(small_image())
+    model.use_hand(mini_hand)
+    first = model.joint_regressor.clone()
+    assert torch.equal(model.faces, mini_hand.faces)
+    model.use_hand(replace(mini_hand, joint_regressor=mini_hand.joint_regressor.flip(0), faces=mini_hand.faces.flip(1)))
+    assert torch.equal(model.joint_regressor[0], first[3])  # MANO's last joint is the thumb's, OpenPose's fourth
+    assert torch.equal(model.faces, mini_hand.faces.flip(1))
+
+
+def test_a_batch_of_one_cannot_be_trained_on(mini_hand: HandModel) -> None:
+    model = small().train()
+    model.use_hand(mini_hand)
+    with pytest.raises(HmrError, match="cannot train on a batch of one: give --batch-size 2 or more"):
+        model(small_image(1))
+    assert model.eval()(small_image(1)).verts_uvd.shape == (1, 778, 3)
+
+
+def test_the_mesh_sees_the_joints_but_does_not_teach_them(mini_hand: HandModel) -> None:
+    model = small().train()
+    model.use_hand(mini_hand)
+    verts = model(small_image()).verts_uvd
+    torch.autograd.backward(verts.sum())
+    assert all(parameter.grad is None for parameter in model.pose_net.parameters())
+    assert model.pose_backbone.layer4[0].conv1.weight.grad is None
+    assert model.pose_backbone.conv1.weight.grad is not None  # by way of the early features
+
+
+def test_points_are_float32_under_autocast(mini_hand: HandModel) -> None:
+    model = small().eval()
+    model.use_hand(mini_hand)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        prediction = model(small_image())
+    for points in (prediction.joints_uvd, prediction.verts_uvd):
+        assert points.dtype == torch.float32
+        assert not torch.equal(points, points.bfloat16().float())
+
+
+def test_losses_are_in_cells_and_weighted(golden: dict[str, Tensor], mini_hand: HandModel) -> None:
+    """Off by 1/64 of the crop along x: by one cell of 64; all else fits, so that edges and normals cost nothing."""
+    torch.manual_seed(0)
+    weights = [f"loss.{name}" for name in ("joint=2", "mesh=3", "mesh_joint=5", "normal=7", "edge=11")]
+    sets = ["image_size=256", "head.depth=64", "backbone.width=8", *weights]
+    with torch.device("meta"):
+        model = SPEC.build(load_recipe(SPEC, "tiny", sets).model)
+    model.to_empty(device="cpu")
+    model.use_hand(mini_hand)
+    truth = targets(golden, torch.float32)
+    truth = replace(truth, joints_vis=torch.ones(2, 21), verts_vis=torch.ones(2, 778))
+    joints, verts = (to_uvd(points, truth.root, truth.intrinsics, 256) for points in (truth.joints, truth.verts))
+    step = torch.tensor([1 / 64, 0, 0])
+    losses = model.loss(Prediction(joints_uvd=joints + step, verts_uvd=verts + step), truth)
+    assert losses["joint"].item() == pytest.approx(2 / 3, rel=1e-4)
+    assert losses["mesh"].item() == pytest.approx(3 / 3, rel=1e-4)
+    mesh_joints = model.joint_regressor @ (64 * (verts + step))
+    assert losses["mesh_joint"].item() == pytest.approx(5 * (mesh_joints - 64 * joints).abs().mean().item(), rel=1e-4)
+    assert losses["edge"].item() == pytest.approx(0, abs=1e-3)
+    unseen = replace(truth, joints_vis=torch.zeros(2, 21), verts_vis=torch.zeros(2, 778))
+    assert not any(model.loss(Prediction(joints_uvd=joints, verts_uvd=0 * verts), unseen).values())
+
+
+def test_initial_weights_have_the_published_spread() -> None:
+    model = small("backbone.width=32", "head.channels=64")
+    spread = {name: parameter.detach().std().item() for name, parameter in model.named_parameters()}
+    for name in ("pose_net.deconv.0.weight", "mesh_net.deconv.6.weight", "pose2feat.conv.0.weight"):
+        assert spread[name] == pytest.approx(0.001, rel=0.03), name
+    assert not model.pose2feat.conv[0].bias.any()
+    outputs, _, height, width = model.mesh_backbone.layer1[0].conv1.weight.shape
+    assert spread["mesh_backbone.layer1.0.conv1.weight"] == pytest.approx(
+        (2 / (outputs * height * width)) ** 0.5, rel=0.05
+    )
+    # torch's own for a 1D convolution: uniform within 1 / sqrt(inputs)
+    assert spread["mesh_net.conv_x.0.weight"] == pytest.approx((1 / 3 / 64) ** 0.5, rel=0.03)
+
+
+def test_an_imagenet_file_loads_into_both_trunks(tmp_path: Path) -> None:
+    path = tmp_path / "resnet18.pth"
+    state = {name: torch.full_like(value, 0.25) for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()}
+    torch.save({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
+    model = small("backbone.width=64", f"backbone.weights={path}")
+    model.pretrain()
+    trunks = {k: v for k, v in model.state_dict().items() if "_backbone." in k and "num_batches" not in k}
+    assert len(trunks) == 100 + 95  # the second has no stem: no convolution, no batch norm
+    assert all(bool((value == 0.25).all()) for value in trunks.values())

@@ -27,22 +27,23 @@ class Pose2Feat(nn.Module):
     def __init__(self, channels: int, depth: int, sigma: float) -> None:
         super().__init__()
         self.channels, self.depth, self.sigma = channels, depth, sigma
-        self.conv = nn.Sequential(
-            nn.Conv2d(channels + N_JOINTS * depth, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-        )
-        nn.init.normal_(self.conv[0].weight, std=0.001)
-        nn.init.zeros_(self.conv[0].bias)
+        convolution = nn.Conv2d(channels + N_JOINTS * depth, channels, 3, 1, 1)
+        self.conv = nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        nn.init.normal_(convolution.weight, std=0.001)
+        assert convolution.bias is not None
+        nn.init.zeros_(convolution.bias)
 
     def forward(
         self, features: Float[Tensor, "batch channels h w"], joints: Float[Tensor, "batch 21 3"]
     ) -> Float[Tensor, "batch channels h w"]:
         """joints: x, y, z in cells; they may lie outside the map."""
         convolution, norm, activation = self.conv
-        of_features, of_joints = convolution.weight.split([self.channels, N_JOINTS * self.depth], dim=1)
+        assert isinstance(convolution, nn.Conv2d)
+        of_features, of_joints = torch.split(convolution.weight, [self.channels, N_JOINTS * self.depth], dim=1)
         plain = F.conv2d(features, of_features, convolution.bias, padding=1)
         # It is little work, so half precision would gain nothing.
         with torch.autocast(features.device.type, enabled=False):
-            kernel = of_joints.unflatten(1, (N_JOINTS, self.depth))
+            kernel = of_joints.reshape(self.channels, N_JOINTS, self.depth, 3, 3)
             rest = convolve_gaussians(kernel, joints.to(kernel.dtype), features.shape[2:], self.sigma)
         mixed: Tensor = activation(norm(plain + rest.to(plain.dtype)))
         return mixed
@@ -62,9 +63,11 @@ def convolve_gaussians(
     gx, gy, gz = (
         gaussian(joints[..., axis], cells, sigma) for axis, cells in enumerate((width, height, kernel.shape[2]))
     )
+    batch, outputs = len(joints), len(kernel)
     kernels = torch.einsum("ojzyx,bjz->bojyx", kernel, gz)
-    rows = torch.einsum("bojyx,bjhy->bohjx", kernels, neighbours(gy))
-    return rows.flatten(3).flatten(1, 2).bmm(neighbours(gx).transpose(2, 3).flatten(1, 2)).unflatten(1, (-1, height))
+    rows = torch.einsum("bojyx,bjhy->bohjx", kernels, neighbours(gy)).reshape(batch, outputs * height, -1)
+    columns = neighbours(gx).transpose(2, 3).reshape(batch, -1, width)
+    return torch.bmm(rows, columns).view(batch, outputs, height, width)
 
 
 def gaussian(centre: Float[Tensor, "batch joints"], cells: int, sigma: float) -> Float[Tensor, "batch joints cells"]:

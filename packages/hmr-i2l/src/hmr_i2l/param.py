@@ -1,7 +1,7 @@
 """I2L-MeshNet, stage param: MANO's rotations and betas from the joints of stage lixel.
 
-Moon and Lee, ECCV 2020 (model.py). ParamNet's part reads the joints of the lixel mesh, in heat-map cells; the rotations
-come as six numbers each (Zhou et al., On the Continuity of Rotation Representations in Neural Networks, CVPR 2019). The
+Moon and Lee, ECCV 2020 (see model.py). It reads the joints of the lixel mesh, in heat-map cells; the rotations come as
+six numbers each (Zhou et al., On the Continuity of Rotation Representations in Neural Networks, CVPR 2019). The
 lixel stage is loaded and frozen: its weights, and its batch norms' statistics. The published recipe never trains this
 stage and no released file's values of it were trained, so the losses are our own: see `I2LParam.loss`.
 """
@@ -109,7 +109,8 @@ class I2LParam(I2LMeshNet):
 
         Raises HmrError when there is no such file, when it is of stage param, or of another size than this config's.
         """
-        from hmr_core.engine.checkpoints import load_checkpoint, load_weights
+        from hmr_core.engine.checkpoints import load_checkpoint
+        from hmr_core.engine.weights import load_weights
 
         path = self.config.lixel_weights
         assert path is not None

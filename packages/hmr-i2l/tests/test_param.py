@@ -1,0 +1,238 @@
+"""Stage param: MANO's parameters behind a frozen lixel stage."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmr_core.config import load_recipe
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.checkpoints import load_checkpoint, save_checkpoint
+from hmr_core.engine.run import Run, create_run
+from hmr_core.engine.train import train
+from hmr_core.errors import HmrError
+from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel
+from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.posing import pose
+from hmr_core.plugins import ModelSpec
+from hmr_core.testing import check_spec
+from hmr_i2l.model import I2LMeshNet
+from hmr_i2l.param import I2LParam, orthonormalise
+from hmr_i2l.plugin import hmr_models
+
+SPEC: ModelSpec = hmr_models()[0]
+SMALL = ("image_size=64", "head.channels=16", "head.depth=16", "backbone.width=8")
+
+
+def build(weights: Path | str, *sets: str) -> I2LParam:
+    torch.manual_seed(0)
+    recipe = load_recipe(SPEC, "tiny", [*SMALL, "stage=param", f"lixel_weights={weights}", *sets])
+    model = SPEC.build(recipe.model)
+    assert isinstance(model, I2LParam)
+    return model
+
+
+@pytest.fixture(scope="module")
+def lixel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of stage lixel."""
+    torch.manual_seed(1)
+    recipe = load_recipe(SPEC, "tiny", SMALL)
+    model = SPEC.build(recipe.model)
+    folder = tmp_path_factory.mktemp("lixel") / "epoch-0001"
+    info = {"model": "i2l", "split": "sp0", "epoch": 1, "val": {}, "recipe": recipe.model_dump(mode="json")}
+    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), info)
+    return folder
+
+
+def image(batch: int = 3) -> Inputs:
+    return Inputs(image=torch.rand(batch, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5)
+
+
+def test_the_contract(tmp_path: Path) -> None:
+    recipe = tmp_path / "param.toml"
+    recipe.write_text(
+        "[model]\nimage_size = 64\nbackbone = { depth = 18, width = 8 }\nhead = { channels = 16, depth = 16 }\n"
+        'stage = "param"\nlixel_weights = "runs/not-there"\n[train]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-3\n'
+    )
+    check_spec(replace(SPEC, recipes={"tiny": recipe}))
+
+
+def test_two_columns_become_a_rotation() -> None:
+    columns = torch.randn(4, 16, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrices = orthonormalise(columns)
+    torch.testing.assert_close(matrices.mT @ matrices, torch.eye(3, dtype=torch.float64).expand(4, 16, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(matrices), torch.ones(4, 16, dtype=torch.float64))
+    first, second = columns[..., 0], columns[..., 1]
+    torch.testing.assert_close(matrices[..., 0], first / first.norm(dim=-1, keepdim=True))
+    assert bool(((matrices[..., 1] * second).sum(-1) > 0).all())  # nearest to the second, not its opposite
+    torch.testing.assert_close(torch.linalg.cross(first, matrices[..., 1]).norm(dim=-1), first.norm(dim=-1))
+    again = orthonormalise(matrices[..., :2])
+    torch.testing.assert_close(again, matrices)
+
+
+def test_six_numbers_are_viewed_as_three_rows_of_two(mini_hand: HandModel) -> None:
+    """With the last layer's bias alone: 1 0 / 0 1 / 0 0 is no rotation."""
+    regressor = build("x").param_regressor.eval()
+    with torch.no_grad():
+        regressor.fc_pose[0].weight.zero_()
+        regressor.fc_pose[0].bias.copy_(torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(16))
+        matrices, betas = regressor(torch.rand(2, 21, 3))
+    torch.testing.assert_close(matrices, torch.eye(3).expand(2, 16, 3, 3))
+    assert betas.shape == (2, 10)
+
+
+def test_layers_begin_as_published() -> None:
+    regressor = build("x").param_regressor
+    for layer in (regressor.fc[0], regressor.fc[3], regressor.fc_pose[0]):
+        assert layer.weight.detach().std().item() == pytest.approx(0.01, rel=0.03)
+        assert not layer.bias.any()
+
+
+def test_it_starts_from_a_lixel_checkpoint_and_leaves_it_as_it_is(lixel: Path, mini_hand: HandModel) -> None:
+    model = build(lixel)
+    fresh = {k: v.clone() for k, v in model.param_regressor.state_dict().items()}
+    model.pretrain()
+    model.use_hand(mini_hand)
+    assert all(torch.equal(fresh[name], value) for name, value in model.param_regressor.state_dict().items())
+    start = load_checkpoint(lixel, SPEC).model
+    assert isinstance(start, I2LMeshNet)
+    start.use_hand(mini_hand)
+    expected = {name: value.clone() for name, value in start.state_dict().items()}
+    model.train()
+    with torch.no_grad():
+        lixel_points = start.eval()(image())
+    prediction = model(image())
+    torch.testing.assert_close(prediction.joints_uvd, lixel_points.joints_uvd)
+    torch.testing.assert_close(prediction.verts_uvd, lixel_points.verts_uvd)
+    torch.autograd.backward(prediction.rotations.sum() + prediction.betas.sum())
+    with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert with_gradient == {f"param_regressor.{name}" for name, _ in model.param_regressor.named_parameters()}
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in expected.items())  # statistics of batch norm, too
+
+
+def test_training_mode_is_the_regressor_s_alone() -> None:
+    model = build("x").train()
+    modes = {name for name, module in model.named_modules() if module.training}
+    assert modes == {name for name, _ in model.named_modules() if not name or name.startswith("param_regressor")}
+    assert not any(module.training for module in model.eval().modules())
+
+
+def test_the_joints_of_the_lixel_mesh_go_in_as_cells(lixel: Path, mini_hand: HandModel) -> None:
+    model = build(lixel).eval()
+    model.pretrain()
+    model.use_hand(mini_hand)
+    seen: list[Tensor] = []
+    model.param_regressor.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        prediction = model(image())
+    expected = prediction.joint_regressor @ prediction.verts_uvd * torch.tensor([16.0, 16, 16])
+    torch.testing.assert_close(seen[0], expected)
+
+
+def hand_targets(hand: HandModel) -> tuple[Targets, HandLayer]:
+    generator = torch.Generator().manual_seed(2)
+    layer = HandLayer(hand)
+    rotations, betas = 0.3 * torch.randn(2, 16, 3, generator=generator), torch.randn(2, 10, generator=generator)
+    posed = layer(rotations, betas, centre=0)
+    root = torch.tensor([[0.0, 0.1, 0.6], [0.1, 0.0, 0.7]])
+    zeros = torch.zeros(2, 21, 3)
+    targets = Targets(
+        joints_uvd=zeros,
+        joints_vis=torch.zeros(2, 21),
+        verts_uvd=torch.zeros(2, 778, 3),
+        verts_vis=torch.zeros(2, 778),
+        joints=posed.joints + root[:, None],
+        verts=posed.verts + root[:, None],
+        rotations=rotations,
+        betas=betas,
+        root=root,
+        intrinsics=torch.eye(3).expand(2, 3, 3),
+    )
+    return targets, layer
+
+
+def test_the_losses_by_their_definitions(mini_hand: HandModel) -> None:
+    model = build("x", *(f"param_loss.{name}" for name in ("rotation=2", "shape=3", "joint=5", "vertex=7")))
+    truth, layer = hand_targets(mini_hand)
+    same = pose(layer, Prediction(rotations=truth.rotations, betas=truth.betas), truth.root, root_joint=0)
+    for name, value in model.loss(same, truth).items():
+        assert value.item() == pytest.approx(0, abs=1e-5), name
+    guess = Prediction(rotations=0.5 * truth.rotations, betas=truth.betas + 0.5)
+    elsewhere = pose(layer, guess, truth.root + 0.2, root_joint=0)  # where the hand is does not matter
+    losses = model.loss(elsewhere, truth)
+    matrices, true_matrices = axis_angle_to_matrix(0.5 * truth.rotations), axis_angle_to_matrix(truth.rotations)
+    assert losses["rotation"].item() == pytest.approx(2 * (matrices - true_matrices).abs().mean().item())
+    assert losses["shape"].item() == pytest.approx(3 * 0.5)
+    assert elsewhere.joints is not None
+    assert elsewhere.verts is not None
+    for name, weight, points, true in (
+        ("joint", 5, elsewhere.joints, truth.joints),
+        ("vertex", 7, elsewhere.verts, truth.verts),
+    ):
+        total = 0.0
+        for sample in range(2):
+            bone = (truth.joints[sample, 9] - truth.joints[sample, 0]).norm()
+            off = (points[sample] - elsewhere.joints[sample, 0]) - (true[sample] - truth.joints[sample, 0])
+            total += float((off / bone).abs().sum())
+        assert losses[name].item() == pytest.approx(weight * total / points.numel(), rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("sets", "text"),
+    [
+        (["head.depth=24"], r"lixel_weights=\S+ was trained with head\.depth=16, and this recipe has 24\. Give --set"),
+        (["image_size=96"], r"was trained with image_size=64, and this recipe has 96\. Give --set image_size=64"),
+        (["backbone.depth=34"], r"was trained with backbone\.depth=18"),
+        (["sigma=3"], r"was trained with sigma="),
+    ],
+)
+def test_a_lixel_stage_of_another_size_is_refused(lixel: Path, sets: list[str], text: str) -> None:
+    with pytest.raises(HmrError, match=text):
+        build(lixel, *sets).pretrain()
+
+
+def test_what_is_no_lixel_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"no such checkpoint: \S+nowhere\. lixel_weights takes a run's folder"):
+        build(tmp_path / "nowhere").pretrain()
+    model = build("x")
+    recipe = load_recipe(SPEC, "tiny", [*SMALL, "stage=param", "lixel_weights=x"]).model_dump(mode="json")
+    info = {"model": "i2l", "split": "sp0", "epoch": 1, "val": {}, "recipe": recipe}
+    save_checkpoint(tmp_path / "epoch-0001", model, torch.optim.Adam(model.parameters()), info)
+    with pytest.raises(HmrError, match=r"is of stage param; stage param starts from one of stage lixel"):
+        build(tmp_path / "epoch-0001").pretrain()
+
+
+def test_a_run_goes_on_without_the_file_it_started_from(
+    tmp_path: Path, lixel: Path, mini_pack: Pack, mini_hand: HandModel
+) -> None:
+    copy = tmp_path / "lixel"
+    shutil.copytree(lixel, copy)
+    sets = [*SMALL, "stage=param", f"lixel_weights={copy}", "train.epochs=1", "train.batch_size=16"]
+    layer = HandLayer(mini_hand)
+
+    def go_on(epochs: int, folder: Path) -> dict[str, Tensor]:
+        recipe = load_recipe(SPEC, "tiny", [*sets, "train.schedule=multistep", f"train.epochs={epochs}"])
+        run = Run(
+            folder=folder, model="i2l", split="sp0", recipe_name="tiny", recipe=recipe.model_dump(mode="json"),
+            data=mini_pack.path, data_digest=mini_pack.info.digest, versions={},
+        )  # fmt: skip
+        if not folder.exists():
+            create_run(run)
+        device = torch.device("cpu")
+        train(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
+        return load_checkpoint(folder, SPEC).model.state_dict()
+
+    whole = go_on(2, tmp_path / "whole")
+    go_on(1, tmp_path / "halves")
+    shutil.rmtree(copy)
+    resumed = go_on(2, tmp_path / "halves")
+    assert all(torch.equal(whole[name], value) for name, value in resumed.items())
