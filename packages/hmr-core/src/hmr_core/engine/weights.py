@@ -36,11 +36,14 @@ def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            mapped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            begin = file.read(len(ZIP_MAGIC))
+    except OSError as error:
+        raise HmrError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=begin == ZIP_MAGIC)
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
         raise HmrError(
-            f"{path} cannot be loaded as weights alone: {_reason(path, error)}. {option} takes a run's folder, a "
+            f"{path} cannot be loaded as weights alone: {_reason(begin, error)}. {option} takes a run's folder, a "
             "checkpoint's folder, a model.safetensors, or a released file."
         ) from error
     state = held["model"] if isinstance(held, Mapping) and held.keys() == {"model"} else held  # as IKNet's file is
@@ -115,15 +118,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, 
     model.load_state_dict(dict(state))
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """Why torch could not load a file, in words."""
-    text = str(error)
-    if named := re.search(r"GLOBAL (\S+)", text):
+def _reason(begin: bytes, error: Exception) -> str:
+    """Why torch could not load a file, in words. begin: its first bytes."""
+    if named := re.search(r"GLOBAL (\S+)", str(error)):
         return f"it names {named[1]}, which is no tensor"
-    if isinstance(error, OSError):
-        return f"it cannot be read ({error.strerror})"
-    with path.open("rb") as file:
-        begin = file.read(len(ZIP_MAGIC))
     if not begin:
         return "it is empty"
     return "it is a damaged or cut off file of torch's" if begin == ZIP_MAGIC else "it is no file of torch's"
