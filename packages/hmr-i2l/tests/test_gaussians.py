@@ -62,7 +62,7 @@ def test_the_border_is_padded_with_zeros_not_with_the_gaussians_tails(generator:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_features_and_joints_go_through_one_convolution(training: bool, generator: torch.Generator) -> None:
-    layer = Pose2Feat(6, DEPTH, SIGMA).double().train(training)
+    layer = Pose2Feat(6, DEPTH, SIGMA, init_std=0.1).double().train(training)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
         "conv.0.weight": (6, 6 + 21 * DEPTH, 3, 3), "conv.0.bias": (6,), "conv.1.weight": (6,), "conv.1.bias": (6,),
     }  # fmt: skip
@@ -81,7 +81,7 @@ def test_features_and_joints_go_through_one_convolution(training: bool, generato
 
 
 def test_half_precision_costs_no_more_than_the_features_own_rounding(generator: torch.Generator) -> None:
-    layer = Pose2Feat(8, 16, SIGMA).eval()
+    layer = Pose2Feat(8, 16, SIGMA, init_std=0.1).eval()
     torch.nn.init.normal_(layer.conv[0].weight, std=0.05, generator=generator)
     features = torch.randn(2, 8, 16, 16, generator=generator)
     joints = 15 * torch.rand(2, 21, 3, generator=generator)

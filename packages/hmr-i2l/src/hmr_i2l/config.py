@@ -43,6 +43,9 @@ class I2LConfig(ModelConfig):
     backbone: ResNetConfig = ResNetConfig()
     head: HeadConfig = HeadConfig()
     sigma: float = Field(2.5, gt=0, description="of the Gaussians at the joints, in heat-map cells")
+    init_std: float = Field(
+        0.001, gt=0, description="of the initial weights of 2D convolutions outside of the trunks; from scratch, more"
+    )
     middle_tip: int = Field(
         TIP_VERTICES[2], ge=0, lt=N_VERTS, description="the middle finger's tip in the mesh; 445 in released files"
     )

@@ -21,15 +21,15 @@ class Pose2Feat(nn.Module):
     """Features and joints to features of as many channels: 3x3 convolution, batch norm, ReLU.
 
     The convolution's input channels are the features' and then, for each joint, its heat map's cells along the depth.
-    sigma: of the Gaussians, in cells.
+    sigma: of the Gaussians, in cells. init_std: of the convolution's initial weights.
     """
 
-    def __init__(self, channels: int, depth: int, sigma: float) -> None:
+    def __init__(self, channels: int, depth: int, sigma: float, *, init_std: float) -> None:
         super().__init__()
         self.channels, self.depth, self.sigma = channels, depth, sigma
         convolution = nn.Conv2d(channels + N_JOINTS * depth, channels, 3, 1, 1)
         self.conv = nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-        nn.init.normal_(convolution.weight, std=0.001)
+        nn.init.normal_(convolution.weight, std=init_std)
         assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
 

@@ -12,10 +12,11 @@ from hmr_i2l.config import HeadConfig
 class LixelHead(nn.Module):
     """The last stage's feature map to the coordinates of points, in heat-map cells (x, y, z).
 
-    inputs: channels of that map, which is 1/8 as high and wide as the heat map.
+    inputs: channels of that map, which is 1/8 as high and wide as the heat map. init_std: of the initial weights of the
+    transposed convolutions; the 1D convolutions keep torch's own initialisation, as the published ones do.
     """
 
-    def __init__(self, inputs: int, points: int, config: HeadConfig) -> None:
+    def __init__(self, inputs: int, points: int, config: HeadConfig, *, init_std: float) -> None:
         super().__init__()
         self.depth = config.depth
         width = config.channels
@@ -33,10 +34,9 @@ class LixelHead(nn.Module):
             nn.Conv1d(inputs, width * config.depth, 1), nn.BatchNorm1d(width * config.depth), nn.ReLU(inplace=True)
         )
         self.conv_z_2 = nn.Sequential(nn.Conv1d(width, points, 1))
-        # The 1D convolutions keep torch's own initialisation, as the published ones do.
         for module in self.deconv:
             if isinstance(module, nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, std=0.001)
+                nn.init.normal_(module.weight, std=init_std)
 
     def forward(self, features: Float[Tensor, "batch inputs h w"]) -> Float[Tensor, "batch points 3"]:
         """Heat-map cells, float32 at least; 0 is the middle of the first cell."""

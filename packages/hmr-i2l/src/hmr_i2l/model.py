@@ -44,11 +44,12 @@ class I2LMeshNet(HandModel):
     def __init__(self, config: I2LConfig) -> None:
         super().__init__()
         self.config = config
+        std = config.init_std
         self.pose_backbone = ResNet(config.backbone)
-        self.pose_net = LixelHead(self.pose_backbone.channels, N_JOINTS, config.head)
-        self.pose2feat = Pose2Feat(config.backbone.width, config.head.depth, config.sigma)
+        self.pose_net = LixelHead(self.pose_backbone.channels, N_JOINTS, config.head, init_std=std)
+        self.pose2feat = Pose2Feat(config.backbone.width, config.head.depth, config.sigma, init_std=std)
         self.mesh_backbone = ResNet(config.backbone, has_stem=False)
-        self.mesh_net = LixelHead(self.mesh_backbone.channels, N_VERTS, config.head)
+        self.mesh_net = LixelHead(self.mesh_backbone.channels, N_VERTS, config.head, init_std=std)
         # The hand model's, from use_hand; a checkpoint must not hold them.
         self.register_buffer("joint_regressor", torch.zeros(N_JOINTS, N_VERTS), persistent=False)
         self.register_buffer("faces", torch.zeros(N_FACES, 3, dtype=torch.int64), persistent=False)
