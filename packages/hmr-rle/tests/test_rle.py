@@ -416,11 +416,11 @@ def test_invisible_joints_count_unless_they_are_skipped(golden: dict[str, Tensor
     truth = replace(whole, joints_vis=visible)
     prediction = off_by(truth, 0.02, 0.01)
     published, skipping = small(), small("skip_invisible=true")
-    all_count = {name: float(v) for name, v in published.loss(prediction, whole).items()}
-    assert {name: float(v) for name, v in published.loss(prediction, truth).items()} == all_count
+    all_count = {name: value.item() for name, value in published.loss(prediction, whole).items()}
+    assert {name: value.item() for name, value in published.loss(prediction, truth).items()} == all_count
     # Every joint has the same error here, so that what is left is a share of the whole.
     for name, value in skipping.loss(prediction, truth).items():
-        assert float(value) == pytest.approx(all_count[name] * 26 / 42, rel=1e-4), name
+        assert value.item() == pytest.approx(all_count[name] * 26 / 42, rel=1e-4), name
 
 
 def test_a_skipped_joint_changes_neither_loss_nor_gradients_whatever_it_is(golden: dict[str, Tensor]) -> None:
@@ -448,7 +448,7 @@ def test_a_batch_without_a_visible_joint_gives_zero_and_finite_gradients_when_sk
     model = small("skip_invisible=true").train()
     truth = replace(targets(golden, torch.float32), joints_vis=torch.zeros(2, 21))
     losses = model.loss(model(Inputs(image=noise(2, 3, 32, 32))), truth)
-    assert {name: float(value) for name, value in losses.items()} == {"flow": 0, "laplace": 0}
+    assert {name: value.item() for name, value in losses.items()} == {"flow": 0, "laplace": 0}
     torch.autograd.backward(total(losses))
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
