@@ -55,6 +55,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "trained on": ("{train.subset}",) * 3,
     "precision": ("{train.precision}",) * 3,
     "channels of the trunk's stem": ("{backbone.width}",) * 3,
+    "initial weights of convolutions outside of the trunk": ("He, fan-out", "-", "normal, {init_std}"),
     "largest occlusion, over the box's area": ("{augment.occlusion_area}",) * 3,
     "beta of smooth L1": ("{loss_beta}", "-", "-"),
     "floor under sigma": ("-", "{sigma_floor}", "-"),
