@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import site
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from collections.abc import Callable, Mapping
@@ -89,7 +89,7 @@ def environment(tmp_path: Path, mini_pack_path: Path) -> Callable[..., Environme
         work.mkdir()
         venv.create(path, with_pip=False, symlinks=True)
         (own,) = path.glob("lib/python*/site-packages")
-        for entry in (entry for shared in site.getsitepackages() for entry in Path(shared).iterdir()):
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
             if "hmr" not in entry.name:  # neither our packages nor their editable installs' .pth files
                 (own / entry.name).symlink_to(entry)
         pip = [sys.executable, "-m", "pip", "--python", str(path / "bin/python"), "install", "--quiet", "--no-index"]
