@@ -87,7 +87,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("file", found["path"]), ("what", _what(found)), ("weights", numbers)]
     if found["kind"] == "checkpoint":
         rows += _checkpoint_rows(found)
-    rows += _released_rows(found) if found["kind"] == "released" else []
+    if found["kind"] == "released" and found["installed"]:
+        rows += _released_rows(found)
     rows += _difference_rows(found) if found.get("closest") else []
     rows += [("blake2b", found.get("blake2b", "")), ("problem", found.get("problem") or "")]
     return [*rows, *(("use", command) for command in found["use"])]
@@ -99,6 +100,8 @@ def _what(found: dict[str, Any]) -> str:
         return f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {found['model_file']}"
     if kind == "trunk":
         return f"torchvision's ResNet-{found['depth']}, which a model's trunk can start from"
+    if kind == "bare":
+        return "weights in safetensors that have no model.json beside them"
     if kind == "unknown":
         return "weights that are no released file of an installed model"
     installed = "" if found["installed"] else ", which is not installed"
@@ -110,7 +113,7 @@ def _what(found: dict[str, Any]) -> str:
 
 
 def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [("recipe", found["recipe_name"] or "")]
+    rows = [("recipe", "" if found["released"] else found["recipe_name"] or "")]
     if found["epoch"] is not None:
         rows.append(("trained", f"{found['epoch']} epochs on {found['split']} {found['subset']}"))
     val = ", ".join(f"{name} {value:.4g}" for name, value in found["val"].items() if value is not None)
@@ -125,11 +128,10 @@ def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     ignored = [
-        ("ignored", f"{prefix}* ({one['tensors']} tensors): {one['what']}")
-        for prefix, one in found.get("ignored", {}).items()
+        ("ignored", f"{prefix}* ({one['tensors']} tensors): {one['what']}") for prefix, one in found["ignored"].items()
     ]
-    overrides = found.get("overrides")
-    return [*ignored, ("recipe", f"published, with {', '.join(overrides)}" if overrides else "")]
+    recipe = f"published, with {', '.join(found['overrides'])}" if found["overrides"] else "published"
+    return [*ignored, ("recipe", recipe)]
 
 
 def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import find_weights, read_info
-from hmr_core.engine.released import PUBLISHED, Ignored, known_model, split_ignored
+from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, split_ignored
 from hmr_core.engine.weights import Differences, Uninitialised, compare, read_state_dict
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
@@ -34,8 +34,8 @@ def describe(path: Path, models: Mapping[str, ModelSpec], solvers: Collection[st
 
     models: the installed ones, by name; solvers: the names of the installed ones.
     `kind` is "checkpoint" (ours), "optimizer" (what a checkpoint keeps beside its weights), "released" (a model's
-    authors' own), "trunk" (torchvision's), or "unknown" (a state dict that fits no model). `use` has the commands that
-    take it.
+    authors' own), "trunk" (torchvision's), "bare" (safetensors without the JSON file that says what they are of), or
+    "unknown" (a state dict that fits no model). `use` has the commands that take it.
     Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
     """
     if path.name == "optimizer.safetensors" and path.is_file():
@@ -47,9 +47,7 @@ def describe(path: Path, models: Mapping[str, ModelSpec], solvers: Collection[st
         return _foreign(weights, read_state_dict(weights, option="FILE"), models, solvers)
     if weights.with_name("model.json").exists():
         return _ours(path, weights, models, solvers)
-    found = _foreign(weights, _headers(weights), models, solvers)
-    problem = "there is no model.json beside it, so hmr cannot load it; it belongs in one folder with it"
-    return {**found, "kind": "unknown", "problem": problem, "use": []}
+    return _alone(weights, models)
 
 
 def fitting_models(
@@ -102,7 +100,8 @@ def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: C
     info = read_info(weights)
     size, digest = _size(weights, _headers(weights)), file_digest(weights)
     altered = "altered or damaged: its digest is not the one in model.json beside it"
-    name, released = info["model"], info.get("released")
+    name, converted = info["model"], info.get("released")
+    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
     return {
         "kind": "checkpoint",
         **size,
@@ -116,10 +115,19 @@ def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: C
         "val": info.get("val") or {},
         "versions": info.get("versions") or {},
         "optimizer": weights.with_name("optimizer.safetensors").is_file(),
-        "released": released,
+        "released": released and released.as_json(),
         "problem": None if digest == info["blake2b"] else altered,
         "use": _commands(name, path, models, solvers, split=info.get("split")),
     }
+
+
+def _alone(path: Path, models: Mapping[str, ModelSpec]) -> dict[str, Any]:
+    """Weights in safetensors without the JSON file that says what they are of."""
+    state = _headers(path)
+    problem = "a checkpoint is model.safetensors and model.json in one folder: put them together again"
+    found = {"kind": "bare", **_size(path, state), "blake2b": file_digest(path), "problem": problem, "use": []}
+    fits, others = fitting_models(state, models)
+    return {**found, **_closest({**fits, **others}, state)}
 
 
 def _foreign(
@@ -162,9 +170,13 @@ def _foreign(
             for user in users
         ]
         return {"kind": "trunk", **size, "depth": depth, "use": use}
-    closest = max((name for name in others if others[name].shared), key=lambda name: others[name].shared, default=None)
-    found = {"kind": "unknown", **size, "closest": closest, "problem": None, "use": []}
-    return found if closest is None else {**found, **_differing(others[closest], state)}
+    return {"kind": "unknown", **size, **_closest(others, state), "use": []}
+
+
+def _closest(fits: Mapping[str, Fit], state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The model that shares most names and shapes with a state dict, and what differs; None where none shares any."""
+    name = max((name for name in fits if fits[name].shared), key=lambda name: fits[name].shared, default=None)
+    return {"closest": None} if name is None else {"closest": name, **_differing(fits[name], state)}
 
 
 def _differing(fit: Fit, state: Mapping[str, Tensor]) -> dict[str, Any]:

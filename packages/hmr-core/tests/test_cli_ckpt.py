@@ -1,0 +1,410 @@
+"""`hmr ckpt` as a user runs it, and what the other commands say of released and converted files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hmr_core.cli.main import cli, main
+from hmr_core.config import load_recipe
+from hmr_core.digests import file_digest
+from hmr_core.engine import checkpoints
+from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, read_info, save_checkpoint
+from hmr_core.errors import HmrError
+from hmr_core.nn.resnet import ResNet
+from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.plugins import ModelSpec, Released
+from hmr_core.plugins.known import KNOWN
+
+
+class Said(NamedTuple):
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Hmr(Protocol):
+    """Runs a command line."""
+
+    def __call__(self, *arguments: str) -> Said: ...
+
+
+@pytest.fixture
+def spec(small_spec: ModelSpec) -> ModelSpec:
+    """The small model with released files that differ from the published recipe and hold more than the model."""
+    return replace(
+        small_spec,
+        released=Released(
+            file="Small.pth.tar", overrides=("image_size=48",), ignored={"hand.": "the hand's own arrays"}
+        ),
+    )
+
+
+@pytest.fixture
+def hmr(
+    spec: ModelSpec,
+    mini_pack_path: Path,
+    fakes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Hmr:
+    """In an empty folder, with the small model alone installed and the made-up data set's pack as the default data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
+    registry = fakes.registry(fakes.plugin("small", hmr_models=lambda: [spec]))
+    make_context = cli.make_context
+    monkeypatch.setattr(cli, "make_context", lambda *args, **options: make_context(*args, obj=registry, **options))
+
+    def run(*arguments: str) -> Said:
+        capfd.readouterr()
+        return Said(main(arguments), *capfd.readouterr())
+
+    return run
+
+
+def weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "body.2.weight": torch.randn(63, 48, generator=generator),
+        "body.2.bias": torch.randn(63, generator=generator),
+        "hand.verts": torch.zeros(5),
+    }
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A released file of the small model."""
+    torch.save(weights(), tmp_path / "Small.pth.tar")
+    return Path("Small.pth.tar")
+
+
+@pytest.fixture
+def trained(spec: ModelSpec, tmp_path: Path) -> Path:
+    """A run of the small model with one checkpoint."""
+    recipe = load_recipe(spec, "tiny")
+    model = spec.build(recipe.model)
+    info = {
+        "model": "small",
+        "split": "sp1",
+        "recipe_name": "tiny",
+        "epoch": 3,
+        "val": {"mpjpe_mm": 12.3456, "mpvpe_mm": None},
+        "versions": {"python": "3", "hmr-core": "1.0"},
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    folder = tmp_path / "run/checkpoints/epoch-0003"
+    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), info)
+    return Path("run")
+
+
+# show
+
+
+def test_a_released_file_is_shown(hmr: Hmr, released: Path) -> None:
+    said = hmr("ckpt", "show", str(released))
+    assert said.status == 0, said.err
+    assert said.out.splitlines() == [
+        "file:    Small.pth.tar",
+        'what:    a released file of the model "small"',
+        f"weights: 3 tensors, 3,092 numbers, {released.stat().st_size / 1e6:.1f} MB",
+        "ignored: hand.* (1 tensors): the hand's own arrays",
+        "recipe:  published, with image_size=48",
+        f"blake2b: {file_digest(released)}",
+        "use:     hmr eval small --ckpt Small.pth.tar --split sp0",
+        "use:     hmr ckpt convert Small.pth.tar --out small-released",
+    ]
+    found = json.loads(hmr("ckpt", "show", str(released), "--json").out)
+    assert (found["kind"], found["model"], found["overrides"]) == ("released", "small", ["image_size=48"])
+
+
+@pytest.mark.parametrize(
+    "given", ["run", "run/checkpoints", "run/checkpoints/epoch-0003", "run/checkpoints/epoch-0003/model.safetensors"]
+)
+def test_a_checkpoint_is_shown(hmr: Hmr, trained: Path, given: str) -> None:
+    said = hmr("ckpt", "show", given)
+    assert said.status == 0, said.err
+    file = trained / "checkpoints/epoch-0003/model.safetensors"
+    assert said.out.splitlines() == [
+        f"file:     {file}",
+        'what:     a checkpoint of the model "small"',
+        "weights:  2 tensors, 3,087 numbers, 0.0 MB",
+        "recipe:   tiny",
+        "trained:  3 epochs on sp1 train",
+        "val:      mpjpe_mm 12.35",
+        "versions: python 3, hmr-core 1.0",
+        f"blake2b:  {file_digest(file)}",
+        f"use:      hmr eval small --ckpt {given} --split sp1",
+    ]
+    found = json.loads(hmr("ckpt", "show", given, "--json").out)
+    assert found["val"] == {"mpjpe_mm": 12.3456, "mpvpe_mm": None}
+    assert found["optimizer"] is True
+
+
+def test_an_altered_checkpoint_is_shown_as_such(hmr: Hmr, trained: Path) -> None:
+    file = trained / "checkpoints/epoch-0003/model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    said = hmr("ckpt", "show", str(trained))
+    assert said.status == 0
+    assert "problem:  altered or damaged: its digest is not the one in model.json beside it\n" in said.out
+    file.write_bytes(data[:20])
+    assert hmr("ckpt", "show", str(trained)).err.startswith(f"error: {file} cannot be read as safetensors: ")
+
+
+def test_a_checkpoint_of_a_model_that_is_not_installed_is_shown(hmr: Hmr, trained: Path) -> None:
+    file = trained / "checkpoints/epoch-0003/model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rle"}))
+    said = hmr("ckpt", "show", str(trained))
+    assert 'what:     a checkpoint of the model "rle", which is not installed\n' in said.out
+    assert said.out.endswith("use:      pip install hmr-rle\n")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "nobody's"}))
+    assert "use:" not in hmr("ckpt", "show", str(trained)).out
+
+
+def test_the_optimizers_state_is_shown(hmr: Hmr, trained: Path) -> None:
+    folder = trained / "checkpoints/epoch-0003"
+    save_file({"exp_avg/body.2.bias": torch.zeros(63)}, folder / "optimizer.safetensors")
+    said = hmr("ckpt", "show", str(folder / "optimizer.safetensors"))
+    assert said.status == 0, said.err
+    text = f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {folder}/model.safetensors"
+    assert f"what:    {text}\nweights: 1 tensors, 63 numbers, 0.0 MB\n" in said.out
+    assert said.out.endswith(f"use:     hmr ckpt show {folder}/model.safetensors\n")
+
+
+def test_weights_without_their_json_file_are_shown(hmr: Hmr, trained: Path) -> None:
+    shutil.copy(trained / "checkpoints/epoch-0003/model.safetensors", "x.safetensors")
+    said = hmr("ckpt", "show", "x.safetensors")
+    assert said.status == 0, said.err
+    assert "what:    weights in safetensors that have no model.json beside them\n" in said.out
+    assert "closest: small: 2 of its 2 tensors are here\n" in said.out
+    assert (
+        "problem: a checkpoint is model.safetensors and model.json in one folder: put them together again\n" in said.out
+    )
+
+
+def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
+    state = {"body.2.weight": torch.zeros(63, 48), **{f"x{i}": torch.zeros(1) for i in range(7)}}
+    torch.save(state, "x.pth")
+    said = hmr("ckpt", "show", "x.pth")
+    assert said.status == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[1] == "what:    weights that are no released file of an installed model"
+    assert lines[3:11] == [
+        "closest: small: 1 of its 2 tensors are here",
+        "lacks:   body.2.bias",
+        *(f"unknown: x{i}" for i in range(5)),
+        "unknown: and 2 more",
+    ]
+    torch.save({"nothing": torch.zeros(1)}, "x.pth")
+    assert "closest" not in hmr("ckpt", "show", "x.pth").out
+
+
+def test_a_trunk_is_shown(hmr: Hmr) -> None:
+    torch.save(ResNet(ResNetConfig(depth=18)).state_dict(), "resnet18.pth")
+    said = hmr("ckpt", "show", "resnet18.pth")
+    assert "what:    torchvision's ResNet-18, which a model's trunk can start from\n" in said.out
+
+
+def test_a_file_of_a_known_model_is_answered_with_pip(hmr: Hmr) -> None:
+    torch.save({KNOWN["model"]["i2l"].tensor: torch.zeros(1)}, "x.pth")
+    said = hmr("ckpt", "show", "x.pth")
+    assert 'what:    a released file of the model "i2l", which is not installed\n' in said.out
+    assert said.out.endswith("use:     pip install hmr-i2l\nuse:     hmr ckpt show x.pth\n")
+
+
+def test_what_is_no_weights_is_refused(hmr: Hmr) -> None:
+    Path("x.txt").write_text("weights: 3\n")
+    text = "FILE takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file.\n"
+    said = hmr("ckpt", "show", "x.txt")
+    assert said == (1, "", f"error: x.txt cannot be loaded as weights alone: it is no file of torch's. {text}")
+    torch.save({"x": Path("x")}, "x.pth")
+    assert "weights alone: it names pathlib." in hmr("ckpt", "show", "x.pth").err
+    assert "no such checkpoint: nowhere. FILE takes" in hmr("ckpt", "show", "nowhere").err
+
+
+# convert
+
+
+def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, released: Path, spec: ModelSpec) -> None:
+    said = hmr("ckpt", "convert", str(released), "--out", "ours")
+    assert said.status == 0, said.err
+    assert said.out.splitlines() == [
+        "note: released file: hand.* (the hand's own arrays) ignored; image_size=48",
+        "written: ours/ with model.safetensors, model.json",
+        "next: hmr ckpt show ours",
+    ]
+    assert {path.name for path in Path("ours").iterdir()} == {"model.safetensors", "model.json"}
+    info = read_info(Path("ours/model.safetensors"))
+    assert (info["model"], info["recipe_name"], info["split"], info["epoch"]) == ("small", "published", None, None)
+    assert info["released"] == {
+        "path": str(released.resolve()),
+        "blake2b": file_digest(released),
+        "overrides": ["image_size=48"],
+        "ignored": {"hand.": {"tensors": 1, "what": "the hand's own arrays"}},
+    }
+    assert load_checkpoint(Path("ours"), spec).recipe == load_checkpoint(released, spec).recipe
+
+    reports = []
+    for given in (str(released), "ours"):
+        out = hmr("eval", "small", "--ckpt", given, "--split", "sp0", "--device", "cpu", "--out", f"eval-{given}")
+        assert out.status == 0, out.err
+        assert "note: released file: hand.* (the hand's own arrays) ignored; image_size=48\n" in out.out
+        reports.append(json.loads(Path(f"eval-{given}/report.json").read_text()))
+    first, second = reports
+    assert first["metrics"] == second["metrics"]
+    assert first["recipe"] == second["recipe"]
+    assert first["notes"] == second["notes"]
+    assert first["recipe"]["model"]["image_size"] == 48
+    assert first["checkpoint"]["released"] == {**info["released"], "path": str(released)}
+    assert second["checkpoint"]["released"] == info["released"]
+    assert second["checkpoint"]["trained_on"]["split"] is None
+
+
+def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
+    hmr("ckpt", "convert", str(released), "--out", "ours")
+    lines = hmr("ckpt", "show", "ours").out.splitlines()
+    assert 'what:      a checkpoint of the model "small", converted from a released file' in lines
+    assert f"from:      {released.resolve()} (blake2b {file_digest(released)})" in lines
+    assert "ignored:   hand.* (1 tensors): the hand's own arrays" in lines
+    assert "recipe:    published, with image_size=48" in lines
+    assert "optimizer: none, so no run can go on from it" in lines
+    assert not any(line.startswith(("trained:", "val:")) for line in lines)
+    assert lines[-1] == "use:       hmr eval small --ckpt ours --split sp0"
+
+
+def test_a_folder_that_is_there_is_left_alone(hmr: Hmr, released: Path, trained: Path) -> None:
+    Path("full").mkdir()
+    Path("full/notes.txt").touch()
+    Path("file").touch()
+    checkpoint = trained / "checkpoints/epoch-0003"
+    (checkpoint / "optimizer.safetensors").unlink()  # but for its JSON file it looks as a converted one does
+    for out in ("full", "file", str(checkpoint), "."):
+        said = hmr("ckpt", "convert", str(released), "--out", out)
+        text = f"error: {out} exists. Give another --out, or --force to replace a checkpoint converted before.\n"
+        assert said == (1, "", text)
+        said = hmr("ckpt", "convert", str(released), "--out", out, "--force")
+        text = f"error: {out} is no converted checkpoint, so it is left alone. Give another --out.\n"
+        assert said == (1, "", text)
+    assert Path("full/notes.txt").exists()
+    assert (checkpoint / "model.safetensors").exists()
+
+
+def test_force_replaces_a_converted_checkpoint(hmr: Hmr, released: Path) -> None:
+    hmr("ckpt", "convert", str(released), "--out", "ours")
+    Path("ours/model.safetensors").write_bytes(b"damaged")
+    assert hmr("ckpt", "convert", str(released), "--out", "ours", "--force").status == 0
+    assert "problem" not in hmr("ckpt", "show", "ours").out
+    Path("empty").mkdir()
+    assert hmr("ckpt", "convert", str(released), "--out", "empty", "--force").status == 0
+
+
+def test_what_cannot_be_converted_is_refused(hmr: Hmr, trained: Path) -> None:
+    said = hmr("ckpt", "convert", str(trained), "--out", "ours")
+    assert said.err == (
+        'error: run is a checkpoint of ours already (of the model "small"): there is nothing to convert. '
+        "Give a released file.\n"
+    )
+    torch.save({"x": torch.zeros(1)}, "x.pth")
+    said = hmr("ckpt", "convert", "x.pth", "--out", "ours")
+    assert said.err == (
+        "error: x.pth is no released file of an installed model, so it cannot be converted. `hmr ckpt show x.pth` "
+        "says what it is.\n"
+    )
+    torch.save({KNOWN["model"]["rle"].tensor: torch.zeros(1)}, "x.pth")
+    said = hmr("ckpt", "convert", "x.pth", "--out", "ours")
+    text = 'error: x.pth is a released file of the model "rle", which is not installed: pip install hmr-rle\n'
+    assert said.err == text
+    torch.save({**weights(), "body.2.bias": torch.full((63,), torch.nan)}, "x.pth")
+    assert "not finite, first in body.2.bias" in hmr("ckpt", "convert", "x.pth", "--out", "ours").err
+    assert not Path("ours").exists()
+
+
+def test_nothing_is_left_half_written(hmr: Hmr, released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sorted(Path().iterdir())
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    said = hmr("ckpt", "convert", str(released), "--out", "ours")
+    assert said.status == 1
+    assert "No space left on device" in said.err
+    assert sorted(Path().iterdir()) == before
+
+
+# What other commands say.
+
+
+def test_a_converted_checkpoint_cannot_be_resumed(hmr: Hmr, released: Path) -> None:
+    hmr("ckpt", "convert", str(released), "--out", "ours")
+    said = hmr("train", "small", "--resume", "ours")
+    assert said.status == 1
+    assert "ours is not a run: ours/config.json cannot be read. It is a checkpoint, which has no run." in said.err
+
+    hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu", "--out", "run")
+    config = json.loads(Path("run/config.json").read_text())
+    config["recipe"]["train"]["epochs"] = 2
+    Path("run/config.json").write_text(json.dumps(config))
+    shutil.rmtree("run/checkpoints/epoch-0001")
+    Path("ours").rename("run/checkpoints/epoch-0001")
+    said = hmr("train", "small", "--resume", "run", "--device", "cpu")
+    assert said.status == 1
+    assert said.err.splitlines()[-1] == (
+        "error: run/checkpoints/epoch-0001/model.safetensors has no optimizer's state: it was converted from a "
+        "released file, so no run can go on from it."
+    )
+
+
+def test_a_released_file_of_another_model_is_named(hmr: Hmr) -> None:
+    torch.save({KNOWN["model"]["integral"].tensor: torch.zeros(1)}, "x.pth")
+    said = hmr("eval", "small", "--ckpt", "x.pth", "--split", "sp0", "--device", "cpu")
+    assert said == (
+        1,
+        "",
+        'error: x.pth is a released file of the model "integral", not of "small". Give --ckpt one of small, or use '
+        "`hmr eval integral --ckpt x.pth`.\n",
+    )
+
+
+def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, released: Path) -> None:
+    hmr("ckpt", "convert", str(released), "--out", "ours")
+    info = json.loads(Path("ours/model.json").read_text())
+    Path("ours/model.json").write_text(json.dumps({**info, "released": ["x"]}))
+    said = hmr("eval", "small", "--ckpt", "ours", "--split", "sp0")
+    text = '"released" in ours/model.json is not as `hmr ckpt convert` writes it. Convert again.'
+    assert said.err == f"error: {text}\n"
+    assert hmr("ckpt", "show", "ours").err == f"error: {text}\n"
+    del info["recipe"]
+    Path("ours/model.json").write_text(json.dumps(info))
+    text = "ours/model.json does not say the checkpoint's recipe, so the checkpoint cannot be used."
+    assert hmr("eval", "small", "--ckpt", "ours", "--split", "sp0").err == f"error: {text}\n"
+
+
+def test_figures_that_are_not_there_are_no_figures(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"format": checkpoints.FORMAT, "model": "small", "recipe": {}, "blake2b": ""}
+    for epoch, val in enumerate([{"mpjpe_mm": 10.0}, {"val": None}, {"val": {"mpjpe_mm": 20.0}}, {}], start=1):
+        folder = tmp_path / f"epoch-{epoch:04d}"
+        folder.mkdir()
+        (folder / "model.json").write_text(json.dumps({**said, **val}))
+    prune_checkpoints(tmp_path)
+    kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]
+    assert kept == ["epoch-0003", "epoch-0004"]
+
+
+def test_the_json_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(
+        HmrError, match=r"model\.json is not the JSON file of a checkpoint of format 'hmr-checkpoint/1'"
+    ):
+        read_info(tmp_path / "model.safetensors")
