@@ -118,4 +118,4 @@ def test_the_largest_is_converted_with_what_it_holds_of_use(models: dict[str, Mo
     assert ours.recipe.model.model_dump()["middle_tip"] == 445
     assert ours.released is not None
     assert {prefix: one.tensors for prefix, one in ours.released.ignored.items()} == IGNORED_BY_I2L
-    assert ours.released.note().endswith(" ignored; middle_tip=445")
+    assert ours.released.note().endswith("; middle_tip=445")

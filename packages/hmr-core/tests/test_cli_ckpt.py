@@ -118,7 +118,7 @@ def test_a_released_file_is_shown(hmr: Hmr, released: Path) -> None:
         "file:    Small.pth.tar",
         'what:    a released file of the model "small"',
         f"weights: 3 tensors, 3,092 numbers, {released.stat().st_size / 1e6:.1f} MB",
-        "ignored: hand.* (1 tensors): the hand's own arrays",
+        "ignored: hand.* (1 tensor): the hand's own arrays",
         "recipe:  published, with image_size=48",
         f"blake2b: {file_digest(released)}",
         "use:     hmr eval small --ckpt Small.pth.tar --split sp0",
@@ -179,7 +179,7 @@ def test_the_optimizers_state_is_shown(hmr: Hmr, trained: Path) -> None:
     said = hmr("ckpt", "show", str(folder / "optimizer.safetensors"))
     assert said.status == 0, said.err
     text = f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {folder}/model.safetensors"
-    assert f"what:    {text}\nweights: 1 tensors, 63 numbers, 0.0 MB\n" in said.out
+    assert f"what:    {text}\nweights: 1 tensor, 63 numbers, 0.0 MB\n" in said.out
     assert said.out.endswith(f"use:     hmr ckpt show {folder}/model.safetensors\n")
 
 
@@ -188,7 +188,7 @@ def test_weights_without_their_json_file_are_shown(hmr: Hmr, trained: Path) -> N
     said = hmr("ckpt", "show", "x.safetensors")
     assert said.status == 0, said.err
     assert "what:    weights in safetensors that have no model.json beside them\n" in said.out
-    assert "closest: small: 2 of its 2 tensors are here\n" in said.out
+    assert "closest: small: 2 of its 2 tensors\n" in said.out
     assert (
         "problem: a checkpoint is model.safetensors and model.json in one folder: put them together again\n" in said.out
     )
@@ -202,7 +202,7 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
     lines = said.out.splitlines()
     assert lines[1] == "what:    weights that are no released file of an installed model"
     assert lines[3:11] == [
-        "closest: small: 1 of its 2 tensors are here",
+        "closest: small: 1 of its 2 tensors",
         "lacks:   body.2.bias",
         *(f"unknown: x{i}" for i in range(5)),
         "unknown: and 2 more",
@@ -241,7 +241,7 @@ def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, releas
     said = hmr("ckpt", "convert", str(released), "--out", "ours")
     assert said.status == 0, said.err
     assert said.out.splitlines() == [
-        "note: released file: hand.* (the hand's own arrays) ignored; image_size=48",
+        "note: released file: ignored hand.* (the hand's own arrays); image_size=48",
         "written: ours/ with model.safetensors, model.json",
         "next: hmr ckpt show ours",
     ]
@@ -260,7 +260,7 @@ def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, releas
     for given in (str(released), "ours"):
         out = hmr("eval", "small", "--ckpt", given, "--split", "sp0", "--device", "cpu", "--out", f"eval-{given}")
         assert out.status == 0, out.err
-        assert "note: released file: hand.* (the hand's own arrays) ignored; image_size=48\n" in out.out
+        assert "note: released file: ignored hand.* (the hand's own arrays); image_size=48\n" in out.out
         reports.append(json.loads(Path(f"eval-{given}/report.json").read_text()))
     first, second = reports
     assert first["metrics"] == second["metrics"]
@@ -277,7 +277,7 @@ def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
     lines = hmr("ckpt", "show", "ours").out.splitlines()
     assert 'what:      a checkpoint of the model "small", converted from a released file' in lines
     assert f"from:      {released.resolve()} (blake2b {file_digest(released)})" in lines
-    assert "ignored:   hand.* (1 tensors): the hand's own arrays" in lines
+    assert "ignored:   hand.* (1 tensor): the hand's own arrays" in lines
     assert "recipe:    published, with image_size=48" in lines
     assert "optimizer: none, so no run can go on from it" in lines
     assert not any(line.startswith(("trained:", "val:")) for line in lines)

@@ -100,8 +100,10 @@ def test_what_the_model_does_not_use_is_left_out_and_said(tmp_path: Path, spec: 
         "hand.": (2, "the hand's own arrays"),
         "old": (1, "what nothing uses"),
     }
-    text = "released file: hand.* (the hand's own arrays), old* (what nothing uses) ignored; image_size=48"
+    text = "released file: ignored hand.* (the hand's own arrays); old* (what nothing uses); image_size=48"
     assert released.note() == text
+    twice = replace(released, ignored={**released.ignored, "older.": released.ignored["old"]}, overrides=())
+    assert twice.note() == "released file: ignored hand.* (the hand's own arrays); old*, older.* (what nothing uses)"
 
 
 def test_what_the_model_has_is_never_left_out(tmp_path: Path, spec: ModelSpec) -> None:

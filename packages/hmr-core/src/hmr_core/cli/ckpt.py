@@ -83,7 +83,7 @@ def convert(file: Path, out: Path, force: bool) -> None:
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What `show` prints, a line each; a line without a text is left out."""
-    numbers = f"{found['tensors']} tensors, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
+    numbers = f"{_tensors(found['tensors'])}, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
     rows = [("file", found["path"]), ("what", _what(found)), ("weights", numbers)]
     if found["kind"] == "checkpoint":
         rows += _checkpoint_rows(found)
@@ -128,17 +128,22 @@ def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     ignored = [
-        ("ignored", f"{prefix}* ({one['tensors']} tensors): {one['what']}") for prefix, one in found["ignored"].items()
+        ("ignored", f"{prefix}* ({_tensors(one['tensors'])}): {one['what']}")
+        for prefix, one in found["ignored"].items()
     ]
     recipe = f"published, with {', '.join(found['overrides'])}" if found["overrides"] else "published"
     return [*ignored, ("recipe", recipe)]
 
 
 def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    fitting = f"{found['tensors_that_fit']} of its {found['tensors_wanted']} tensors are here"
+    fitting = f"{found['tensors_that_fit']} of its {_tensors(found['tensors_wanted'])}"
     rows = [("closest", f"{found['closest']}: {fitting}")]
     for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape")):
         count, first = found[name]["count"], found[name]["first"]
         rows += [(title, text) for text in first]
         rows += [(title, f"and {count - len(first)} more")] if count > len(first) else []
     return rows
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor" if count == 1 else f"{count} tensors"

@@ -48,8 +48,11 @@ class ReleasedFile:
 
     def note(self) -> str:
         """What a report has to say of it; empty when there is nothing to say."""
-        left_out = ", ".join(f"{prefix}* ({ignored.what})" for prefix, ignored in self.ignored.items())
-        said = [*([f"{left_out} ignored"] if left_out else []), *self.overrides]
+        by_what: dict[str, list[str]] = {}
+        for prefix, ignored in self.ignored.items():
+            by_what.setdefault(ignored.what, []).append(f"{prefix}*")
+        left_out = "; ".join(f"{', '.join(prefixes)} ({what})" for what, prefixes in by_what.items())
+        said = [*([f"ignored {left_out}"] if left_out else []), *self.overrides]
         return f"released file: {'; '.join(said)}" if said else ""
 
     def as_json(self) -> dict[str, Any]:
