@@ -13,6 +13,11 @@ def ckpt() -> None:
     """Say what a file of weights is; make a released one a checkpoint.
 
     --ckpt and --solver-ckpt take checkpoints and released files alike: docs/checkpoints.md.
+
+    \b
+    Examples:
+      hmr ckpt show IntegralPose.pth.tar
+      hmr ckpt convert IntegralPose.pth.tar --out integral-released
     """
 
 
@@ -20,7 +25,7 @@ def ckpt() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(file: Path, as_json: bool) -> None:
-    """Say what FILE is, by its contents: its name counts for nothing.
+    """Say what FILE is, by its contents; its name counts for nothing.
 
     FILE is a run's folder (its last checkpoint is shown), a checkpoint's folder, or a file. Shown are the model and the
     recipe of a checkpoint, with what it was trained on and its figures on val; of a released file the model that it

@@ -141,5 +141,5 @@ def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], op
 def _refuse_non_finite(path: Path, model: HandModel) -> None:
     for name, value in model.state_dict().items():
         # The extremes pass NaN on; a mask of a large tensor would take memory.
-        if value.numel() and not torch.isfinite(torch.stack(torch.aminmax(value))).all():
+        if value.is_floating_point() and value.numel() and not torch.isfinite(torch.stack(torch.aminmax(value))).all():
             raise HmrError(f"{path} holds numbers that are not finite, first in {name}: it is damaged. Get it again.")

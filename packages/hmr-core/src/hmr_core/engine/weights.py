@@ -66,7 +66,7 @@ class Uninitialised(TorchFunctionMode):
     ) -> Any:
         given = kwargs or {}
         if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == "torch.nn.init":
-            tensor = args[0] if args else given["tensor"]
+            tensor = args[0] if args else given.get("tensor")
             if isinstance(tensor, nn.Parameter):  # buffers may not be in the state dict
                 return tensor
         return func(*args, **given)
