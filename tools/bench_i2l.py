@@ -2,9 +2,9 @@
 
 Run: python tools/bench_i2l.py. Both versions are the published network, random weights and images, one model whose
 Pose2Feat alone is exchanged; what they give is checked to be the same. They take turns in one process, and each keeps
-its best round: compare ratios, not seconds of different runs; denormal numbers are flushed to zero. Memory is the largest number of bytes in live tensors at
-any moment of a step (parameters, gradients and Adam's moments included where there are any), counted as operations
-make and free them; not what an allocator or a library takes besides.
+its best round: compare ratios, not seconds of different runs. Denormal numbers are flushed to zero. Memory is the
+largest number of bytes in live tensors at any moment of a step (parameters, gradients and Adam's moments included where
+there are any), counted as operations make and free them; not what an allocator or a library takes besides.
 
 python tools/bench_i2l.py --memory counts the same for training steps of the published recipe at several batch sizes,
 on tensors without data, so that no GPU is needed, and writes results/i2l_memory.csv. No times there.

@@ -46,8 +46,8 @@ def edge_loss(
     """|predicted length - true length| of each face's edges, where both ends of the edge are visible."""
     lengths, true_lengths = (torch.linalg.vector_norm(_edges(verts, faces), dim=-1) for verts in (predicted, truth))
     corners = visible[:, faces]
-    seen: Tensor = corners[..., _STARTS] * corners[..., _ENDS]
-    return ((lengths - true_lengths).abs() * seen).mean()
+    off: Tensor = (lengths - true_lengths).abs() * corners[..., _STARTS] * corners[..., _ENDS]
+    return off.mean()
 
 
 def _edges(verts: Float[Tensor, "batch n 3"], faces: Int64[Tensor, "faces 3"]) -> Float[Tensor, "batch faces 3 3"]:
