@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -92,14 +93,23 @@ def predict(
     model.eval()
     try:
         for batch in load_batches(dataset, split_batches(rows, batch_size), workers=workers, device=device):
-            # TensorFloat-32 would cost a tenth of a millimetre on GPUs that have it.
-            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            with torch.inference_mode(), _full_precision():
                 points = _points(model(batch.inputs()), batch, dataset, layer)
             _refuse_non_finite(points)
             yield points
             on_batch(len(batch.ids))
     finally:
         model.train(was_training)
+
+
+def _full_precision() -> AbstractContextManager[None]:
+    """cuDNN as it is set, but for TensorFloat-32, which would cost a tenth of a millimetre on GPUs that have it."""
+    cudnn = torch.backends.cudnn
+    # What is not given would not stay as it is: cuDNN itself would be off.
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return flags
 
 
 def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset, layer: HandLayer | None) -> Points:
