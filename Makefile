@@ -11,10 +11,23 @@ DEMO := demo
 DEMO_SYNTH :=
 DEMO_TRAIN :=
 
+# Trainings run side by side, each with its share of the cores: small networks gain more from that than from threads.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS := $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
+SIDE_BY_SIDE = OMP_NUM_THREADS=$(shell expr $(CORES) / $(JOBS)) $(MAKE) --no-print-directory --jobs $(JOBS)
+
+# Lines of what runs side by side begin with its name; a failure is not lost in the pipe.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+NAMED = 2>&1 | sed -u "s|^|$(1): |"
+
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo picture test lint type format bench clean
+# What was not finished is made again.
+.DELETE_ON_ERROR:
+
+.PHONY: help setup demo results picture test lint type format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,10 +39,19 @@ $(SETUP): Makefile constraints.txt $(wildcard packages/*/pyproject.toml examples
 	$(BIN)/pip install --quiet $(foreach package,$(PACKAGES),--editable $(package)) $(DEV)
 	@touch $@
 
-demo: $(DEMO)/checked  ## synthetic data -> pack -> train -> evaluate, and show the figures (under ten minutes)
-	@cat $(DEMO)/figures.txt
-	@echo "figures: $(DEMO)/eval/report.json, $(DEMO)/eval-best/report.json"
-	@echo "pictures: $(DEMO)/eval/contact_sheet.png, $(DEMO)/eval-best/contact_sheet.png"
+demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (under ten minutes)
+	$(SIDE_BY_SIDE) $(DEMO)/sp0/checked
+	@cat $(DEMO)/sp0/figures.txt
+	@echo "figures: $(DEMO)/sp0/eval/*/report.json"
+	@echo "pictures: $(DEMO)/sp0/models.png, $(DEMO)/sp0/eval/*/contact_sheet.png"
+
+results: | $(SETUP)  ## the demo on all three splits; writes results/synthetic.csv
+	$(SIDE_BY_SIDE) $(foreach split,$(SPLITS),$(DEMO)/$(split)/checked)
+	$(BIN)/python tools/collect_results.py $(foreach split,$(SPLITS),$(foreach name,$(EVALUATIONS),\
+		$(DEMO)/$(split)/eval/$(name)/report.json)) --out results/synthetic.csv
+
+SPLITS := sp0 sp1 sp2
+EVALUATIONS := integral integral-best rle i2l
 
 # hand.npz is the last thing that synth writes. A new pack makes older runs worthless.
 $(DEMO)/synthetic/hand.npz: | $(SETUP)
@@ -37,37 +59,47 @@ $(DEMO)/synthetic/hand.npz: | $(SETUP)
 	$(BIN)/hmr synth $(DEMO)/synthetic $(DEMO_SYNTH)
 
 $(DEMO)/oakink.h5: $(DEMO)/synthetic/hand.npz
-	rm -rf $(DEMO)/integral $(DEMO)/iknet
+	rm -rf $(SPLITS:%=$(DEMO)/%)
 	$(BIN)/hmr pack oakink --root $(DEMO)/synthetic/OakInk --out $@ --force
 
 # Named, so that a hand model in the environment does not get in the way.
 DEMO_HAND := --hand-model $(DEMO)/synthetic/hand.npz
+TRAIN_HAND_i2l := $(DEMO_HAND)
+TRAIN_HAND_iknet := $(DEMO_HAND)
 
-$(DEMO)/integral.trained: $(DEMO)/oakink.h5
-$(DEMO)/iknet.trained: TRAIN_HAND := $(DEMO_HAND)
-$(DEMO)/iknet.trained: $(DEMO)/oakink.h5
-$(DEMO)/%.trained:
-	if [ -f $(DEMO)/$*/config.json ]; then $(BIN)/hmr train $* --resume $(DEMO)/$*; \
-	else $(BIN)/hmr train $* --split sp0 --recipe tiny --data $< --out $(DEMO)/$* $(TRAIN_HAND) $(DEMO_TRAIN); fi
+# $(*D) is the split, $(*F) the model.
+$(DEMO)/%.trained: $(DEMO)/oakink.h5
+	@if [ -f $(DEMO)/$*/config.json ]; then $(BIN)/hmr train $(*F) --resume $(DEMO)/$*; \
+	else $(BIN)/hmr train $(*F) --split $(*D) --recipe tiny --data $< --out $(DEMO)/$* $(TRAIN_HAND_$(*F)) $(DEMO_TRAIN); \
+	fi $(call NAMED,$*)
 	@touch $@
 
-# The mesh by the published fit, and by our own.
-$(DEMO)/figures.txt: $(DEMO)/integral.trained $(DEMO)/iknet.trained
-	rm -rf $(DEMO)/eval $(DEMO)/eval-best
-	$(DEMO_EVAL) --protocol published --out $(DEMO)/eval >$@.part
-	$(DEMO_EVAL) --protocol best --out $(DEMO)/eval-best >>$@.part
-	@mv $@.part $@
+# evaluation(split, name, model, options): the last is empty for a model with a mesh of its own.
+define evaluation
+$(DEMO)/$(1)/eval/$(2)/report.json: $(DEMO)/$(1)/$(3).trained $(if $(4),$(DEMO)/$(1)/iknet.trained)
+	@$(BIN)/hmr eval $(3) --ckpt $(DEMO)/$(1)/$(3) --split $(1) --data $(DEMO)/oakink.h5 $(DEMO_HAND) \
+		$(if $(4),--solver iknet --solver-ckpt $(DEMO)/$(1)/iknet $(4)) --out $$(@D) $(call NAMED,$(1)/eval/$(2))
+endef
+$(foreach split,$(SPLITS),\
+	$(eval $(call evaluation,$(split),integral,integral,--protocol published))\
+	$(eval $(call evaluation,$(split),integral-best,integral,--protocol best))\
+	$(eval $(call evaluation,$(split),rle,rle,--protocol published))\
+	$(eval $(call evaluation,$(split),i2l,i2l,)))
 
-DEMO_EVAL = $(BIN)/hmr eval integral --ckpt $(DEMO)/integral --split sp0 --data $(DEMO)/oakink.h5 \
-	--solver iknet --solver-ckpt $(DEMO)/iknet $(DEMO_HAND)
+# In the order in which they are begun: the longest training first.
+$(DEMO)/%/figures.txt: $(DEMO)/%/integral.trained $(DEMO)/%/i2l.trained $(DEMO)/%/rle.trained \
+		$(EVALUATIONS:%=$(DEMO)/\%/eval/%/report.json)
+	$(BIN)/python tools/compare.py $(EVALUATIONS:%=$(@D)/eval/%) --picture $(@D)/models.png --data $(DEMO)/oakink.h5 \
+		$(DEMO_HAND) >$@
 
-$(DEMO)/checked: $(DEMO)/figures.txt
-	$(BIN)/python tools/check_demo.py $(DEMO)/eval/report.json $(if $(DEMO_TRAIN),--figures-only)
-	$(BIN)/python tools/check_demo.py $(DEMO)/eval-best/report.json $(if $(DEMO_TRAIN),--figures-only)
+$(DEMO)/%/checked: $(DEMO)/%/figures.txt
+	$(BIN)/python tools/check_demo.py $(EVALUATIONS:%=$(@D)/eval/%/report.json) $(if $(DEMO_TRAIN),--figures-only)
 	@touch $@
+
+.PRECIOUS: $(DEMO)/%.trained $(DEMO)/%/figures.txt
 
 picture: demo  ## docs/demo.png anew, from the demo
-	$(BIN)/python tools/docs_picture.py $(DEMO)/eval-best/contact_sheet.png docs/demo.png
+	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png
 
 test: $(SETUP)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)

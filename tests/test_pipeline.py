@@ -121,7 +121,7 @@ def test_i2l_meshnet_gives_the_published_pipeline_s_five_figures(
     assert released["ignored"]["human_model_layer."]["tensors"] == 8
     (note,) = report["notes"]
     assert note in out
-    assert note.startswith("released file: human_model_layer.* (the hand model's own arrays")
-    assert note.endswith("ignored; middle_tip=445")
+    assert note.startswith("released file: ignored human_model_layer.* (the hand model's own arrays")
+    assert note.endswith("; middle_tip=445")
     assert main(["score", "out", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["metrics"] == report["metrics"]

@@ -1,6 +1,6 @@
 """Put evaluations of the same samples into one table and, with --picture, into one picture.
 
-python tools/compare.py demo/eval/integral demo/eval/rle demo/eval/i2l --data demo/oakink.h5 --picture demo/models.png
+python tools/compare.py demo/sp0/eval/* --data demo/oakink.h5 --picture models.png
 """
 
 from __future__ import annotations

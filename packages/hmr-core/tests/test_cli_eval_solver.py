@@ -492,17 +492,18 @@ BAD = {
     "checkpoint alone": (
         f"{EVAL} --solver-ckpt flat.pt",
         2,
-        "--solver-ckpt: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; `hmr solvers` lists",
+        "--solver-ckpt: of no use without a solver. If the model predicts joints alone, add --solver NAME and "
+        "--solver-ckpt FILE; `hmr solvers` lists them.",
     ),
     "options alone": (
         f"{EVAL} --solver-set fit=slow --protocol best",
         2,
-        "--solver-set, --protocol best: of no use without a solver. Add --solver NAME and",
+        "--solver-set, --protocol best: of no use without a solver. If the model predicts joints alone, add --solver",
     ),
     "hand layer alone": (
         f"{EVAL} --hand-layer manotorch",
         2,
-        "--hand-layer manotorch: of no use without a solver. Add --solver NAME and --solver-ckpt FILE; `hmr",
+        "--hand-layer manotorch: of no use without a solver. If the model predicts joints alone, add --solver NAME",
     ),
     "protocol of a model of joints": (
         "eval from-joints --ckpt from-joints --split sp0 --protocol best",

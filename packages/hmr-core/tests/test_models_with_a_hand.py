@@ -165,10 +165,45 @@ def test_rotations_are_posed_at_the_predicted_root_joint(
     assert torch.equal(points.rotations, posed_prediction.rotations)
 
 
+def test_the_root_joint_of_a_posed_hand_is_the_mesh_s_where_the_joints_are(
+    mini_hand: Hand, mini_pack: Pack, posed_prediction: Prediction
+) -> None:
+    meshed = replace(
+        posed_prediction,
+        verts_uvd=torch.rand(4, 778, 3, generator=torch.Generator().manual_seed(2)),
+        joint_regressor=joint_regressor_21(mini_hand).float(),
+    )
+    rows = mini_pack.indices("sp0", "test")[:4]
+    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    layer = HandLayer(mini_hand)
+    points = gather(predict(Says(meshed), dataset, rows, layer=layer, device=CPU, batch_size=4, workers=0))
+    targets = dataset.__getitems__([(0, int(row)) for row in rows]).targets
+    of_mesh, own = (to_camera(prediction, targets, 64)[0][:, 0] for prediction in (meshed, posed_prediction))
+    torch.testing.assert_close(points.joints[:, 0], of_mesh)
+    assert float((of_mesh - own).norm(dim=-1).min()) > 1e-3
+
+
+def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, posed_prediction: Prediction) -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+    cudnn = torch.backends.cudnn
+
+    class Looks(Says):
+        def forward(self, inputs: Inputs) -> Prediction:
+            seen.append((cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32))
+            return replace(self.prediction, rotations=None, betas=None)
+
+    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    rows = mini_pack.indices("sp0", "test")[:4]
+    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+        gather(predict(Looks(posed_prediction), dataset, rows, device=CPU, batch_size=4, workers=0))
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32) == (True, True, True)
+    assert seen == [(True, True, False)]
+
+
 def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed_prediction: Prediction) -> None:
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
-    with pytest.raises(ValueError, match="no hand to pose: its spec must have needs_hand=True"):
+    with pytest.raises(ValueError, match="no hand to pose: its spec must say needs_hand=True"):
         gather(predict(Says(posed_prediction), dataset, rows, device=CPU, batch_size=4, workers=0))
 
 
@@ -317,7 +352,7 @@ def test_a_regressor_that_makes_no_joints_is_named(small_spec: ModelSpec, model:
 
 
 def test_rotations_of_a_model_that_does_not_ask_for_the_hand_are_named(small_spec: ModelSpec) -> None:
-    with pytest.raises(ValueError, match="needs_hand=True"):
+    with pytest.raises(AssertionError, match="its spec does not say needs_hand=True: nothing poses them"):
         check_spec(replace(make_spec(small_spec, Says), build=lambda config: Rotating(config), needs_hand=False))
 
 
@@ -339,3 +374,15 @@ class Rotating(HandModel):
 
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         return {"numbers": self.numbers.square().sum()}
+
+
+class RotatingAlone(Rotating):
+    """Rotations without betas."""
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        return replace(super().forward(inputs), betas=None)
+
+
+def test_rotations_without_betas_are_named(small_spec: ModelSpec) -> None:
+    with pytest.raises(AssertionError, match="it gives rotations alone, and a hand is posed by rotations and betas"):
+        check_spec(make_spec(small_spec, RotatingAlone))

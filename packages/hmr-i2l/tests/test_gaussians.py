@@ -38,6 +38,12 @@ def test_a_gaussian_is_one_at_its_centre_and_falls_off_by_sigma() -> None:
     torch.testing.assert_close(line[1], line[5])
 
 
+def test_what_no_sum_would_show_is_zero_not_a_denormal_number() -> None:
+    line = gaussian(torch.tensor([[0.0]]), 40, 2.0)[0, 0]
+    assert not line[15:].any()  # exp(-28) and less
+    assert bool((line[:14] > 1e-12).all())
+
+
 def test_values_and_gradients_are_those_of_the_convolution_of_the_heat_maps(generator: torch.Generator) -> None:
     kernel = torch.randn(4, 3, DEPTH, 3, 3, dtype=torch.float64, generator=generator).requires_grad_()
     joints = OUTSIDE.clone().requires_grad_()

@@ -172,6 +172,7 @@ class _Contract:
             for array, shape in self._shapes().items():
                 self._check_array(array, getattr(prediction, array), shape)
             self._check_regressor(prediction)
+            self._check_parameters(prediction)
             confidence = prediction.confidence
             if confidence is not None and not bool(((confidence >= 0) & (confidence <= 1)).all()):
                 self._fail("Prediction.confidence leaves 0..1")
@@ -303,6 +304,13 @@ class _Contract:
                 f"the rows of Prediction.joint_regressor do not sum to 1 (off by {off:.2g}), so that its joints would "
                 "not move with the mesh. Does use_hand fill it, and does the spec say needs_hand=True?"
             )
+
+    def _check_parameters(self, prediction: Prediction) -> None:
+        given = [name for name in ("rotations", "betas") if getattr(prediction, name) is not None]
+        if len(given) == 1:
+            self._fail(f"it gives {given[0]} alone, and a hand is posed by rotations and betas together")
+        if given and not self.spec.uses_hand:
+            self._fail("it gives rotations and betas, and its spec does not say needs_hand=True: nothing poses them")
 
     def _losses(self, model: HandModel, targets: Targets, what: str) -> Tensor:
         """The sum of the model's losses, checked."""

@@ -16,6 +16,11 @@ from torch.nn import functional as F
 
 from hmr_core.hand.joints import N_JOINTS
 
+NEGLIGIBLE = 1e-12
+"""A Gaussian's values below this are 0: no sum of float32 numbers would show them, and the products of such small
+numbers are denormal, with which a CPU is many times slower.
+"""
+
 
 class Pose2Feat(nn.Module):
     """Features and joints to features of as many channels: 3x3 convolution, batch norm, ReLU.
@@ -71,9 +76,10 @@ def convolve_gaussians(
 
 
 def gaussian(centre: Float[Tensor, "batch joints"], cells: int, sigma: float) -> Float[Tensor, "batch joints cells"]:
-    """exp(-(i - centre)^2 / (2 sigma^2)) at the cells i = 0, 1, ..."""
+    """exp(-(i - centre)^2 / (2 sigma^2)) at the cells i = 0, 1, ...; 0 where that is below NEGLIGIBLE."""
     index = torch.arange(cells, dtype=centre.dtype, device=centre.device)
-    return torch.exp(-0.5 * ((index - centre[..., None]) / sigma) ** 2)
+    line = torch.exp(-0.5 * ((index - centre[..., None]) / sigma) ** 2)
+    return torch.where(line < NEGLIGIBLE, 0, line)
 
 
 def neighbours(line: Float[Tensor, "batch joints cells"]) -> Float[Tensor, "batch joints cells 3"]:

@@ -13,9 +13,6 @@ from torch.nn import functional as F
 SHORTEST_EDGE = 1e-4
 """In cells: the direction of a shorter edge counts less, so that an edge of no length has a gradient that is small."""
 
-_STARTS, _ENDS = [0, 0, 1], [1, 2, 2]
-"""The edges of a face, by its corners."""
-
 
 def point_loss(
     predicted: Float[Tensor, "batch n 3"], truth: Float[Tensor, "batch n 3"], visible: Float[Tensor, "batch n"]
@@ -45,8 +42,9 @@ def edge_loss(
 ) -> Float[Tensor, ""]:
     """|predicted length - true length| of each face's edges, where both ends of the edge are visible."""
     lengths, true_lengths = (torch.linalg.vector_norm(_edges(verts, faces), dim=-1) for verts in (predicted, truth))
-    corners = visible[:, faces]
-    off: Tensor = (lengths - true_lengths).abs() * corners[..., _STARTS] * corners[..., _ENDS]
+    first, second, third = visible[:, faces].unbind(2)
+    ends = torch.stack([first * second, first * third, second * third], dim=2)
+    off: Tensor = (lengths - true_lengths).abs() * ends
     return off.mean()
 
 
@@ -56,8 +54,8 @@ def _edges(verts: Float[Tensor, "batch n 3"], faces: Int64[Tensor, "faces 3"]) -
     """
     # index_select, and once: the gradient of indexing by three tensors is several times slower.
     corners = verts.index_select(1, faces.flatten()).view(len(verts), *faces.shape, 3)
-    edges: Tensor = corners[:, :, _ENDS] - corners[:, :, _STARTS]
-    return edges
+    first, second, third = corners.unbind(2)
+    return torch.stack([second - first, third - first, third - second], dim=2)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -30,15 +30,14 @@ def show_figures(report: Mapping[str, Any]) -> None:
 
 def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
     """Print several evaluations of the same subset as one table, each with what it is to be compared with."""
+    from hmr_core.engine.report import evaluation_name
+
     first = reports[0]
     note = ", synthetic data" if first["synthetic"] else ""
     click.echo(f"{first['split']} {first['subset']}, {first['samples']} samples{note}")
     rows = []
     for report in reports:
-        solver = report.get("solver")
-        name = f"{report['model']} + {solver['name']}" if solver else report["model"]
-        protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
-        rows.append([f"{name}{protocol}", *_cells(report["metrics"])])
+        rows.append([evaluation_name(report), *_cells(report["metrics"])])
         rows += [[f"  {label}", *cells] for label, *cells in _references(report)]
     show_table(_TITLES, rows)
 

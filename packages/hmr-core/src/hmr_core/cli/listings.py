@@ -146,11 +146,17 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
         "paper": spec.paper,
         "plugin": registry.provider(spec),
         "consumes": spec.consumes,
+        "hand model": "needed (--hand-model)" if spec.uses_hand else "",
         "root joint": f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})",
     }
     if as_json:
-        record = {key: value for key, value in record.items() if key != "root joint"}
-        record |= {"root_joint": spec.root_joint, "recipes": summaries, "published": spec.published}
+        record = {key: value for key, value in record.items() if " " not in key}
+        record |= {
+            "uses_hand": spec.uses_hand,
+            "root_joint": spec.root_joint,
+            "recipes": summaries,
+            "published": spec.published,
+        }
         _print_json({**record, "options": [option._asdict() for option in options]})
         return
     show_record(list(record.items()))

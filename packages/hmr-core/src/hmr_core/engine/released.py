@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from hmr_core.config import Recipe, load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine.weights import Uninitialised, compare, load_weights, read_state_dict
+from hmr_core.engine.weight_files import read_state_dict
+from hmr_core.engine.weights import Uninitialised, compare, first_not_finite, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.known import KNOWN
@@ -95,30 +96,34 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
     recipe = load_recipe(spec, PUBLISHED, released.overrides)
     with Uninitialised():
         model = spec.build(recipe.model)
-    used, ignored = split_ignored(released, model.state_dict(), state)
-    if compare(model.state_dict(), used):
+    own = model.state_dict()
+    used, ignored = split_ignored(released, state)
+    if compare(own, used):
         _refuse_another(path, spec, state, option)
     load_weights(model, used, source=str(path), model_name=spec.name)
-    _refuse_non_finite(path, model)
+    if (name := first_not_finite(own, own)) is not None:
+        raise HmrError(f"{path} {not_finite(name)}.")
     origin = ReleasedFile(path=path, blake2b=file_digest(path), overrides=released.overrides, ignored=ignored)
     return model, recipe, origin
 
 
 def split_ignored(
-    released: Released, own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+    released: Released, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
-    """The tensors of a released file that are to fit a model's own, and what is left out, by how the names begin.
-
-    Left out is what begins as the spec says, unless this model has it (a model of another stage may).
-    """
+    """The tensors of a released file that are to fit a model's own, and what is left out, by how the names begin."""
     used, counts = {}, dict.fromkeys(released.ignored, 0)
     for name, value in state.items():
         prefix = next((prefix for prefix in released.ignored if name.startswith(prefix)), None)
-        if prefix is None or name in own:
+        if prefix is None:
             used[name] = value
         else:
             counts[prefix] += 1
     return used, {prefix: Ignored(n, released.ignored[prefix]) for prefix, n in counts.items() if n}
+
+
+def not_finite(name: str) -> str:
+    """What to say of a file with a tensor that is not finite, behind the file's name."""
+    return f"holds numbers that are not finite, first in {name}: it is damaged. Get it again"
 
 
 def known_model(state: Mapping[str, Tensor]) -> str | None:
@@ -131,15 +136,7 @@ def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], op
     name = known_model(state)
     if name is None or name == spec.name:
         return
-    use = f"`hmr eval {name} --ckpt {path}`" if option == "--ckpt" else f"it with {name}"
     raise HmrError(
         f'{path} is a released file of the model "{name}", not of "{spec.name}". Give {option} one of {spec.name}, or '
-        f"use {use}."
+        f"use it with {name}: `hmr ckpt show {quote(str(path))}` says how."
     )
-
-
-def _refuse_non_finite(path: Path, model: HandModel) -> None:
-    for name, value in model.state_dict().items():
-        # The extremes pass NaN on; a mask of a large tensor would take memory.
-        if value.is_floating_point() and value.numel() and not torch.isfinite(torch.stack(torch.aminmax(value))).all():
-            raise HmrError(f"{path} holds numbers that are not finite, first in {name}: it is damaged. Get it again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Int64
@@ -21,6 +22,13 @@ NO_MESH = (
     "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
     "--solver-ckpt FILE"
 )
+
+
+def evaluation_name(report: Mapping[str, Any]) -> str:
+    """What to call an evaluation among others: the model, what made its mesh, and the protocol if not the published."""
+    by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
+    return f"{report['model']}{by}{protocol}"
 
 
 def make_report(

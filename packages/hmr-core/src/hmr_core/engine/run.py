@@ -28,7 +28,7 @@ class Run:
     """A run's folder and what it was asked to do.
 
     recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path and blake2b of the
-    hand model that a model of joints trains with, both None for the hand in the package; None for models of images.
+    hand model that the model trains with, both None for the hand in the package; None for a model that uses no hand.
     tensorboard: whether to write for it.
     scratch: where watchers of the run's events keep what they need between events, each under its own name.
     """

@@ -80,7 +80,7 @@ class Prediction(_Tensors):
     Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
     of MANO's 16 joints, flat hand) and betas; before their loss is asked for, the hand layer makes joints and verts of
     them (metres, camera space, the root joint where the truth has it). A model of images whose spec needs the hand may
-    give rotations and betas, too: then its points are those of that hand, put where joints_uvd has the root joint.
+    give rotations and betas, too: then its points are those of that hand, its root joint where it is predicted.
 
     joint_regressor: with verts_uvd, the joints as sums over the vertices; the joints in camera space are then those of
     the mesh there, and joints_uvd is for the model's own use. confidence: 0..1 for each joint. extras: what the model's

@@ -16,6 +16,7 @@ from hmr_core.config import DataConfig
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.predictions import Predictions, read_predictions
+from hmr_core.engine.report import evaluation_name
 from hmr_core.errors import HmrError
 from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption
 
@@ -29,12 +30,6 @@ class Evaluated:
 
     report: Mapping[str, Any]
     predictions: Predictions
-
-    @property
-    def name(self) -> str:
-        """The model, with what made its mesh."""
-        solver = self.report.get("solver")
-        return f"{self.report['model']} + {solver['name']}" if solver else str(self.report["model"])
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[Evaluated]:
@@ -92,5 +87,6 @@ def _heads(evaluations: Sequence[Evaluated], *, synthetic: bool) -> UInt8[ndarra
     parts = [banner("truth" + (" (synthetic)" if synthetic else ""), TILE_PX)]
     for one in evaluations:
         width = TILE_PX * (1 if one.predictions.verts is None else 2)
-        parts.append(banner(f"{one.name}: MPJPE {one.report['metrics']['mpjpe_mm']:.2f} mm", width))
+        figure = f"MPJPE {one.report['metrics']['mpjpe_mm']:.2f} mm"
+        parts.append(banner(f"{evaluation_name(one.report)}: {figure}", width))
     return np.concatenate(parts, axis=1)
