@@ -41,6 +41,7 @@ def check_solver_options(
         remedy = (
             f'The model "{spec.name}" gives a mesh of its own, so that there is none to add: leave it out.'
             if from_joints
-            else "If the model predicts joints alone, add --solver NAME and --solver-ckpt FILE; `hmr solvers` lists them."
+            else "If the model predicts joints alone, add --solver NAME and --solver-ckpt FILE; "
+            "`hmr solvers` lists them."
         )
         raise UsageError(f"{useless}: of no use without a solver. {remedy}")
