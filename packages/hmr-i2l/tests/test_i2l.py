@@ -286,7 +286,8 @@ def test_losses_are_in_cells_and_weighted(golden: dict[str, Tensor], mini_hand: 
 
 
 def test_initial_weights_have_the_published_spread() -> None:
-    model = small("backbone.width=32", "head.channels=64")
+    assert load_recipe(SPEC, "published").model.init_std == 0.001
+    model = small("backbone.width=32", "head.channels=64", "init_std=0.001")
     spread = {name: parameter.detach().std().item() for name, parameter in model.named_parameters()}
     for name in ("pose_net.deconv.0.weight", "mesh_net.deconv.6.weight", "pose2feat.conv.0.weight"):
         assert spread[name] == pytest.approx(0.001, rel=0.03), name
