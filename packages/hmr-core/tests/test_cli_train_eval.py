@@ -179,11 +179,13 @@ def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeyp
     assert list(Path().glob(".out*")) == []
 
 
-def test_a_finished_run_cannot_be_resumed_and_an_unfinished_one_goes_on(hmr: Hmr, trained: Path) -> None:
-    status, _, err = hmr("train", "small", "--resume", str(trained))
-    assert status == 1
-    assert "runs/small-sp0-tiny is finished: all 1 epochs are done. To score it: `hmr eval small --ckpt" in err
-    assert "to train longer, start a new run with more --epochs." in err
+def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(hmr: Hmr, trained: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    status, out, err = hmr("train", "small", "--resume", str(trained))
+    assert (status, err) == (0, "")
+    assert "runs/small-sp0-tiny is finished: all 1 epochs are done. To score it: `hmr eval small --ckpt" in out
+    assert "to train longer, start a new run with more --epochs." in out
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
     config = json.loads((trained / "config.json").read_text())
     config["recipe"]["train"]["epochs"] = 2
     (trained / "config.json").write_text(json.dumps(config))

@@ -228,10 +228,12 @@ def _resumed(
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
-        raise HmrError(
+        # No error: a queue that starts a job again after it was done has nothing to be told of.
+        click.echo(
             f"{folder} is finished: all {recipe.train.epochs} epochs are done. To score it: `hmr eval {model} --ckpt "
             f"{folder} --split {run.split}`; to train longer, start a new run with more --epochs."
         )
+        return
     pack = Pack(data or run.data)
     if pack.info.digest != run.data_digest:
         raise HmrError(
