@@ -22,6 +22,7 @@ from hmr_core.engine.checkpoints import load_checkpoint
 from hmr_core.engine.evaluate import evaluate
 from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
 from hmr_core.engine.inference import to_camera
+from hmr_core.engine.weights import Uninitialised
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import project, to_uvd
 from hmr_core.hand.layer import HandLayer
@@ -55,10 +56,9 @@ def recorded_state(rule: ModuleType) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def model(recorded_state: dict[str, Tensor], mini_hand: HandModel) -> I2LMeshNet:
     """The published network with the recorded weights: large, so that it is made once, and no test may change it."""
-    with torch.device("meta"):
+    with Uninitialised():
         model = SPEC.build(load_recipe(SPEC, "published", RELEASED.overrides).model)
     assert isinstance(model, I2LMeshNet)
-    model.to_empty(device="cpu")
     used = {name: value for name, value in recorded_state.items() if not name.startswith(tuple(RELEASED.ignored))}
     model.load_state_dict(used)  # strict: the released names, but for those that are said to be ignored
     model.use_hand(mini_hand)
@@ -267,9 +267,8 @@ def test_losses_are_in_cells_and_weighted(golden: dict[str, Tensor], mini_hand: 
     torch.manual_seed(0)
     weights = [f"loss.{name}" for name in ("joint=2", "mesh=3", "mesh_joint=5", "normal=7", "edge=11")]
     sets = ["image_size=256", "head.depth=64", "backbone.width=8", *weights]
-    with torch.device("meta"):
+    with Uninitialised():
         model = SPEC.build(load_recipe(SPEC, "tiny", sets).model)
-    model.to_empty(device="cpu")
     model.use_hand(mini_hand)
     truth = targets(golden, torch.float32)
     truth = replace(truth, joints_vis=torch.ones(2, 21), verts_vis=torch.ones(2, 778))

@@ -119,6 +119,29 @@ def test_it_starts_from_a_lixel_checkpoint_and_leaves_it_as_it_is(lixel: Path, m
     assert all(torch.equal(after[name], value) for name, value in expected.items())  # statistics of batch norm, too
 
 
+def test_it_starts_from_a_released_file_whatever_its_middle_tip(
+    lixel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one: the published recipe of the spec in use is this test's own."""
+    start = load_checkpoint(lixel, SPEC)
+    path = tmp_path / "I2L_MeshNet.pth.tar"
+    torch.save({**start.model.state_dict(), "human_model_layer.th_faces": torch.zeros(1538, 3)}, path)
+    recipe = tmp_path / "published.toml"
+    shape = dict(text.split("=") for text in SMALL)
+    recipe.write_text(
+        f"[model]\nimage_size = {shape['image_size']}\n"
+        f"backbone = {{ depth = 18, width = {shape['backbone.width']} }}\n"
+        f"head = {{ channels = {shape['head.channels']}, depth = {shape['head.depth']} }}\n"
+        f"sigma = {start.recipe.model.sigma}\n[train]\nepochs = 1\nbatch_size = 4\n"
+    )
+    monkeypatch.setattr("hmr_i2l.param.hmr_models", lambda: [replace(SPEC, recipes={"published": recipe})])
+    model = build(path)
+    model.pretrain()
+    assert model.config.middle_tip == 444
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in start.model.state_dict().items())
+
+
 def test_training_mode_is_the_regressor_s_alone() -> None:
     model = build("x").train()
     modes = {name for name, module in model.named_modules() if module.training}

@@ -20,13 +20,13 @@ Parameters have their released names. Deviations:
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import to_uvd
 from hmr_core.hand import model as hand_model
-from hmr_core.hand.joints import MANO_TO_OPENPOSE, N_FACES, N_JOINTS, N_VERTS, TIP_VERTICES
+from hmr_core.hand.joints import N_FACES, N_JOINTS, N_VERTS, TIP_VERTICES
+from hmr_core.hand.regressor import joint_regressor_21
 from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_i2l.config import I2LConfig
@@ -38,6 +38,7 @@ from hmr_i2l.losses import edge_loss, normal_loss, point_loss
 class I2LMeshNet(HandModel):
     """Image to UVD joints, of PoseNet, and UVD vertices, of MeshNet."""
 
+    cells: Tensor
     joint_regressor: Tensor
     faces: Tensor
 
@@ -50,6 +51,9 @@ class I2LMeshNet(HandModel):
         self.pose2feat = Pose2Feat(config.backbone.width, config.head.depth, config.sigma, init_std=std)
         self.mesh_backbone = ResNet(config.backbone, has_stem=False)
         self.mesh_net = LixelHead(self.mesh_backbone.channels, N_VERTS, config.head, init_std=std)
+        # The heat map's size along x, y and z: what UVD are multiplied by.
+        plane = float(config.image_size // 4)
+        self.register_buffer("cells", torch.tensor([plane, plane, config.head.depth]), persistent=False)
         # The hand model's, from use_hand; a checkpoint must not hold them.
         self.register_buffer("joint_regressor", torch.zeros(N_JOINTS, N_VERTS), persistent=False)
         self.register_buffer("faces", torch.zeros(N_FACES, 3, dtype=torch.int64), persistent=False)
@@ -58,7 +62,8 @@ class I2LMeshNet(HandModel):
     def use_hand(self, hand: hand_model.HandModel) -> None:
         """Take the hand's faces, and its joints' regressor with a row for each finger's tip."""
         self.faces.copy_(hand.faces)
-        self.joint_regressor.copy_(full_regressor(hand.joint_regressor, self.config.middle_tip))
+        tips = (*TIP_VERTICES[:2], self.config.middle_tip, *TIP_VERTICES[3:])
+        self.joint_regressor.copy_(joint_regressor_21(hand, tips))
         self.has_hand = True
 
     def forward(self, inputs: Inputs) -> Prediction:
@@ -72,19 +77,15 @@ class I2LMeshNet(HandModel):
         early = self.pose_backbone.stem(inputs.image)
         joints = self.pose_net(self.pose_backbone.stages(early))
         verts = self.mesh_net(self.mesh_backbone.stages(self.pose2feat(early, joints.detach())))
-        cells = self.cells(joints)
-        return Prediction(joints_uvd=joints / cells, verts_uvd=verts / cells, joint_regressor=self.joint_regressor)
-
-    def cells(self, like: Tensor) -> Float[Tensor, "3"]:
-        """The heat map's size along x, y and z: what UVD are multiplied by. like: gives the type and the device."""
-        plane = self.config.image_size // 4
-        return torch.tensor([plane, plane, self.config.head.depth], dtype=like.dtype, device=like.device)
+        return Prediction(
+            joints_uvd=joints / self.cells, verts_uvd=verts / self.cells, joint_regressor=self.joint_regressor
+        )
 
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         """Of what is visible, in heat-map cells: `joint`, `mesh`, `mesh_joint` (the mesh's), `normal`, `edge`."""
         assert prediction.joints_uvd is not None
         assert prediction.verts_uvd is not None
-        weights, cells = self.config.loss, self.cells(prediction.verts_uvd)
+        weights, cells = self.config.loss, self.cells
         true_joints, true_verts = (
             cells * to_uvd(points, targets.root, targets.intrinsics, self.config.image_size)
             for points in (targets.joints, targets.verts)
@@ -103,13 +104,3 @@ class I2LMeshNet(HandModel):
         """Load both trunks' weights (`backbone.weights`)."""
         self.pose_backbone.load_pretrained()
         self.mesh_backbone.load_pretrained()
-
-
-def full_regressor(joints: Float[Tensor, "16 778"], middle_tip: int) -> Float[Tensor, "21 778"]:
-    """The 21 joints in OpenPose order as sums over the vertices: MANO's 16, and the five vertices that are tips.
-
-    joints: the hand model's own rows.
-    """
-    tips = torch.zeros(5, N_VERTS, dtype=joints.dtype)
-    tips[range(5), [*TIP_VERTICES[:2], middle_tip, *TIP_VERTICES[3:]]] = 1
-    return torch.cat([joints.cpu(), tips])[list(MANO_TO_OPENPOSE)]

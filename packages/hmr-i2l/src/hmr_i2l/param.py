@@ -71,7 +71,7 @@ class I2LParam(I2LMeshNet):
         assert lixel.verts_uvd is not None
         # Half precision would cost a millimetre at the tips.
         with torch.autocast(lixel.verts_uvd.device.type, enabled=False):
-            joints = self.joint_regressor @ (lixel.verts_uvd * self.cells(lixel.verts_uvd))
+            joints = self.joint_regressor @ (lixel.verts_uvd * self.cells)
             matrices, betas = self.param_regressor(joints)
             rotations = matrix_to_axis_angle(matrices)
         return Prediction(
@@ -133,7 +133,10 @@ class I2LParam(I2LMeshNet):
 
 
 def _sizes(config: I2LConfig, other: I2LConfig) -> dict[str, tuple[object, object]]:
-    """What two configs must agree on for the one's lixel stage to be the other's, by key."""
+    """What two configs must agree on for the one's lixel stage to be the other's, by key.
+
+    Not middle_tip: it says which vertex of a mesh is taken for a joint, and no weight depends on its number.
+    """
     pairs: dict[str, tuple[object, object]] = {
         key: (getattr(config, key), getattr(other, key)) for key in ("image_size", "sigma")
     }
