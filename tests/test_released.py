@@ -41,7 +41,11 @@ def record(name: str) -> dict[str, Any]:
 def shapes(name: str) -> dict[str, Tensor]:
     """The tensors of a released file, without numbers."""
     named = record(name)["state_dict"].items()
-    return {tensor: torch.empty(shape, device="meta") for tensor, shape in named}
+    return {tensor: torch.empty(shape, dtype=dtype(tensor), device="meta") for tensor, shape in named}
+
+
+def dtype(tensor: str) -> torch.dtype:
+    return torch.int64 if tensor.endswith("num_batches_tracked") else torch.float32
 
 
 def test_every_model_of_ours_has_released_files(models: dict[str, ModelSpec]) -> None:
@@ -77,7 +81,7 @@ def test_a_released_file_is_loaded_by_its_model_and_refused_by_others(
     models: dict[str, ModelSpec], rule: ModuleType, tmp_path: Path, name: str
 ) -> None:
     state = rule.state_dict(record(name))
-    path = tmp_path / "released"
+    path = tmp_path / "released.safetensors"  # torch itself would go by such a name
     torch.save({"model": state} if name == "iknet" else state, path)
     loaded = load_checkpoint(path, models[name]).model.state_dict()
     assert list(loaded) == list(state)
@@ -104,8 +108,7 @@ def test_a_released_file_with_a_tensor_missing_or_of_a_wrong_shape_is_refused(
 def test_the_largest_is_converted_with_what_it_holds_of_use(models: dict[str, ModelSpec], tmp_path: Path) -> None:
     spec = models["i2l"]
     state = {  # half a gigabyte: a number for each tensor, which takes less time than random ones
-        name: torch.full(empty.shape, i, dtype=torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
-        for i, (name, empty) in enumerate(shapes("i2l").items())
+        name: torch.full(empty.shape, i, dtype=empty.dtype) for i, (name, empty) in enumerate(shapes("i2l").items())
     }
     torch.save(state, tmp_path / "I2L_MeshNet.pth.tar")
     convert_released(tmp_path / "I2L_MeshNet.pth.tar", tmp_path / "ours", models)

@@ -51,20 +51,29 @@ def spec(small_spec: ModelSpec) -> ModelSpec:
 
 
 @pytest.fixture
+def plugins(spec: ModelSpec, fakes: Any) -> list[Any]:
+    """What is installed."""
+    return [fakes.plugin("small", hmr_models=lambda: [spec])]
+
+
+@pytest.fixture
 def hmr(
-    spec: ModelSpec,
+    plugins: list[Any],
     mini_pack_path: Path,
     fakes: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Hmr:
-    """In an empty folder, with the small model alone installed and the made-up data set's pack as the default data."""
+    """In an empty folder, with the plugins installed and the made-up data set's pack as the default data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
-    registry = fakes.registry(fakes.plugin("small", hmr_models=lambda: [spec]))
     make_context = cli.make_context
-    monkeypatch.setattr(cli, "make_context", lambda *args, **options: make_context(*args, obj=registry, **options))
+
+    def with_plugins(*args: Any, **options: Any) -> Any:
+        return make_context(*args, obj=fakes.registry(*plugins), **options)
+
+    monkeypatch.setattr(cli, "make_context", with_plugins)
 
     def run(*arguments: str) -> Said:
         capfd.readouterr()
@@ -183,6 +192,38 @@ def test_the_optimizers_state_is_shown(hmr: Hmr, trained: Path) -> None:
     assert said.out.endswith(f"use:     hmr ckpt show {folder}/model.safetensors\n")
 
 
+def test_the_optimizers_state_is_known_by_its_contents(hmr: Hmr, trained: Path, spec: ModelSpec) -> None:
+    folder = trained / "checkpoints/epoch-0003"
+    save_file({"exp_avg/body.2.bias": torch.zeros(63)}, "model.safetensors")
+    said = hmr("ckpt", "show", "model.safetensors")  # beside itself, which must not end in a circle
+    assert "what:    the optimizer's state of a checkpoint" in said.out
+    (folder / "model.safetensors").rename(folder / "optimizer.safetensors")
+    assert 'a checkpoint of the model "small"\n' in hmr("ckpt", "show", f"{folder}/optimizer.safetensors").out
+    assert load_checkpoint(folder / "optimizer.safetensors", spec).info["epoch"] == 3
+    Path("model.safetensors").rename("x.bin")
+    said = hmr("ckpt", "show", "x.bin")
+    assert "which a resumed run needs; the model is the model.safetensors of its checkpoint\n" in said.out
+    assert "use:" not in said.out
+    said = hmr("eval", "small", "--ckpt", "x.bin", "--split", "sp0")
+    assert said.err == (
+        "error: x.bin is the optimizer's state, not the model: give the model.safetensors of its checkpoint.\n"
+    )
+
+
+def test_a_checkpoints_file_of_any_name_is_known_by_its_contents(hmr: Hmr, trained: Path, spec: ModelSpec) -> None:
+    folder = trained / "checkpoints/epoch-0003"
+    file = folder / "rle.bin"
+    (folder / "model.safetensors").rename(file)
+    assert 'what:     a checkpoint of the model "small"\n' in hmr("ckpt", "show", str(file)).out
+    assert load_checkpoint(file, spec).info["epoch"] == 3
+    file.write_bytes(b"damaged")  # says nothing by its contents, but model.json is beside
+    assert hmr("ckpt", "show", str(file)).err.startswith(f"error: {file} cannot be read as safetensors: ")
+    text = f"error: {folder}/model.json cannot be loaded as weights alone: it is no file of torch's. FILE takes"
+    assert hmr("ckpt", "show", f"{folder}/model.json").err.startswith(text)
+    torch.save(weights(), folder / "model.safetensors")  # a checkpoint's folder holds none but safetensors
+    assert hmr("ckpt", "show", str(trained)).err.startswith(f"error: {folder}/model.safetensors cannot be read as saf")
+
+
 def test_weights_without_their_json_file_are_shown(hmr: Hmr, trained: Path) -> None:
     shutil.copy(trained / "checkpoints/epoch-0003/model.safetensors", "x.safetensors")
     said = hmr("ckpt", "show", "x.safetensors")
@@ -209,6 +250,11 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
     ]
     torch.save({"nothing": torch.zeros(1)}, "x.pth")
     assert "closest" not in hmr("ckpt", "show", "x.pth").out
+    torch.save({**weights(), "body.2.bias": torch.zeros(63, dtype=torch.int64)}, "x.pth")
+    assert "type:    body.2.bias holds integers, the model wants floats\n" in hmr("ckpt", "show", "x.pth").out
+    torch.save({**weights(), "body.2.bias": torch.full((63,), torch.nan)}, "x.pth")
+    text = "problem: holds numbers that are not finite, first in body.2.bias: it is damaged. Get it again\n"
+    assert hmr("ckpt", "show", "x.pth").out.endswith(text)
 
 
 def test_a_trunk_is_shown(hmr: Hmr) -> None:
@@ -232,6 +278,57 @@ def test_what_is_no_weights_is_refused(hmr: Hmr) -> None:
     torch.save({"x": Path("x")}, "x.pth")
     assert "weights alone: it names pathlib." in hmr("ckpt", "show", "x.pth").err
     assert "no such checkpoint: nowhere. FILE takes" in hmr("ckpt", "show", "nowhere").err
+
+    torch.save({KNOWN["model"]["rle"].tensor: torch.zeros(1)}, "a file.pth")
+    assert hmr("ckpt", "show", "a file.pth").out.endswith("use:     hmr ckpt show 'a file.pth'\n")
+
+
+@pytest.mark.parametrize("state", ["broken", "left out"])
+def test_a_known_model_whose_plugin_is_there_is_not_answered_with_pip(
+    hmr: Hmr, plugins: list[Any], fakes: Any, trained: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if state == "broken":
+        plugins.append(fakes.raising("rle", ImportError("no such thing")))
+    else:
+        plugins.append(fakes.plugin("of-mine", dist="hmr-rle"))
+        monkeypatch.setenv("HMR_PLUGINS", "small")
+    torch.save({KNOWN["model"]["rle"].tensor: torch.zeros(1)}, "x.pth")
+    said = hmr("ckpt", "show", "x.pth")
+    assert 'what:    a released file of the model "rle", whose plugin cannot be used\n' in said.out
+    assert said.out.endswith("use:     hmr plugins\nuse:     hmr ckpt show x.pth\n")
+    assert hmr("ckpt", "convert", "x.pth", "--out", "ours").err == (
+        'error: x.pth is a released file of the model "rle", whose plugin cannot be used. See: hmr plugins\n'
+    )
+    file = trained / "checkpoints/epoch-0003/model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rle"}))
+    said = hmr("ckpt", "show", str(trained))
+    assert 'what:     a checkpoint of the model "rle", whose plugin cannot be used\n' in said.out
+    assert said.out.endswith("use:      hmr plugins\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "how"),
+    [
+        ("model", 3, '"model" is a int, and should be text'),
+        ("recipe", [1], '"recipe" is a list, and should be an object'),
+        ("recipe", {"train": 1}, 'the "train" of "recipe" is no object'),
+        ("blake2b", None, '"blake2b" is a NoneType, and should be text'),
+        ("recipe_name", 1, '"recipe_name" is a int, and should be text or null'),
+        ("split", [], '"split" is a list, and should be text or null'),
+        ("epoch", "3", '"epoch" is a str, and should be a whole number or null'),
+        ("val", [1], '"val" is a list, and should be an object or null'),
+        ("val", {"mpjpe_mm": "x"}, '"mpjpe_mm" of "val" is a str, and should be a number or null'),
+        ("versions", 1, '"versions" is a int, and should be an object'),
+    ],
+)
+def test_an_altered_json_file_is_refused(hmr: Hmr, trained: Path, key: str, value: object, how: str) -> None:
+    file = trained / "checkpoints/epoch-0003/model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    text = f"error: {file} was altered or damaged: {how}.\n"
+    for command in (("ckpt", "show", "run"), ("eval", "small", "--ckpt", "run", "--split", "sp0")):
+        assert hmr(*command) == (1, "", text)
+    file.write_bytes(b"\xff{}")
+    assert "has no readable model.json beside it" in hmr("ckpt", "show", "run").err
 
 
 # convert
@@ -282,6 +379,33 @@ def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
     assert "optimizer: none, so no run can go on from it" in lines
     assert not any(line.startswith(("trained:", "val:")) for line in lines)
     assert lines[-1] == "use:       hmr eval small --ckpt ours --split sp0"
+
+
+def test_of_several_models_that_fit_one_is_to_be_named(
+    hmr: Hmr, plugins: list[Any], fakes: Any, spec: ModelSpec, released: Path
+) -> None:
+    twin, far = replace(spec, name="twin"), replace(spec, name="far", released=None)
+    plugins.append(fakes.plugin("others", hmr_models=lambda: [twin, far]))
+    said = hmr("ckpt", "convert", str(released), "--out", "ours")
+    assert said == (1, "", 'error: Small.pth.tar fits the models "small" and "twin": say which by --model.\n')
+    said = hmr("ckpt", "convert", str(released), "--out", "ours", "--model", "far")
+    text = 'error: Small.pth.tar is no released file of the model "far": it fits "small" and "twin".\n'
+    assert said == (1, "", text)
+    said = hmr("ckpt", "convert", str(released), "--out", "ours", "--model", "no")
+    assert said.status == 2
+    assert said.err.startswith('error: unknown model "no".')
+    assert not Path("ours").exists()
+    assert hmr("ckpt", "convert", str(released), "--out", "ours", "--model", "twin").status == 0
+    assert read_info(Path("ours/model.safetensors"))["model"] == "twin"
+
+
+def test_paths_are_quoted_in_commands(hmr: Hmr, released: Path) -> None:
+    released.rename("a file")
+    lines = hmr("ckpt", "convert", "a file", "--out", "a folder").out.splitlines()
+    assert lines[-1] == "next: hmr ckpt show 'a folder'"
+    torch.save({"x": torch.zeros(1)}, "a file")
+    assert "`hmr ckpt show 'a file'` says what" in hmr("ckpt", "convert", "a file", "--out", "ours").err
+    assert "`hmr ckpt show 'a file'` says what" in hmr("eval", "small", "--ckpt", "a file", "--split", "sp0").err
 
 
 def test_a_folder_that_is_there_is_left_alone(hmr: Hmr, released: Path, trained: Path) -> None:
@@ -372,19 +496,21 @@ def test_a_released_file_of_another_model_is_named(hmr: Hmr) -> None:
     assert said == (
         1,
         "",
-        'error: x.pth is a released file of the model "integral", not of "small". Give --ckpt one of small, or use '
-        "`hmr eval integral --ckpt x.pth`.\n",
+        'error: x.pth is a released file of the model "integral", not of "small". Give --ckpt one of small, or use it '
+        "with integral: `hmr ckpt show x.pth` says how.\n",
     )
 
 
 def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, released: Path) -> None:
     hmr("ckpt", "convert", str(released), "--out", "ours")
     info = json.loads(Path("ours/model.json").read_text())
-    Path("ours/model.json").write_text(json.dumps({**info, "released": ["x"]}))
-    said = hmr("eval", "small", "--ckpt", "ours", "--split", "sp0")
     text = '"released" in ours/model.json is not as `hmr ckpt convert` writes it. Convert again.'
-    assert said.err == f"error: {text}\n"
-    assert hmr("ckpt", "show", "ours").err == f"error: {text}\n"
+    changes: list[dict[str, Any]] = [{"overrides": [1]}, {"blake2b": 1}, {"ignored": {"x": {"tensors": 1, "what": []}}}]
+    for altered in (["x"], *({**info["released"], **change} for change in changes)):
+        Path("ours/model.json").write_text(json.dumps({**info, "released": altered}))
+        said = hmr("eval", "small", "--ckpt", "ours", "--split", "sp0")
+        assert said.err == f"error: {text}\n"
+        assert hmr("ckpt", "show", "ours").err == f"error: {text}\n"
     del info["recipe"]
     Path("ours/model.json").write_text(json.dumps(info))
     text = "ours/model.json does not say the checkpoint's recipe, so the checkpoint cannot be used."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr_core.config import load_recipe
+from hmr_core.config import ModelConfig, load_recipe
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import load_checkpoint
+from hmr_core.engine.convert import convert_released
 from hmr_core.engine.recognise import describe
-from hmr_core.engine.weights import read_state_dict
+from hmr_core.engine.weight_files import read_state_dict
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -104,18 +106,6 @@ def test_what_the_model_does_not_use_is_left_out_and_said(tmp_path: Path, spec: 
     assert released.note() == text
     twice = replace(released, ignored={**released.ignored, "older.": released.ignored["old"]}, overrides=())
     assert twice.note() == "released file: ignored hand.* (the hand's own arrays); old*, older.* (what nothing uses)"
-
-
-def test_what_the_model_has_is_never_left_out(tmp_path: Path, spec: ModelSpec) -> None:
-    """A model of another stage may have what others leave out."""
-    having = replace(spec, released=Released(file="x", ignored={"body.": "the body"}))
-    checkpoint = load_checkpoint(saved(tmp_path / "x", weights()), having)
-    assert checkpoint.released is not None
-    assert checkpoint.released.ignored == {}
-    assert torch.equal(checkpoint.model.state_dict()["body.2.bias"], weights()["body.2.bias"])
-    short = {"body.2.weight": weights()["body.2.weight"], "body.3": torch.zeros(1)}
-    with pytest.raises(HmrError, match=r"it lacks body\.2\.bias\."):
-        load_checkpoint(saved(tmp_path / "x", short), having)
 
 
 def test_a_file_with_nothing_to_say_gives_no_note(tmp_path: Path, small_spec: ModelSpec) -> None:
@@ -226,8 +216,8 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, spec: ModelSpec, old: bool, re
     ("change", "reason"),
     [
         (lambda data: b"", "it is empty"),
-        (lambda data: data[: len(data) // 2], "it is a damaged or cut off file of torch's"),
-        (lambda data: data[:-30], "it is a damaged or cut off file of torch's"),
+        (lambda data: data[: len(data) // 2], "it is a damaged or cut off zip file, as torch's are"),
+        (lambda data: data[:-30], "it is a damaged or cut off zip file, as torch's are"),
         (lambda data: b"weights: 3\n", "it is no file of torch's"),
         (lambda data: b"\x80\x02]q\x00.", "it is no file of torch's"),
     ],
@@ -244,6 +234,58 @@ def test_damaged_files_are_refused(
     )
     with pytest.raises(HmrError, match=text):
         load_checkpoint(path, spec, option="--solver-ckpt")
+
+
+def zipped(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return path
+
+
+def scripted(path: Path) -> Path:
+    """A file of TorchScript's as far as torch looks; its writer is deprecated, and warns."""
+    return zipped(path, **{"x/data.pkl": b"", "x/constants.pkl": b"", "x/code/__torch__.py": b""})
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path, hand: hand, "it is a hand model, which goes to --hand-model"),
+        (lambda path, hand: zipped(path, a__npy=b"", b__npy=b""), r"it is a file of NumPy's arrays \(\.npz\)"),
+        (lambda path, hand: zipped(path, a__txt=b""), "it is a zip file, but none of torch's"),
+        (lambda path, hand: scripted(path), r"it is a TorchScript file, which is a program; save its \.state_dict\(\)"),
+    ],
+    ids=["hand model", "npz", "zip", "TorchScript"],
+)
+def test_zip_files_that_are_not_torchs_are_told(
+    tmp_path: Path, spec: ModelSpec, mini_hand_path: Path, make: Callable[[Path, Path], Path], reason: str
+) -> None:
+    path = make(tmp_path / "x.zip", mini_hand_path)
+    with pytest.raises(
+        HmrError, match=rf"{path.name} cannot be loaded as weights alone: {reason}\. --ckpt takes a run"
+    ):
+        load_checkpoint(path, spec)
+
+
+def test_the_released_file_is_read_in_the_format_that_it_has(tmp_path: Path, spec: ModelSpec) -> None:
+    (tmp_path / "model.json").write_text("{}")  # of something else in this folder
+    for old in (False, True):
+        path = saved(tmp_path / "x.safetensors", weights(), _use_new_zipfile_serialization=not old)
+        assert load_checkpoint(path, spec).released is not None
+        assert describe(path, {"small": spec})["kind"] == "released"
+    path = saved(tmp_path / "optimizer.safetensors", weights())
+    assert load_checkpoint(path, spec).released is not None
+    assert describe(path, {"small": spec})["kind"] == "released"
+
+
+def test_nothing_is_drawn_for_weights_that_are_loaded_next(tmp_path: Path, spec: ModelSpec) -> None:
+    released = saved(tmp_path / "x", weights())
+    convert_released(released, tmp_path / "ours", {"small": spec})
+    before = torch.get_rng_state()
+    for path in (released, tmp_path / "ours"):
+        load_checkpoint(path, spec)
+        assert torch.equal(torch.get_rng_state(), before), path
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,11 +312,11 @@ def test_a_model_without_released_files_says_so(tmp_path: Path, small_spec: Mode
 
 @pytest.mark.parametrize("name", KNOWN["model"])
 def test_a_file_of_another_known_model_is_named(tmp_path: Path, spec: ModelSpec, name: str) -> None:
-    path = saved(tmp_path / "x", {KNOWN["model"][name].tensor: torch.zeros(1)})
-    text = f'{path} is a released file of the model "{name}", not of "small". Give --ckpt one of small, or use '
-    with pytest.raises(HmrError, match=f"^{re.escape(text)}`hmr eval {name} --ckpt {path}`\\.$"):
+    path = saved(tmp_path / "a file", {KNOWN["model"][name].tensor: torch.zeros(1)})
+    text = f'{path} is a released file of the model "{name}", not of "small". Give --ckpt one of small, or use it '
+    with pytest.raises(HmrError, match=f"^{re.escape(text)}with {name}: `hmr ckpt show '{path}'` says how\\.$"):
         load_checkpoint(path, spec)
-    with pytest.raises(HmrError, match=rf"Give --solver-ckpt one of small, or use it with {name}\.$"):
+    with pytest.raises(HmrError, match=rf"Give --solver-ckpt one of small, or use it with {name}: `hmr ckpt show "):
         load_checkpoint(path, spec, option="--solver-ckpt")
     own = replace(spec, name=name)  # of this very model, but damaged
     with pytest.raises(HmrError, match=rf'does not fit the model "{name}": it lacks'):
@@ -322,6 +364,7 @@ def test_a_released_file_is_recognised_by_its_contents(tmp_path: Path, spec: Mod
         "fits_too": [],
         "overrides": ["image_size=48"],
         "ignored": {"hand.": {"tensors": 1, "what": "the hand's own arrays"}},
+        "problem": None,
         "use": [f"hmr eval small --ckpt {path} --split sp0", f"hmr ckpt convert {path} --out small-released"],
     }
 
@@ -329,12 +372,22 @@ def test_a_released_file_is_recognised_by_its_contents(tmp_path: Path, spec: Mod
 def test_a_solvers_file_says_how_a_solver_takes_it(tmp_path: Path, spec: ModelSpec) -> None:
     path = saved(tmp_path / "a file", weights())
     found = describe(path, {"small": spec}, solvers=("small",))
-    assert found["use"][1] == f"hmr eval MODEL --ckpt RUN --split sp0 --solver small --solver-ckpt '{path}'"
+    assert (
+        found["use"][1]
+        == f"hmr eval MODEL --ckpt RUN --split sp0 --solver small --solver-ckpt '{path}' --hand-model hand.npz"
+    )
 
 
 def test_a_file_that_two_models_fit_names_both(tmp_path: Path, spec: ModelSpec) -> None:
-    found = describe(saved(tmp_path / "x", weights()), {"small": spec, "twin": replace(spec, name="twin")})
+    path = saved(tmp_path / "x", weights())
+    found = describe(path, {"small": spec, "twin": replace(spec, name="twin")})
     assert (found["model"], found["fits_too"]) == ("small", ["twin"])
+    assert found["use"] == [
+        f"hmr eval small --ckpt {path} --split sp0",
+        f"hmr eval twin --ckpt {path} --split sp0",
+        f"hmr ckpt convert {path} --out small-released --model small",
+        f"hmr ckpt convert {path} --out twin-released --model twin",
+    ]
 
 
 def test_a_file_of_a_model_that_is_not_installed_is_answered_with_pip(tmp_path: Path, spec: ModelSpec) -> None:
@@ -342,6 +395,50 @@ def test_a_file_of_a_model_that_is_not_installed_is_answered_with_pip(tmp_path: 
     found = describe(path, {"small": spec})
     assert (found["kind"], found["model"], found["installed"]) == ("released", "rle", False)
     assert found["use"] == ["pip install hmr-rle", f"hmr ckpt show {path}"]
+    found = describe(path, {"small": spec}, broken={"rle"})
+    assert (found["installed"], found["broken"]) == (False, True)
+    assert found["use"] == ["hmr plugins", f"hmr ckpt show {path}"]
+
+
+def test_a_model_that_needs_a_hand_is_shown_with_one(tmp_path: Path, spec: ModelSpec) -> None:
+    class Config(ModelConfig):
+        backbone: ResNetConfig = ResNetConfig()
+
+    posing = replace(spec, needs_hand=True)
+    path = saved(tmp_path / "x", weights())
+    found = describe(path, {"small": posing})
+    assert found["use"][0] == f"hmr eval small --ckpt {path} --split sp0 --hand-model hand.npz"
+    path = saved(tmp_path / "x", dict(ResNet(ResNetConfig(depth=18)).state_dict()))
+    found = describe(
+        path, {"small": replace(posing, config=Config), "other": replace(spec, name="other", config=Config)}
+    )
+    train = f"--split sp0 --set backbone.depth=18 --set backbone.weights={path}"
+    assert found["use"] == [f"hmr train small {train} --hand-model hand.npz", f"hmr train other {train}"]
+
+
+@pytest.mark.parametrize(
+    ("bias", "kind", "said"),
+    [
+        (torch.zeros(63, dtype=torch.int64), "unknown", "body.2.bias holds integers, the model wants floats"),
+        (
+            torch.full((63,), -torch.inf, dtype=torch.bfloat16),
+            "released",
+            "holds numbers that are not finite, first in body.2.bias: it is damaged. Get it again",
+        ),
+        (torch.full((63,), 1e300, dtype=torch.float64), "released", "holds numbers that are not finite, first in body"),
+    ],
+    ids=["integers", "not finite", "not finite in single precision"],
+)
+def test_what_is_called_released_and_sound_is_what_loads(
+    tmp_path: Path, spec: ModelSpec, bias: Tensor, kind: str, said: str
+) -> None:
+    path = saved(tmp_path / "x", changed(**{"body.2.bias": bias, "old": torch.full((1,), torch.nan)}))
+    found = describe(path, {"small": spec})
+    assert found["kind"] == kind
+    assert found["use"] == []
+    assert said in (found["problem"] if kind == "released" else found["wrong_type"]["first"][0])
+    with pytest.raises(HmrError):
+        load_checkpoint(path, spec)
 
 
 def test_models_are_built_without_memory_or_random_numbers(
@@ -377,6 +474,7 @@ def test_weights_that_fit_nothing_name_the_closest_model(tmp_path: Path, spec: M
     assert (found["closest"], found["tensors_that_fit"], found["tensors_wanted"]) == ("small", 1, 2)
     assert found["missing"] == {"count": 0, "first": []}
     assert found["unknown"] == {"count": 1, "first": ["extra"]}
+    assert found["wrong_type"] == {"count": 0, "first": []}
     assert found["wrong_shape"]["first"] == ["body.2.bias has shape (60,), the model wants (63,)"]
 
     found = describe(saved(tmp_path / "x", {"nothing": torch.zeros(1)}), {"far": far, "small": spec})

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from hmr_core.plugins.known import KNOWN
+
+if TYPE_CHECKING:
+    from hmr_core.plugins.registry import Registry
 
 
 @click.group()
@@ -25,13 +31,15 @@ def ckpt() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(file: Path, as_json: bool) -> None:
-    """Say what FILE is, by its contents; its name counts for nothing.
+    """Say what FILE is, by its contents; a file's name counts for nothing.
 
     FILE is a run's folder (its last checkpoint is shown), a checkpoint's folder, or a file. Shown are the model and the
     recipe of a checkpoint, with what it was trained on and its figures on val; of a released file the model that it
-    fits, what of it is not used, and by what it differs from the published recipe; of torchvision's ResNets the depth;
-    of other weights the closest model, and the first tensors that do not fit it. Nothing in a file is run: one that
-    holds anything but weights is refused.
+    fits, what of it is not used, by what it differs from the published recipe, and whether it is damaged; of
+    torchvision's ResNets the depth; of other weights the closest model, and the first tensors that do not fit it.
+    Nothing in a file is run: one that holds anything but weights is refused.
+
+    hand.npz in a command that is shown stands for your hand model (`hmr mano import`); synthetic data needs none.
 
     \b
     Examples:
@@ -45,7 +53,7 @@ def show(file: Path, as_json: bool) -> None:
 
     from hmr_core.engine.recognise import describe
 
-    found = describe(file, registry.models(), registry.solvers())
+    found = describe(file, registry.models(), registry.solvers(), broken=_broken(registry))
     if as_json:
         import json
 
@@ -60,8 +68,9 @@ def show(file: Path, as_json: bool) -> None:
 @ckpt.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder to write.")
+@click.option("--model", metavar="NAME", help="The model that the file is of; needed where it fits several.")
 @click.option("--force", is_flag=True, help="Replace the folder if it is a checkpoint converted before.")
-def convert(file: Path, out: Path, force: bool) -> None:
+def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
     """Make a released FILE a checkpoint: DIR/model.safetensors, and model.json beside it.
 
     The file is recognised and checked as `hmr eval` does it, and what the model does not use is left out. model.json
@@ -71,7 +80,7 @@ def convert(file: Path, out: Path, force: bool) -> None:
     \b
     Examples:
       hmr ckpt convert I2L_MeshNet.pth.tar --out i2l-released
-      hmr eval i2l --ckpt i2l-released --split sp0
+      hmr eval i2l --ckpt i2l-released --split sp0 --hand-model hand.npz
     """
     from hmr_core.cli.main import current_registry
 
@@ -79,11 +88,21 @@ def convert(file: Path, out: Path, force: bool) -> None:
 
     from hmr_core.engine.convert import convert_released
 
-    checkpoint = convert_released(file, out, registry.models(), force=force)
+    if model is not None:
+        registry.model(model)  # UsageError says why there is none
+    checkpoint = convert_released(file, out, registry.models(), model=model, broken=_broken(registry), force=force)
     if checkpoint.released is not None and (note := checkpoint.released.note()):
         click.echo(f"note: {note}")
     click.echo(f"written: {out}/ with model.safetensors, model.json")
-    click.echo(f"next: hmr ckpt show {out}")
+    click.echo(f"next: hmr ckpt show {quote(str(out))}")
+
+
+def _broken(registry: Registry) -> set[str]:
+    """The models that are installed and cannot be used, as far as is known what a plugin that does not work has."""
+    bad = [plugin for plugin in registry.plugins if not plugin.ok]
+    names, distributions = {plugin.name for plugin in bad}, {plugin.distribution for plugin in bad}
+    ours = {name for name, known in KNOWN["model"].items() if known.distribution in distributions}
+    return (names | ours) - set(registry.models())
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -109,7 +128,8 @@ def _what(found: dict[str, Any]) -> str:
         return "weights in safetensors that have no model.json beside them"
     if kind == "unknown":
         return "weights that are no released file of an installed model"
-    installed = "" if found["installed"] else ", which is not installed"
+    missing = ", whose plugin cannot be used" if found.get("broken") else ", which is not installed"
+    installed = "" if found["installed"] else missing
     if kind == "released":
         too = "".join(f' (and of "{name}")' for name in found.get("fits_too", []))
         return f'a released file of the model "{model}"{too}{installed}'
@@ -143,7 +163,7 @@ def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     fitting = f"{found['tensors_that_fit']} of its {_tensors(found['tensors_wanted'])}"
     rows = [("closest", f"{found['closest']}: {fitting}")]
-    for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape")):
+    for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape"), ("wrong_type", "type")):
         count, first = found[name]["count"], found[name]["first"]
         rows += [(title, text) for text in first]
         rows += [(title, f"and {count - len(first)} more")] if count > len(first) else []

@@ -4,7 +4,8 @@
     epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
     epoch-0007/optimizer.safetensors   what a resume needs besides; not there where a released file was converted
 
-A released file loads too (see `released`). Either kind is checked against its model key by key and shape by shape.
+A released file loads too (see `released`); files are told apart by their contents. Either kind is checked against its
+model key by key and shape by shape.
 """
 
 from __future__ import annotations
@@ -25,13 +26,27 @@ from hmr_core.config import Recipe, parse_recipe
 from hmr_core.digests import file_digest
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
-from hmr_core.engine.weights import Uninitialised, load_weights, read_safetensors
+from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes
+from hmr_core.engine.weights import Uninitialised, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.staging import staged_folder, write_text
 
 FORMAT = "hmr-checkpoint/1"
+
+
+_KINDS: dict[str, tuple[Any, str]] = {
+    "model": (str, "text"),
+    "recipe": (dict, "an object"),
+    "blake2b": (str, "text"),
+    "recipe_name": (str | None, "text or null"),
+    "split": (str | None, "text or null"),
+    "epoch": (int | None, "a whole number or null"),
+    "val": (dict | None, "an object or null"),
+    "versions": (dict, "an object"),
+}
+"""What the JSON file's values are; the first three must be there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +93,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
     Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
     """
     weights = find_weights(path, option=option)
-    if weights.suffix != ".safetensors":
+    if not is_ours(path, weights):
         model, recipe, origin = load_released(weights, spec, option=option)
         return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
     info = read_info(weights)
@@ -128,13 +143,25 @@ def read_info(weights: Path) -> dict[str, Any]:
     path = weights.with_name("model.json")
     try:
         info = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
     if absent := [key for key in ("model", "recipe", "blake2b") if key not in info]:
         raise HmrError(f"{path} does not say the checkpoint's {absent[0]}, so the checkpoint cannot be used.")
+    for key, (kind, wanted) in _KINDS.items():
+        if key in info and not isinstance(info[key], kind):
+            raise _altered(path, f'"{key}" is a {type(info[key]).__name__}, and should be {wanted}')
+    if not isinstance(info["recipe"].get("train", {}), dict):
+        raise _altered(path, 'the "train" of "recipe" is no object')
+    for name, value in (info.get("val") or {}).items():
+        if not isinstance(value, int | float | None):
+            raise _altered(path, f'"{name}" of "val" is a {type(value).__name__}, and should be a number or null')
     return info
+
+
+def _altered(path: Path, how: str) -> HmrError:
+    return HmrError(f"{path} was altered or damaged: {how}.")
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:
@@ -165,9 +192,9 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         raise HmrError(
             f"no such checkpoint: {path}. {option} takes a run's folder, a checkpoint's folder, or a weights file."
         )
-    if path.name == "optimizer.safetensors":
-        raise HmrError(f"{path} is the optimizer's state, not the model: give {path.with_name('model.safetensors')}.")
     if path.is_file():
+        if is_optimizer_state(path):
+            raise HmrError(f"{path} is the optimizer's state, not the model: give {model_beside(path)}.")
         return path
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
@@ -175,6 +202,30 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         return saved[-1] / "model.safetensors"
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
+
+
+def is_ours(path: Path, weights: Path) -> bool:
+    """Whether the weights found at a path are a checkpoint's, by their first bytes; a folder's always are.
+
+    Of a file whose first bytes say nothing it is so if model.json is beside.
+    """
+    found = file_format(weights)
+    info = weights.with_name("model.json")
+    return path.is_dir() or found == "safetensors" or (found == "unknown" and info.is_file() and weights != info)
+
+
+def is_optimizer_state(path: Path) -> bool:
+    """Whether a file is what a checkpoint keeps for a resumed run; HmrError for a damaged safetensors file."""
+    if file_format(path) != "safetensors":
+        return False
+    names = list(read_shapes(path))
+    return bool(names) and all("/" in name for name in names)  # as _optimizer_tensors has it
+
+
+def model_beside(optimizer: Path) -> str:
+    """The weights that an optimizer's state belongs to, as a path or, where they are not beside it, in words."""
+    model = optimizer.with_name("model.safetensors")
+    return str(model) if model.is_file() else "the model.safetensors of its checkpoint"
 
 
 def _optimizer_tensors(model: HandModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

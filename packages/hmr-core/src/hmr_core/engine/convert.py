@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint, read_info, save_checkpoint
 from hmr_core.engine.recognise import describe
@@ -17,15 +18,24 @@ WRITTEN = {"model.safetensors", "model.json"}
 """What a converted checkpoint's folder holds, and all of it."""
 
 
-def convert_released(path: Path, folder: Path, models: Mapping[str, ModelSpec], *, force: bool = False) -> Checkpoint:
+def convert_released(
+    path: Path,
+    folder: Path,
+    models: Mapping[str, ModelSpec],
+    *,
+    model: str | None = None,
+    broken: Collection[str] = (),
+    force: bool = False,
+) -> Checkpoint:
     """Write a released file's weights as a checkpoint's folder, whole or not at all; the checkpoint as it was loaded.
 
-    models: the installed ones, by name, among which the file's is found. force: whether the folder may be replaced if
+    models: the installed ones, by name, among which the file's is found; model: its name, needed where several fit;
+    broken: the names of those that are installed and cannot be used. force: whether the folder may be replaced if
     it holds a converted checkpoint; nothing else ever is.
     Raises HmrError for a folder that is in the way, and for anything but a released file of an installed model.
     """
     _refuse_taken(folder, force)
-    found = describe(path, models)
+    found = describe(path, models, broken=broken)
     if found["kind"] == "checkpoint":
         raise HmrError(
             f'{path} is a checkpoint of ours already (of the model "{found["model"]}"): there is nothing to convert. '
@@ -33,17 +43,18 @@ def convert_released(path: Path, folder: Path, models: Mapping[str, ModelSpec], 
         )
     if found["kind"] != "released":
         raise HmrError(
-            f"{path} is no released file of an installed model, so it cannot be converted. `hmr ckpt show {path}` says "
-            "what it is."
+            f"{path} is no released file of an installed model, so it cannot be converted. "
+            f"`hmr ckpt show {quote(str(path))}` says what it is."
         )
     if not found["installed"]:
-        raise HmrError(
-            f'{path} is a released file of the model "{found["model"]}", which is not installed: {found["use"][0]}'
-        )
-    checkpoint = load_checkpoint(path, models[found["model"]], option="FILE")
+        use = found["use"][0]
+        why = f"whose plugin cannot be used. See: {use}" if found["broken"] else f"which is not installed: {use}"
+        raise HmrError(f'{path} is a released file of the model "{found["model"]}", {why}')
+    name = _one_of([found["model"], *found["fits_too"]], model, path)
+    checkpoint = load_checkpoint(path, models[name], option="FILE")
     assert checkpoint.released is not None
     info = {
-        "model": found["model"],
+        "model": name,
         "split": None,  # a released file does not say what it was trained on
         "recipe_name": PUBLISHED,
         "epoch": None,
@@ -54,6 +65,16 @@ def convert_released(path: Path, folder: Path, models: Mapping[str, ModelSpec], 
     }
     save_checkpoint(folder, checkpoint.model, None, info)
     return checkpoint
+
+
+def _one_of(fitting: list[str], wanted: str | None, path: Path) -> str:
+    """The model that is wanted, or the only one that a file fits."""
+    names = " and ".join(f'"{name}"' for name in fitting)
+    if wanted is None and len(fitting) > 1:
+        raise HmrError(f"{path} fits the models {names}: say which by --model.")
+    if wanted is not None and wanted not in fitting:
+        raise HmrError(f'{path} is no released file of the model "{wanted}": it fits {names}.')
+    return wanted or fitting[0]
 
 
 def _refuse_taken(folder: Path, force: bool) -> None:

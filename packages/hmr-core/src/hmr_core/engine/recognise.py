@@ -8,15 +8,14 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
-from hmr_core.engine.checkpoints import find_weights, read_info
-from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, split_ignored
-from hmr_core.engine.weights import Differences, Uninitialised, compare, read_state_dict
-from hmr_core.errors import HmrError
+from hmr_core.engine.checkpoints import find_weights, is_optimizer_state, is_ours, model_beside, read_info
+from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
+from hmr_core.engine.weight_files import read_shapes, read_state_dict
+from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins.discovery import CATCH
@@ -26,28 +25,43 @@ from hmr_core.plugins.specs import ModelSpec
 SHOWN = 5
 """How many of the tensors that differ are described."""
 
+HAND = " --hand-model hand.npz"
+"""As `hmr mano import` writes it; solvers always need it, synthetic data never does."""
+
 DEPTHS = (18, 34, 50, 101, 152)
 
 
-def describe(path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str] = ()) -> dict[str, Any]:
+def describe(
+    path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str] = (), *, broken: Collection[str] = ()
+) -> dict[str, Any]:
     """What a file, a run's folder or a checkpoint's is, as values that JSON has.
 
-    models: the installed ones, by name; solvers: the names of the installed ones.
+    models: the installed ones, by name; solvers: the names of the installed ones; broken: of the models that
+    are installed and cannot be used.
     `kind` is "checkpoint" (ours), "optimizer" (what a checkpoint keeps beside its weights), "released" (a model's
     authors' own), "trunk" (torchvision's), "bare" (safetensors without the JSON file that says what they are of), or
     "unknown" (a state dict that fits no model). `use` has the commands that take it.
     Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
     """
-    if path.name == "optimizer.safetensors" and path.is_file():
-        model = path.with_name("model.safetensors")
-        use = [f"hmr ckpt show {quote(str(model))}"]
-        return {"kind": "optimizer", **_size(path, _headers(path)), "model_file": str(model), "use": use}
+    if path.is_file() and is_optimizer_state(path):
+        model = model_beside(path)
+        use = [f"hmr ckpt show {quote(model)}"] if Path(model).is_file() else []
+        return {"kind": "optimizer", **_size(path, read_shapes(path)), "model_file": model, "use": use}
     weights = find_weights(path, option="FILE")
-    if weights.suffix != ".safetensors":
-        return _foreign(weights, read_state_dict(weights, option="FILE"), models, solvers)
+    usable = _Usable(models, solvers, broken)
+    if not is_ours(path, weights):
+        return _foreign(weights, read_state_dict(weights, option="FILE"), usable)
     if weights.with_name("model.json").exists():
-        return _ours(path, weights, models, solvers)
+        return _ours(path, weights, usable)
     return _alone(weights, models)
+
+
+class _Usable(NamedTuple):
+    """What is installed, and the models of it that cannot be used."""
+
+    models: Mapping[str, ModelSpec]
+    solvers: Collection[str]
+    broken: Collection[str]
 
 
 def fitting_models(
@@ -77,7 +91,7 @@ def _fit(spec: ModelSpec, state: Mapping[str, Tensor]) -> Fit | None:
             own = dict(spec.build(recipe.model).state_dict())
     except CATCH:
         return None
-    used, ignored = split_ignored(spec.released, own, state)
+    used, ignored = split_ignored(spec.released, state)
     shared = sum(name in used and used[name].shape == value.shape for name, value in own.items())
     return Fit(compare(own, used), ignored, shared, own)
 
@@ -96,9 +110,9 @@ class _ShapesAlone(Uninitialised):
         return super().__torch_function__(func, types, args, given)
 
 
-def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: Collection[str]) -> dict[str, Any]:
+def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
     info = read_info(weights)
-    size, digest = _size(weights, _headers(weights)), file_digest(weights)
+    size, digest = _size(weights, read_shapes(weights)), file_digest(weights)
     altered = "altered or damaged: its digest is not the one in model.json beside it"
     name, converted = info["model"], info.get("released")
     released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
@@ -107,7 +121,8 @@ def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: C
         **size,
         "blake2b": digest,
         "model": name,
-        "installed": name in models,
+        "installed": name in usable.models,
+        "broken": name in usable.broken,
         "recipe_name": info.get("recipe_name"),
         "split": info.get("split"),
         "subset": info["recipe"].get("train", {}).get("subset"),
@@ -117,28 +132,28 @@ def _ours(path: Path, weights: Path, models: Mapping[str, ModelSpec], solvers: C
         "optimizer": weights.with_name("optimizer.safetensors").is_file(),
         "released": released and released.as_json(),
         "problem": None if digest == info["blake2b"] else altered,
-        "use": _commands(name, path, models, solvers, split=info.get("split")),
+        "use": _commands(name, path, usable, split=info.get("split")),
     }
 
 
 def _alone(path: Path, models: Mapping[str, ModelSpec]) -> dict[str, Any]:
     """Weights in safetensors without the JSON file that says what they are of."""
-    state = _headers(path)
+    state = read_shapes(path)
     problem = "a checkpoint is model.safetensors and model.json in one folder: put them together again"
     found = {"kind": "bare", **_size(path, state), "blake2b": file_digest(path), "problem": problem, "use": []}
     fits, others = fitting_models(state, models)
     return {**found, **_closest({**fits, **others}, state)}
 
 
-def _foreign(
-    path: Path, state: Mapping[str, Tensor], models: Mapping[str, ModelSpec], solvers: Collection[str]
-) -> dict[str, Any]:
+def _foreign(path: Path, state: Mapping[str, Tensor], usable: _Usable) -> dict[str, Any]:
+    models = usable.models
     size = {**_size(path, state), "blake2b": file_digest(path)}
     fits, others = fitting_models(state, models)
     if fits:
         name, fit = next(iter(fits.items()))
         released = models[name].released
         assert released is not None
+        damaged = first_not_finite(fit.own, state)
         return {
             "kind": "released",
             **size,
@@ -147,28 +162,24 @@ def _foreign(
             "fits_too": list(fits)[1:],
             "overrides": list(released.overrides),
             "ignored": {prefix: ignored._asdict() for prefix, ignored in fit.ignored.items()},
-            "use": [
-                *_commands(name, path, models, solvers),
-                f"hmr ckpt convert {quote(str(path))} --out {name}-released",
-            ],
+            "problem": not_finite(damaged) if damaged else None,
+            "use": [] if damaged else _released_commands(list(fits), path, usable),
         }
     known = known_model(state)
     if known is not None and known not in models:
-        distribution = KNOWN["model"][known].distribution
         return {
             "kind": "released",
             **size,
             "model": known,
             "installed": False,
-            "use": [f"pip install {distribution}", f"hmr ckpt show {quote(str(path))}"],
+            "broken": known in usable.broken,
+            "use": [*_commands(known, path, usable), f"hmr ckpt show {quote(str(path))}"],
         }
     if (depth := _trunk_depth(state)) is not None:
         key = "backbone.weights"
-        users = [spec.name for spec in models.values() if spec.consumes == "image" and key in options(spec)]
-        use = [
-            f"hmr train {user} --split sp0 --set backbone.depth={depth} --set {key}={quote(str(path))}"
-            for user in users
-        ]
+        users = [spec for spec in models.values() if spec.consumes == "image" and key in options(spec)]
+        settings = f"--set backbone.depth={depth} --set {key}={quote(str(path))}"
+        use = [f"hmr train {user.name} --split sp0 {settings}{_hand(user)}" for user in users]
         return {"kind": "trunk", **size, "depth": depth, "use": use}
     return {"kind": "unknown", **size, **_closest(others, state), "use": []}
 
@@ -180,27 +191,47 @@ def _closest(fits: Mapping[str, Fit], state: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _differing(fit: Fit, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    missing, unknown, wrong = fit.differences
+    missing, unknown, wrong, mixed = fit.differences
     shapes = [f"{k} has shape {tuple(state[k].shape)}, the model wants {tuple(fit.own[k].shape)}" for k in wrong]
+    kinds = [f"{k} holds {_kind(state[k])}, the model wants {_kind(fit.own[k])}" for k in mixed]
     return {
         "tensors_that_fit": fit.shared,
         "tensors_wanted": len(fit.own),
         "missing": {"count": len(missing), "first": missing[:SHOWN]},
         "unknown": {"count": len(unknown), "first": unknown[:SHOWN]},
         "wrong_shape": {"count": len(wrong), "first": shapes[:SHOWN]},
+        "wrong_type": {"count": len(mixed), "first": kinds[:SHOWN]},
     }
 
 
-def _commands(
-    name: str, path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str], *, split: str | None = None
-) -> list[str]:
-    """The commands that evaluate with weights of a model, be it as a model or as a solver's."""
-    if name not in models:
+def _kind(value: Tensor) -> str:
+    return "floats" if value.is_floating_point() else "integers"
+
+
+def _released_commands(names: list[str], path: Path, usable: _Usable) -> list[str]:
+    """The commands that take a released file that fits the models of these names."""
+    convert = f"hmr ckpt convert {quote(str(path))} --out"
+    evaluate = [command for name in names for command in _commands(name, path, usable)]
+    choose = len(names) > 1
+    return [*evaluate, *(f"{convert} {name}-released" + (f" --model {name}" if choose else "") for name in names)]
+
+
+def _commands(name: str, path: Path, usable: _Usable, *, split: str | None = None) -> list[str]:
+    """The commands that evaluate with weights of a model, be it as a model or as a solver's; else the way there."""
+    if name in usable.broken:
+        return ["hmr plugins"]
+    if name not in usable.models:
         known = KNOWN["model"].get(name)
         return [f"pip install {known.distribution}"] if known else []
     file = quote(str(path))
-    as_solver = f"hmr eval MODEL --ckpt RUN --split sp0 --solver {name} --solver-ckpt {file}"
-    return [f"hmr eval {name} --ckpt {file} --split {split or 'sp0'}", *([as_solver] if name in solvers else [])]
+    evaluate = f"hmr eval {name} --ckpt {file} --split {split or 'sp0'}{_hand(usable.models[name])}"
+    as_solver = f"hmr eval MODEL --ckpt RUN --split sp0 --solver {name} --solver-ckpt {file}{HAND}"
+    return [evaluate, *([as_solver] if name in usable.solvers else [])]
+
+
+def _hand(spec: ModelSpec) -> str:
+    """What a command line needs besides for a model that works with the annotations' hand model."""
+    return HAND if spec.uses_hand else ""
 
 
 def _trunk_depth(state: Mapping[str, Tensor]) -> int | None:
@@ -219,15 +250,6 @@ def _trunk_depth(state: Mapping[str, Tensor]) -> int | None:
 def _of_trunk(name: str) -> bool:
     """Whether a tensor counts: old files have no counts of batches, and the classifier is of no use."""
     return not name.startswith("fc.") and not name.endswith("num_batches_tracked")
-
-
-def _headers(path: Path) -> dict[str, Tensor]:
-    """The names and shapes of a safetensors file, as tensors without numbers; HmrError when it is damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
 
 
 def _size(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:

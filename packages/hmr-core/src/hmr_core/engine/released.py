@@ -69,14 +69,20 @@ class ReleasedFile:
     def from_json(cls, values: Any, *, source: Path) -> ReleasedFile:
         """What as_json made; HmrError naming the source when it is something else."""
         try:
-            return cls(
+            made = cls(
                 path=Path(values["path"]),
                 blake2b=values["blake2b"],
                 overrides=tuple(values["overrides"]),
                 ignored={prefix: Ignored(**ignored) for prefix, ignored in values["ignored"].items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise HmrError(f'"released" in {source} is not as `hmr ckpt convert` writes it. Convert again.') from error
+        except (KeyError, TypeError, AttributeError):
+            made = None
+        if made is None or not all(
+            isinstance(text, str)
+            for text in (made.blake2b, *made.overrides, *(one.what for one in made.ignored.values()))
+        ):
+            raise HmrError(f'"released" in {source} is not as `hmr ckpt convert` writes it. Convert again.')
+        return made
 
 
 def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tuple[HandModel, Recipe, ReleasedFile]:
@@ -107,9 +113,7 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
     return model, recipe, origin
 
 
-def split_ignored(
-    released: Released, state: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
+def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
     """The tensors of a released file that are to fit a model's own, and what is left out, by how the names begin."""
     used, counts = {}, dict.fromkeys(released.ignored, 0)
     for name, value in state.items():

@@ -16,7 +16,7 @@ from hmr_core.errors import HmrError
 class Uninitialised(TorchFunctionMode):
     """While it lasts, parameters are not initialised: for a model whose weights are all loaded next.
 
-    Half the time of loading a large model would go into random numbers that are then overwritten.
+    Random numbers that are then overwritten would take time. Nothing may be computed from parameters meanwhile.
     """
 
     def __torch_function__(
@@ -89,4 +89,3 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, 
         given, wanted = (str(tensor.dtype).removeprefix("torch.") for tensor in (state[key], own[key]))
         raise HmrError(f"{unfit} {key} holds {given}, and the model wants {wanted}.")
     model.load_state_dict(dict(state))
-

@@ -1,0 +1,144 @@
+"""Files of weights, names to tensors: which format one has, by its first bytes, and what it holds."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hmr_core.errors import HmrError
+from hmr_core.hand.model import SHAPES
+
+Format = Literal["safetensors", "zip", "pickle", "unknown"]
+"""zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
+
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header, at most; its own reader has the same limit."""
+
+
+def file_format(path: Path) -> Format:
+    """The format of a file by its first bytes, whether or not the rest is sound; HmrError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(9)
+    except OSError as error:
+        raise HmrError(f"{path} cannot be read: {error.strerror}.") from error
+    if begin.startswith(b"PK\x03\x04"):
+        return "zip"
+    if len(begin) == 9 and begin.endswith(b"{") and struct.unpack("<Q", begin[:8])[0] <= _LONGEST_HEADER:
+        return "safetensors"
+    return "pickle" if begin.startswith(b"\x80") else "unknown"
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; HmrError when it is damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """What a safetensors file holds, as tensors without numbers, int64 for all that is no float; HmrError as above."""
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {name: _empty(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
+    """The state dict of a file of torch's, by itself or under "model".
+
+    Read by torch's weights_only unpickler: what names anything but tensors and plain containers is refused, and nothing
+    in it runs. The tensors are the file's own pages where its format allows, so use them up before the file changes.
+    option: what the path was given by, for the HmrError that says why there are none.
+    """
+    found = file_format(path)
+    if reason := _other_zip(path) if found == "zip" else "":
+        raise HmrError(_refusal(path, reason, option))
+    misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
+    try:
+        with path.open("rb") as file:
+            held = torch.load(
+                file if misnamed else path,
+                map_location="cpu",
+                weights_only=True,
+                mmap=found == "zip" and not misnamed,  # it maps by name alone
+            )
+    except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
+        raise HmrError(_refusal(path, _reason(path, found, error), option)) from error
+    state = held["model"] if isinstance(held, Mapping) and held.keys() == {"model"} else held  # as IKNet's file is
+    if problem := _no_state_dict(state):
+        raise HmrError(
+            f'{path} does not hold a state dict (names to tensors), by itself or under "model", as released files do: '
+            f"{problem}."
+        )
+    return dict(state)
+
+
+def _empty(shape: list[int], kind: str) -> Tensor:
+    """kind: as safetensors calls it, such as F32, BF16 or I64."""
+    dtype = torch.float32 if kind.startswith(("F", "BF")) else torch.int64
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _refusal(path: Path, reason: str, option: str) -> str:
+    return (
+        f"{path} cannot be loaded as weights alone: {reason}. {option} takes a run's folder, a checkpoint's folder, a "
+        "model.safetensors, or a released file."
+    )
+
+
+def _other_zip(path: Path) -> str:
+    """What a zip file is that is sound and not torch's weights, in words; empty for torch's, and a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return ""  # torch's own reader may say more
+    if "constants.pkl" in names:
+        return "it is a TorchScript file, which is a program; save its .state_dict()"
+    if "data.pkl" in names:
+        return ""
+    if {f"{name}.npy" for name in SHAPES} <= names:
+        return "it is a hand model, which goes to --hand-model"
+    if names and all(name.endswith(".npy") for name in names):
+        return "it is a file of NumPy's arrays (.npz)"
+    return "it is a zip file, but none of torch's"
+
+
+def _reason(path: Path, found: Format, error: Exception) -> str:
+    """Why torch could not load a file, in words."""
+    if named := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it names {named[1]}, which is no tensor"
+    if not path.stat().st_size:
+        return "it is empty"
+    return "it is a damaged or cut off zip file, as torch's are" if found == "zip" else "it is no file of torch's"
+
+
+def _no_state_dict(state: object) -> str:
+    """Why something that a file holds is no state dict; empty if it is one."""
+    if not isinstance(state, Mapping):
+        return f"it holds a {type(state).__name__}"
+    if not state:
+        return "it is empty"
+    for key, value in state.items():
+        if not isinstance(key, str):
+            return f"it has a {type(key).__name__} for a name"
+        if not isinstance(value, Tensor):
+            return f'its "{key}" is a {type(value).__name__}'
+        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+            return f'its "{key}" is a tensor without plain numbers'
+    if all(key.startswith("module.") for key in state):
+        return 'all its names begin with "module.", as torch.nn.DataParallel has them; save its .module.state_dict()'
+    return ""
