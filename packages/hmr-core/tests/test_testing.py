@@ -259,6 +259,18 @@ class UnsavedTensor(Good):
         return Prediction(joints_uvd=prediction.joints_uvd + self.offset)
 
 
+class ComputesFromParameters(Good):
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.register_buffer("offset", self.head.bias.detach().view(21, 3).clone(), persistent=False)
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        prediction = super().forward(inputs)
+        assert prediction.joints_uvd is not None
+        assert isinstance(self.offset, Tensor)
+        return Prediction(joints_uvd=prediction.joints_uvd + self.offset)
+
+
 class SharedWeights(Good):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -301,6 +313,9 @@ BROKEN: Mapping[type[HandModel], str] = {
     DependsOnTheOrder: "in eval mode joints_uvd of a sample depends on the order of its batch",
     DropoutInEval: "in eval mode joints_uvd of a sample depends on the order of its batch",
     UnsavedTensor: "after saving and loading, joints_uvd differs by",
+    ComputesFromParameters: "after saving and loading, joints_uvd differs by nan: something that it depends on is "
+    "neither in its config nor in its state dict. Make it a parameter, or a buffer (register_buffer); and compute "
+    "nothing from parameters at build(), which leaves them uninitialised when weights are loaded next",
     SharedWeights: "its state dict cannot be saved as safetensors, as checkpoints are",
     GrowsWithEveryBuild: "its own state dict does not load into a model rebuilt from its config",
 }

@@ -21,6 +21,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from hmr_core.config import ModelConfig, Recipe, Section, load_recipe, parse_recipe
+from hmr_core.engine.weights import Uninitialised
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import DEPTH_RANGE_M, from_uvd, to_uvd
 from hmr_core.hand.joints import N_JOINTS, N_VERTS
@@ -124,6 +125,16 @@ def _check_recipes(spec: ModelSpec, wanted: str) -> Recipe:
                 f"that a checkpoint could not be rebuilt: {before!r} became {found[name].model!r}."
             )
     return found[wanted]
+
+
+class _Unfilled(Uninitialised):
+    """While it lasts, parameters are as when weights are loaded, but NaN where memory would hold anything."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = super().__torch_function__(func, types, args, kwargs)
+        return made.fill_(torch.nan) if func is torch.empty and made.is_floating_point() else made
 
 
 class _Contract:
@@ -246,8 +257,9 @@ class _Contract:
             self._fail(f"its state dict cannot be saved as safetensors, as checkpoints are: {error}")
         content = self.recipe.model_dump(mode="json")
         config = parse_recipe(self.spec, content, source="the recipe, written and read again").model
-        with _seeded(1, self.device):
-            rebuilt = self._with_hand(self.spec.build(config))
+        with _seeded(1, self.device), _Unfilled():
+            unfilled = self.spec.build(config)
+        rebuilt = self._with_hand(unfilled)
         try:
             rebuilt.load_state_dict(load_safetensors(saved))
         except RuntimeError as error:
@@ -259,10 +271,12 @@ class _Contract:
             if getattr(before, array) is None:
                 continue
             difference = _difference(getattr(after, array), getattr(before, array))
-            if difference > SAME:
+            if not difference <= SAME:  # NaN is not
                 self._fail(
                     f"after saving and loading, {array} differs by {difference:.2g}: something that it depends on is "
-                    "neither in its config nor in its state dict. Make it a parameter, or a buffer (register_buffer)"
+                    "neither in its config nor in its state dict. Make it a parameter, or a buffer (register_buffer); "
+                    "and compute nothing from parameters at build(), which leaves them uninitialised when weights are "
+                    "loaded next"
                 )
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
