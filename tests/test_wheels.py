@@ -127,6 +127,8 @@ def test_wheels_hold_the_package_and_no_tests(wheels: dict[str, Path]) -> None:
         names = zipfile.ZipFile(wheel).namelist()
         assert {name.split("/")[0] for name in names} == {module, f"{module}-0.1.0.dist-info"}
         assert f"{module}/py.typed" in names
+        licence = zipfile.ZipFile(wheel).read(f"{module}-0.1.0.dist-info/licenses/LICENSE")
+        assert licence == (PACKAGES.parent / "LICENSE").read_bytes()
         assert not [name for name in names if "test_" in name or "/tests/" in name or "conftest" in name]
     for plugin in PLUGINS:
         names = zipfile.ZipFile(wheels[f"hmr-{plugin}"]).namelist()
