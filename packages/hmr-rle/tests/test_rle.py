@@ -453,3 +453,30 @@ def test_a_batch_without_a_visible_joint_gives_zero_and_finite_gradients_when_sk
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool((parameter.grad == 0).all()), name
+
+
+def test_a_joint_far_out_of_the_ordinary_does_not_stop_a_run() -> None:
+    """Its log-likelihood is minus infinity, for which the lowest finite number stands, once for each coordinate."""
+    model = small()
+    joints = torch.zeros(8, 21, 3)
+    truth = Targets(
+        joints_uvd=joints,
+        joints_vis=torch.ones(8, 21),
+        verts_uvd=torch.zeros(8, 778, 3),
+        verts_vis=torch.ones(8, 778),
+        joints=joints,
+        verts=torch.zeros(8, 778, 3),
+        rotations=torch.zeros(8, 16, 3),
+        betas=torch.zeros(8, 10),
+        root=torch.zeros(8, 3),
+        intrinsics=torch.eye(3).expand(8, 3, 3),
+    )
+    predicted = torch.zeros(8, 21, 3)
+    predicted[0, 0, 0] = 1e25
+    sigma = torch.full((8, 21, 3), 0.1, requires_grad=True)
+    losses = model.loss(Prediction(joints_uvd=predicted, extras={"sigma": sigma}), truth)
+    assert 1e37 < losses["flow"].item() < math.inf
+    assert math.isfinite(losses["laplace"].item())
+    torch.autograd.backward(total(losses))
+    assert sigma.grad is not None
+    assert bool(sigma.grad[1:].isfinite().all())

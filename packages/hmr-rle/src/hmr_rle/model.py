@@ -100,8 +100,10 @@ class RLE(HandModel):
         flow = torch.log(sigma) - log_phi
         amplitude = 1 / math.sqrt(2 * math.pi)
         laplace = torch.log(sigma / amplitude) + error.abs() / (math.sqrt(2) * sigma + 1e-7)
-        batch = len(error)
-        return {"flow": (flow * weight).sum() / batch, "laplace": (laplace * weight).sum() / batch}
+        # Divided before they are summed: the largest finite number, which stands for an infinite one, three times over
+        # would be infinite again and stop the run.
+        weight = weight / len(error)
+        return {"flow": (flow * weight).sum(), "laplace": (laplace * weight).sum()}
 
     def pretrain(self) -> None:
         """Load the trunk's weights (`backbone.weights`)."""
