@@ -6,11 +6,6 @@ rounds in one process, and each keeps its best round: compare ratios, not millis
 
 from __future__ import annotations
 
-import csv
-import datetime
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,13 +14,13 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+from provenance import REPOSITORY, write_rows
 
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.format import DEFAULT_MARGIN
 from hmr_core.data.pack.window import crop_window
 
-REPOSITORY = Path(__file__).parent.parent
 FIXTURE = Path("packages/hmr-core/tests/data/oakink_mini/OakInk")
 DECODE_ROUNDS = 5
 WINDOW_PX = 300
@@ -123,14 +118,6 @@ def main(root: tuple[Path, ...], count: int, csv_path: Path) -> None:
     corpora = {"tests' data set": tree_windows(REPOSITORY / FIXTURE, count)}
     corpora |= {f"photograph, noise {n}": natural_windows(count, n, generator) for n in (0.0, 1.0, 2.5)}
     corpora |= {path.name if path.name != "OakInk" else path.parent.name: tree_windows(path, count) for path in root}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
-    proof = {
-        "machine": f"{platform.machine()}, {cpu_name()}",
-        "opencv": cv2.__version__,
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
-        "command": " ".join(["python tools/bench_codecs.py", *sys.argv[1:]]),
-    }
     rows = []
     for corpus, windows in corpora.items():
         candidates = settings()
@@ -149,22 +136,8 @@ def main(root: tuple[Path, ...], count: int, csv_path: Path) -> None:
                 "size_of_raw": f"{s.size / raw:.4f}", "decode_ms": f"{decode_ms:.3f}", "encode_ms": f"{encode_ms:.3f}",
                 "decode_ratio": f"{decode_ratio:.3f}", "encode_ratio": f"{encode_ratio:.3f}",
             }  # fmt: skip
-            rows.append(measured | proof)
-    csv_path.parent.mkdir(parents=True, exist_ok=True)
-    with csv_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    click.echo(f"\nwritten: {csv_path}")
-
-
-def cpu_name() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+            rows.append(measured | {"opencv": cv2.__version__})
+    write_rows(csv_path, rows)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,6 @@ model with fingers bent within joint limits, starts off by 0.12 rad; it writes r
 
 from __future__ import annotations
 
-import csv
-import datetime
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +21,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
-from bench_codecs import cpu_name
+from provenance import REPOSITORY, write_rows
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -42,7 +37,6 @@ from hmr_iknet.model import IKNet
 from hmr_iknet.solver import CHUNKS, DEFAULT_NOISE_MM, DEFAULT_PRIOR_GROUP, MESH_CHUNK, IKNetSolver
 from hmr_iknet.solver_config import IKNetSolverConfig
 
-REPOSITORY = Path(__file__).parent.parent
 MANO_FILE = REPOSITORY / "packages/hmr-core/tests/data/mano_v1_2/models/MANO_RIGHT.pkl"
 NOISE_MM = (2, 5)
 SWEPT_NOISE_MM, SWEPT_OPTION_MM = (2, 5, 8), (2, 3, 4, 5, 6, 8, 10)
@@ -245,21 +239,13 @@ def main(
     """Measure the fits, print the rows of the tables in docs/solver.md, write them all."""
     torch.set_num_threads(threads)
     layer = HandLayer(load_hand_model(hand_model) if hand_model else read_mano_file(MANO_FILE))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
-    proof = {
+    setting = {
         "hand_model": hand_model.name if hand_model else "made up (the tests')", "seed": 0, "threads": threads,
-        "machine": f"{platform.machine()}, {cpu_name()}", "torch": torch.__version__,
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown", "command": " ".join(["python tools/bench_fit.py", *sys.argv[1:]]),
+        "torch": torch.__version__,
     }  # fmt: skip
     rows = sweep(layer, count) if sweeps else compare(layer, count, loop, rounds)
     path = csv_path or REPOSITORY / "results" / ("fit_noise.csv" if sweeps else "fit.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], *proof])
-        writer.writeheader()
-        writer.writerows(row | proof for row in rows)
-    click.echo(f"\nwritten: {path}")
+    write_rows(path, [row | setting for row in rows])
 
 
 if __name__ == "__main__":

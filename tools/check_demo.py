@@ -33,7 +33,7 @@ def problems(path: Path, *, figures_only: bool) -> list[str]:
     if figures_only:
         return found
     if model > JOINT_RATIO * baseline:
-        found.append(f"{path}: the model learned too little: {model:.2f} mm is more than {JOINT_RATIO} of {baseline:.2f} mm")
+        found.append(f"{path}: the model learned too little: {model:.2f} mm, over {JOINT_RATIO} of {baseline:.2f} mm")
     if mesh > MESH_RATIO * joints:
         found.append(f"{path}: the mesh is too far off: {mesh:.2f} mm, more than {MESH_RATIO} times {joints:.2f} mm")
     return found

@@ -1,4 +1,4 @@
-"""Make the documentation's picture of a contact sheet: narrower, so that it is small."""
+"""Make the documentation's picture of a larger one: narrower, so that the file is small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-WIDTH_PX = 1400
+WIDTH_PX = 1120
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("sheet", type=Path)

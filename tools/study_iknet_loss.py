@@ -8,10 +8,7 @@ Run: python tools/study_iknet_loss.py [--data demo/oakink.h5] [--hand-model demo
 
 from __future__ import annotations
 
-import csv
-import datetime
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 import click
+from provenance import REPOSITORY, write_rows
 
-REPOSITORY = Path(__file__).parents[1]
 WEIGHTS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 """Of the losses on rotations, joints and vertices."""
 
@@ -56,22 +53,13 @@ def figures(
 @click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=REPOSITORY / "results/iknet_loss.csv")
 def main(data: Path, hand_model: Path, seeds: int, csv_path: Path) -> None:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    proof = {
-        "machine": platform.machine(),
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
-        "command": "python tools/study_iknet_loss.py",
-    }
     rows: list[dict[str, object]] = []
     for weights in WEIGHTS:
         names = dict(zip(("rotation", "joint", "vertex"), weights, strict=True))
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
                 for row in figures(Path(folder), weights, seed, data, hand_model):
-                    rows.append({**names, "seed": seed, **row, "data": "synthetic", **proof})
+                    rows.append({**names, "seed": seed, **row, "data": "synthetic"})
         for noise in NOISE_MM:
             mine = [row for row in rows[-seeds * len(NOISE_MM) :] if row["noise_mm"] == noise]
             found = [float(str(row["mpvpe_mm"])) for row in mine]
@@ -79,12 +67,7 @@ def main(data: Path, hand_model: Path, seeds: int, csv_path: Path) -> None:
                 f"{names}, noise {noise} mm: MPVPE {statistics.mean(found):.2f} mm "
                 f"({min(found):.2f} to {max(found):.2f}, {seeds} seeds, synthetic data)"
             )
-    csv_path.parent.mkdir(exist_ok=True)
-    with csv_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    click.echo(f"written: {csv_path}")
+    write_rows(csv_path, rows)
 
 
 if __name__ == "__main__":
