@@ -166,8 +166,16 @@ def test_an_altered_checkpoint_is_shown_as_such(hmr: Hmr, trained: Path) -> None
     data[-1] ^= 1
     file.write_bytes(data)
     said = hmr("ckpt", "show", str(trained))
-    assert said.status == 0
-    assert "problem:  altered or damaged: its digest is not the one in model.json beside it\n" in said.out
+    text = (
+        "altered or damaged, or model.json belongs to other weights: its digest is not the one in model.json beside it"
+    )
+    assert said.status == 1
+    assert said.out.endswith(f"problem:  {text}\n")  # and no command that would refuse it
+    as_json = hmr("ckpt", "show", str(trained), "--json")
+    assert as_json.status == 1
+    assert (json.loads(as_json.out)["problem"], json.loads(as_json.out)["use"]) == (text, [])
+    said = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp1")
+    assert said == (1, "", f"error: {file} was {text}.\n")
     file.write_bytes(data[:20])
     assert hmr("ckpt", "show", str(trained)).err.startswith(f"error: {file} cannot be read as safetensors: ")
 
@@ -227,7 +235,7 @@ def test_a_checkpoints_file_of_any_name_is_known_by_its_contents(hmr: Hmr, train
 def test_weights_without_their_json_file_are_shown(hmr: Hmr, trained: Path) -> None:
     shutil.copy(trained / "checkpoints/epoch-0003/model.safetensors", "x.safetensors")
     said = hmr("ckpt", "show", "x.safetensors")
-    assert said.status == 0, said.err
+    assert said.status == 1
     assert "what:    weights in safetensors that have no model.json beside them\n" in said.out
     assert "closest: small: 2 of its 2 tensors\n" in said.out
     assert (
@@ -254,7 +262,10 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
     assert "type:    body.2.bias holds integers, the model wants floats\n" in hmr("ckpt", "show", "x.pth").out
     torch.save({**weights(), "body.2.bias": torch.full((63,), torch.nan)}, "x.pth")
     text = "problem: holds numbers that are not finite, first in body.2.bias: it is damaged. Get it again\n"
-    assert hmr("ckpt", "show", "x.pth").out.endswith(text)
+    for options in ((), ("--json",)):
+        said = hmr("ckpt", "show", "x.pth", *options)
+        assert said.status == 1
+        assert json.loads(said.out)["use"] == [] if options else said.out.endswith(text)
 
 
 def test_a_trunk_is_shown(hmr: Hmr) -> None:
@@ -372,13 +383,17 @@ def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, releas
 def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
     hmr("ckpt", "convert", str(released), "--out", "ours")
     lines = hmr("ckpt", "show", "ours").out.splitlines()
-    assert 'what:      a checkpoint of the model "small", converted from a released file' in lines
+    assert 'what:      a checkpoint, converted from a released file, of the model "small"' in lines
     assert f"from:      {released.resolve()} (blake2b {file_digest(released)})" in lines
     assert "ignored:   hand.* (1 tensor): the hand's own arrays" in lines
     assert "recipe:    published, with image_size=48" in lines
     assert "optimizer: none, so no run can go on from it" in lines
     assert not any(line.startswith(("trained:", "val:")) for line in lines)
     assert lines[-1] == "use:       hmr eval small --ckpt ours --split sp0"
+    info = json.loads(Path("ours/model.json").read_text())
+    Path("ours/model.json").write_text(json.dumps({**info, "model": "rle"}))
+    text = 'a checkpoint, converted from a released file, of the model "rle", which is not installed\n'
+    assert text in hmr("ckpt", "show", "ours").out
 
 
 def test_of_several_models_that_fit_one_is_to_be_named(

@@ -37,7 +37,8 @@ def show(file: Path, as_json: bool) -> None:
     recipe of a checkpoint, with what it was trained on and its figures on val; of a released file the model that it
     fits, what of it is not used, by what it differs from the published recipe, and whether it is damaged; of
     torchvision's ResNets the depth; of other weights the closest model, and the first tensors that do not fit it.
-    Nothing in a file is run: one that holds anything but weights is refused.
+    Nothing in a file is run: one that holds anything but weights is refused. The exit status is 1 where there is a
+    problem with the weights, such as that they were altered.
 
     hand.npz in a command that is shown stands for your hand model (`hmr mano import`); synthetic data needs none.
 
@@ -58,11 +59,12 @@ def show(file: Path, as_json: bool) -> None:
         import json
 
         click.echo(json.dumps(found, indent=2))
-        return
+    else:
+        from hmr_core.cli.table import show_record
 
-    from hmr_core.cli.table import show_record
-
-    show_record(_rows(found))
+        show_record(_rows(found))
+    if found.get("problem"):
+        click.get_current_context().exit(1)
 
 
 @ckpt.command()
@@ -133,8 +135,8 @@ def _what(found: dict[str, Any]) -> str:
     if kind == "released":
         too = "".join(f' (and of "{name}")' for name in found.get("fits_too", []))
         return f'a released file of the model "{model}"{too}{installed}'
-    converted = ", converted from a released file" if found["released"] else ""
-    return f'a checkpoint of the model "{model}"{converted}{installed}'
+    converted = ", converted from a released file," if found["released"] else ""
+    return f'a checkpoint{converted} of the model "{model}"{installed}'
 
 
 def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:

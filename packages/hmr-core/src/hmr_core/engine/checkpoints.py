@@ -35,6 +35,8 @@ from hmr_core.staging import staged_folder, write_text
 
 FORMAT = "hmr-checkpoint/1"
 
+ALTERED = "altered or damaged, or model.json belongs to other weights"
+"""What is to be said of weights whose digest is not the one in their JSON file."""
 
 _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str, "text"),
@@ -106,7 +108,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
     state = read_safetensors(weights)
     digest = file_digest(weights)
     if digest != info["blake2b"]:
-        raise HmrError(f"{weights} was altered or damaged: its digest is not the one in model.json beside it.")
+        raise HmrError(f"{weights} was {ALTERED}: its digest is not the one in model.json beside it.")
     with Uninitialised():
         model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)

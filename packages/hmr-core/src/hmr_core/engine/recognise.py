@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
-from hmr_core.engine.checkpoints import find_weights, is_optimizer_state, is_ours, model_beside, read_info
+from hmr_core.engine.checkpoints import ALTERED, find_weights, is_optimizer_state, is_ours, model_beside, read_info
 from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
 from hmr_core.engine.weight_files import read_shapes, read_state_dict
 from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite
@@ -40,7 +40,7 @@ def describe(
     are installed and cannot be used.
     `kind` is "checkpoint" (ours), "optimizer" (what a checkpoint keeps beside its weights), "released" (a model's
     authors' own), "trunk" (torchvision's), "bare" (safetensors without the JSON file that says what they are of), or
-    "unknown" (a state dict that fits no model). `use` has the commands that take it.
+    "unknown" (a state dict that fits no model). `use` has the commands that take it: none where there is a `problem`.
     Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
     """
     if path.is_file() and is_optimizer_state(path):
@@ -113,7 +113,8 @@ class _ShapesAlone(Uninitialised):
 def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
     info = read_info(weights)
     size, digest = _size(weights, read_shapes(weights)), file_digest(weights)
-    altered = "altered or damaged: its digest is not the one in model.json beside it"
+    sound = digest == info["blake2b"]
+    altered = f"{ALTERED}: its digest is not the one in model.json beside it"
     name, converted = info["model"], info.get("released")
     released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
     return {
@@ -131,8 +132,8 @@ def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
         "versions": info.get("versions") or {},
         "optimizer": weights.with_name("optimizer.safetensors").is_file(),
         "released": released and released.as_json(),
-        "problem": None if digest == info["blake2b"] else altered,
-        "use": _commands(name, path, usable, split=info.get("split")),
+        "problem": None if sound else altered,
+        "use": _commands(name, path, usable, split=info.get("split")) if sound else [],
     }
 
 
