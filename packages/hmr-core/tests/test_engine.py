@@ -275,8 +275,12 @@ def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: Mode
 
 
 def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
-    for path in (mini_pack.path, run.folder / "config.json"):
-        with pytest.raises(HmrError, match=r"weights alone: it is no file of torch's\. --ckpt takes a run's folder, a"):
+    reasons = {
+        mini_pack.path: r"it is a pack or another HDF5 file; a pack goes to --data",
+        run.folder / "config.json": r"it is no file of torch's",
+    }
+    for path, reason in reasons.items():
+        with pytest.raises(HmrError, match=rf"weights alone: {reason}\. --ckpt takes a run's folder, a"):
             checkpoints.load_checkpoint(path, small_spec)
     newest = checkpoints.saved_checkpoints(run.checkpoints)[-1]
     with pytest.raises(HmrError, match=r"is the optimizer's state, not the model: give .*model\.safetensors"):

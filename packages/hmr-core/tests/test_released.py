@@ -171,8 +171,13 @@ NO_STATE_DICT = (
         ({"model": [1]}, NO_STATE_DICT + r"it holds a list\."),
         (torch.zeros(3), NO_STATE_DICT + r"it holds a Tensor\."),
         ({}, NO_STATE_DICT + r"it is empty\."),
-        ({"net": weights()}, NO_STATE_DICT + r'its "net" is a dict\.'),
-        ({"model": weights(), "epoch": 3}, NO_STATE_DICT + r'its "model" is a dict\.'),
+        ({"net": weights()}, NO_STATE_DICT + r'its "net" is a dict; save its \["net"\] by itself\.$'),
+        (
+            {"epoch": 3, "state_dict": weights(), "optimizer": {"state": {}}},
+            NO_STATE_DICT + r'its "state_dict" is a dict; save its \["state_dict"\] by itself\.$',
+        ),
+        ({"model": weights(), "epoch": 3}, NO_STATE_DICT + r'its "model" is a dict; save its \["model"\] by itself\.$'),
+        ({"settings": {"epoch": 3}}, NO_STATE_DICT + r'its "settings" is a dict\.$'),
         (changed(epoch=3), NO_STATE_DICT + r'its "epoch" is a int\.'),
         ({3: torch.zeros(1)}, NO_STATE_DICT + r"it has a int for a name\."),
         (
@@ -190,7 +195,18 @@ NO_STATE_DICT = (
     ],
     ids=[
         *("missing", "unknown", "shape", "missing and unknown", "num_batches_tracked", "integers", "nan", "inf"),
-        *("DataParallel", "names twice", "list", "list inside", "tensor", "empty dict", "nested", "more beside"),
+        *(
+            "DataParallel",
+            "names twice",
+            "list",
+            "list inside",
+            "tensor",
+            "empty dict",
+            "nested",
+            "training",
+            "more beside",
+        ),
+        "no weights inside",
         *("no tensor", "number for a name", "sparse", "meta", "pickled object"),
     ],
 )
@@ -216,12 +232,14 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, spec: ModelSpec, old: bool, re
     ("change", "reason"),
     [
         (lambda data: b"", "it is empty"),
-        (lambda data: data[: len(data) // 2], "it is a damaged or cut off zip file, as torch's are"),
-        (lambda data: data[:-30], "it is a damaged or cut off zip file, as torch's are"),
+        (lambda data: data[: len(data) // 2], "it is a damaged or cut off zip file, as torch's are: get it again"),
+        (lambda data: data[:-30], "it is a damaged or cut off zip file, as torch's are: get it again"),
+        (lambda data: b"\x89HDF\r\n\x1a\n" + data, "it is a pack or another HDF5 file; a pack goes to --data"),
+        (lambda data: b"\n  <!DOCTYPE html>", "it is a web page, not weights: download it again"),
         (lambda data: b"weights: 3\n", "it is no file of torch's"),
         (lambda data: b"\x80\x02]q\x00.", "it is no file of torch's"),
     ],
-    ids=["empty", "half", "end cut off", "text", "bare pickle"],
+    ids=["empty", "half", "end cut off", "HDF5", "web page", "text", "bare pickle"],
 )
 def test_damaged_files_are_refused(
     tmp_path: Path, spec: ModelSpec, change: Callable[[bytes], bytes], reason: str
@@ -234,6 +252,20 @@ def test_damaged_files_are_refused(
     )
     with pytest.raises(HmrError, match=text):
         load_checkpoint(path, spec, option="--solver-ckpt")
+
+
+@pytest.mark.parametrize("package", ["numpy.core.multiarray", "scipy.sparse.csc", "chumpy.ch", "other.numpy"])
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_what_may_be_manos_file_says_where_it_goes(tmp_path: Path, spec: ModelSpec, package: str, suffix: str) -> None:
+    path = tmp_path / f"MANO RIGHT{suffix}"
+    path.write_bytes(b"\x80\x02c" + package.encode() + b"\nPart\n.")
+    mano = suffix == ".pkl" and package != "other.numpy"
+    turn = (
+        f". It may be MANO's file: `hmr mano import '{path}' --out hand.npz` makes the file that goes to --hand-model"
+    )
+    text = f"it names {package}.Part, which is no tensor{turn if mano else ''}. --ckpt takes a run's folder"
+    with pytest.raises(HmrError, match=re.escape(text)):
+        load_checkpoint(path, spec)
 
 
 def zipped(path: Path, **members: bytes) -> Path:

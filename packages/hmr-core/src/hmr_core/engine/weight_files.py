@@ -7,6 +7,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import torch
@@ -14,11 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
 from hmr_core.hand.model import SHAPES
 
 Format = Literal["safetensors", "zip", "pickle", "unknown"]
 """zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
+
+_MANOS = ("numpy", "scipy", "chumpy")
+"""What MANO's own pickles name the parts of."""
 
 _LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header, at most; its own reader has the same limit."""
@@ -119,11 +124,23 @@ def _other_zip(path: Path) -> str:
 
 def _reason(path: Path, found: Format, error: Exception) -> str:
     """Why torch could not load a file, in words."""
-    if named := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it names {named[1]}, which is no tensor"
-    if not path.stat().st_size:
+    with path.open("rb") as file:
+        begin = file.read(USER_BLOCK_BYTES + len(HDF5_MAGIC))
+    if not begin:
         return "it is empty"
-    return "it is a damaged or cut off zip file, as torch's are" if found == "zip" else "it is no file of torch's"
+    if begin.startswith(HDF5_MAGIC) or begin.endswith(HDF5_MAGIC):  # a pack has it behind its own first line
+        return "it is a pack or another HDF5 file; a pack goes to --data"
+    if begin.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        return "it is a web page, not weights: download it again"
+    if named := re.search(r"GLOBAL (\S+)", str(error)):
+        mano = path.suffix == ".pkl" and found != "zip" and named[1].split(".")[0] in _MANOS
+        turn = f"`hmr mano import {quote(str(path))} --out hand.npz` makes the file that goes to --hand-model"
+        return f"it names {named[1]}, which is no tensor" + (f". It may be MANO's file: {turn}" if mano else "")
+    return (
+        "it is a damaged or cut off zip file, as torch's are: get it again"
+        if found == "zip"
+        else "it is no file of torch's"
+    )
 
 
 def _no_state_dict(state: object) -> str:
@@ -132,6 +149,9 @@ def _no_state_dict(state: object) -> str:
         return f"it holds a {type(state).__name__}"
     if not state:
         return "it is empty"
+    for key, value in state.items():  # as what a training saved, with its epoch and its optimizer's state beside
+        if isinstance(key, str) and isinstance(value, Mapping) and not _no_state_dict(value):
+            return f'its "{key}" is a {type(value).__name__}; save its ["{key}"] by itself'
     for key, value in state.items():
         if not isinstance(key, str):
             return f"it has a {type(key).__name__} for a name"
