@@ -243,6 +243,31 @@ def test_weights_without_their_json_file_are_shown(hmr: Hmr, trained: Path) -> N
     )
 
 
+def test_weights_without_their_json_file_are_refused(hmr: Hmr, trained: Path) -> None:
+    (trained / "checkpoints/epoch-0003/model.json").unlink()
+    weights = trained / "checkpoints/epoch-0003/model.safetensors"
+    text = (
+        f"error: {weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "
+        f"back; `hmr ckpt show {weights}` says which model the weights fit.\n"
+    )
+    assert hmr("eval", "small", "--ckpt", str(weights), "--split", "sp0") == (1, "", text)
+    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0") == (1, "", text)
+
+
+def test_a_folder_of_runs_names_some(hmr: Hmr, trained: Path) -> None:
+    Path("runs/started/checkpoints").mkdir(parents=True)
+    Path("runs/notes.txt").touch()
+    trained.rename("runs/b")
+    for command in (["ckpt", "show", "runs"], ["eval", "small", "--split", "sp0", "--ckpt", "runs"]):
+        option = "FILE" if "show" in command else "--ckpt"
+        text = f"error: runs has no checkpoint in it: it holds the run runs/b. Give {option} one run.\n"
+        assert hmr(*command) == (1, "", text)
+    for name in ("d", "c", "a"):
+        shutil.copytree("runs/b", f"runs/{name}")
+    said = hmr("ckpt", "show", "runs")
+    assert "it holds the runs runs/a, runs/b, runs/c and 1 more. Give FILE one run.\n" in said.err
+
+
 def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
     state = {"body.2.weight": torch.zeros(63, 48), **{f"x{i}": torch.zeros(1) for i in range(7)}}
     torch.save(state, "x.pth")

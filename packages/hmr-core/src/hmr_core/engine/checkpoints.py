@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ FORMAT = "hmr-checkpoint/1"
 
 ALTERED = "altered or damaged, or model.json belongs to other weights"
 """What is to be said of weights whose digest is not the one in their JSON file."""
+
+SHOWN_RUNS = 3
+"""How many runs are named of a folder that holds runs."""
 
 _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str, "text"),
@@ -145,6 +149,11 @@ def read_info(weights: Path) -> dict[str, Any]:
     path = weights.with_name("model.json")
     try:
         info = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise HmrError(
+            f"{weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "
+            f"back; `hmr ckpt show {quote(str(weights))}` says which model the weights fit."
+        ) from error
     except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
@@ -202,6 +211,10 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         return path / "model.safetensors"
     if saved := saved_checkpoints(path / "checkpoints") or saved_checkpoints(path):
         return saved[-1] / "model.safetensors"
+    if runs := sorted(run for run in path.iterdir() if saved_checkpoints(run / "checkpoints")):
+        more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+        held = f"{'the runs' if len(runs) > 1 else 'the run'} {', '.join(map(str, runs[:SHOWN_RUNS]))}{more}"
+        raise HmrError(f"{path} has no checkpoint in it: it holds {held}. Give {option} one run.")
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
 
