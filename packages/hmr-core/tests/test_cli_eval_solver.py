@@ -289,7 +289,7 @@ def test_another_hand_than_the_annotations_is_refused_before_anything_is_predict
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
     assert status == 1
-    assert "error: the hand model the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names" in err
+    assert "error: the hand model in use, the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL" in err
     assert err.endswith(f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise}\n")
     assert not list(Path().glob("eval/*"))
 
@@ -400,7 +400,7 @@ def test_a_model_with_a_mesh_of_its_own_needs_no_solver(hmr: Run, monkeypatch: p
     assert "mesh:" not in out
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
-    assert "warning: no mesh is drawn: the hand model the synthetic right hand (neither" in err
+    assert "warning: no mesh is drawn: the hand model in use, the synthetic right hand (neither" in err
     assert cv2.imread("eval/meshed-sp0-test/contact_sheet.png").shape[1] == 6 * 2 * 192
     monkeypatch.setenv("HMR_HAND_MODEL", "nowhere.npz")
     status, _, err = hmr(line)

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from hmr_core.config import (
     ModelConfig,
     Section,
+    changed_options,
     configure,
     load_recipe,
     options,
@@ -171,3 +172,11 @@ def test_a_section_of_its_own_takes_overrides_as_a_recipe_does() -> None:
     with pytest.raises(ValidationError, match="kind"):
         made(kind="quick")
     assert list(section_options(FitConfig)) == ["kind", "steps", "weights.pose"]
+
+
+def test_options_that_make_another_model_are_told(spec: ModelSpec) -> None:
+    recipe = load_recipe(spec, "tiny")
+    sets = ["backbone.depth=14", "data.bbox_expand=1.2", "train.epochs=7", "augment.color=0"]
+    changed = load_recipe(spec, "tiny", sets)
+    assert changed_options(spec, recipe, recipe) == []
+    assert changed_options(spec, changed, recipe) == ["backbone.depth=14", "data.bbox_expand=1.2"]

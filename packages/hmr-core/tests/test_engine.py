@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hmr_core.config import TrainConfig, load_recipe
+from hmr_core.config import TrainConfig, load_recipe, override
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.loading import epoch_order
 from hmr_core.data.oakink import open_oakink
@@ -417,6 +417,23 @@ def test_the_published_figures_stand_beside_the_test_subset_only(
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
     options: dict[str, Any] = {"split": "sp0", "device": CPU, "batch_size": 8, "workers": 0}
     assert evaluate_on(small_spec, checkpoint, mini_pack, subset="val", **options).report["published"] == {}
+
+
+def test_a_model_other_than_the_published_one_says_so_beside_the_published_figures(
+    run: Run, small_spec: ModelSpec, mini_pack: Pack
+) -> None:
+    checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
+    other = override(small_spec, checkpoint.recipe, ["data.bbox_expand=1.2", "train.epochs=7"])
+    options: dict[str, Any] = {"split": "sp0", "device": CPU, "batch_size": 24, "workers": 0}
+
+    def notes(subset: str) -> list[str]:
+        changed = replace(checkpoint, recipe=other)
+        return list(evaluate_on(small_spec, changed, mini_pack, subset=subset, **options).report["notes"])
+
+    assert notes("test") == [
+        "the published figures are of the recipe published, and this model has data.bbox_expand=1.2"
+    ]
+    assert notes("val") == []  # where no published figures are shown
 
 
 def test_figures_of_another_split_than_the_trained_one_say_so(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:

@@ -182,7 +182,7 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
     ("sets", "text"),
     [
         (["image_size=100"], r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
-        (["stage=param"], r"stage=param needs lixel_weights: a run, a checkpoint or a released file of stage lixel"),
+        (["stage=param"], r"stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a"),
         (["lixel_weights=runs/x"], r"lixel_weights is what stage=param starts from.*leave it out"),
         (["middle_tip=778"], r"middle_tip"),
         (["head.depth=1"], r"head\.depth"),
@@ -237,7 +237,7 @@ def test_the_hand_model_is_given_not_saved(mini_hand: HandModel) -> None:
 def test_a_batch_of_one_cannot_be_trained_on(mini_hand: HandModel) -> None:
     model = small().train()
     model.use_hand(mini_hand)
-    with pytest.raises(HmrError, match="cannot train on a batch of one: give --batch-size 2 or more"):
+    with pytest.raises(HmrError, match="cannot train on a batch of one: train with --batch-size 2 or more"):
         model(small_image(1))
     assert model.eval()(small_image(1)).verts_uvd.shape == (1, 778, 3)
 

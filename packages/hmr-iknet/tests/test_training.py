@@ -108,7 +108,7 @@ def test_autocast_leaves_the_rotations_exact() -> None:
 
 
 def test_a_batch_of_one_cannot_be_trained_on() -> None:
-    with pytest.raises(HmrError, match=r"cannot train on a batch of one: give --batch-size 2 or more\."):
+    with pytest.raises(HmrError, match=r"cannot train on a batch of one: train with --batch-size 2 or more\."):
         IKNet(IKNetConfig()).train()(Inputs(joints=torch.randn(1, 21, 3)))
 
 

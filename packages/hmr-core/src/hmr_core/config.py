@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
@@ -122,6 +124,22 @@ def recipe_class(spec: ModelSpec) -> type[Recipe]:
 
 
 SECTIONS = ("model", "data", "augment", "train")
+
+
+def changed_options(spec: ModelSpec, recipe: Recipe, other: Recipe) -> list[str]:
+    """By what of [model] and [data] a recipe's checkpoints are another model than those of another recipe.
+
+    As `--set` takes it: `key=value`, of the first recipe.
+    """
+
+    def values(of: Recipe) -> dict[str, Any]:
+        dumped = of.model_dump(mode="json")
+        keys = [key for key in options(spec) if not key.startswith(("augment.", "train."))]
+        return {key: reduce(getitem, _path(key), dumped) for key in keys}
+
+    own, its = values(recipe), values(other)
+    return [f"{key}={'null' if value is None else value}" for key, value in own.items() if value != its[key]]
+
 
 S = TypeVar("S", bound=Section)
 
@@ -279,4 +297,5 @@ def _parse_value(text: str) -> Any:
 def _first_problem(error: ValidationError, *, with_place: bool = True) -> str:
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}." if with_place else f"{problem['msg']}."
+    text = problem["msg"].removeprefix("Value error, ")  # pydantic's name for what a section says itself
+    return f"{place}: {text}." if with_place and place else f"{text}."

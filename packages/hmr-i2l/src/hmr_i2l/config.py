@@ -64,8 +64,8 @@ class I2LConfig(ModelConfig):
             raise ValueError(f"image_size must be a multiple of 32 (the trunk's stride), not {self.image_size}")
         if self.stage == "param" and self.lixel_weights is None:
             raise ValueError(
-                "stage=param needs lixel_weights: a run, a checkpoint or a released file of stage lixel, whose joints "
-                "it makes parameters of"
+                "stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a checkpoint or "
+                "a released file"
             )
         if self.stage == "lixel" and self.lixel_weights is not None:
             raise ValueError(

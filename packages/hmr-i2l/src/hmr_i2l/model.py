@@ -73,7 +73,9 @@ class I2LMeshNet(HandModel):
         if not self.has_hand:
             raise ValueError("I2L-MeshNet needs the hand model: call use_hand before it predicts")
         if self.training and len(inputs.image) == 1:
-            raise HmrError("I2L-MeshNet's batch norm cannot train on a batch of one: give --batch-size 2 or more.")
+            raise HmrError(
+                "I2L-MeshNet's batch norm cannot train on a batch of one: train with --batch-size 2 or more."
+            )
         early = self.pose_backbone.stem(inputs.image)
         joints = self.pose_net(self.pose_backbone.stages(early))
         verts = self.mesh_net(self.mesh_backbone.stages(self.pose2feat(early, joints.detach())))

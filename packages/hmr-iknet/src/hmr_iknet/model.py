@@ -39,7 +39,7 @@ class IKNet(HandModel):
         if inputs.joints is None:
             raise ValueError("IKNet consumes joints; inputs.joints is None")
         if self.training and len(inputs.joints) == 1:
-            raise HmrError("IKNet's batch norm cannot train on a batch of one: give --batch-size 2 or more.")
+            raise HmrError("IKNet's batch norm cannot train on a batch of one: train with --batch-size 2 or more.")
         # Half precision would cost a millimetre at the tips.
         with torch.autocast(inputs.joints.device.type, enabled=False):
             rotations = quaternion_to_axis_angle(self.quaternions(inputs.joints))

@@ -54,9 +54,9 @@ def check_hand_model(
     mismatch_mm = hand_model_mismatch_mm(layer, pack, rows)
     if mismatch_mm > ANOTHER_HAND_MM:
         raise HmrError(
-            f"the hand model {source.label} is not the one that the annotations of {pack.path} were made with: their "
-            f"meshes are {mismatch_mm:.1f} mm apart on average, and beyond {ANOTHER_HAND_MM:g} mm they are of "
-            "different hands. Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for "
+            f"the hand model in use, {source.label}, is not the one that the annotations of {pack.path} were made "
+            f"with: their meshes are {mismatch_mm:.1f} mm apart on average, and beyond {ANOTHER_HAND_MM:g} mm they are "
+            "of different hands. Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for "
             f"OakInk; `hmr synth DIR` leaves DIR/hand.npz).{otherwise and ' ' + otherwise}"
         )
     return mismatch_mm

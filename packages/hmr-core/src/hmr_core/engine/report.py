@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Int64
 from numpy import ndarray
 
-from hmr_core.config import JointRecipe, Recipe
+from hmr_core.config import JointRecipe, Recipe, changed_options, load_recipe
 from hmr_core.data.dataset import HandDataset
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.checkpoints import Checkpoint
@@ -17,6 +17,9 @@ from hmr_core.engine.hand_model_check import mismatch_note
 from hmr_core.engine.scoring import Scores, score
 from hmr_core.errors import HmrError
 from hmr_core.versions import versions
+
+_CHANGES = 4
+"""How many options are told of a model that is another than the published one."""
 
 NO_MESH = (
     "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
@@ -53,7 +56,8 @@ def make_report(
         "missing": [] if scores.errors.verts is not None else [NO_MESH],
         "notes": [
             *request.notes,
-            *_released_notes(request.checkpoint),
+            *_released_notes(request.checkpoint, request.split),
+            *_recipe_notes(request),
             *_training_notes(request),
             *_given_joints(request.checkpoint.recipe),
             *_hand_notes(request.hand, mismatch_mm),
@@ -64,9 +68,30 @@ def make_report(
     }
 
 
-def _released_notes(checkpoint: Checkpoint) -> list[str]:
-    """What was made of a released file, if something was left out of it or set apart."""
-    return [note] if checkpoint.released is not None and (note := checkpoint.released.note()) else []
+def _released_notes(checkpoint: Checkpoint, split: str) -> list[str]:
+    """What was made of a released file, if something was left out of it or set apart; and what it does not say."""
+    if checkpoint.released is None:
+        return []
+    unknown = (
+        f"a released file does not say which split it was trained on; if it was not {split}, samples of {split} may be "
+        "among its training ones"
+    )
+    return [*([note] if (note := checkpoint.released.note()) else []), unknown]
+
+
+def _recipe_notes(request: EvaluationRequest) -> list[str]:
+    """By what the model is another one than that of the published figures, where these are shown."""
+    spec, recipe = request.spec, request.checkpoint.recipe
+    shown = request.subset == "test" and request.split in spec.published and not request.pack.info.synthetic
+    if not shown or "published" not in spec.recipes:
+        return []
+    known = spec.released.overrides if spec.released is not None else ()
+    changed = [text for text in changed_options(spec, recipe, load_recipe(spec, "published")) if text not in known]
+    if not changed:
+        return []
+    rest = f" and {len(changed) - _CHANGES} more" if len(changed) > _CHANGES else ""
+    listed = ", ".join(changed[:_CHANGES])
+    return [f"the published figures are of the recipe published, and this model has {listed}{rest}"]
 
 
 def _training_notes(request: EvaluationRequest) -> list[str]:
