@@ -79,8 +79,8 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
     text = (
         f"the hand model in use, {other.label}, is not the one that the annotations of {mini_pack.path} were made "
         f"with: their meshes are {found_mm:.1f} mm apart on average, and beyond 10 mm they are of different hands. "
-        "Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth DIR` leaves "
-        "DIR/hand.npz)."
+        "Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth "
+        "DIR` leaves DIR/hand.npz)."
     )
     with pytest.raises(HmrError) as caught:
         check_hand_model(other, HandLayer(other.model), mini_pack, rows)
