@@ -398,6 +398,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Pa
     process = subprocess.Popen(
         [*command, "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "run")],
         env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests may run where Ctrl-C is ignored
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "run/checkpoints/epoch-0001").exists():
