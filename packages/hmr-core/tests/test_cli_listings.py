@@ -18,6 +18,7 @@ from hmr_core.cli import table
 from hmr_core.cli.main import cli
 from hmr_core.config import ModelConfig, Section
 from hmr_core.errors import UsageError
+from hmr_core.plugins import Released
 
 RECIPE = """
 summary = "learns in a minute"
@@ -261,3 +262,17 @@ def test_the_four_kinds_of_broken_plugin_installed_for_real(tmp_path: Path, fake
         assert any(line.startswith(name) and reason in line for line in text.stdout.splitlines())
     assert using.returncode == 2
     assert using.stderr.startswith('error: model "same" is offered by plugin "clash1" (hmr-clash1 1.0) and by plugin')
+
+
+def test_a_model_says_whether_it_needs_a_hand_and_has_released_files(fakes: Any, registry: Any, tmp_path: Path) -> None:
+    recipes = {"tiny": tmp_path / "tiny.toml"}
+    spec = fakes.model("handy", config=Config, recipes=recipes, needs_hand=True, released=Released(file="Handy.pth"))
+    handy = fakes.registry(fakes.plugin("handy", hmr_models=lambda: [spec]))
+    shown = hmr(handy, "models", "handy").stdout.splitlines()
+    assert {"released:   Handy.pth", "hand model: needed (--hand-model)"} <= set(shown)
+    as_json = json.loads(hmr(handy, "models", "handy", "--json").stdout)
+    assert (as_json["released"], as_json["uses_hand"]) == ("Handy.pth", True)
+    neither = hmr(registry, "models", "toy").stdout
+    assert "released:" not in neither
+    assert "hand model:" not in neither
+    assert not json.loads(hmr(registry, "models", "toy", "--json").stdout)["uses_hand"]

@@ -102,6 +102,7 @@ def evaluate(
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0 --solver iknet --solver-ckpt runs/iknet-sp0-tiny
       hmr eval integral --ckpt IntegralPose.pth.tar --split sp0 --solver iknet --solver-ckpt iknet.pt --protocol best
+      hmr eval i2l --ckpt I2L_MeshNet.pth.tar --split sp0 --hand-model hand.npz
       hmr eval iknet --ckpt runs/iknet-sp0-tiny --split sp0 --set data.noise_mm=5
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves

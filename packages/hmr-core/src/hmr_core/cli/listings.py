@@ -146,6 +146,7 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
         "paper": spec.paper,
         "plugin": registry.provider(spec),
         "consumes": spec.consumes,
+        "released": spec.released.file if spec.released is not None else "",
         "hand model": "needed (--hand-model)" if spec.uses_hand else "",
         "root joint": f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})",
     }

@@ -66,7 +66,8 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
       hmr train integral --resume runs/integral-sp0-tiny
-      hmr train iknet --split sp0 --hand-model hand.npz  from the pack's joints: the hand model of its annotations
+      hmr train i2l --split sp0 --hand-model hand.npz    needs the hand model of the annotations
+      hmr train iknet --split sp0 --hand-model hand.npz  so does this one, which learns from the pack's joints
 
     The run's folder gets config.json, metrics.jsonl, train.log and checkpoints/ (the newest, and the best on val).
     `hmr models MODEL` lists everything that --set takes. After an epoch a run can be stopped and resumed; it then
