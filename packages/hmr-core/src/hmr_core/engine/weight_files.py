@@ -55,7 +55,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     """What a safetensors file holds, as tensors without numbers, int64 for all that is no float; HmrError as above."""
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
             return {name: _empty(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
     except (OSError, SafetensorError) as error:
         raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
