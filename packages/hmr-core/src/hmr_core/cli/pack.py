@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hmr_core.plugins.specs import DatasetSpec
 
 
+OWN_READER = "own"
+"""What `--reader` is called for a data set's own reader."""
+
+
 class PackGroup(click.Group):
     """The group `hmr pack`: the name of any installed data set is a command that packs it."""
 
@@ -119,6 +123,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         margin: float | None,
         workers: int | None,
         force: bool,
+        reader: str = OWN_READER,
     ) -> None:
         from hmr_core.data.pack.codecs import codec_named
         from hmr_core.data.pack.format import DEFAULT_MARGIN
@@ -127,7 +132,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         chosen = codec_named(codec)
         with ExitStack() as stack:
             summary = write_pack(
-                spec.open(root),
+                (spec.open if reader == OWN_READER else spec.readers[reader])(root),
                 out,
                 splits=splits or None,
                 subset=subset,
@@ -142,6 +147,10 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         click.echo(_counts_table(summary.counts))
         click.echo(f"next: hmr train MODEL --split {next(iter(summary.counts))} --data {out}   (hmr models lists them)")
 
+    if spec.readers:
+        choice = click.Choice([OWN_READER, *spec.readers])
+        text = "What reads the data set; the pack is the same."
+        command.params.append(click.Option(["--reader"], type=choice, default=OWN_READER, show_default=True, help=text))
     return command
 
 

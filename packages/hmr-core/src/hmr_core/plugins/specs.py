@@ -67,11 +67,17 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A data set that `hmr pack` can pack. open: makes the reader of the tree at a path."""
+    """A data set that `hmr pack` can pack.
+
+    open: makes the reader of the tree at a path.
+    readers: other readers of the same data, by what `--reader` takes; they give the same samples, and making one raises
+    HmrError where what it needs is not installed.
+    """
 
     name: str
     summary: str
     open: Callable[[Path], DatasetReader]
+    readers: Mapping[str, Callable[[Path], DatasetReader]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
