@@ -22,6 +22,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             name="oakink",
             summary="OakInk-Image v2.1: the release's folder OakInk (image/anno, image/stream_release_v2)",
             open=_open_oakink,
+            readers={"oikit": _open_with_oikit},
         )
     ]
 
@@ -41,3 +42,9 @@ def _open_oakink(root: Path) -> DatasetReader:
     from hmr_core.data.oakink import open_oakink
 
     return open_oakink(root)
+
+
+def _open_with_oikit(root: Path) -> DatasetReader:
+    from hmr_core.data.oakink.oikit_reader import open_with_oikit
+
+    return open_with_oikit(root)
