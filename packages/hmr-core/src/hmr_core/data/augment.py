@@ -59,23 +59,21 @@ def identity(batch: int) -> Augmentation:
 
 def draw(config: AugmentConfig, seed: int, epoch: int, ids: Sequence[str]) -> Augmentation:
     """The augmentation of each sample in an epoch, from nothing but its arguments."""
-    result = identity(len(ids))
-    occlusion = list(result.occlusion)
+    normals, rotated, color = np.empty((len(ids), 2)), np.empty(len(ids)), np.empty((len(ids), 3))
+    occlusion: list[Occlusion | None] = [None] * len(ids)
     for i, sample_id in enumerate(ids):
         generator = sample_generator(seed, epoch, sample_id)
         # Every sample draws the same numbers in the same order, so that changing one option leaves the others' draws.
-        scale, angle = generator.standard_normal(2)
-        rotated, occluded, area, aspect, left, top = generator.random(6)
-        color = generator.uniform(1 - config.color, 1 + config.color, 3)
-        result.scale[i] = 1 + config.scale * np.clip(scale, -1, 1)
-        if rotated < config.rotation_probability:
-            result.angle[i] = np.deg2rad(config.rotation_deg * np.clip(angle, -2, 2))
-        result.color[i] = color
+        normals[i] = generator.standard_normal(2)
+        rotated[i], occluded, area, aspect, left, top = generator.random(6)
+        color[i] = generator.uniform(1 - config.color, 1 + config.color, 3)
         if occluded < config.occlusion_probability:
             area, aspect = area * config.occlusion_area, 0.5 + 1.5 * aspect
             height, width = np.sqrt(area * aspect), np.sqrt(area / aspect)
             occlusion[i] = Occlusion(left * (1 - width), top * (1 - height), width, height, generator)
-    return Augmentation(result.scale, result.angle, result.color, occlusion)
+    scale = 1 + config.scale * np.clip(normals[:, 0], -1, 1)
+    angle = np.deg2rad(config.rotation_deg * np.clip(normals[:, 1], -2, 2))
+    return Augmentation(scale, np.where(rotated < config.rotation_probability, angle, 0.0), color, occlusion)
 
 
 def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -92,8 +92,7 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
             frame_px = torch.from_numpy(self.pack.array("frame_px", rows)).double()
             joints_vis, verts_vis = visibility(targets, crop, frame_px)
             targets = replace(targets, joints_vis=joints_vis, verts_vis=verts_vis)
-        images = np.stack([self._crop(int(row), i, crop, augmentation) for i, row in enumerate(rows)])
-        return Batch(ids=ids, image=torch.from_numpy(images), targets=targets)
+        return Batch(ids=ids, image=torch.from_numpy(self._images(rows, crop, augmentation)), targets=targets)
 
     def crops(
         self,
@@ -106,34 +105,37 @@ class HandDataset(torch.utils.data.Dataset[Batch]):
             joints, intrinsics, augmentation, bbox_expand=self.data.bbox_expand, image_size=self.image_size
         )
 
-    def _crop(
-        self, row: int, i: int, geometry: CropGeometry, augmentation: Augmentation
-    ) -> UInt8[ndarray, "size size 3"]:
-        window = self.pack.window(row, verify=self.verify)
-        image, origin = window.image, np.array([window.x_px, window.y_px], dtype=np.float64)
-        occlusion = augmentation.occlusion[i]
-        if occlusion is not None:
-            image = image.copy()
-            side = float(geometry.side_px[i])
-            left, top = geometry.centre_px[i].numpy() - origin - side / 2
-            occlusion.paint(image, (float(left), float(top), side))
-        affine = geometry.affine[i, :2].numpy().copy()
-        affine[:, 2] += affine[:, :2] @ origin
-        return warp(image, affine, self.image_size, augmentation.color[i])
+    def _images(
+        self, rows: Int64[ndarray, " batch"], geometry: CropGeometry, augmentation: Augmentation
+    ) -> UInt8[ndarray, "batch size size 3"]:
+        images = np.empty((len(rows), self.image_size, self.image_size, 3), dtype=np.uint8)
+        affine = geometry.affine[:, :2].numpy()
+        corner_px = (geometry.centre_px - geometry.side_px[:, None] / 2).numpy()
+        side_px = geometry.side_px.numpy()
+        for i, window in enumerate(self.pack.windows(rows, verify=self.verify)):
+            origin = np.array([window.x_px, window.y_px], dtype=np.float64)
+            occlusion = augmentation.occlusion[i]
+            if occlusion is not None:
+                left, top = (corner_px[i] - origin).tolist()
+                occlusion.paint(window.image, (left, top, float(side_px[i])))
+            from_window = np.column_stack([affine[i, :, :2], affine[i, :, 2] + affine[i, :, :2] @ origin])
+            warp(window.image, from_window, augmentation.color[i], images[i])
+        return images
 
 
 def warp(
     image: UInt8[ndarray, "height width 3"],
     affine: Float64[ndarray, "2 3"],
-    image_size: int,
     color: Float64[ndarray, "3"],
-) -> UInt8[ndarray, "size size 3"]:
-    """The crop under an affine map of pixels, bilinear, black outside, each channel times its factor (truncated)."""
-    crop = cv2.warpAffine(image, affine, (image_size, image_size), flags=cv2.INTER_LINEAR)
+    crop: UInt8[ndarray, "size size 3"],
+) -> None:
+    """Fill the crop under an affine map of pixels: bilinear, black outside, channels times their factors (truncated)."""
+    # OpenCV warps four channels in less than half the time that it takes for three.
+    four = cv2.warpAffine(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), affine, crop.shape[:2], flags=cv2.INTER_LINEAR)
+    cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=crop)
     if np.any(color != 1):
         table = np.clip(np.arange(256)[:, None] * color, 0, 255).astype(np.uint8)
-        crop = cv2.LUT(crop, table[None])
-    return np.asarray(crop, dtype=np.uint8)
+        cv2.LUT(crop, table[None], dst=crop)
 
 
 def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -> None:

@@ -22,6 +22,9 @@ from hmr_core.errors import HmrError, UsageError, did_you_mean
 CODEC_NAMES = ("png", "webp", "jpeg")
 DEFAULT_JPEG_QUALITY = 95
 
+_COLOR: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
+"""Decode straight to RGB; OpenCV before 4.11 gives BGR alone."""
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -65,8 +68,10 @@ def decode(data: bytes | bytearray) -> UInt8[ndarray, "height width 3"] | None:
     """The RGB image that compressed bytes hold, by whichever codec; None when they hold none."""
     if not data:
         return None
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None or _COLOR != cv2.IMREAD_COLOR:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
 
 
 def _png_parameters() -> tuple[int, ...]:

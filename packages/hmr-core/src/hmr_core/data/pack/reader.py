@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -137,26 +137,34 @@ class Pack:
                 )
 
     def window(self, row: SupportsIndex, *, verify: bool = False) -> Window:
-        """The stored part of a sample's frame.
+        """The stored part of a sample's frame: `windows` of one row."""
+        return next(self.windows([operator.index(row)], verify=verify))
 
-        verify: compare the checksum before decoding. Raises HmrError naming the sample when it is not readable.
+    def windows(
+        self, rows: Sequence[int] | Integer[ndarray, " rows"], *, verify: bool = False
+    ) -> Generator[Window, None, None]:
+        """The stored parts of some samples' frames, decoded one after the other as they are asked for.
+
+        verify: compare the checksums before decoding. Raises HmrError naming the sample that is not readable.
         """
-        row = operator.index(row)
-        start, stop = self._read(self._places[fmt.OFFSETS], np.array([row, row + 1])).tolist()
-        if not 0 <= start <= stop <= self.info.image_bytes:
-            raise self._unreadable(row, "its place in the file is damaged")
-        data = self._bytes(start, stop)
-        if verify:
-            recorded = self._read(self._places[fmt.IMAGE_CHECKSUM], np.array([row])).tobytes()
-            if fmt.item_checksum(data) != recorded:
+        chosen = np.asarray(rows, dtype=np.int64)
+        offsets = self._read(self._places[fmt.OFFSETS], np.stack([chosen, chosen + 1], axis=-1).ravel())
+        stretches = offsets.reshape(-1, 2).tolist()
+        places_px = self.array("window_px", chosen).tolist()
+        recorded = self._read(self._places[fmt.IMAGE_CHECKSUM], chosen) if verify else None
+        for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
+            row = int(chosen[i])
+            if not 0 <= start <= stop <= self.info.image_bytes:
+                raise self._unreadable(row, "its place in the file is damaged")
+            data = self._bytes(start, stop)
+            if recorded is not None and fmt.item_checksum(data) != recorded[i].tobytes():
                 raise self._unreadable(row, "its bytes do not have the recorded checksum")
-        x, y, width, height = self.array("window_px", [row])[0].tolist()
-        image = decode(data)
-        if image is None:
-            raise self._unreadable(row, "its bytes are no image")
-        if image.shape[:2] != (height, width):
-            raise self._unreadable(row, f"it is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}")
-        return Window(image, x, y)
+            image = decode(data)
+            if image is None:
+                raise self._unreadable(row, "its bytes are no image")
+            if image.shape[:2] != (height, width):
+                raise self._unreadable(row, f"it is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}")
+            yield Window(image, x, y)
 
     def _unreadable(self, row: int, reason: str) -> HmrError:
         return HmrError(
