@@ -1,7 +1,11 @@
 """The format `hmr-pack/1`: names, types, the header block, checksums. docs/data.md says the same in words.
 
 A pack is an HDF5 file with a user block of 512 bytes. The block holds one line of JSON: the format's name, the size of
-the whole file, and the BLAKE2b digest of all that follows the block. It is followed by zero bytes to the block's end.
+the whole file, the BLAKE2b digest of all that follows the block, and that of the structure. The line is followed by zero
+bytes; the block's last 16 bytes are the checksum of those before.
+
+Digests form a tree: the block's checksum covers the structure's digest, the structure holds the digest of each array.
+What opening a pack reads is therefore checked whenever it is opened, however large the file is.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from hmr_core.errors import HmrError
 
 FORMAT = "hmr-pack/1"
 USER_BLOCK_BYTES = 512
+_UNCHECKED = bytes(16)
+"""What ends the header of a pack from before headers had a checksum."""
+
 ARRAY_DIGEST_BYTES, ITEM_DIGEST_BYTES = 32, 16
 """Sizes of the BLAKE2b digests of an array or file, and of one image or one sample's annotations."""
 
@@ -57,9 +64,14 @@ ATTRIBUTES: Mapping[str, type] = {
 }  # fmt: skip
 """The attributes of the root, and their types when read."""
 
+VERSIONS = ("opencv", "h5py")
+"""Attributes with the versions of what made the file, besides `tool`; packs made by earlier versions lack them."""
+
 OFFSETS_DTYPE, INDEX_DTYPE = "<i8", "<i4"
 BYTES, OFFSETS, IMAGE_CHECKSUM = "images/bytes", "images/offsets", "images/checksum"
 IDS, SAMPLE_CHECKSUM = "samples/id", "samples/checksum"
+SOURCE = "images/source"
+"""Checksums of the frames' files as they were when packed; packs made by earlier versions lack it."""
 
 
 def split_dataset(split: str, subset: str) -> str:
@@ -69,23 +81,35 @@ def split_dataset(split: str, subset: str) -> str:
 
 @dataclass(frozen=True)
 class Header:
-    """What the user block says: format, size of the whole file in bytes, digest (hex) of all that follows the block."""
+    """What the user block says: format, size of the whole file in bytes, and two digests (hex).
+
+    blake2b: of all that follows the block. structure: of that part of it which is in no array (`layout`); None in
+    packs made by earlier versions.
+    """
 
     format: str
     size: int
     blake2b: str
+    structure: str | None = None
 
     def block(self) -> bytes:
-        """The user block: one JSON line, then zeros."""
-        line = json.dumps({"format": self.format, "size": self.size, "blake2b": self.blake2b}) + "\n"
-        return line.encode("ascii").ljust(USER_BLOCK_BYTES, b"\0")
+        """The user block: one JSON line, zeros, and their checksum."""
+        values = {"format": self.format, "size": self.size, "blake2b": self.blake2b}
+        if self.structure is None:
+            return _line(values).ljust(USER_BLOCK_BYTES, b"\0")
+        line = _line(values | {"structure": self.structure}).ljust(USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, b"\0")
+        return line + item_checksum(line)
+
+
+def _line(values: Mapping[str, object]) -> bytes:
+    return (json.dumps(values) + "\n").encode("ascii")
 
 
 def read_header(path: Path) -> Header:
     """The header of the pack at path.
 
-    Raises HmrError when there is no file, when it is no pack or one of another format, or when its size is not the
-    recorded one.
+    Raises HmrError when there is no file, when it is no pack or one of another format, when the header is damaged, or
+    when the file's size is not the recorded one.
     """
     try:
         with path.open("rb") as file:
@@ -115,6 +139,11 @@ def read_header(path: Path) -> Header:
             f"{path} has the format {header.format}, this version of hmr reads {FORMAT}. Use the version of hmr-core "
             "that wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
         )
+    if block[-ITEM_DIGEST_BYTES:] not in (_UNCHECKED, item_checksum(block[:-ITEM_DIGEST_BYTES])):
+        raise HmrError(
+            f"{path} is damaged: its header does not have the recorded checksum. "
+            "Copy it again from its source, or pack the data set again."
+        )
     if header.size != size:
         kind = "truncated" if size < header.size else "altered"
         raise HmrError(
@@ -128,11 +157,11 @@ def _parse(block: bytes) -> Header | None:
     line, newline, _ = block.partition(b"\n")
     try:
         values = json.loads(line)
-        header = Header(values["format"], values["size"], values["blake2b"])
+        header = Header(values["format"], values["size"], values["blake2b"], values.get("structure"))
     except (ValueError, KeyError, TypeError):
         return None
-    types = (type(header.format), type(header.size), type(header.blake2b))
-    is_pack = types == (str, int, str) and header.format.startswith("hmr-pack/") and newline == b"\n"
+    types = (type(header.format), type(header.size), type(header.blake2b), type(header.structure or ""))
+    is_pack = types == (str, int, str, str) and header.format.startswith("hmr-pack/") and newline == b"\n"
     return header if is_pack else None
 
 

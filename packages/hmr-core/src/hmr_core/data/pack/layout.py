@@ -7,7 +7,7 @@ not cross a fork, no lock, no cache that grows, and a cut file is an error rathe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -42,8 +42,12 @@ class Place:
         return self.shape[0] * self.row_bytes
 
 
-def read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Place]]:
-    """The root's attributes and the place of every array; HmrError when the HDF5 structure cannot be read."""
+def read_layout(path: Path, structure: str | None = None) -> tuple[dict[str, Any], dict[str, Place]]:
+    """The root's attributes and the place of every array.
+
+    structure: the recorded digest of the structure, if there is one. HmrError when the structure cannot be read, or has
+    another digest.
+    """
     places: dict[str, Place] = {}
 
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -58,12 +62,35 @@ def read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Place]]:
             file.visititems(note)
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             _check(attributes, places, path.stat().st_size)
+            if structure is not None and structure_digest(path, places.values()) != structure:
+                raise ValueError("it does not have the recorded digest")
             return attributes, places
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         raise HmrError(
             f"{path}: its HDF5 structure is damaged ({error}). See `hmr pack verify {path}`, copy it again from its "
             "source, or pack the data set again."
         ) from error
+
+
+def structure_digest(path: Path, places: Iterable[Place]) -> str:
+    """The BLAKE2b-256 digest (hex) of all that follows the header and belongs to no array, in the file's order.
+
+    That is where each array lies, its type, its shape, its own digest, and the attributes: some kilobytes, however
+    many samples there are. ValueError when it is more than any pack's structure.
+    """
+    digest, total = fmt.array_digest(), 0
+    with path.open("rb") as file:
+        start = fmt.USER_BLOCK_BYTES
+        arrays = sorted((place.offset, place.offset + place.size) for place in places if place.size)
+        for stop, after in [*arrays, (path.stat().st_size, 0)]:
+            gap = max(stop - start, 0)
+            total += gap
+            if total > fmt.READ_BYTES:  # a damaged shape may leave the images out
+                raise ValueError("most of the file belongs to no array")
+            file.seek(start)
+            digest.update(file.read(gap))
+            start = max(start, after)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -84,6 +111,8 @@ def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> N
         fmt.IMAGE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
         fmt.OFFSETS: (fmt.OFFSETS_DTYPE, (samples + 1,)),
     }
+    if fmt.SOURCE in places:
+        shapes[fmt.SOURCE] = ("u1", (samples, fmt.ITEM_DIGEST_BYTES))
     for name, (dtype, shape) in shapes.items():
         place = places[name]
         if (place.dtype, place.shape) != (np.dtype(dtype), shape):

@@ -30,6 +30,9 @@ class PackInfo:
 
     margin: window side over joint-box side. digest: BLAKE2b of the file without its header, hex.
     counts: samples by split and subset, for those that are packed.
+    versions: of what made the file. source: digests (hex) of what it was made of: of the frames' files, of the
+    annotations with their windows, and of each list, such as "sp0/test"; those of two packs can be compared whatever
+    their codecs. Packs made by earlier versions lack the frames'.
     """
 
     format: str
@@ -43,6 +46,8 @@ class PackInfo:
     frame: str
     joint_order: tuple[str, ...]
     tool: str
+    versions: Mapping[str, str]
+    source: Mapping[str, str]
     size_bytes: int
     image_bytes: int
     digest: str
@@ -74,7 +79,7 @@ class Pack:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         header = fmt.read_header(self.path)
-        attributes, self._places = read_layout(self.path)
+        attributes, self._places = read_layout(self.path, header.structure)
         self.info = _info(header, attributes, self._places)
         self._descriptor: int | None = None
 
@@ -92,7 +97,7 @@ class Pack:
     def indices(self, split: str, subset: str) -> Int64[ndarray, " samples"]:
         """The rows of a subset in the release's order.
 
-        Raises UsageError for an unknown name, HmrError for one that is not in this pack or has no samples.
+        Raises UsageError for an unknown name, HmrError for one that is not in this pack, has no samples or is damaged.
         """
         split, subset = split_name(split), subset_name(subset)
         there = self.info.counts
@@ -109,7 +114,9 @@ class Pack:
             raise HmrError(
                 f"subset {subset} of {split} has no samples in {self.path}. Subsets of {split} with samples: {filled}."
             )
-        place = self._places[fmt.split_dataset(split, subset)]
+        name = fmt.split_dataset(split, subset)
+        self._verify_array(name)  # it takes no time, and a damaged list may name rows that are there
+        place = self._places[name]
         return self._read(place, np.arange(place.shape[0])).astype(np.int64)
 
     def ids(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> list[str]:
@@ -123,6 +130,24 @@ class Pack:
         Names, units and shapes: `format.ARRAYS`.
         """
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
+
+    def verify_arrays(self, *names: str) -> None:
+        """Compare the digests of whole arrays (`format.ARRAYS`), quickly; HmrError names one that is damaged."""
+        for name in names:
+            self._verify_array(f"samples/{name}")
+
+    def _verify_array(self, name: str) -> None:
+        place, digest = self._places[name], fmt.array_digest()
+        for start in range(0, place.size, fmt.READ_BYTES):
+            data = bytearray(min(fmt.READ_BYTES, place.size - start))
+            with self._open() as descriptor:
+                read_into(descriptor, memoryview(data), place.offset + start)
+            digest.update(data)
+        if digest.hexdigest() != place.blake2b:
+            raise HmrError(
+                f"/{name} in {self.path} is damaged: it does not have the recorded digest. "
+                f"Find all that is damaged: hmr pack verify {self.path}"
+            )
 
     def verify_annotations(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> None:
         """Compare the checksums of the samples in the given rows; HmrError names the first that is damaged."""
@@ -216,8 +241,16 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Plac
         frame=attributes["frame"],
         joint_order=tuple(attributes["joint_order"].split(",")),
         tool=attributes["tool"],
+        versions={name: str(attributes[name]) for name in fmt.VERSIONS if name in attributes},
+        source=_source(places),
         size_bytes=header.size,
         image_bytes=places[fmt.BYTES].shape[0],
         digest=header.blake2b,
         counts=counts,
     )
+
+
+def _source(places: dict[str, Place]) -> dict[str, str]:
+    arrays = {"frames": fmt.SOURCE, "annotations": fmt.SAMPLE_CHECKSUM}
+    arrays |= {name.removeprefix("splits/"): name for name in places if name.startswith("splits/")}
+    return {name: places[array].blake2b for name, array in arrays.items() if array in places}
