@@ -129,7 +129,7 @@ def warp(
     color: Float64[ndarray, "3"],
     crop: UInt8[ndarray, "size size 3"],
 ) -> None:
-    """Fill the crop under an affine map of pixels: bilinear, black outside, channels times their factors (truncated)."""
+    """Fill the crop under an affine map of pixels: bilinear, black outside; channels times their factors, truncated."""
     # OpenCV warps four channels in less than half the time that it takes for three.
     four = cv2.warpAffine(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), affine, crop.shape[:2], flags=cv2.INTER_LINEAR)
     cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=crop)
