@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Say what weights are; make released ones a checkpoint."),
     },
     "See what is there": {
+        "doctor": LazyCommand("hmr_core.cli.doctor", "doctor", "Tell what is there, what is wrong, what to run."),
         "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),
         "datasets": LazyCommand("hmr_core.cli.listings", "datasets", "Data sets that `hmr pack` can pack."),
         "solvers": LazyCommand("hmr_core.cli.listings", "solvers", "Ways from joints to a mesh."),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy import ndarray
+from torch import Tensor
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
@@ -25,20 +26,28 @@ Well above the first, so that a data set whose annotations are a little inconsis
 _SAMPLES = 64
 
 
-def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> float:
-    """How far the annotated meshes are from what a hand layer makes of the annotated pose and shape, mm on average.
+def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> Float[Tensor, "n 778"]:
+    """How far each annotated vertex of the rows is from what a hand layer makes of the annotated pose and shape, in mm.
 
-    Both are centred on joint 9 (the layer has no place of its own). At most 64 samples, evenly spread over the rows,
-    are looked at. Near zero for the hand model that the annotations were made with.
+    Both meshes are centred on joint 9: the layer has no place of its own.
     """
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLES)).astype(np.int64))]
     pose, shape, verts, joints = (
-        torch.from_numpy(pack.array(name, chosen)).float() for name in ("mano_pose", "mano_shape", "verts", "joints")
+        torch.from_numpy(pack.array(name, rows)).float() for name in ("mano_pose", "mano_shape", "verts", "joints")
     )
     with torch.no_grad():
         posed = layer(pose, shape, centre=MIDDLE_MCP).verts
-    gap = posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])
-    return float(gap.norm(dim=-1).mean()) * 1000
+    gaps: Tensor = 1000 * (posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])).norm(dim=-1)
+    return gaps
+
+
+def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> float:
+    """How far the annotated meshes are from what a hand layer makes of the annotated pose and shape, mm on average.
+
+    At most 64 samples, evenly spread over the rows, are looked at. Near zero for the hand model that the annotations
+    were made with.
+    """
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLES)).astype(np.int64))]
+    return float(hand_model_gaps_mm(layer, pack, chosen).mean())
 
 
 def check_hand_model(

@@ -1,0 +1,120 @@
+"""`hmr doctor`: what is there, what is wrong, what to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hmr_core.cli.arguments import data_option, find_data, hand_model_option
+from hmr_core.cli.main import current_registry
+
+if TYPE_CHECKING:
+    from hmr_core.engine.doctor.finding import Finding
+
+STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "wrong": "bold red"}
+"""The colour of each mark; the word says it, too."""
+
+WIDTH = max(map(len, STYLES))
+
+
+@click.command()
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The release's folder OakInk, to look at as well: lists, missing files, a selection of samples.",
+)
+@data_option
+@hand_model_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_json: bool) -> None:
+    """Tell what is there, what is wrong, and what to run.
+
+    Looks at versions, devices and plugins; at the pack (counts, checksums and annotations of a selection of samples);
+    at the hand model, and whether the pack's meshes are of it; with --root at the release's tree. Each line is marked
+    ok, note, warning or wrong, and what to run follows. Nothing is written.
+
+    Exit status 0 when nothing is wrong (there may be warnings), 1 otherwise.
+
+    \b
+    Examples:
+      hmr doctor
+      hmr doctor --root OakInk
+      hmr doctor --root OakInk --data data/oakink.h5 --hand-model hand.npz
+    """
+    from hmr_core.engine.doctor.examine import Subject, examine
+
+    context = click.get_current_context().find_root()
+    registry = current_registry()
+    if isinstance(context.command, click.Group):
+        context.command.list_commands(context)  # asks for the plugins' commands, since a clash of theirs counts, too
+    subject = Subject(
+        root=root,
+        data=find_data(data),
+        data_named=bool(data or os.environ.get("HMR_DATA")),
+        hand_model=hand_model,
+        hand_model_named=bool(hand_model or os.environ.get("HMR_HAND_MODEL")),
+    )
+    levels: Counter[str] = Counter()
+    findings = _counted(examine(subject, registry), levels)
+    if as_json:
+        found = [dataclasses.asdict(finding) for finding in findings]
+        counts = {level: levels[level] for level in STYLES}
+        click.echo(json.dumps({"ok": not levels["wrong"], "counts": counts, "findings": found}, indent=2))
+    else:
+        _show(findings)
+        click.echo(f"\n{_summary(levels)}")
+    context.exit(1 if levels["wrong"] else 0)
+
+
+def _counted(findings: Iterator[Finding], levels: Counter[str]) -> Iterator[Finding]:
+    for finding in findings:
+        levels[finding.level] += 1
+        yield finding
+
+
+def _show(findings: Iterator[Finding]) -> None:
+    """Print findings as they are made, under their sections' names."""
+    show = _rich_line if sys.stdout.isatty() else _plain_line
+    section = ""
+    for finding in findings:
+        if finding.section != section:
+            click.echo(f"{section and chr(10)}{finding.section}")
+            section = finding.section
+        show(finding)
+
+
+def _plain_line(finding: Finding) -> None:
+    click.echo(f"  {finding.level:<{WIDTH}}  {finding.text}")
+    if finding.remedy:
+        click.echo(f"  {'':<{WIDTH}}  -> {finding.remedy}")
+
+
+def _rich_line(finding: Finding) -> None:
+    """As a plain line, but that what is long hangs under its beginning."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=WIDTH + 2, no_wrap=True)
+    table.add_column()
+    table.add_row(Text(f"  {finding.level}", style=STYLES[finding.level]), Text(finding.text))
+    if finding.remedy:
+        table.add_row("", Text(f"-> {finding.remedy}"))
+    Console().print(table)
+
+
+def _summary(levels: Counter[str]) -> str:
+    warnings = f"{levels['warning']} warning{'' if levels['warning'] == 1 else 's'}"
+    if levels["wrong"]:
+        return f"{levels['wrong']} wrong, {warnings}, {levels['ok']} ok. What to run follows each line, after ->."
+    return f"nothing is wrong; {warnings}, {levels['ok']} ok"

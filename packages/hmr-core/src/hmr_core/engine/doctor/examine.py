@@ -1,0 +1,195 @@
+"""The whole examination, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmr_core.engine.doctor.finding import Finding, guarded
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hmr_core.data.oakink.reader import OakInkReader
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.plugins.registry import Registry
+
+# Every check imports what it needs when it runs: what is broken here must only cost the checks that use it.
+
+SEED = 0
+"""Of the selections of samples: the same file gives the same report."""
+
+ROOT, DATA, HAND_MODEL, BOTH = "root", "data", "hand model", "root and data"
+INSTALL = "Mend the installation first, if a package above cannot be imported."
+LOOK = "If what is wrong is not plain from this, please report it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What to look at. data_named, hand_model_named: whether the user named them, by an option or a variable."""
+
+    root: Path | None
+    data: Path
+    data_named: bool
+    hand_model: Path | None
+    hand_model_named: bool
+
+
+@dataclass
+class _Opened:
+    """What one check opened and a later one needs."""
+
+    reader: OakInkReader | None = None
+    pack: Pack | None = None
+    lists: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+
+def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
+    """Every finding, as it is made; raises nothing."""
+    opened = _Opened()
+    for section, what, check in (
+        ("versions", "what is installed", _versions),
+        ("versions", "what is optional", _optional),
+        ("machine", "the devices", _devices),
+        ("machine", "the disk", lambda: _disk(subject)),
+        ("plugins", "the plugins", lambda: _plugins(registry)),
+    ):
+        yield from guarded(section, what, check, INSTALL)
+    yield from _root(subject, opened)
+    yield from _data(subject, opened)
+    if opened.reader is not None and opened.pack is not None and opened.lists:
+        yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(opened), LOOK)
+    yield from guarded(HAND_MODEL, "the hand model", lambda: _hand_model(subject, opened), LOOK)
+
+
+def _rng() -> np.random.Generator:
+    import numpy as np
+
+    return np.random.default_rng(SEED)
+
+
+def _versions() -> Iterator[Finding]:
+    from hmr_core.engine.doctor.environment import versions
+
+    return versions()
+
+
+def _optional() -> Iterator[Finding]:
+    from hmr_core.engine.doctor.environment import optional
+
+    return optional()
+
+
+def _devices() -> Iterator[Finding]:
+    from hmr_core.engine.doctor.machine import devices
+
+    return devices()
+
+
+def _disk(subject: Subject) -> Iterator[Finding]:
+    from hmr_core.engine.doctor.machine import disk
+
+    return disk([("packs", subject.data.parent), ("runs", Path("runs"))])
+
+
+def _plugins(registry: Registry) -> Iterator[Finding]:
+    from hmr_core.engine.doctor.plugin_state import plugins
+
+    return plugins(registry)
+
+
+def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
+    """The tree, if one was given: opened, then its lists, then its files, then some of its samples."""
+    root = subject.root
+    if root is None:
+        text = "no tree was looked at"
+        yield Finding(section=ROOT, level="note", text=text, remedy="hmr doctor --root OakInk, the release's folder")
+        return
+
+    def lists() -> Iterator[Finding]:
+        from hmr_core.data.oakink import open_oakink
+        from hmr_core.engine.doctor import tree
+
+        opened.reader = open_oakink(root)
+        opened.lists = tree.read_lists(opened.reader)
+        yield from tree.contents(opened.reader, opened.lists)
+
+    def files() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import tree
+
+        assert opened.reader is not None
+        yield from tree.files(opened.reader, tree.every_id(opened.lists))
+
+    def samples() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import tree
+
+        assert opened.reader is not None
+        yield from tree.samples(opened.reader, tree.every_id(opened.lists), _rng())
+
+    again = "Unpack the release's annotations again, and give its folder OakInk."
+    yield from guarded(ROOT, f"the tree {root}", lists, again)
+    if opened.lists:
+        yield from guarded(ROOT, f"the files of {root}", files, again)
+        yield from guarded(ROOT, f"the samples of {root}", samples, again)
+
+
+def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
+    """The pack: opened, then its counts, lists, checksums and annotations."""
+    make = (
+        f"hmr pack oakink --root OakInk --out {subject.data}; without the release: hmr synth demo, --root demo/OakInk"
+    )
+    if not subject.data_named and not subject.data.exists():
+        text = f"no pack: neither --data nor HMR_DATA names one, and there is no {subject.data}"
+        yield Finding(section=DATA, level="note", text=text, remedy=make)
+        return
+
+    def contents() -> Iterator[Finding]:
+        from hmr_core.data.pack.reader import Pack
+        from hmr_core.engine.doctor import pack
+
+        opened.pack = Pack(subject.data)
+        yield from pack.contents(opened.pack)
+
+    yield from guarded(DATA, f"the pack {subject.data}", contents, make)
+    found = opened.pack
+    if found is None:
+        return
+
+    def split_lists() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import pack
+
+        return pack.split_lists(found)
+
+    def integrity() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import pack
+
+        return pack.integrity(found, _rng())
+
+    def annotations() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import pack
+
+        return pack.measured(found, _rng())
+
+    verify = f"hmr pack verify {subject.data} names all that is damaged."
+    for what, check in (("lists", split_lists), ("checksums", integrity), ("annotations", annotations)):
+        yield from guarded(DATA, f"the {what} of {subject.data}", check, verify)
+
+
+def _match(opened: _Opened) -> Iterator[Finding]:
+    from hmr_core.engine.doctor.match import match
+
+    assert opened.reader is not None
+    assert opened.pack is not None
+    return match(opened.reader, opened.lists, opened.pack, _rng())
+
+
+def _hand_model(subject: Subject, opened: _Opened) -> Iterator[Finding]:
+    from hmr_core.engine.doctor import hand
+    from hmr_core.hand.source import find_hand_model
+
+    source = find_hand_model(subject.hand_model)
+    yield from hand.contents(source)
+    if opened.pack is not None:
+        yield from hand.of_pack(source, opened.pack, _rng(), given=subject.hand_model_named)

@@ -1,0 +1,62 @@
+"""One thing that `hmr doctor` found, and the guard that keeps a failing check from ending the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hmr_core.errors import HmrError
+
+Level = Literal["ok", "note", "warning", "wrong"]
+
+DEBUG = "HMR_DEBUG"
+"""The variable that asks for tracebacks."""
+
+NAMED = 3
+"""How many samples a line names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A line of the report.
+
+    level: ok, note (nothing is amiss, but something is not there), warning (works, and is not as it should be), wrong.
+    remedy: what to run or do; every warning and every wrong line has one.
+    """
+
+    section: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+
+def guarded(section: str, what: str, check: Callable[[], Iterable[Finding]], remedy: str) -> Iterator[Finding]:
+    """The findings of a check; one that cannot be finished ends with a line that says so, and raises nothing.
+
+    what: what the check is about, the subject of that line. remedy: what to do where the error is one of our own.
+    """
+    try:
+        yield from check()
+    except HmrError as error:
+        yield Finding(section=section, level="wrong", text=str(error), remedy=remedy)
+    except Exception as error:
+        asked = os.environ.get(DEBUG, "") not in ("", "0")
+        if asked:
+            traceback.print_exc(file=sys.stderr)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        yield Finding(
+            section=section,
+            level="wrong",
+            text=f"{what} could not be looked at: {reason}",
+            remedy=remedy if asked else f"{remedy} The traceback: {DEBUG}=1 hmr doctor".strip(),
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,249 @@
+"""Whether annotations are hands in camera space: units, finger tips, bone lengths, place before the camera, pose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from hmr_core.engine.doctor.finding import Finding, listed
+from hmr_core.hand.joints import BONES, FINGERS, JOINT_NAMES, MIDDLE_MCP, TIP_VERTICES, WRIST
+
+TIPS = (4, 8, 12, 16, 20)
+"""The finger tips in OpenPose order, thumb to little finger."""
+
+MANO_TIPS = (16, 17, 18, 19, 20)
+"""Where the tips are when MANO's 16 joints come first."""
+
+TIP_TOLERANCE_M = 5e-4
+"""How far a tip may be from its vertex; the release takes the one from the other, so that rounding alone is left."""
+
+PALM_M = (0.03, 0.16)
+"""The distance from the wrist to the middle knuckle, of a small child to a very large man."""
+
+UNITS = {"metres": 1.0, "centimetres": 100.0, "millimetres": 1000.0}
+
+# From the bones of two-year-olds to those of large adults (Garn et al., Radiology 105:375, 1972, 19 bones by age and
+# sex), some 20 % wider. Joints are centres of rotation, and tips are on the skin, so that a bone here is not one of an
+# X-ray: the first of a finger has the carpus in it, the last some millimetres of flesh, the thumb's first is short.
+# The hand of the tests and the synthetic one keep within them for betas up to 3.
+BONE_M = {
+    "wrist to thumb": (0.008, 0.080),
+    "wrist to knuckle": (0.030, 0.160),
+    "first": (0.009, 0.080),
+    "middle": (0.006, 0.060),
+    "last": (0.005, 0.060),
+}
+
+FARTHEST_M = 5.0
+"""Beyond this no camera of the data sets stands."""
+
+BETAS_LIMIT = 10.0
+"""Betas are standard deviations."""
+
+ANGLE_LIMIT = 2 * np.pi + 1e-3
+"""No rotation needs a longer axis-angle vector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """Annotations of some samples, as a pack or a tree has them; see data.sample.Sample."""
+
+    ids: tuple[str, ...]
+    joints: Float[ndarray, "n 21 3"]
+    verts: Float[ndarray, "n 778 3"]
+    intrinsics: Float[ndarray, "n 3 3"]
+    mano_pose: Float[ndarray, "n 16 3"]
+    mano_shape: Float[ndarray, "n 10"]
+    frame_px: Float[ndarray, "n 2"]
+
+    def chosen(self, keep: Bool[ndarray, " n"]) -> Hands:
+        """The samples for which keep is true."""
+        arrays = {name: getattr(self, name)[keep] for name in _ARRAYS}
+        return replace(self, ids=tuple(np.array(self.ids)[keep].tolist()), **arrays)
+
+
+_ARRAYS = ("joints", "verts", "intrinsics", "mano_pose", "mano_shape", "frame_px")
+
+
+def geometry(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+    """What the annotations say of themselves. remedy: what to do with a data set whose annotations are wrong."""
+    finite = np.ones(len(hands.ids), dtype=bool)
+    for name in _ARRAYS:
+        finite &= np.isfinite(getattr(hands, name)).reshape(len(finite), -1).all(1)
+    if not finite.all():
+        text = f"annotations are not finite numbers in {_which(hands, ~finite)}"
+        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+    hands = hands.chosen(finite)
+    if not hands.ids:
+        return
+    rescaled = hands
+    for name in ("joints", "verts"):
+        unit = _unit(name, getattr(hands, name))
+        if unit != "metres":
+            yield Finding(
+                section=section, level="wrong", text=_unit_text(name, unit, getattr(hands, name)), remedy=remedy
+            )
+        if unit in UNITS:
+            rescaled = replace(rescaled, **{name: getattr(hands, name) / np.float32(UNITS[unit])})
+    for check in (_tips, _bones, _camera, _pose):
+        yield from check(section, rescaled, remedy)
+
+
+def _unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
+    """The unit in which hands have a hand's size, or "unknown"."""
+    low, high = PALM_M if name == "joints" else (0.08, 0.40)
+    size = _size(name, points)
+    return next((unit for unit, factor in UNITS.items() if low <= size / factor <= high), "unknown")
+
+
+def _size(name: str, points: Float[ndarray, "n points 3"]) -> float:
+    """The median palm of the joints, or the median diagonal of the meshes' boxes."""
+    if name == "joints":
+        return float(np.median(np.linalg.norm(points[:, MIDDLE_MCP] - points[:, WRIST], axis=-1)))
+    return float(np.median(np.linalg.norm(np.ptp(points, axis=1), axis=-1)))
+
+
+def _unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str:
+    size = f"{_size(name, points):.3g}"
+    what = (
+        f"from the wrist to joint {MIDDLE_MCP} (the middle knuckle) they are {size} long, and a hand is "
+        f"{PALM_M[0]} to {PALM_M[1]} m there"
+        if name == "joints"
+        else f"the boxes of the meshes have a diagonal of {size}, and a hand's is 0.08 to 0.4 m"
+    )
+    return f"{name} are no hands in metres: {what}" if unit == "unknown" else f"{name} look like {unit}: {what}"
+
+
+def _tips(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+    """The tips of the fingers against hand_v: joints TIPS are vertices TIP_VERTICES."""
+    tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
+    apart = np.linalg.norm(tips - verts, axis=-1)
+    off = [finger for finger in range(5) if not apart[:, finger].max() <= TIP_TOLERANCE_M]
+    if not off:
+        text = f"the finger tips of {len(apart)} samples are at vertices {', '.join(map(str, TIP_VERTICES))}"
+        yield Finding(section=section, level="ok", text=f"{text}, {1000 * apart.max():.3f} mm apart at most")
+        return
+    order = _order(hands.joints, verts)
+    if order == MANO_TIPS:
+        text = "the joints look like MANO's order (16 joints, then the tips); here they are in OpenPose order"
+        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+    elif order is not None:
+        shown = ", ".join(f"joint {joint} is at the {FINGERS[finger]}'s" for finger, joint in enumerate(order))
+        text = f"the tips are in another order: {shown}; they should be joints {', '.join(map(str, TIPS))}"
+        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+    for finger in off:
+        gaps = apart[:, finger]
+        text = (
+            f"the {FINGERS[finger]}'s tip, joint {TIPS[finger]}, is up to {1000 * gaps.max():.1f} mm from vertex "
+            f"{TIP_VERTICES[finger]}, in {_which(hands, gaps > TIP_TOLERANCE_M)}"
+        )
+        other = _vertex_at(tips[:, finger], hands.verts)
+        if order is None and other is not None:
+            text += f"; it is at vertex {other}"
+        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+
+
+def _order(joints: Float[ndarray, "n 21 3"], verts: Float[ndarray, "n 5 3"]) -> tuple[int, ...] | None:
+    """The joints that are at the tips' vertices, if there is one for each, in nearly every sample."""
+    apart = np.quantile(np.linalg.norm(joints[:, :, None] - verts[:, None], axis=-1), 0.9, axis=0)
+    nearest = apart.argmin(0)
+    found = tuple(int(joint) for joint in nearest)
+    there = (apart[nearest, range(5)] <= TIP_TOLERANCE_M).all() and len(set(found)) == 5
+    return found if there and found != TIPS else None
+
+
+def _vertex_at(tip: Float[ndarray, "n 3"], verts: Float[ndarray, "n 778 3"]) -> int | None:
+    """The vertex at which a tip is in every sample."""
+    apart = np.linalg.norm(verts - tip[:, None], axis=-1).max(0)
+    nearest = int(apart.argmin())
+    return nearest if apart[nearest] <= TIP_TOLERANCE_M else None
+
+
+def _bones(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+    """The length of every bone against what people's are."""
+    wrong = 0
+    for parent, child in BONES:
+        low, high = BONE_M[_kind(child)]
+        lengths = np.linalg.norm(hands.joints[:, child] - hands.joints[:, parent], axis=-1)
+        odd = ~((lengths >= low) & (lengths <= high))
+        if not odd.any():
+            continue
+        wrong += 1
+        text = (
+            f"the bone from {JOINT_NAMES[parent]} to {JOINT_NAMES[child]} (joints {parent}, {child}) is "
+            f"{1000 * lengths[odd].min():.0f} to {1000 * lengths[odd].max():.0f} mm long in {_which(hands, odd)}; "
+            f"people's are {1000 * low:.0f} to {1000 * high:.0f}"
+        )
+        # A few odd fits are no reason to stop; most hands being odd means another order or another unit.
+        level = "wrong" if odd.mean() >= 0.5 else "warning"
+        yield Finding(section=section, level=level, text=text, remedy=remedy)  # type: ignore[arg-type]
+    if not wrong:
+        palm = 1000 * np.linalg.norm(hands.joints[:, MIDDLE_MCP] - hands.joints[:, WRIST], axis=-1)
+        text = (
+            f"the {len(BONES)} bones have lengths that people's have; palms are {palm.min():.0f} to {palm.max():.0f} mm"
+        )
+        yield Finding(section=section, level="ok", text=text)
+
+
+def _kind(child: int) -> str:
+    """Which of a finger's bones ends at a joint."""
+    if child % 4 == 1:
+        return "wrist to thumb" if child == 1 else "wrist to knuckle"
+    return ("last", "", "first", "middle")[child % 4]
+
+
+def _camera(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+    """Hands are before the camera, not too far, and seen in the frame."""
+    depth = hands.joints[..., 2]
+    behind = depth.min(1) <= 0
+    if behind.any():
+        hint = "; the camera seems to look along -z, as in OpenGL: here z is away from it" if behind.all() else ""
+        text = f"joints are behind the camera in {_which(hands, behind)}"
+        yield Finding(section=section, level="wrong", text=text + hint, remedy=remedy)
+    far = ~behind & (depth.max(1) > FARTHEST_M)
+    if far.any():
+        text = f"hands are more than {FARTHEST_M:g} m away in {_which(hands, far)}"
+        yield Finding(section=section, level="warning", text=text, remedy=remedy)
+    projected = hands.joints @ hands.intrinsics.swapaxes(-1, -2)
+    with np.errstate(all="ignore"):
+        pixels = projected[..., :2] / projected[..., 2:]
+    inside = ((pixels >= 0) & (pixels < hands.frame_px[:, None])).all(-1)
+    unseen = ~behind & ~inside.any(1)
+    if unseen.any():
+        text = (
+            f"no joint is in the frame in {_which(hands, unseen)}: intrinsics of another image size, or joints of "
+            "another camera"
+        )
+        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+    if not (behind | far | unseen).any():
+        seen = 100 * float(inside.mean())
+        text = (
+            f"hands are {depth.min():.2f} to {depth.max():.2f} m before the camera; {seen:.1f} % of joints in the frame"
+        )
+        yield Finding(section=section, level="ok", text=text)
+
+
+def _pose(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+    """Axis-angle vectors in radians, betas in standard deviations."""
+    angles, betas = np.linalg.norm(hands.mano_pose, axis=-1), np.abs(hands.mano_shape).max(1)
+    long, odd = angles.max(1) > ANGLE_LIMIT, betas > BETAS_LIMIT
+    if long.any():
+        text = f"mano_pose turns joints by up to {angles.max():.0f} in {_which(hands, long)}"
+        hint = ": these look like degrees, not radians" if angles.max() <= 361 else ""
+        yield Finding(section=section, level="wrong", text=text + hint, remedy=remedy)
+    if odd.any():
+        text = f"betas are up to {betas.max():.1f} in {_which(hands, odd)}"
+        yield Finding(section=section, level="warning", text=f"{text}; people's are within 5 or so", remedy=remedy)
+    if not (long | odd).any():
+        text = f"poses are axis-angle in radians (up to {angles.max():.2f}), betas within {betas.max():.1f}"
+        yield Finding(section=section, level="ok", text=text)
+
+
+def _which(hands: Hands, which: Bool[ndarray, " n"]) -> str:
+    """How many samples, and the first of them."""
+    names = [hands.ids[i] for i in np.flatnonzero(which)]
+    return f"{len(names)} of {len(hands.ids)} samples ({listed(names)})"

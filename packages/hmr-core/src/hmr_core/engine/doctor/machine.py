@@ -1,0 +1,69 @@
+"""What hmr computes on and writes to: cores, memory, accelerators, free disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hmr_core.engine.doctor.finding import Finding
+
+SECTION = "machine"
+
+FREE_BYTES = 2_000_000_000
+"""Less free space than this is worth a warning: a run with a ResNet-50 keeps checkpoints of half of it."""
+
+
+def devices() -> Iterator[Finding]:
+    """Cores, memory, torch's threads, and every accelerator by name and memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Finding(section=SECTION, level="ok", text=f"{cores} CPU cores, {memory / 2**30:.1f} GiB of memory")
+
+    import torch
+
+    from hmr_core.engine.devices import choose_device
+
+    yield Finding(section=SECTION, level="ok", text=f"torch computes with {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(i)
+            name = torch.cuda.get_device_name(i)
+            text = f"cuda:{i} is {name}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it free"
+            yield Finding(section=SECTION, level="ok", text=text)
+    elif torch.version.cuda:
+        yield Finding(
+            section=SECTION,
+            level="note",
+            text=f"torch {torch.__version__} is built for CUDA {torch.version.cuda}, but finds no GPU",
+            remedy="nvidia-smi tells whether the driver sees one",
+        )
+    yield Finding(
+        section=SECTION, level="ok", text=f"without --device, hmr runs on {choose_device(None)}: the best there is"
+    )
+
+
+def disk(places: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
+    """Free space, and leave to write, where things go: what goes there, and the folder, which need not exist yet."""
+    for what, folder in places:
+        there = folder.absolute()
+        while not there.is_dir() and there != there.parent:
+            there = there.parent
+        free = shutil.disk_usage(there).free
+        if not os.access(there, os.W_OK):
+            yield Finding(
+                section=SECTION,
+                level="warning",
+                text=f"{there}, where {what} go, cannot be written to",
+                remedy="Name another place with --out, or run hmr in another folder.",
+            )
+        elif free < FREE_BYTES:
+            yield Finding(
+                section=SECTION,
+                level="warning",
+                text=f"{free / 1e9:.1f} GB free in {there}, where {what} go",
+                remedy="Make room, or name another place with --out.",
+            )
+        else:
+            yield Finding(section=SECTION, level="ok", text=f"{free / 1e9:.1f} GB free in {there}, where {what} go")
