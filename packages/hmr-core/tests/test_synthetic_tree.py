@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from hmr_core.cli.synth import synth
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.sample import SPLIT_NAMES
-from hmr_core.data.synthetic.objects import object_text
-from hmr_core.data.synthetic.picture import Painter, background
+from hmr_core.data.synthetic.desk import paint_desk
+from hmr_core.data.synthetic.objects import OBJECTS, object_text
+from hmr_core.data.synthetic.picture import Painter
 from hmr_core.data.synthetic.scene import (
     CAMERAS,
     FRAME_SIZE,
-    OBJECTS,
     Spread,
     make_moment,
     make_sequence,
@@ -160,7 +160,7 @@ def test_general_info_and_the_hand_file_give_the_annotations_again(made: Synthet
 def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
     reader = open_oakink(made.root.parent)
     assert set(reader.splits()) == set(SPLIT_NAMES)
-    assert reader.release.startswith("synthetic, in OakInk-Image v2.1's layout (seed ")
+    assert reader.release.startswith("synthetic 2, in OakInk-Image v2.1's layout (seed ")
     layer = HandLayer(load_synthetic_hand(), torch.float64)
     for sample_id in reader.split_ids("sp0", "test"):
         sample = reader.read(sample_id)
@@ -174,16 +174,16 @@ def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
 def test_joints_project_into_the_silhouette() -> None:
     """The same pictures with two skin colours differ just where the hand is; its joints are there."""
     hand = load_synthetic_hand()
-    painter = Painter(hand)
     sequence = make_sequence(0, 0, Spread())
+    painter = Painter(hand, sequence, np.random.default_rng(0))
     for index in range(3):
-        moment = make_moment(hand, sequence, index, 3, 0, Spread())
+        moment = make_moment(hand, sequence, index, 8, 0, Spread())
         shown = moment.hands[0]
         subject = replace(shown.subject, skin_rgb=1 - shown.subject.skin_rgb)
         changed = replace(moment, hands=(replace(shown, subject=subject),))
         for camera in sequence.cameras:
             one, two = (
-                painter.paint(m, camera, sequence.light, np.random.default_rng(0)).astype(int)
+                painter.paint(painter.scene(m, np.random.default_rng(1)), camera, np.random.default_rng(0)).astype(int)
                 for m in (moment, changed)
             )
             silhouette = np.abs(one - two).max(2) > 8
@@ -211,7 +211,7 @@ def test_hands_stay_inside_the_images_and_at_arms_length(made: SyntheticSummary)
 
 
 def test_a_spread_that_is_too_wide_is_an_error() -> None:
-    wide = Spread(offset_m=5.0)
+    wide = Spread(distance_m=(0.12, 0.13))
     with pytest.raises(HmrError, match=r"do not stay inside the images .*smaller offset_m or a larger distance_m"):
         make_moment(load_synthetic_hand(), make_sequence(0, 0, wide), 0, 1, 0, wide)
 
@@ -273,9 +273,9 @@ def test_a_folder_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:
         write_synthetic(tmp_path / "file" / "out", sequences=5, frames=1)
 
 
-def test_backgrounds_differ_and_have_structure() -> None:
-    one, two = (background((848, 480), np.random.default_rng(s)) for s in (0, 1))
-    assert one.shape == (480, 848, 3)
+def test_desks_differ_and_have_structure() -> None:
+    one, two = (paint_desk(np.random.default_rng(s)) for s in (0, 1))
+    assert one.shape == (1024, 1024, 3)
     assert one.std() > 15
     assert np.abs(one.astype(int) - two).mean() > 20
 

@@ -9,21 +9,31 @@ import click
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--frames", default=26, show_default=True, help="Frames of each sequence; four cameras see each.")
-@click.option("--sequences", default=12, show_default=True, help="Sequences, at least 5; every sixth is a handover.")
+@click.option(
+    "--size",
+    default="demo",
+    show_default=True,
+    type=click.Choice(["demo", "small", "full"]),
+    help="1,248, 4,000 or 20,000 pictures.",
+)
+@click.option("--frames", type=int, help="Frames of each sequence, in place of the size's; four cameras see each.")
+@click.option("--sequences", type=int, help="Sequences, in place of the size's: at least 5; every sixth is a handover.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--workers", default=None, type=int, help="Processes.  [default: one for each CPU, at most 8]")
-def synth(directory: Path, frames: int, sequences: int, seed: int, workers: int | None) -> None:
+@click.option("--workers", default=None, type=int, help="Processes.  [default: one for each CPU]")
+def synth(
+    directory: Path, size: str, frames: int | None, sequences: int | None, seed: int, workers: int | None
+) -> None:
     """Make a synthetic data set; no licensed file needed.
 
     Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
     pixels, joints, meshes, MANO poses and shapes, cameras, objects), and DIR/hand.npz, the synthetic hand that it
-    shows. Objects are annotated, not drawn. It takes the place of the real data set anywhere, but results on it are
-    results on synthetic hands, and are labelled so.
+    shows. Hands hold an object in the second half of each sequence; before, it lies on the desk. It takes the place of
+    the real data set anywhere, but results on it are results on synthetic hands, and are labelled so.
 
     \b
     Examples:
       hmr synth demo                                 12 sequences of 26 frames: 1248 pictures
+      hmr synth large --size full                    20,000 pictures: ten subjects, twelve objects
       hmr synth tiny --frames 2 --sequences 5        40 pictures, within seconds
       hmr synth other --seed 1                       other people, cameras and poses
     Then:
@@ -33,10 +43,14 @@ def synth(directory: Path, frames: int, sequences: int, seed: int, workers: int 
 
     from hmr_core.cli.progress import progress
     from hmr_core.data.synthetic.scene import CAMERAS
+    from hmr_core.data.synthetic.sizes import SIZES
     from hmr_core.data.synthetic.writer import write_synthetic
 
     if workers is None:
-        workers = min(os.cpu_count() or 1, 8)
+        workers = len(os.sched_getaffinity(0))
+    chosen = SIZES[size]
+    sequences = chosen.sequences if sequences is None else sequences
+    frames = chosen.frames if frames is None else frames
     seen = 0
     with progress("Drawing", sequences * frames * len(CAMERAS), "images") as advance:
 
@@ -46,7 +60,14 @@ def synth(directory: Path, frames: int, sequences: int, seed: int, workers: int 
             seen = done
 
         summary = write_synthetic(
-            directory, sequences=sequences, frames=frames, seed=seed, workers=workers, on_progress=on_progress
+            directory,
+            sequences=sequences,
+            frames=frames,
+            subjects=chosen.subjects,
+            objects=chosen.objects,
+            seed=seed,
+            workers=workers,
+            on_progress=on_progress,
         )
     click.echo(
         f"{summary.images} images of {summary.sequences} sequences, {summary.samples} samples: {summary.root}\n"

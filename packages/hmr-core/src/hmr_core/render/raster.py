@@ -34,58 +34,84 @@ class Fragments:
     depth_m: Float64[ndarray, "n"]
 
 
+class Triangles:
+    """Projected triangles, ready to be looked at from the camera.
+
+    verts_px: projected corners; depth_m: their camera-space z; size: the image's (width, height). Triangles with a
+    corner at or behind the camera plane are left out; both sides of a triangle are drawn.
+    """
+
+    def __init__(
+        self,
+        verts_px: Float64[ndarray, "v 2"],
+        depth_m: Float64[ndarray, "v"],
+        faces: Int[ndarray, "f 3"],
+        size: tuple[int, int],
+    ) -> None:
+        self._size = width, height = size
+        corners = verts_px[faces]
+        low = np.ceil(corners.min(1)).clip(0)
+        high = np.floor(corners.max(1)).clip(max=(width - 1, height - 1))
+        self._columns, self._rows = (high - low + 1).clip(0).T.astype(np.int64)
+        area = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        visible = (depth_m[faces] > 1e-6).all(1) & (np.abs(area) > 1e-12) & (self._columns > 0) & (self._rows > 0)
+        self._drawn = np.flatnonzero(visible)
+        self._corner_x, self._corner_y = low.T.astype(np.int64)
+        # In the image the weights of corners 1 and 2, and 1 / depth, are linear: value = plane . (1, x, y), relative to
+        # the box's corner.
+        self._inverse = (1.0 / np.where(depth_m > 1e-6, depth_m, 1.0))[faces]
+        self._planes = _planes(corners - low[:, None], np.where(visible, area, 1.0), self._inverse)
+
+    def nearest(self) -> tuple[Int64[ndarray, "height width"], Float64[ndarray, "height width"]]:
+        """The nearest triangle of each pixel, -1 for none, and 1 / depth there, 0 for none."""
+        width, height = self._size
+        nearest = np.zeros(width * height)
+        owner = np.full(width * height, -1, dtype=np.int64)
+        counts = (self._columns * self._rows)[self._drawn]
+        cuts = np.flatnonzero(np.diff(np.cumsum(counts) // _CANDIDATES_AT_ONCE)) + 1
+        for part in np.split(self._drawn, cuts):
+            tri, y, first, n = _spans(self._planes, part, self._columns, self._rows)
+            slope = self._planes[tri, 2, 1]
+            start = self._planes[tri, 2, 0] + self._planes[tri, 2, 2] * y + slope * first
+            pixel_start = (y + self._corner_y[tri]) * width + first + self._corner_x[tri]
+            before = np.cumsum(n) - n
+            run = np.repeat(np.arange(len(n)), n)
+            step = np.arange(len(run))
+            closeness = (start - slope * before)[run] + slope[run] * step
+            pixel = (pixel_start - before)[run] + step
+            np.maximum.at(nearest, pixel, closeness)
+            wins = np.flatnonzero(closeness == nearest[pixel])
+            owner[pixel[wins]] = tri[run[wins]]
+        return owner.reshape(height, width), nearest.reshape(height, width)
+
+    def at(
+        self, face: Int64[ndarray, "n"], x: Float64[ndarray, "n"], y: Float64[ndarray, "n"]
+    ) -> tuple[Float64[ndarray, "n 3"], Float64[ndarray, "n"]]:
+        """The weights of triangles' corners in 3D, and the depth, at places of the image (column, row)."""
+        dx, dy = x - self._corner_x[face], y - self._corner_y[face]
+        planes = self._planes[face, :2]
+        w1, w2 = (planes[:, k, 0] + planes[:, k, 1] * dx + planes[:, k, 2] * dy for k in (0, 1))
+        w = np.stack([1 - w1 - w2, w1, w2], axis=1) * self._inverse[face]
+        total = w.sum(1)
+        return w / total[:, None], 1.0 / total
+
+
 def rasterise(
     verts_px: Float64[ndarray, "v 2"],
     depth_m: Float64[ndarray, "v"],
     faces: Int[ndarray, "f 3"],
     size: tuple[int, int],
 ) -> Fragments:
-    """Find the nearest triangle of every pixel of a (width, height) image.
+    """Find the nearest triangle of every pixel of a (width, height) image; see Triangles.
 
-    verts_px: projected corners; depth_m: their camera-space z. Triangles with a corner at or behind the camera plane
-    are left out; both sides of a triangle are drawn. Where two triangles share an edge, a pixel centre exactly on it is
-    drawn by at least one.
+    Where two triangles share an edge, a pixel centre exactly on it is drawn by at least one.
     """
-    width, height = size
-    corners = verts_px[faces]
-    low = np.ceil(corners.min(1)).clip(0)
-    high = np.floor(corners.max(1)).clip(max=(width - 1, height - 1))
-    columns, rows = (high - low + 1).clip(0).T.astype(np.int64)
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    area = _cross(b - a, c - a)
-    visible = (depth_m[faces] > 1e-6).all(1) & (np.abs(area) > 1e-12) & (columns > 0) & (rows > 0)
-    drawn = np.flatnonzero(visible)
-    corner_x, corner_y = low.T.astype(np.int64)
-
-    # In the image the weights of corners 1 and 2, and 1 / depth, are linear: value = plane . (1, x, y), relative to
-    # the box's corner.
-    inverse = 1.0 / np.where(depth_m > 1e-6, depth_m, 1.0)
-    planes = _planes(corners - low[:, None], np.where(visible, area, 1.0), inverse[faces])
-    nearest = np.zeros(width * height)  # 1 / z of what is seen; 0 for nothing
-    owner = np.full(width * height, -1, dtype=np.int64)
-    counts = (columns * rows)[drawn]
-    for part in np.split(drawn, np.flatnonzero(np.diff(np.cumsum(counts) // _CANDIDATES_AT_ONCE)) + 1):
-        n = columns[part] * rows[part]
-        place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-        y, x = np.divmod(place, np.repeat(columns[part], n))
-        w1, w2 = (_at(planes[part, k], x, y, n) for k in (0, 1))
-        inside = np.flatnonzero((w1 >= -_EDGE) & (w2 >= -_EDGE) & (w1 + w2 <= 1 + _EDGE))
-        tri = np.repeat(part, n)[inside]
-        x, y = x[inside], y[inside]
-        closeness = planes[tri, 2, 0] + planes[tri, 2, 1] * x + planes[tri, 2, 2] * y
-        pixel = (y + corner_y[tri]) * width + x + corner_x[tri]
-        np.maximum.at(nearest, pixel, closeness)
-        wins = closeness == nearest[pixel]
-        owner[pixel[wins]] = tri[wins]
-
-    pixel = np.flatnonzero(owner >= 0)
-    face = owner[pixel]
-    y, x = np.divmod(pixel, width)
-    dx, dy = x - corner_x[face], y - corner_y[face]
-    w1, w2 = (planes[face, k, 0] + planes[face, k, 1] * dx + planes[face, k, 2] * dy for k in (0, 1))
-    w = np.stack([1 - w1 - w2, w1, w2], axis=1) * inverse[faces[face]]
-    total = w.sum(1)
-    return Fragments(rows=y, columns=x, face=face, weights=w / total[:, None], depth_m=1.0 / total)
+    triangles = Triangles(verts_px, depth_m, faces, size)
+    owner, _ = triangles.nearest()
+    rows, columns = np.nonzero(owner >= 0)
+    face = owner[rows, columns]
+    weights, depth = triangles.at(face, columns.astype(np.float64), rows.astype(np.float64))
+    return Fragments(rows=rows, columns=columns, face=face, weights=weights, depth_m=depth)
 
 
 def _cross(u: Float64[ndarray, "n 2"], v: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n"]:
@@ -109,10 +135,33 @@ def _planes(
     return np.stack([first, second, third], axis=1)
 
 
-def _at(
-    plane: Float64[ndarray, "f 3"], x: Int64[ndarray, "n"], y: Int64[ndarray, "n"], counts: Int64[ndarray, "f"]
-) -> Float64[ndarray, "n"]:
-    """Each triangle's linear function at its own `counts` pixels."""
-    constant, per_column, per_row = (np.repeat(plane[:, k], counts) for k in range(3))
-    values: np.ndarray = constant + per_column * x + per_row * y
-    return values
+def _spans(
+    planes: Float64[ndarray, "f 3 3"],
+    part: Int64[ndarray, "p"],
+    columns: Int64[ndarray, "f"],
+    rows: Int64[ndarray, "f"],
+) -> tuple[Int64[ndarray, "s"], Int64[ndarray, "s"], Int64[ndarray, "s"], Int64[ndarray, "s"]]:
+    """The pixels of some triangles row by row: for each run its triangle, its row and first column, relative to the
+    triangle's box, and its length, at least one.
+    """
+    n = rows[part]
+    tri = np.repeat(part, n)
+    y = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+    left, right = np.zeros(len(tri)), (columns[tri] - 1).astype(np.float64)
+    weights = planes[:, :2]
+    weights = np.concatenate([weights, np.array([1.0, 0, 0]) - weights.sum(1, keepdims=True)], axis=1)
+    for k in range(3):
+        constant, slope, per_row = (weights[:, k, i] for i in range(3))
+        flat = slope == 0
+        safe = -1 / np.where(flat, 1.0, slope)
+        # The weight is not negative where constant + per_row y + slope x >= 0.
+        here = (constant + _EDGE)[tri] + per_row[tri] * y
+        crossing = here * safe[tri]
+        np.maximum(left, crossing, out=left, where=(slope > 0)[tri])
+        np.minimum(right, crossing, out=right, where=(slope < 0)[tri])
+        if flat[part].any():
+            right[flat[tri] & (here < 0)] = -1
+    first = np.ceil(left)
+    length = np.floor(right) - first + 1
+    some = np.flatnonzero(length > 0)
+    return tri[some], y[some], first[some].astype(np.int64), length[some].astype(np.int64)

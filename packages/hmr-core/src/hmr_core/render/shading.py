@@ -58,7 +58,7 @@ def draw(
     faces = np.concatenate([m.faces + offset for m, offset in zip(meshes, offsets[:-1], strict=True)])
     colours = np.concatenate([m.colours for m in meshes])
     normals = vertex_normals(verts, faces)
-    away = _faces_away(verts, faces)
+    away = faces_away(verts, faces)
     two_sided = np.repeat([m.two_sided for m in meshes], [len(m.faces) for m in meshes])
     faces, away = faces[two_sided | ~away], away[two_sided | ~away]
     homogeneous = verts @ intrinsics.T
@@ -78,7 +78,7 @@ def draw(
     return out
 
 
-def _faces_away(verts: Float64[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Bool[ndarray, "f"]:
+def faces_away(verts: Float64[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Bool[ndarray, "f"]:
     """Whether the camera, at the origin, sees the inner side of each face."""
     corners = verts[faces]
     away: np.ndarray = (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * corners[:, 0]).sum(

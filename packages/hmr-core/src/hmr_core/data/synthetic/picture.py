@@ -1,95 +1,250 @@
-"""The picture that a camera takes of a moment: hands with sleeves before a background of soft shapes."""
+"""The picture that a camera takes of a moment: hands with sleeves and an object above a desk."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from numpy import ndarray
 
-from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, to_camera
+from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
+from hmr_core.data.synthetic.objects import object_named
+from hmr_core.data.synthetic.occlusion import Light, behind_balls, behind_object, hand_balls
+from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, Sequence, to_camera
 from hmr_core.hand.border import border_loop
+from hmr_core.hand.joints import TIP_VERTICES
 from hmr_core.hand.model import HandModel
-from hmr_core.render.shading import RenderMesh, draw, vertex_normals
+from hmr_core.render.lit import Lighting, Surface, draw_lit, to_linear
+from hmr_core.render.raster import rasterise
+from hmr_core.render.shading import vertex_normals
 
-_SLEEVE = ((-0.010, 0.10), (0.02, 0.16), (0.05, 0.20), (0.08, 0.24), (0.11, 0.28))
-"""Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider."""
+_SLEEVE = (
+    *((0.003, 0.00), (-0.003, 0.10), (0.001, 0.19), (0.015, 0.22), (0.019, 0.16), (0.024, 0.21), (0.05, 0.26)),
+    *((0.08, 0.33), (0.11, 0.38), (0.15, 0.46), (0.20, 0.55), (0.26, 0.62), (0.33, 0.70)),
+)
+"""Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff."""
+
+_COARSE = 4
+"""Shadows on the desk and the fall of light are painted at so small a part of the size."""
+
+_NOISE_SIDE = (1000, 600)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A moment ready to be drawn: its surfaces in world space, and how the desk lies (desk pixels to metres)."""
+
+    surfaces: tuple[Surface, ...]
+    desk: Float64[ndarray, "3 3"]
+    brightness: float
 
 
 class Painter:
-    """Draws moments; holds what does not change from one picture to the next."""
+    """Draws the moments of a sequence; holds what does not change from one picture to the next."""
 
-    def __init__(self, model: HandModel) -> None:
+    def __init__(self, model: HandModel, sequence: Sequence, generator: np.random.Generator) -> None:
         self._faces = model.faces.numpy()
         self._border = border_loop(self._faces)
-        template = model.template.numpy()
-        palm = np.clip(-vertex_normals(template, self._faces)[:, 1], 0, 1)
-        # Palms are lighter than backs, and finger ends redder.
-        end = model.skin_weights.numpy()[:, [3, 6, 9, 12, 15]].sum(1)
-        self._complexion = 1 + 0.10 * palm[:, None] + end[:, None] * np.array([0.04, -0.05, -0.04])
+        self._complexion = complexion(model)
+        self._sequence = sequence
+        self._desk = paint_desk(generator)
+        warmth = generator.uniform(-1, 1)
+        strength = generator.uniform(0.75, 1.15)
+        share = generator.uniform(0.45, 0.72)  # of the lamp
+        lamp_rgb = np.array([1 + 0.13 * warmth, 1.0, 1 - 0.17 * warmth])
+        sky_rgb = np.array([1 - 0.09 * warmth, 1.0, 1 + 0.11 * warmth])
+        bounce = to_linear(self._desk[::16, ::16].reshape(-1, 3).mean(0) / 255.0)
+        self._lamp_rgb = strength * share * 1.15 * lamp_rgb
+        self._sky_rgb = strength * (1 - share) * 1.25 * sky_rgb
+        self._ground_rgb = strength * (0.08 + 0.35 * bounce)
+        self._shadow = share
+        self._sleeve_rgb = to_linear(generator.uniform(0.08, 0.9, (2, 3)))
+        self._gloss = float(generator.uniform(0.02, 0.07)), float(generator.uniform(0.02, 0.3))
+        self._fall = _light_fall(generator)
+        self._noise = _noise_tile(generator)
+        self._blur = float(generator.uniform(0.45, 0.7))
 
-    def paint(
-        self, moment: Moment, camera: Camera, light: Float64[ndarray, "3"], generator: np.random.Generator
-    ) -> UInt8[ndarray, "height width 3"]:
-        """The picture, RGB. light: the direction towards the light in world space. The generator makes the
-        background.
-        """
-        image = background(FRAME_SIZE, generator)
-        meshes = []
-        for hand in moment.hands:
-            sleeve_rgb = generator.uniform(0.05, 0.95, 3)
-            meshes += [self._hand_mesh(hand, camera), self._sleeve_mesh(hand, camera, sleeve_rgb)]
+    def scene(self, moment: Moment, generator: np.random.Generator) -> Scene:
+        """What all cameras see of a moment. The generator lays the desk: hands move about it."""
+        surfaces: list[Surface] = []
+        for i, hand in enumerate(moment.hands):
+            surfaces += [self._hand(hand, moment), self._sleeve(hand, self._sleeve_rgb[i])]
+        surfaces.append(self._object(moment))
+        turn = generator.uniform(0, 2 * np.pi)
+        offset = generator.uniform(-0.25, 0.25, 2)
+        cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
+        desk = np.array([[cosine, -sine, offset[0]], [sine, cosine, offset[1]], [0, 0, 1]])
+        desk = desk @ np.array([[1, 0, -SIDE_PX / 2], [0, 1, -SIDE_PX / 2], [0, 0, 1.0]])
+        return Scene(tuple(surfaces), desk, float(generator.uniform(0.92, 1.08)))
+
+    def paint(self, scene: Scene, camera: Camera, generator: np.random.Generator) -> UInt8[ndarray, "height width 3"]:
+        """The picture, RGB. The generator makes the sensor's noise."""
+        intrinsics = camera.intrinsics.astype(np.float64)
         turn = camera.extrinsics[:3, :3].astype(np.float64)
-        drawn = draw(image, meshes, camera.intrinsics.astype(np.float64), turn @ light)
-        # A lens is not perfectly sharp; it also softens the steps of the silhouette.
-        return np.asarray(cv2.GaussianBlur(drawn, (3, 3), 0.6), dtype=np.uint8)
+        image = self._below(scene, camera, intrinsics)
+        seen = [
+            Surface(
+                verts_m=to_camera(camera, s.verts_m),
+                normals=s.normals @ turn.T,
+                faces=s.faces,
+                colours=s.colours,
+                ambient=s.ambient,
+                direct=s.direct,
+                gloss=s.gloss,
+                softness=s.softness,
+            )
+            for s in scene.surfaces
+        ]
+        lighting = Lighting(
+            lamp=turn @ self._sequence.lamp,
+            lamp_rgb=scene.brightness * self._lamp_rgb,
+            up=turn @ np.array([0, 0.35, 0.94]),
+            sky_rgb=scene.brightness * self._sky_rgb,
+            ground_rgb=scene.brightness * self._ground_rgb,
+        )
+        drawn = cv2.GaussianBlur(draw_lit(image, seen, intrinsics, lighting), (3, 3), self._blur)
+        width, height = FRAME_SIZE
+        x, y = (int(generator.integers(room - size + 1)) for room, size in zip(_NOISE_SIDE, FRAME_SIZE, strict=True))
+        noise = self._noise[y : y + height, x : x + width][:: 1 - 2 * int(generator.integers(2))]
+        return np.asarray(cv2.add(drawn, noise, dtype=cv2.CV_8U), dtype=np.uint8)
 
-    def _hand_mesh(self, hand: Hand, camera: Camera) -> RenderMesh:
-        return RenderMesh(
-            verts_m=to_camera(camera, hand.verts_m),
+    def _below(
+        self, scene: Scene, camera: Camera, intrinsics: Float64[ndarray, "3 3"]
+    ) -> UInt8[ndarray, "height width 3"]:
+        """The desk with the shadows that lie on it."""
+        desk_m, lamp = self._sequence.desk_m, self._sequence.lamp
+        extrinsics = camera.extrinsics.astype(np.float64)
+        plane = np.stack([extrinsics[:3, 0], extrinsics[:3, 1], extrinsics[:3, 2] * desk_m + extrinsics[:3, 3]], axis=1)
+        image = cv2.warpPerspective(
+            self._desk, intrinsics @ plane @ scene.desk, FRAME_SIZE, borderMode=cv2.BORDER_REFLECT_101
+        )
+        width, height = FRAME_SIZE[0] // _COARSE, FRAME_SIZE[1] // _COARSE
+        small = np.diag([1 / _COARSE, 1 / _COARSE, 1]) @ intrinsics
+        counts = np.cumsum([0, *(len(s.verts_m) for s in scene.surfaces)])
+        verts = np.concatenate([s.verts_m for s in scene.surfaces])
+        faces = np.concatenate([s.faces + n for s, n in zip(scene.surfaces, counts[:-1], strict=True)])
+        fallen = verts - lamp * ((verts[:, 2:] - desk_m) / lamp[2])
+        shadow = to_camera(camera, fallen) @ small.T
+        found = rasterise(shadow[:, :2] / shadow[:, 2:], shadow[:, 2], faces, (width, height))
+        light = np.ones((height, width), np.float32)
+        light[found.rows, found.columns] = 1 - 0.8 * self._shadow
+        soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 2.5))[..., None] * (200 * scene.brightness * self._fall)
+        factors = cv2.resize(np.clip(soft, 0, 255).astype(np.uint8), FRAME_SIZE, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.multiply(image, factors, scale=1 / 200), dtype=np.uint8)
+
+    def _hand(self, hand: Hand, moment: Moment) -> Surface:
+        normals = vertex_normals(hand.verts_m, self._faces)
+        light = behind_balls(hand.verts_m, normals, hand_balls(hand.joints_m), self._sequence.lamp)
+        pose = moment.object_pose.astype(np.float64)
+        shown = object_named(self._sequence.object_name)
+        turn = pose[:3, :3]
+        other = behind_object(
+            shown.solid.distance_m, (hand.verts_m - pose[:3, 3]) @ turn, normals @ turn, self._sequence.lamp @ turn
+        )
+        return Surface(
+            verts_m=hand.verts_m,
+            normals=normals,
             faces=self._faces,
-            colours=np.clip(self._complexion * hand.subject.skin_rgb, 0, 1),
-            two_sided=False,  # the sleeve hides the open end
+            colours=to_linear(self._complexion * hand.subject.skin_rgb),
+            ambient=light.ambient * other.ambient,
+            direct=light.direct * other.direct,
+            gloss=self._gloss[0],
+            softness=0.3,
         )
 
-    def _sleeve_mesh(self, hand: Hand, camera: Camera, rgb: Float64[ndarray, "3"]) -> RenderMesh:
+    def _object(self, moment: Moment) -> Surface:
+        shown = object_named(self._sequence.object_name)
+        pose = moment.object_pose.astype(np.float64)
+        verts = shown.verts_m @ pose[:3, :3].T + pose[:3, 3]
+        normals = vertex_normals(verts, shown.faces)
+        light = Light(np.ones(len(verts)), np.ones(len(verts)))
+        for hand in moment.hands:
+            one = behind_balls(verts, normals, hand_balls(hand.joints_m), self._sequence.lamp)
+            light = Light(light.ambient * one.ambient, light.direct * one.direct)
+        z = shown.verts_m[:, 2]
+        band = np.abs(z - z.mean()) < 0.3 * np.ptp(z)
+        return Surface(
+            verts_m=verts,
+            normals=normals,
+            faces=shown.faces,
+            colours=to_linear(self._sequence.object_rgb)[band.astype(int)],
+            ambient=light.ambient,
+            direct=light.direct,
+            gloss=self._gloss[1],
+        )
+
+    def _sleeve(self, hand: Hand, rgb: Float64[ndarray, "3"]) -> Surface:
         """A tube around the open end of the hand, going on along the forearm."""
         ring = hand.verts_m[self._border]
         middle = ring.mean(0)
         along = hand.wrist_turn[:, 0]
         rings = [middle + (1 + grow) * (ring - middle) + reach * along for reach, grow in _SLEEVE]
         verts = np.concatenate([*rings, rings[-1].mean(0, keepdims=True)])
-        return RenderMesh(
-            verts_m=to_camera(camera, verts),
-            faces=_tube_faces(len(ring), len(rings)),
-            colours=np.tile(rgb, (len(verts), 1)),
+        faces = _tube_faces(len(ring), len(rings))
+        cuff = np.repeat(np.array([0.8 if reach < 0.02 else 1.0 for reach, _ in _SLEEVE]), len(ring))
+        return Surface(
+            verts_m=verts,
+            normals=vertex_normals(verts, faces),
+            faces=faces,
+            colours=np.outer(np.append(cuff, 1.0), rgb),
+            ambient=np.ones(len(verts)),
+            direct=np.ones(len(verts)),
         )
 
 
+def complexion(model: HandModel) -> Float64[ndarray, "v 3"]:
+    """Factors of the skin's colour: palms are lighter than backs, finger ends and knuckles redder, nails lighter."""
+    template, weights = model.template.numpy(), model.skin_weights.numpy()
+    normals = vertex_normals(template, model.faces.numpy())
+    palm = np.clip(-normals[:, 1], 0, 1)
+    end = weights[:, [3, 6, 9, 12, 15]].sum(1)
+    # Where two joints share the skin, it is over a knuckle.
+    knuckle = np.clip(normals[:, 1], 0, 1) * np.clip(4 * (weights[:, 1:] * (1 - weights[:, 1:])).max(1), 0, 1)
+    factor = 1 + 0.10 * palm[:, None] + (end * (0.5 + 0.5 * palm))[:, None] * np.array([0.05, -0.06, -0.05])
+    factor += knuckle[:, None] * np.array([0.0, -0.08, -0.07])
+    for finger, tip in enumerate(TIP_VERTICES):
+        back = np.array([0.0, 0.6, 0.8]) if finger == 0 else np.array([0.0, 1.0, 0.0])
+        near = np.linalg.norm(template - template[tip], axis=1) < 0.013
+        nail = near & (normals @ back > 0.75)
+        factor[nail] = (1.12, 1.06, 1.08)
+    colours: ndarray = factor
+    return colours
+
+
 def _tube_faces(around: int, rings: int) -> Int64[ndarray, "f 3"]:
-    """A tube of rings of vertices, closed at its last ring by a fan around one more vertex."""
+    """A tube of rings of vertices that turn as a mesh's border does, closed at its last ring by a fan around one more
+    vertex.
+    """
     i = np.arange(around)
     j = (i + 1) % around
     faces = []
     for r in range(rings - 1):
         a, b = r * around, (r + 1) * around
-        faces += [np.stack([i + a, j + a, i + b], 1), np.stack([j + a, j + b, i + b], 1)]
+        faces += [np.stack([j + a, i + a, i + b], 1), np.stack([j + b, j + a, i + b], 1)]
     last = (rings - 1) * around
-    faces.append(np.stack([i + last, j + last, np.full(around, rings * around)], 1))
+    faces.append(np.stack([j + last, i + last, np.full(around, rings * around)], 1))
     return np.concatenate(faces).astype(np.int64)
 
 
-def background(size: tuple[int, int], generator: np.random.Generator) -> UInt8[ndarray, "height width 3"]:
-    """Soft colours with some shapes over them, RGB; drawn at a quarter of the size."""
-    width, height = size[0] // 4, size[1] // 4
-    coarse = generator.integers(30, 226, size=(4, 6, 3)).astype(np.float32)
-    coarse = coarse.mean() + 0.6 * (coarse - coarse.mean())
-    canvas = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
-    for _ in range(int(generator.integers(4, 10))):
-        colour = [int(c) for c in generator.integers(20, 236, size=3)]
-        centre = generator.uniform(0, 1, 2) * (width, height)
-        corners = generator.uniform(-0.25, 0.25, size=(int(generator.integers(3, 6)), 2)) * width
-        shape = cv2.convexHull((centre + corners).astype(np.float32)).astype(np.int32)
-        cv2.fillConvexPoly(canvas, shape, colour, cv2.LINE_AA)
-    canvas = cv2.GaussianBlur(canvas, (5, 5), 0)
-    return np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+def _light_fall(generator: np.random.Generator) -> ndarray:
+    """The light on the desk, coarse: brighter on one side, darker in the picture's corners."""
+    width, height = FRAME_SIZE[0] // _COARSE, FRAME_SIZE[1] // _COARSE
+    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    slope = generator.uniform(-0.18, 0.18, 2)
+    corners = generator.uniform(0.03, 0.14) * (x**2 + y**2) / 2
+    tint = 1 + generator.uniform(-0.04, 0.04, 3)
+    fall: ndarray = ((1 + slope[0] * x + slope[1] * y - corners)[..., None] * tint).astype(np.float32)
+    return fall
+
+
+def _noise_tile(generator: np.random.Generator) -> ndarray:
+    """A sensor's noise, larger than a picture, so that each picture takes another part: grey and coloured."""
+    width, height = _NOISE_SIDE
+    grey = generator.standard_normal((height, width, 1), dtype=np.float32)
+    coloured = generator.standard_normal((height, width, 3), dtype=np.float32)
+    mixed = cv2.GaussianBlur(0.8 * grey + 0.6 * coloured, (3, 3), 0.5)
+    level = generator.uniform(1.0, 1.8)
+    noise: ndarray = np.rint(mixed * (level / mixed.std())).clip(-127, 127).astype(np.int8)
+    return noise

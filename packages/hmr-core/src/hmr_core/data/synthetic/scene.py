@@ -3,8 +3,8 @@
 Everything follows from a seed: the generator of a moment is made of the seed and of the numbers of its sequence and
 frame, so that moments can be made in any order and by any number of processes.
 
-World space is in metres: x right, y up, z towards the cameras. Hands are about the origin, fingers up and palm to the
-cameras, but for the spread of orientations.
+World space is in metres: x right, y up in the images, z towards the cameras, which look down on a desk. Hands are about
+the origin, fingers along y and palm to the cameras, but for the spread of orientations.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
+from hmr_core.data.synthetic.grasp import grasp
+from hmr_core.data.synthetic.objects import OBJECTS, Object, object_named
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion, quaternion_to_matrix
 from hmr_core.hand.layer import HandLayer
@@ -28,9 +30,13 @@ FRAME_SIZE = (848, 480)
 
 CAMERAS = ("north_east", "south_east", "north_west", "south_west")
 
-OBJECTS = ("A01001", "A02014", "C12001", "C31005")
-SUBJECTS = ("0000", "0003", "0007", "0009")
+SUBJECTS = ("0000", "0003", "0007", "0009", "0001", "0002", "0004", "0005", "0006", "0008")
+"""In the order in which data sets take them."""
+
 TEST_SUBJECT, TEST_OBJECT = "0009", "C12001"
+FEWEST_SUBJECTS, FEWEST_OBJECTS = 4, 4
+"""With these, the tested subject and object are there."""
+
 HANDOVER = "0004"
 """The intent of a sequence in which one subject hands the object to another: two hands in each image."""
 
@@ -40,8 +46,12 @@ FEWEST_SEQUENCES = 5
 _UPRIGHT = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """From the hand model's frame (fingers -x, palm -y, thumb +z) to world space: fingers up, palm to the cameras."""
 
+_ARM_M = np.linspace(0, 0.3, 13)
+"""Places along a forearm, from the wrist."""
+
 # What a generator is for, so that no two draw the same numbers.
 _FOR_SUBJECT, _FOR_SEQUENCE, _FOR_MOMENT = 0, 1, 2
+_FOR_OBJECT = 4  # 3 is for pictures: see the writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +93,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One recording. name: object_intent_subject(_subject), time: its stamp; together the release's `SEQ/TIME`."""
+    """One recording. name: object_intent_subject(_subject), time: its stamp; together the release's `SEQ/TIME`.
+
+    object_rgb: its two colours, 0..1. lamp: the unit direction towards the light in world space. desk_m: z of the desk.
+    """
 
     number: int
     name: str
@@ -91,7 +104,9 @@ class Sequence:
     object_name: str
     subjects: tuple[Subject, ...]
     cameras: tuple[Camera, ...]
-    light: Float64[ndarray, "3"]
+    object_rgb: Float64[ndarray, "2 3"]
+    lamp: Float64[ndarray, "3"]
+    desk_m: float
     test_camera: int
 
     @property
@@ -118,10 +133,11 @@ class Hand:
 
 @dataclass(frozen=True)
 class Moment:
-    """All hands at one time and the object's pose (object to world space)."""
+    """All hands at one time, the object's pose (object to world space) and whether the first hand holds it."""
 
     hands: tuple[Hand, ...]
     object_pose: Float32[ndarray, "4 4"]
+    held: bool
 
 
 def frame_number(index: int) -> int:
@@ -136,22 +152,29 @@ def is_held(index: int, frames: int) -> bool:
     return index >= frames // 2
 
 
-def make_sequence(number: int, seed: int, spread: Spread) -> Sequence:
-    """The number-th sequence of a data set: objects and subjects in turn, every sixth a handover."""
+def make_sequence(
+    number: int, seed: int, spread: Spread, *, subjects: int = FEWEST_SUBJECTS, objects: int = FEWEST_OBJECTS
+) -> Sequence:
+    """The number-th sequence of a data set with so many subjects and objects: these in turn, every sixth a handover."""
     generator = np.random.default_rng([seed, _FOR_SEQUENCE, number])
-    object_name = OBJECTS[number % len(OBJECTS)]
-    first = (number + number // len(OBJECTS)) % len(SUBJECTS)
+    which = (number + number // 12) % objects  # so that handovers, too, come to all objects
+    first = (number + number // objects) % subjects
     handover = number % 6 == 4
-    who = [first, (first + 1) % len(SUBJECTS)] if handover else [first]
+    who = [first, (first + 1) % subjects] if handover else [first]
+    object_name = OBJECTS[which]
+    cameras = tuple(_make_camera(i, generator, spread) for i in range(len(CAMERAS)))
+    lamp = generator.normal([0.0, 0.5, 1.0], [0.6, 0.35, 0.2])
     intent = HANDOVER if handover else f"{1 + number % 3:04}"
     return Sequence(
         number=number,
         name="_".join([object_name, intent, *(SUBJECTS[i] for i in who)]),
         time=(datetime(2024, 5, 1, 9) + timedelta(minutes=7 * number)).strftime("%Y-%m-%d-%H-%M-%S"),
         object_name=object_name,
-        subjects=tuple(_make_subject(i, seed) for i in who),
-        cameras=tuple(_make_camera(i, generator, spread) for i in range(len(CAMERAS))),
-        light=generator.normal([0.0, 0.9, 0.8], [0.5, 0.2, 0.2]),
+        subjects=tuple(_make_subject(i, seed, subjects) for i in who),
+        cameras=cameras,
+        object_rgb=np.random.default_rng([seed, _FOR_OBJECT, which]).uniform(0.08, 0.92, (2, 3)),
+        lamp=lamp / np.linalg.norm(lamp),
+        desk_m=-float(generator.uniform(0.13, 0.2)),
         test_camera=number % len(CAMERAS),
     )
 
@@ -162,8 +185,15 @@ def make_moment(model: HandModel, sequence: Sequence, index: int, frames: int, s
     Raises HmrError when the spread is so wide that the hands can not be kept inside the images.
     """
     generator = np.random.default_rng([seed, _FOR_MOMENT, sequence.number, index])
+    layer = HandLayer(model, torch.float64)
+    shown = object_named(sequence.object_name)
+    rotations = random_poses(model, len(sequence.subjects), generator)
+    held_pose = None
+    if is_held(index, frames):
+        betas = torch.from_numpy(sequence.subjects[0].betas.astype(np.float64))
+        rotations[0], held_pose = grasp(layer, betas, shown, generator)
     for _ in range(20):
-        hands = _make_hands(model, sequence, generator, spread)
+        hands = _place_hands(layer, sequence, rotations, generator, spread)
         if all(_inside(hand, camera) for hand in hands for camera in sequence.cameras):
             break
     else:
@@ -171,8 +201,11 @@ def make_moment(model: HandModel, sequence: Sequence, index: int, frames: int, s
             f"the hands of sequence {sequence.name} do not stay inside the images with {spread}. "
             "Give a smaller offset_m or a larger distance_m."
         )
-    held = is_held(index, frames)
-    return Moment(hands=hands, object_pose=_object_pose(hands[0], held, sequence, seed))
+    if held_pose is None:
+        object_pose = _lying_pose(shown, hands, sequence, generator)
+    else:
+        object_pose = _in_hand(layer, hands[0], held_pose)
+    return Moment(hands=hands, object_pose=object_pose.astype(np.float32), held=held_pose is not None)
 
 
 def to_camera(camera: Camera, points_m: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
@@ -181,11 +214,11 @@ def to_camera(camera: Camera, points_m: Float64[ndarray, "n 3"]) -> Float64[ndar
     return moved
 
 
-def _make_subject(which: int, seed: int) -> Subject:
+def _make_subject(which: int, seed: int, subjects: int) -> Subject:
     generator = np.random.default_rng([seed, _FOR_SUBJECT, which])
-    light, dark = np.array([0.93, 0.76, 0.66]), np.array([0.45, 0.30, 0.23])
-    # One person in each quarter of the range, so that few subjects still differ.
-    shade = (which + generator.uniform()) / len(SUBJECTS)
+    light, dark = np.array([0.93, 0.76, 0.67]), np.array([0.40, 0.26, 0.19])
+    # One person in each part of the range, so that few subjects still differ.
+    shade = (which + generator.uniform()) / subjects
     tone = light + shade * (dark - light) + generator.normal(0, 0.015, 3)
     return Subject(
         name=SUBJECTS[which],
@@ -214,12 +247,15 @@ def _make_camera(which: int, generator: np.random.Generator, spread: Spread) -> 
     return Camera(intrinsics=intrinsics.astype(np.float32), extrinsics=extrinsics.astype(np.float32))
 
 
-def _make_hands(
-    model: HandModel, sequence: Sequence, generator: np.random.Generator, spread: Spread
+def _place_hands(
+    layer: HandLayer,
+    sequence: Sequence,
+    rotations: Float64[torch.Tensor, "n 16 3 3"],
+    generator: np.random.Generator,
+    spread: Spread,
 ) -> tuple[Hand, ...]:
+    """Hands with these fingers, each turned and moved at random."""
     count = len(sequence.subjects)
-    layer = HandLayer(model, torch.float64)
-    rotations = random_poses(model, count, generator)
     hands = []
     for i, subject in enumerate(sequence.subjects):
         lean = generator.uniform(0, 2 * np.pi)
@@ -227,11 +263,11 @@ def _make_hands(
         in_plane = np.radians(spread.in_plane_deg) * generator.uniform(-1, 1)
         vectors = np.array([[tilt * np.cos(lean), tilt * np.sin(lean), 0], [0, 0, in_plane]])
         turns = axis_angle_to_matrix(torch.from_numpy(vectors))
-        rotations[i, 0] = turns[0] @ turns[1] @ torch.from_numpy(_UPRIGHT)
+        wrist = turns[0] @ turns[1] @ torch.from_numpy(_UPRIGHT)
         place = generator.uniform(-1, 1, 3) * spread.offset_m
         if count == 2:
             place[0] += (-0.11, 0.11)[i]
-        hands.append(_place_hand(layer, subject, rotations[i], place))
+        hands.append(_place_hand(layer, subject, torch.cat([wrist[None], rotations[i, 1:]]), place))
     return tuple(hands)
 
 
@@ -257,19 +293,35 @@ def _inside(hand: Hand, camera: Camera, margin_px: float = 8.0) -> bool:
     points = to_camera(camera, hand.verts_m)
     pixels = points @ camera.intrinsics.astype(np.float64).T
     pixels = pixels[:, :2] / pixels[:, 2:]
-    return bool((pixels > margin_px).all() and (pixels < np.array(FRAME_SIZE) - 1 - margin_px).all())
+    ahead = (points[:, 2] > 0.1).all()
+    return bool(ahead and (pixels > margin_px).all() and (pixels < np.array(FRAME_SIZE) - 1 - margin_px).all())
 
 
-def _object_pose(hand: Hand, held: bool, sequence: Sequence, seed: int) -> Float32[ndarray, "4 4"]:
-    """In the hand, at the middle of its palm, or lying where the sequence has it."""
-    generator = np.random.default_rng([seed, _FOR_SEQUENCE, sequence.number, 1])
-    own_turn = axis_angle_to_matrix(torch.from_numpy(generator.uniform(-1.5, 1.5, 3))).numpy()
-    lying = generator.uniform([-0.1, -0.15, -0.05], [0.1, -0.1, 0.05])
+def _in_hand(layer: HandLayer, hand: Hand, pose: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"]:
+    """A pose in the frame of the hand model to world space, for a hand that is turned about its wrist and moved."""
+    betas = torch.from_numpy(hand.subject.betas.astype(np.float64))
+    wrist = (layer.rest[0] + torch.einsum("ck,k->c", layer.rest_dirs[0], betas)).numpy()
+    world = np.eye(4)
+    world[:3, :3] = hand.wrist_turn @ pose[:3, :3]
+    world[:3, 3] = hand.wrist_turn @ (pose[:3, 3] - wrist) + hand.joints_m[0]
+    return world
+
+
+def _lying_pose(
+    shown: Object, hands: tuple[Hand, ...], sequence: Sequence, generator: np.random.Generator
+) -> Float64[ndarray, "4 4"]:
+    """On the desk near the hands, clear of them and of the forearms; the last try where no try is clear."""
+    flesh = np.concatenate([hand.verts_m for hand in hands])
+    arms = np.concatenate([hand.joints_m[0] + np.outer(_ARM_M, hand.wrist_turn[:, 0]) for hand in hands])
     pose = np.eye(4)
-    if held:
-        knuckles = hand.joints_m[[0, 5, 9, 13, 17]].mean(0)
-        pose[:3, :3] = hand.wrist_turn @ own_turn
-        pose[:3, 3] = knuckles + hand.wrist_turn @ np.array([0.0, -0.04, 0.0])
-    else:
-        pose[:3, :3], pose[:3, 3] = own_turn, lying
-    return pose.astype(np.float32)
+    for _ in range(40):
+        standing = generator.uniform() < 0.4
+        vectors = np.array([[0, 0, generator.uniform(0, 2 * np.pi)], [0 if standing else np.pi / 2, 0, 0]])
+        turns = axis_angle_to_matrix(torch.from_numpy(vectors)).numpy()
+        pose[:3, :3] = turns[0] @ turns[1]
+        pose[:2, 3] = generator.uniform([-0.24, -0.13], [0.24, 0.13])
+        pose[2, 3] = sequence.desk_m - (shown.verts_m @ pose[2, :3]).min()
+        near, far = (shown.solid.distance_m((x - pose[:3, 3]) @ pose[:3, :3]).min() for x in (flesh, arms))
+        if near > 0.008 and far > 0.06:
+            break
+    return pose

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,12 +17,14 @@ import torch
 from hmr_core.data.oakink.layout import RELEASE_FILE
 from hmr_core.data.synthetic import pickles
 from hmr_core.data.synthetic.lists import list_files
-from hmr_core.data.synthetic.objects import object_text
+from hmr_core.data.synthetic.objects import OBJECTS, object_text
 from hmr_core.data.synthetic.picture import Painter
 from hmr_core.data.synthetic.scene import (
     CAMERAS,
+    FEWEST_OBJECTS,
     FEWEST_SEQUENCES,
-    OBJECTS,
+    FEWEST_SUBJECTS,
+    SUBJECTS,
     Camera,
     Hand,
     Moment,
@@ -39,8 +41,8 @@ from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.interrupts import interrupts_held
 
 ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
-_FRAMES_PER_TASK = 4
-_FOR_PICTURE = 3  # continues the scene's list of what generators are for
+_FRAMES_PER_TASK = 26
+_FOR_PICTURE, _FOR_ROOM = 3, 5  # continue the scene's list of what generators are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,12 @@ class _Task:
     """Some frames of one sequence, for one process."""
 
     folder: Path
-    sequence: int
+    sequence: Sequence
     first: int
     last: int
     frames: int
     seed: int
-    spread: Spread = field(default_factory=Spread)
+    spread: Spread
 
 
 def write_synthetic(
@@ -72,6 +74,8 @@ def write_synthetic(
     *,
     sequences: int = 12,
     frames: int = 26,
+    subjects: int = FEWEST_SUBJECTS,
+    objects: int = FEWEST_OBJECTS,
     seed: int = 0,
     workers: int = 1,
     spread: Spread | None = None,
@@ -79,8 +83,9 @@ def write_synthetic(
 ) -> SyntheticSummary:
     """Write OUT/OakInk in OakInk-Image v2.1's layout, and OUT/hand.npz, the hand model it was made with.
 
-    sequences: at least five; frames: of each sequence, each seen by four cameras. The same numbers and seed give the
-    same bytes whatever the number of worker processes. on_progress gets the images done and their total.
+    sequences: at least five; frames: of each sequence, each seen by four cameras; subjects: 4 to 10; objects: 4 to 12.
+    The same numbers and seed give the same bytes whatever the number of worker processes. on_progress gets the images
+    done and their total.
 
     Nothing appears under its name before it is complete. Raises UsageError for impossible numbers and HmrError when
     there is something at OUT/OakInk or OUT/hand.npz already, which is left alone.
@@ -92,6 +97,12 @@ def write_synthetic(
     ):
         if value < least:
             raise UsageError(f"{name} {value}: it must be at least {least}.")
+    for name, value, least, most in (
+        ("subjects", subjects, FEWEST_SUBJECTS, len(SUBJECTS)),
+        ("objects", objects, FEWEST_OBJECTS, len(OBJECTS)),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{name} {value}: it must be {least} to {most}.")
     if seed < 0:
         raise UsageError(f"seed {seed}: it must not be negative.")
     root, hand_file = out / "OakInk", out / "hand.npz"
@@ -104,14 +115,14 @@ def write_synthetic(
     except OSError as error:
         raise HmrError(f"cannot make the folder {part}: {error.strerror}. Choose another folder.") from error
     spread = spread or Spread()
-    planned = [make_sequence(i, seed, spread) for i in range(sequences)]
+    planned = [make_sequence(i, seed, spread, subjects=subjects, objects=objects) for i in range(sequences)]
     total = sequences * frames * len(CAMERAS)
     try:
         shutil.rmtree(part)  # what a run that was killed may have left
         _make_folders(part, planned)
         tasks = [
-            _Task(part, i, first, min(first + _FRAMES_PER_TASK, frames), frames, seed, spread)
-            for i in range(sequences)
+            _Task(part, sequence, first, min(first + _FRAMES_PER_TASK, frames), frames, seed, spread)
+            for sequence in planned
             for first in range(0, frames, _FRAMES_PER_TASK)
         ]
         done = 0
@@ -123,10 +134,10 @@ def write_synthetic(
         for name, text in list_files(planned, frames).items():
             (anno / name).parent.mkdir(parents=True, exist_ok=True)
             (anno / name).write_text(text)
-        for name in OBJECTS:
+        for name in OBJECTS[:objects]:
             (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name))
         # The pack, and every result on it, says so too.
-        (part / RELEASE_FILE).write_text(f"synthetic, in OakInk-Image v2.1's layout (seed {seed})\n")
+        (part / RELEASE_FILE).write_text(f"synthetic 2, in OakInk-Image v2.1's layout (seed {seed})\n")
         save_hand_model(load_synthetic_hand(), hand_part)
         part.rename(root)
         hand_part.rename(hand_file)
@@ -174,14 +185,15 @@ def _start_worker() -> None:
 
 def _write_frames(task: _Task) -> int:
     model = load_synthetic_hand()
-    painter = Painter(model)
-    sequence = make_sequence(task.sequence, task.seed, task.spread)
+    sequence = task.sequence
+    painter = Painter(model, sequence, np.random.default_rng([task.seed, _FOR_ROOM, sequence.number]))
     written = 0
     for index in range(task.first, task.last):
         moment = make_moment(model, sequence, index, task.frames, task.seed, task.spread)
+        scene = painter.scene(moment, np.random.default_rng([task.seed, _FOR_PICTURE, sequence.number, index]))
         for which, camera in enumerate(sequence.cameras):
-            generator = np.random.default_rng([task.seed, _FOR_PICTURE, task.sequence, index, which])
-            image = painter.paint(moment, camera, sequence.light, generator)
+            generator = np.random.default_rng([task.seed, _FOR_PICTURE, sequence.number, index, which])
+            image = painter.paint(scene, camera, generator)
             name = f"{CAMERAS[which]}_color_{frame_number(index)}.png"
             _write_png(task.folder / "image" / "stream_release_v2" / sequence.name / sequence.time / name, image)
             for flag, hand in enumerate(moment.hands):
