@@ -9,31 +9,39 @@ components are computed, and those have a fixed seed.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from handmesh.correctives import pose_directions
 from handmesh.remesh import decimate, relax
 from handmesh.rig import joint_regressor, shape_directions, skin_weights
-from handmesh.skeleton import FINGERS, Array
-from handmesh.surface import Faces, finger_value, march
+from handmesh.skeleton import FINGERS, RADII, Array
+from handmesh.surface import HAND, Faces, march
 
 from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_core.hand.joints import FINGERS as FINGER_NAMES
 from hmr_core.hand.joints import N_FACES, N_VERTS, TIP_VERTICES
 from hmr_core.hand.model import HandModel, save_hand_model
-from hmr_core.hand.poses import random_poses
+from hmr_core.hand.poses import bend_axes, random_poses
 
 PACKAGED = Path(__file__).parents[1] / "packages/hmr-core/src/hmr_core/hand/synthetic_hand.npz"
 
 
+FOLDS = [(-16.0, -1.0, 14.5), (-15.0, -1.0, -9.0), (-8.0, -1.5, -30.5), (37.0, -8.0, 38.0)]
+"""The webs between the fingers, which need short edges, mm."""
+
+
 def edge_size(p: Array) -> Array:
     """How long edges should be relative to each other: finest at the finger ends, coarse on palm and forearm."""
-    inside = [np.where((name != "thumb") | (p[:, 0] < 50), finger_value(p, name), np.inf) for name in FINGERS]
-    beyond = np.clip(np.minimum.reduce(inside) / 4.0, 0.0, 1.0)
+    values = np.stack([HAND.finger_value(p, name) for name in FINGERS])
+    on_palm = np.clip((p[:, 0] + 10) / 50.0, 0.0, 1.0) * np.clip(values.min(0) / 4.0, 0.0, 1.0)
+    radius = np.array([RADII[name][2] for name in FINGERS])[values.argmin(0)]
     to_tip = np.minimum.reduce([np.linalg.norm(p - chain[3], axis=1) for chain in FINGERS.values()])
-    size: Array = 1.0 - 0.35 * np.clip(2 - to_tip / 6.0, 0.0, 1.0) + 0.9 * np.clip(p[:, 0] / 50.0, 0.0, 1.0) * beyond
-    return size
+    to_fold = np.minimum.reduce([np.linalg.norm(p - fold, axis=1) for fold in FOLDS])
+    size = (radius / 8.0) * (1.0 - 0.3 * np.clip(2 - to_tip / 6.0, 0.0, 1.0)) * (1 - on_palm) + 1.8 * on_palm
+    return np.asarray(size * (1 - 0.35 * np.clip(2 - to_fold / 7.0, 0.0, 1.0)))
 
 
 def with_tips_in_place(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
@@ -73,11 +81,19 @@ def build() -> HandModel:
         pose_components=torch.eye(45, dtype=torch.float64),
         pose_mean=torch.zeros(45, dtype=torch.float64),
     )
+    flexion, abduction = (axes.numpy() for axes in bend_axes(model))
+    correctives = pose_directions(vertices, faces, weights, flexion, abduction)
     poses = matrix_to_axis_angle(random_poses(model, 4000, np.random.default_rng(0))[:, 1:]).reshape(-1, 45)
     mean = poses.mean(0)
     components = torch.linalg.svd(poses - mean, full_matrices=False).Vh
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
-    return HandModel(**{**vars(model), "pose_mean": mean, "pose_components": components * largest.sign()})
+    return replace(
+        model,
+        # Whole multiples of 4 um pack well.
+        pose_dirs=torch.from_numpy(np.round(correctives / 1000 * 2**18) / 2**18),
+        pose_mean=mean,
+        pose_components=components * largest.sign(),
+    )
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from handmesh.skeleton import FINGERS, MANO_FINGERS, RADII, WRIST, Array, joints
-from handmesh.surface import Faces, finger_value, metacarpal_value
+from handmesh.surface import HAND, Faces
 
 BACK = np.array([0.0, 1.0, 0.0])
 
@@ -19,7 +19,9 @@ def _smoothstep(x: Array) -> Array:
 
 def skin_weights(vertices: Array, faces: Faces) -> Array:
     """(778, 16), rows sum to 1: along each finger a smooth step at each joint, between fingers by distance."""
-    distance = np.stack([finger_value(vertices, name) for name in MANO_FINGERS] + [metacarpal_value(vertices)], 1)
+    distance = np.stack(
+        [HAND.finger_value(vertices, name) for name in MANO_FINGERS] + [HAND.metacarpal_value(vertices)], 1
+    )
     member = np.exp(-(distance - distance.min(1, keepdims=True)) / 2.0)
     member /= member.sum(1, keepdims=True)
     weights = np.zeros((len(vertices), 16))
@@ -38,13 +40,13 @@ def skin_weights(vertices: Array, faces: Faces) -> Array:
         weights[:, 2 + 3 * i] = own * reach[0] * reach[1] * (1 - reach[2])
         weights[:, 3 + 3 * i] = own * reach[0] * reach[1] * reach[2]
     weights[:, 0] = 1 - weights[:, 1:].sum(1)
-    weights = _smoothed(weights, faces, rounds=2)
+    weights = smoothed(weights, faces, rounds=2)
     weights[weights < 0.01] = 0
     normalised: Array = weights / weights.sum(1, keepdims=True)
     return normalised
 
 
-def _smoothed(values: Array, faces: Faces, rounds: int) -> Array:
+def smoothed(values: Array, faces: Faces, rounds: int) -> Array:
     """Each row moved halfway to the mean of its neighbours' rows."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     pairs = np.unique(np.sort(pairs, 1), axis=0)

@@ -44,13 +44,16 @@ FINGERS: dict[str, Array] = {
 """Each finger's three joints and its tip, palm to tip; the tip is on the surface."""
 
 RADII: dict[str, tuple[float, float, float, float]] = {
-    "thumb": (12.5, 11.0, 9.8, 7.6),
-    "index": (10.2, 9.0, 8.0, 6.4),
-    "middle": (10.4, 9.2, 8.2, 6.6),
-    "ring": (10.0, 8.7, 7.8, 6.2),
-    "little": (9.0, 7.6, 6.8, 5.5),
+    "thumb": (12.8, 11.2, 10.2, 8.6),
+    "index": (10.0, 9.1, 8.2, 7.1),
+    "middle": (10.2, 9.3, 8.4, 7.3),
+    "ring": (9.8, 8.9, 8.0, 6.9),
+    "little": (8.9, 7.9, 7.1, 6.1),
 }
 """The finger's radius at its three joints and at the end of the last bone."""
+
+BACK_OF_THUMB = np.array([0.0, 0.6, 0.8])
+"""Where the thumb's back faces; it is turned by some 60 degrees against the others'."""
 
 MANO_FINGERS = ("index", "middle", "little", "ring", "thumb")
 """The order of the fingers among MANO's joints 1..15."""

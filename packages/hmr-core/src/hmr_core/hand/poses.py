@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ inwards.
 ABDUCTION_DEG = {"index": (-8, 8), "middle": (-7, 7), "ring": (-6, 8), "little": (-9, 14), "thumb": (-15, 20)}
 """The range of each finger's sideways angle at its base, from the somewhat spread fingers of the template: positive
 towards the thumb; of the thumb, away from the others.
+"""
+
+CONVERGENCE_DEG = {"index": 0, "middle": -2, "ring": -3, "little": -5}
+"""The sideways angle of a finger that is fully bent at its knuckle: the tips then point towards the thumb's side of the
+wrist, the scaphoid bone, and keep from each other.
 """
 
 
@@ -71,13 +77,44 @@ class Bends:
 def random_bends(count: int, generator: np.random.Generator) -> Bends:
     """Random bends: an overall curl of each hand, from which each finger departs on its own, so that open hands, fists
     and gestures such as pointing all occur.
+
+    As in a hand that moves by itself, a finger's end joint follows its middle joint, the little finger follows the
+    ring finger and neighbours follow each other, fingers spread together, and the thumb gives way to bent fingers.
     """
-    hand_curl = generator.beta(0.8, 1.0, size=(count, 1, 1))
-    own_curl = generator.beta(0.7, 0.9, size=(count, 5, 1))
-    mix = generator.uniform(0.4, 0.9, size=(count, 1, 1))
+    hand_curl = generator.beta(0.8, 1.3, size=(count, 1))
+    own_curl = generator.beta(0.7, 1.1, size=(count, 5)) @ _FOLLOWS.T
+    mix = generator.uniform(0.4, 0.9, size=(count, 1))
     curl = mix * hand_curl + (1 - mix) * own_curl
-    bend = np.clip(curl + generator.normal(0, 0.1, size=(count, 5, 3)), 0, 1)
-    return Bends(flexion=bend, sideways=generator.uniform(0, 1, size=(count, 5)))
+    # A fist's knuckles bend with its fingers; those of a hook are straight, and those of a hand on a table's edge bent.
+    lead = generator.normal(0, 0.1, size=(count, 1)) + generator.normal(0, 0.08, size=(count, 5))
+    middle = curl - lead + generator.normal(0, 0.05, size=(count, 5))
+    flexion = np.stack([curl + lead, middle, middle + generator.normal(0, 0.05, size=(count, 5))], axis=2)
+    together, alone = generator.uniform(0, 1, size=(count, 1)), generator.uniform(0, 1, size=(count, 5))
+    sideways = 0.5 + _SPREADS * (together - 0.5) + (1 - np.abs(_SPREADS)) * (alone - 0.5)
+    flexion, sideways = np.clip(flexion, 0, 1), np.clip(sideways, 0, 1)
+    # Of the thumb, what the two fingers next to it leave room for.
+    crowd = flexion[:, 4, 0] * np.maximum(flexion[:, 0], flexion[:, 1]).mean(1)
+    sideways[:, 4] = np.maximum(sideways[:, 4], _ROOM[0] * crowd)
+    flexion[:, 4, 1:] = np.minimum(flexion[:, 4, 1:], 1 - _ROOM[1] * crowd[:, None])
+    return Bends(flexion=flexion, sideways=sideways)
+
+
+_FOLLOWS = np.array(
+    [
+        [0.80, 0.15, 0.00, 0.05, 0.00],
+        [0.15, 0.65, 0.00, 0.20, 0.00],
+        [0.00, 0.10, 0.50, 0.40, 0.00],
+        [0.00, 0.25, 0.25, 0.50, 0.00],
+        [0.00, 0.00, 0.00, 0.00, 1.00],
+    ]
+)
+"""How much of each finger's own curl is its neighbours'."""
+
+_SPREADS = np.array([0.5, 0.0, -0.5, -0.3, 0.3])
+"""How much of each finger's sideways angle is the hand's spread."""
+
+_ROOM = (1.5, 0.7)
+"""How far a bent thumb is moved away from the fingers, and how much straighter it is, where they are bent, too."""
 
 
 def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"]:
@@ -91,9 +128,11 @@ def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"
     turns = axis_angle_to_matrix(flexion.reshape(-1, 15, 1) * flexion_axes).reshape(-1, 5, 3, 3, 3)
 
     low, high = _radians([ABDUCTION_DEG[name] for name in FINGER_ORDER])
-    # A bent finger can hardly be moved sideways; the thumb can.
-    stiffness = torch.tensor([0.0 if name == "thumb" else 0.8 for name in FINGER_ORDER], dtype=torch.float64)
-    abduction = (low + (high - low) * sideways) * (1 - stiffness * bent[:, :, 0])
+    # A finger that is fully bent at its knuckle cannot be moved sideways; the thumb can.
+    abduction = low + (high - low) * sideways
+    bound = bent[:, :, 0] * torch.tensor([name != "thumb" for name in FINGER_ORDER], dtype=torch.float64)
+    converged = torch.tensor([math.radians(CONVERGENCE_DEG.get(n, 0)) for n in FINGER_ORDER], dtype=torch.float64)
+    abduction = abduction + bound * (converged - abduction)
     turns[:, :, 0] = axis_angle_to_matrix(abduction[..., None] * abduction_axes) @ turns[:, :, 0]
 
     wrist = torch.eye(3, dtype=torch.float64).expand(len(turns), 1, 3, 3)
