@@ -177,19 +177,24 @@ class Pack:
         stretches = offsets.reshape(-1, 2).tolist()
         places_px = self.array("window_px", chosen).tolist()
         recorded = self._read(self._places[fmt.IMAGE_CHECKSUM], chosen) if verify else None
-        for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
-            row = int(chosen[i])
+        for row, (start, stop) in zip(chosen.tolist(), stretches, strict=True):
             if not 0 <= start <= stop <= self.info.image_bytes:
                 raise self._unreadable(row, "its place in the file is damaged")
-            data = self._bytes(start, stop)
-            if recorded is not None and fmt.item_checksum(data) != recorded[i].tobytes():
-                raise self._unreadable(row, "its bytes do not have the recorded checksum")
-            image = decode(data)
-            if image is None:
-                raise self._unreadable(row, "its bytes are no image")
-            if image.shape[:2] != (height, width):
-                raise self._unreadable(row, f"it is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}")
-            yield Window(image, x, y)
+        buffer = np.empty(max((stop - start for start, stop in stretches), default=0), dtype=np.uint8)
+        with self._open() as descriptor:
+            for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
+                row = int(chosen[i])
+                data = buffer[: stop - start]
+                read_into(descriptor, data.data, self._places[fmt.BYTES].offset + start)
+                if recorded is not None and fmt.item_checksum(data.tobytes()) != recorded[i].tobytes():
+                    raise self._unreadable(row, "its bytes do not have the recorded checksum")
+                image = decode(data)
+                if image is None:
+                    raise self._unreadable(row, "its bytes are no image")
+                if image.shape[:2] != (height, width):
+                    sizes = f"{image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}"
+                    raise self._unreadable(row, f"it is {sizes}")
+                yield Window(image, x, y)
 
     def _unreadable(self, row: int, reason: str) -> HmrError:
         return HmrError(
@@ -200,12 +205,6 @@ class Pack:
     def _read(self, place: Place, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
         with self._open() as descriptor:
             return read_rows(descriptor, place, rows)
-
-    def _bytes(self, start: int, stop: int) -> bytearray:
-        data = bytearray(stop - start)
-        with self._open() as descriptor:
-            read_into(descriptor, memoryview(data), self._places[fmt.BYTES].offset + start)
-        return data
 
     @contextmanager
     def _open(self) -> Iterator[int]:
