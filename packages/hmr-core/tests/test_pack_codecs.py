@@ -15,13 +15,13 @@ def picture() -> np.ndarray:
     return np.asarray(np.clip(smooth + generator.normal(0, 1.5, smooth.shape), 0, 255), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["png", "webp"])
+@pytest.mark.parametrize("name", ["png", "webp", "raw"])
 def test_lossless_codecs_keep_every_pixel(name: str) -> None:
     image = picture()
     codec = codec_named(name)
     data = codec.encode(image)
     assert (codec.name, codec.lossless) == (name, True)
-    assert len(data) < image.nbytes
+    assert (len(data) < image.nbytes) == (name != "raw")
     np.testing.assert_array_equal(decode(data), image)
     tiny = image[:1, :1]
     np.testing.assert_array_equal(decode(codec.encode(np.ascontiguousarray(tiny))), tiny)
@@ -50,9 +50,9 @@ def test_what_is_no_image() -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ("jpg", 'unknown codec "jpg". Did you mean "jpeg"? Valid: png, webp, jpeg, jpeg:QUALITY.'),
-        ("", 'unknown codec "". Valid: png, webp, jpeg, jpeg:QUALITY.'),
-        ("png:9", 'codec "png:9": png is lossless and takes no quality. Valid: png, webp, jpeg:QUALITY.'),
+        ("jpg", 'unknown codec "jpg". Did you mean "jpeg"? Valid: png, webp, raw, jpeg, jpeg:QUALITY.'),
+        ("", 'unknown codec "". Valid: png, webp, raw, jpeg, jpeg:QUALITY.'),
+        ("png:9", 'codec "png:9": png is lossless and takes no quality. Valid: png, webp, raw, jpeg:QUALITY.'),
         ("jpeg:0", 'codec "jpeg:0": the quality of jpeg is a whole number from 1 to 100, as in jpeg:95.'),
         ("jpeg:", 'codec "jpeg:": the quality of jpeg is a whole number from 1 to 100, as in jpeg:95.'),
         ("jpeg:9.5", 'codec "jpeg:9.5": the quality of jpeg is a whole number from 1 to 100, as in jpeg:95.'),

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError, did_you_mean
 
-CODEC_NAMES = ("png", "webp", "jpeg")
+CODEC_NAMES = ("png", "webp", "raw", "jpeg")
 DEFAULT_JPEG_QUALITY = 95
 
 _COLOR: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
@@ -47,26 +47,30 @@ class Codec:
 
 
 def codec_named(text: str) -> Codec:
-    """The codec of a name: png, webp (lossless both), jpeg, or jpeg:QUALITY; UsageError for anything else."""
+    """The codec of a name: png, webp, raw (lossless all three), jpeg, or jpeg:QUALITY; UsageError for anything else."""
     kind, colon, option = text.partition(":")
     if kind not in CODEC_NAMES:
-        listed = "png, webp, jpeg, jpeg:QUALITY"
+        listed = "png, webp, raw, jpeg, jpeg:QUALITY"
         raise UsageError(f'unknown codec "{text}".{did_you_mean(kind, CODEC_NAMES)} Valid: {listed}.')
     if kind != "jpeg" and colon:
-        raise UsageError(f'codec "{text}": {kind} is lossless and takes no quality. Valid: png, webp, jpeg:QUALITY.')
+        raise UsageError(
+            f'codec "{text}": {kind} is lossless and takes no quality. Valid: png, webp, raw, jpeg:QUALITY.'
+        )
     if kind == "png":
         return Codec("png", ".png", PNG_PARAMETERS, lossless=True)
     if kind == "webp":
         return Codec("webp", ".webp", (cv2.IMWRITE_WEBP_QUALITY, 101), lossless=True)  # above 100 is lossless
+    if kind == "raw":
+        return Codec("raw", ".ppm", (), lossless=True)
     quality = option if colon else str(DEFAULT_JPEG_QUALITY)
     if not quality.isdecimal() or not 1 <= int(quality) <= 100:
         raise UsageError(f'codec "{text}": the quality of jpeg is a whole number from 1 to 100, as in jpeg:95.')
     return Codec(f"jpeg:{int(quality)}", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, int(quality)), lossless=False)
 
 
-def decode(data: bytes | bytearray) -> UInt8[ndarray, "height width 3"] | None:
+def decode(data: bytes | UInt8[ndarray, " size"]) -> UInt8[ndarray, "height width 3"] | None:
     """The RGB image that compressed bytes hold, by whichever codec; None when they hold none."""
-    if not data:
+    if len(data) == 0:
         return None
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or _COLOR != cv2.IMREAD_COLOR:
