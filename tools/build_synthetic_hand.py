@@ -29,7 +29,7 @@ from hmr_core.hand.poses import bend_axes, random_poses
 PACKAGED = Path(__file__).parents[1] / "packages/hmr-core/src/hmr_core/hand/synthetic_hand.npz"
 
 
-FOLDS = [(-16.0, -1.0, 14.5), (-15.0, -1.0, -9.0), (-8.0, -1.5, -30.5), (37.0, -8.0, 38.0)]
+FOLDS = [(-19.0, -1.0, 15.0), (-20.0, -1.0, -9.5), (-10.0, -2.0, -33.0), (37.0, -8.0, 38.0)]
 """The webs between the fingers, which need short edges, mm."""
 
 
@@ -41,7 +41,7 @@ def edge_size(p: Array) -> Array:
     to_tip = np.minimum.reduce([np.linalg.norm(p - chain[3], axis=1) for chain in FINGERS.values()])
     to_fold = np.minimum.reduce([np.linalg.norm(p - fold, axis=1) for fold in FOLDS])
     size = (radius / 8.0) * (1.0 - 0.3 * np.clip(2 - to_tip / 6.0, 0.0, 1.0)) * (1 - on_palm) + 1.8 * on_palm
-    return np.asarray(size * (1 - 0.35 * np.clip(2 - to_fold / 7.0, 0.0, 1.0)))
+    return np.asarray(size * (1 - 0.45 * np.clip(2 - to_fold / 6.0, 0.0, 1.0)))
 
 
 def with_tips_in_place(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
