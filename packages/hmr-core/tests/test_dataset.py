@@ -17,7 +17,7 @@ from hmr_core.config import AugmentConfig, DataConfig
 from hmr_core.data import dataset as module
 from hmr_core.data.augment import Augmentation, Occlusion, draw
 from hmr_core.data.dataset import HandDataset
-from hmr_core.data.loading import epoch_order, load_batches, split_batches
+from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import Hands, read_hands
 from hmr_core.errors import HmrError
@@ -190,8 +190,8 @@ def test_workers_change_nothing(mini_pack: Pack, workers: int) -> None:
     data = hands(mini_pack, AugmentConfig(), seed=7)
     batches = split_batches(epoch_order(mini_pack.indices("sp0", "train"), 7, 1), 8, epoch=1, drop_last=True)
     cpu = torch.device("cpu")
-    here = list(load_batches(data, batches, workers=0, device=cpu))
-    there = list(load_batches(data, batches, workers=workers, device=cpu))
+    here = list(Loader(data, workers=0, device=cpu).load(batches))
+    there = list(Loader(data, workers=workers, device=cpu).load(batches))
     assert len(here) == len(there) == 7
     for a, b in zip(here, there, strict=True):
         assert a.ids == b.ids

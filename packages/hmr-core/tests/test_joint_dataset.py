@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hmr_core.config import JointAugmentConfig, JointDataConfig
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
-from hmr_core.data.loading import load_batches
+from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -145,7 +145,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone(mini_pack: Pack, la
 def test_worker_processes_give_the_same_batches(mini_pack: Pack, layer: HandLayer) -> None:
     data = dataset(mini_pack, layer, {"noise_mm": 5, "sampled": 1})
     batches, device = [keys(mini_pack, 8), keys(mini_pack, 4)], torch.device("cpu")
-    first, second = (list(load_batches(data, batches, workers=workers, device=device)) for workers in (0, 1))
+    first, second = (list(Loader(data, workers=workers, device=device).load(batches)) for workers in (0, 1))
     for a, b in zip(first, second, strict=True):
         assert isinstance(a, JointBatch)
         assert isinstance(b, JointBatch)

@@ -20,6 +20,7 @@ from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.config import DataConfig
 from hmr_core.data.dataset import HandDataset
+from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.inference import gather, predict, to_camera
 from hmr_core.geometry.camera import from_uvd
@@ -150,7 +151,7 @@ def test_rotations_are_posed_at_the_predicted_root_joint(
     rows = mini_pack.indices("sp0", "test")[:4]
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     model = Says(posed_prediction)
-    points = gather(predict(model, dataset, rows, layer=layer, device=CPU, batch_size=4, workers=0))
+    points = gather(predict(model, Loader(dataset, workers=0, device=CPU), rows, layer=layer, batch_size=4))
     targets = dataset.__getitems__([(0, int(row)) for row in rows]).targets
     root = to_camera(posed_prediction, targets, 64)[0][:, 0]
     expected = pose(layer, posed_prediction, root, root_joint=0)
@@ -176,7 +177,7 @@ def test_the_root_joint_of_a_posed_hand_is_the_mesh_s_where_the_joints_are(
     rows = mini_pack.indices("sp0", "test")[:4]
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     layer = HandLayer(mini_hand)
-    points = gather(predict(Says(meshed), dataset, rows, layer=layer, device=CPU, batch_size=4, workers=0))
+    points = gather(predict(Says(meshed), Loader(dataset, workers=0, device=CPU), rows, layer=layer, batch_size=4))
     targets = dataset.__getitems__([(0, int(row)) for row in rows]).targets
     of_mesh, own = (to_camera(prediction, targets, 64)[0][:, 0] for prediction in (meshed, posed_prediction))
     torch.testing.assert_close(points.joints[:, 0], of_mesh)
@@ -195,7 +196,7 @@ def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, pose
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
     with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
-        gather(predict(Looks(posed_prediction), dataset, rows, device=CPU, batch_size=4, workers=0))
+        gather(predict(Looks(posed_prediction), Loader(dataset, workers=0, device=CPU), rows, batch_size=4))
         assert (cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32) == (True, True, True)
     assert seen == [(True, True, False)]
 
@@ -204,7 +205,7 @@ def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
     with pytest.raises(ValueError, match="no hand to pose: its spec must say needs_hand=True"):
-        gather(predict(Says(posed_prediction), dataset, rows, device=CPU, batch_size=4, workers=0))
+        gather(predict(Says(posed_prediction), Loader(dataset, workers=0, device=CPU), rows, batch_size=4))
 
 
 def test_copies_towards_the_cpu_are_waited_for(posed_prediction: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:

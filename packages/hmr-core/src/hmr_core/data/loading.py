@@ -32,22 +32,33 @@ def split_batches(
     return [[(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, end, batch_size)]
 
 
-def load_batches(
-    dataset: AnyDataset, batches: Sequence[list[Key]], *, workers: int, device: torch.device
-) -> Iterator[AnyBatch]:
-    """The batches in order, on the device. HmrError when a sample cannot be read, whichever process read it."""
-    loader: torch.utils.data.DataLoader[AnyBatch] = torch.utils.data.DataLoader(
-        _Reporting(dataset),
-        batch_sampler=batches,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_one_thread,
-    )
-    for batch in loader:
-        if isinstance(batch, HmrError):
-            raise batch
-        yield batch.to(device)
+class Loader:
+    """Loads batches of a data set in a given order, by the same worker processes time after time.
+
+    Workers are started when they are first needed and end with the loader. workers: 0 loads in this process.
+    """
+
+    def __init__(self, dataset: AnyDataset, *, workers: int, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self._batches: list[list[Key]] = []
+        self._loader: torch.utils.data.DataLoader[AnyBatch] = torch.utils.data.DataLoader(
+            _Reporting(dataset),
+            batch_sampler=self._batches,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_one_thread,
+            persistent_workers=workers > 0,  # starting them takes seconds where they are not forked
+            generator=torch.Generator(),  # its own: starting workers must not draw from the one that dropout uses
+        )
+
+    def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
+        """The batches in order, on the device. HmrError when a sample cannot be read, whichever process read it."""
+        self._batches[:] = batches
+        for batch in self._loader:
+            if isinstance(batch, HmrError):
+                raise batch
+            yield batch.to(self.device)
 
 
 class _Reporting(torch.utils.data.Dataset[Any]):

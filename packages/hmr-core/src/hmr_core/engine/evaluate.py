@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from hmr_core.config import DataConfig, ImageRecipe
 from hmr_core.data.dataset import HandDataset
+from hmr_core.data.loading import Loader
 from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.hand_model_check import check_hand_model
@@ -150,12 +151,10 @@ def _compute(
         model.use_hand(layer.model)
     parts = predict(
         model.to(device),
-        open_dataset(spec, recipe, request.pack, layer=layer, verify=True),
+        Loader(open_dataset(spec, recipe, request.pack, layer=layer, verify=True), workers=workers, device=device),
         rows,
         layer=layer,
-        device=device,
         batch_size=batch_size,
-        workers=workers,
         on_batch=on_batch,
     )
     if solver is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.joint_dataset import JointBatch
-from hmr_core.data.loading import AnyBatch, AnyDataset, load_batches, split_batches
+from hmr_core.data.loading import AnyBatch, AnyDataset, Loader, split_batches
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
@@ -75,16 +75,14 @@ def gather(batches: Iterable[Points]) -> Points:
 
 def predict(
     model: HandModel,
-    dataset: AnyDataset,
+    loader: Loader,
     rows: Int64[ndarray, " n"],
     *,
     layer: HandLayer | None = None,
-    device: torch.device,
     batch_size: int,
-    workers: int,
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> Iterator[Points]:
-    """The model's points for the given rows of the pack, in order, batch by batch.
+    """The points of a model, on the loader's device, for the given rows of the pack, in order, batch by batch.
 
     layer: the hand layer, on the CPU, that poses the rotations of models that predict them. on_batch is told how many
     samples were done. HmrError names the samples of a batch whose points are not finite.
@@ -92,9 +90,9 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        for batch in load_batches(dataset, split_batches(rows, batch_size), workers=workers, device=device):
+        for batch in loader.load(split_batches(rows, batch_size)):
             with torch.inference_mode(), _full_precision():
-                points = _points(model(batch.inputs()), batch, dataset, layer)
+                points = _points(model(batch.inputs()), batch, loader.dataset, layer)
             _refuse_non_finite(points)
             yield points
             on_batch(len(batch.ids))

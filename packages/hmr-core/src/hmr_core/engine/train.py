@@ -20,7 +20,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.config import Recipe, TrainConfig
-from hmr_core.data.loading import AnyBatch, AnyDataset, epoch_order, load_batches, split_batches
+from hmr_core.data.loading import AnyBatch, Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.checkpoints import (
     epochs_done,
@@ -70,8 +70,10 @@ def train(
             f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
             f"Use a smaller --batch-size."
         )
-    training = open_dataset(spec, recipe, pack, layer=layer, training=True)
-    validation = open_dataset(spec, recipe, pack, layer=layer)
+    training, validation = (
+        Loader(open_dataset(spec, recipe, pack, layer=layer, training=training), workers=workers, device=device)
+        for training in (True, False)
+    )
     # A copy: the data set's own stays on the CPU.
     posing = None if layer is None else partial(pose, deepcopy(layer).to(device), root_joint=spec.root_joint)
     val_rows, notes = _validation_rows(pack, run.split, config)
@@ -98,12 +100,12 @@ def train(
                 epoch_started = time.monotonic()
                 order = epoch_order(rows, config.seed, epoch)
                 batches = split_batches(order, config.batch_size, epoch=epoch, drop_last=True)
-                loaded = load_batches(training, batches, workers=workers, device=device)
+                loaded = training.load(batches)
                 means = _run_epoch(run, model, optimizer, loaded, posing, config, epoch, steps, device, notify)
                 # The checkpoint first: what goes wrong in validation must not cost the epoch.
                 path = _save(run, model, optimizer, epoch)
                 done = epoch
-                val = _validate(model, validation, val_rows, layer, config.batch_size, workers, device)
+                val = _validate(model, validation, val_rows, layer, config.batch_size)
                 record_validation(path, val)
                 prune_checkpoints(run.checkpoints)
                 seconds = time.monotonic() - epoch_started
@@ -228,18 +230,16 @@ def _validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64
 
 def _validate(
     model: HandModel,
-    dataset: AnyDataset,
+    loader: Loader,
     rows: Int64[ndarray, " n"],
     layer: HandLayer | None,
     batch_size: int,
-    workers: int,
-    device: torch.device,
 ) -> dict[str, float | None]:
     if len(rows) == 0:
         return {}
-    points = gather(predict(model, dataset, rows, layer=layer, device=device, batch_size=batch_size, workers=workers))
+    points = gather(predict(model, loader, rows, layer=layer, batch_size=batch_size))
     verts = None if points.verts is None else points.verts.numpy()
-    return score(dataset.pack, rows, points.joints.numpy(), verts).metrics
+    return score(loader.dataset.pack, rows, points.joints.numpy(), verts).metrics
 
 
 def _non_finite(values: dict[str, float], step: int, epoch: int, ids: list[str], run: Run) -> str:

@@ -1,0 +1,124 @@
+"""Batches by worker processes: started once, by any method, holding no more memory from epoch to epoch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.config import AugmentConfig, DataConfig
+from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.data.loading import Loader, epoch_order, split_batches
+from hmr_core.data.pack.reader import Pack
+
+CPU = torch.device("cpu")
+MORE_KIB = 6 * 1024
+"""What a process's memory may grow by over epochs; a copy of every window would be four times as much in each."""
+
+
+class Tells(HandDataset):
+    """A data set whose batches say which process made them, and of which rows."""
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        return replace(super().__getitems__(keys), ids=[f"{os.getpid()} {row}" for _, row in keys])
+
+
+def telling(pack: Pack, workers: int) -> Loader:
+    data = Tells(pack, image_size=8, root_joint=9, data=DataConfig())
+    return Loader(data, workers=workers, device=CPU)
+
+
+def told(loader: Loader, rows: int) -> list[tuple[int, int]]:
+    """Process and row of each sample."""
+    loaded = loader.load(split_batches(np.arange(rows), 2))
+    pairs = [sample_id.split() for batch in loaded for sample_id in batch.ids]
+    return [(int(process), int(row)) for process, row in pairs]
+
+
+def hands(pack: Pack) -> HandDataset:
+    return HandDataset(pack, image_size=64, root_joint=9, data=DataConfig(), augment=AugmentConfig(), seed=5)
+
+
+def test_workers_are_started_once(mini_pack: Pack) -> None:
+    loader = telling(mini_pack, workers=2)
+    first, second = told(loader, 8), told(loader, 6)
+    processes = {process for process, _ in first}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+    assert {process for process, _ in second} == processes
+    assert [row for _, row in second] == [0, 1, 2, 3, 4, 5]
+
+
+def test_workers_end_with_the_loader(mini_pack: Pack) -> None:
+    before = set(multiprocessing.active_children())
+    loader = telling(mini_pack, workers=1)
+    told(loader, 4)
+    started = set(multiprocessing.active_children()) - before
+    assert len(started) == 1
+    del loader
+    for process in started:
+        process.join(timeout=20)
+        assert not process.is_alive()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_that_were_not_taken_are_not_given_later(mini_pack: Pack, workers: int) -> None:
+    loader = telling(mini_pack, workers)
+    loaded = loader.load(split_batches(np.arange(40), 2))
+    assert [sample_id.split()[1] for sample_id in next(loaded).ids] == ["0", "1"]
+    del loaded
+    assert [row for _, row in told(loader, 4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_draws_nothing_from_the_generator_of_models(mini_pack: Pack, workers: int) -> None:
+    before = torch.get_rng_state()
+    told(telling(mini_pack, workers), 4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.fixture(params=["fork", "spawn", "forkserver"])
+def started_by(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The way in which processes are started, which differs from one version of Python to the next."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+def test_workers_may_be_started_in_any_way(mini_pack: Pack, started_by: str) -> None:
+    data = hands(mini_pack)
+    batches = split_batches(mini_pack.indices("sp0", "val"), 4, epoch=3)
+    here = list(Loader(data, workers=0, device=CPU).load(batches))  # the file is open before workers are started
+    there = list(Loader(data, workers=2, device=CPU).load(batches))
+    assert [batch.ids for batch in there] == [batch.ids for batch in here]
+    for a, b in zip(here, there, strict=True):
+        assert torch.equal(cast(Any, a).image, cast(Any, b).image)
+        assert torch.equal(a.targets.verts, b.targets.verts)
+
+
+def anonymous_kib(process: int | None) -> int:
+    """The memory of a process that is no file's."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_does_not_grow_over_epochs(mini_pack: Pack, workers: int) -> None:
+    rows = np.arange(len(mini_pack))
+    others = set(multiprocessing.active_children())
+    loader = Loader(hands(mini_pack), workers=workers, device=CPU)
+    found: list[int] = []
+    for epoch in range(5):
+        for _ in loader.load(split_batches(epoch_order(rows, 0, epoch), 16, epoch=epoch)):
+            pass
+        processes = [p.pid for p in set(multiprocessing.active_children()) - others] or [os.getpid()]
+        found.append(max(anonymous_kib(process) for process in processes))
+    assert max(found[2:]) < found[1] + MORE_KIB, found
