@@ -62,7 +62,8 @@ def versions() -> Iterator[Finding]:
                 remedy=f"pip install --force-reinstall {package}",
             )
         else:
-            working.append(f"{package} {getattr(found, '__version__', '') or installed.get(package, '')}".strip())
+            # Its metadata first: reading a module's own __version__ is deprecated by some.
+            working.append(f"{package} {installed.get(package) or getattr(found, '__version__', '')}".strip())
     yield Finding(section=SECTION, level="ok", text=", ".join(working))
 
 

@@ -27,10 +27,13 @@ AGAIN = "Unpack the release's annotations again (image/anno/split, split_train_v
 
 def read_lists(reader: OakInkReader) -> dict[str, dict[str, list[str]]]:
     """The ids of every list that the tree has, by split and subset; HmrError for a damaged one."""
-    return {
-        split: {subset: reader.split_ids(split, subset) for subset in subsets}
-        for split, subsets in reader.splits().items()
-    }
+    there: dict[str, dict[str, list[str]]] = {}
+    everything: list[str] | None = None
+    for split, subsets in reader.splits().items():
+        there[split] = {subset: reader.split_ids(split, subset) for subset in subsets if subset != "all"}
+        if "all" in subsets:  # the same list for every split, and the longest
+            everything = there[split]["all"] = everything or reader.split_ids(split, "all")
+    return there
 
 
 def contents(reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]]) -> Iterator[Finding]:

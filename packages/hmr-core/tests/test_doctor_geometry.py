@@ -1,0 +1,203 @@
+"""What the doctor says of annotations: hands as they should be, and each way in which they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.doctor.finding import Finding
+from hmr_core.engine.doctor.geometry import BONE_M, Hands, geometry
+from hmr_core.hand.joints import MANO_TO_OPENPOSE
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.model import HandModel
+from hmr_core.hand.synthetic import load_synthetic_hand
+
+TODO = "pack it again"
+
+
+@pytest.fixture
+def hands(mini_pack: Pack) -> Hands:
+    rows = np.arange(len(mini_pack))
+    arrays = {
+        name: mini_pack.array(name, rows) for name in ("joints", "verts", "intrinsics", "mano_pose", "mano_shape")
+    }
+    frames = mini_pack.array("frame_px", rows).astype(np.float32)
+    return Hands(ids=tuple(mini_pack.ids(rows)), frame_px=frames, **arrays)
+
+
+def found(hands: Hands) -> list[Finding]:
+    return list(geometry("data", hands, TODO))
+
+
+def amiss(hands: Hands) -> list[tuple[str, str]]:
+    """Level and text of what is not as it should be, each with what to do."""
+    findings = [finding for finding in found(hands) if finding.level != "ok"]
+    assert all(finding.remedy == TODO for finding in findings)
+    return [(finding.level, finding.text) for finding in findings]
+
+
+def changed(hands: Hands, name: str, change: Callable[[np.ndarray], None]) -> Hands:
+    array = getattr(hands, name).copy()
+    change(array)
+    return replace(hands, **{name: array})
+
+
+def test_hands_as_they_should_be(hands: Hands) -> None:
+    assert [(finding.section, finding.level, finding.text) for finding in found(hands)] == [
+        ("data", "ok", "the finger tips of 96 samples are at vertices 745, 317, 444, 556, 673, 0.000 mm apart at most"),
+        ("data", "ok", "the 20 bones have lengths that people's have; palms are 91 to 98 mm"),
+        ("data", "ok", "hands are 0.57 to 0.97 m before the camera; 100.0 % of joints in the frame"),
+        ("data", "ok", "poses are axis-angle in radians (up to 3.13), betas within 1.5"),
+    ]
+
+
+@pytest.mark.parametrize(("factor", "unit", "size"), [(1000, "millimetres", "96.6"), (100, "centimetres", "9.66")])
+def test_another_unit(hands: Hands, factor: int, unit: str, size: str) -> None:
+    scaled = replace(hands, joints=hands.joints * np.float32(factor), verts=hands.verts * np.float32(factor))
+    first, second = amiss(scaled)
+    assert first == (
+        "wrong",
+        f"joints look like {unit}: from the wrist to joint 9 (the middle knuckle) they are {size} long, and a hand is "
+        "0.03 to 0.16 m there",
+    )
+    assert second[0] == "wrong"
+    assert second[1].startswith(f"verts look like {unit}: the boxes of the meshes have a diagonal of ")
+
+
+def test_one_of_them_in_another_unit_is_named_alone(hands: Hands) -> None:
+    """The tips are still compared, in one unit: there is nothing else to be said of them."""
+    (only,) = amiss(replace(hands, verts=hands.verts * np.float32(1000)))
+    assert only[1].startswith("verts look like millimetres")
+
+
+def test_what_is_of_no_hand_s_size(hands: Hands) -> None:
+    tiny = replace(hands, joints=hands.joints / 50)
+    texts = [text for _, text in amiss(tiny)]
+    assert texts[0].startswith("joints are no hands in metres: from the wrist to joint 9 (the middle knuckle) they are")
+
+
+def test_mano_s_order(hands: Hands) -> None:
+    joints = np.empty_like(hands.joints)
+    joints[:, list(MANO_TO_OPENPOSE)] = hands.joints
+    texts = [text for _, text in amiss(replace(hands, joints=joints))]
+    assert texts[0] == "the joints look like MANO's order (16 joints, then the tips); here they are in OpenPose order"
+    assert texts[1].startswith("the thumb's tip, joint 4, is up to ")
+
+
+def test_tips_in_another_order(hands: Hands) -> None:
+    def swap(joints: np.ndarray) -> None:
+        joints[:, [4, 20]] = joints[:, [20, 4]]
+
+    texts = [text for _, text in amiss(changed(hands, "joints", swap)) if "tip" in text]
+    assert texts[0] == (
+        "the tips are in another order: joint 20 is at the thumb's, joint 8 is at the index's, joint 12 is at the "
+        "middle's, joint 16 is at the ring's, joint 4 is at the little's; they should be joints 4, 8, 12, 16, 20"
+    )
+
+
+def test_a_tip_at_another_vertex(hands: Hands) -> None:
+    """As published code has it for the middle finger of left hands."""
+    joints = hands.joints.copy()
+    joints[:, 12] = hands.verts[:, 445]
+    first, *_ = amiss(replace(hands, joints=joints))  # and a bone of another length
+    apart = 1000 * np.linalg.norm(hands.verts[:, 445] - hands.verts[:, 444], axis=-1).max()
+    assert first == (
+        "wrong",
+        f"the middle's tip, joint 12, is up to {apart:.1f} mm from vertex 444, in 96 of 96 samples "
+        f"({', '.join(hands.ids[:3])} and 93 more); it is at vertex 445",
+    )
+
+
+def test_a_tip_that_departs_in_one_sample(hands: Hands) -> None:
+    def move(joints: np.ndarray) -> None:
+        joints[5, 8, 0] += 0.007
+
+    (only,) = amiss(changed(hands, "joints", move))
+    assert only == (
+        "wrong",
+        f"the index's tip, joint 8, is up to 7.0 mm from vertex 317, in 1 of 96 samples ({hands.ids[5]})",
+    )
+
+
+def test_a_bone_of_a_length_that_nobody_has(hands: Hands) -> None:
+    def stretch(joints: np.ndarray) -> None:
+        joints[7, 5] += np.array([0, 0, 0.3], np.float32)  # the index's knuckle: two bones end there
+
+    found = amiss(changed(hands, "joints", stretch))
+    assert [level for level, _ in found] == ["warning", "warning"]
+    assert found[0][1].startswith("the bone from wrist to index_mcp (joints 0, 5) is ")
+    assert found[0][1].endswith(f" mm long in 1 of 96 samples ({hands.ids[7]}); people's are 30 to 160")
+    everywhere = changed(hands, "joints", lambda joints: joints.__setitem__((slice(None), 5, 2), 2.0))
+    assert {level for level, _ in amiss(everywhere)} == {"wrong"}
+
+
+@pytest.mark.parametrize("which", ["synthetic", "tests"])
+def test_hands_of_every_shape_have_bones_in_range(which: str, mini_hand: HandModel) -> None:
+    layer = HandLayer(load_synthetic_hand() if which == "synthetic" else mini_hand)
+    betas = torch.rand(500, 10, generator=torch.Generator().manual_seed(0)) * 6 - 3
+    with torch.no_grad():
+        posed = layer(torch.zeros(500, 16, 3), betas)
+    joints, verts = (points.numpy() + np.float32([0, 0, 1]) for points in (posed.joints, posed.verts))
+    camera = np.tile(np.float32([[600, 0, 424], [0, 600, 240], [0, 0, 1]]), (500, 1, 1))
+    hands = Hands(
+        ids=tuple(map(str, range(500))),
+        joints=joints,
+        verts=verts,
+        intrinsics=camera,
+        mano_pose=np.zeros((500, 16, 3), np.float32),
+        mano_shape=betas.numpy(),
+        frame_px=np.tile(np.float32([848, 480]), (500, 1)),
+    )
+    assert amiss(hands) == []
+
+
+def test_ranges_are_ranges() -> None:
+    assert all(0 < low < high < 0.2 for low, high in BONE_M.values())
+
+
+def test_a_camera_that_looks_the_other_way(hands: Hands) -> None:
+    turned = replace(hands, joints=hands.joints * np.float32([1, -1, -1]), verts=hands.verts * np.float32([1, -1, -1]))
+    (only,) = amiss(turned)
+    assert only == (
+        "wrong",
+        f"joints are behind the camera in 96 of 96 samples ({', '.join(hands.ids[:3])} and 93 more); the camera seems "
+        "to look along -z, as in OpenGL: here z is away from it",
+    )
+
+
+def test_places_that_the_camera_does_not_see(hands: Hands) -> None:
+    def away(points: np.ndarray) -> None:
+        points[2, :, 0] += 3  # beside the frame
+        points[4, :, 2] += 9  # far behind it
+
+    (far, unseen) = amiss(changed(changed(hands, "joints", away), "verts", away))
+    assert far == ("warning", f"hands are more than 5 m away in 1 of 96 samples ({hands.ids[4]})")
+    assert unseen == (
+        "wrong",
+        f"no joint is in the frame in 1 of 96 samples ({hands.ids[2]}): intrinsics of another image size, or joints of "
+        "another camera",
+    )
+
+
+def test_poses_in_degrees_and_betas_out_of_range(hands: Hands) -> None:
+    (only,) = amiss(replace(hands, mano_pose=np.degrees(hands.mano_pose)))
+    assert only[0] == "wrong"
+    assert only[1].startswith("mano_pose turns joints by up to 180 in 96 of 96 samples")
+    assert only[1].endswith("): these look like degrees, not radians")
+    odd = changed(hands, "mano_shape", lambda shape: shape.__setitem__((3, 1), -40))
+    text = f"betas are up to 40.0 in 1 of 96 samples ({hands.ids[3]}); people's are within 5 or so"
+    assert amiss(odd) == [("warning", text)]
+
+
+@pytest.mark.parametrize("name", ["joints", "verts", "intrinsics", "mano_pose", "mano_shape"])
+def test_numbers_that_are_not_finite(hands: Hands, name: str) -> None:
+    broken = changed(hands, name, lambda array: array.__setitem__((6, 0, ...), np.nan))
+    assert amiss(broken) == [("wrong", f"annotations are not finite numbers in 1 of 96 samples ({hands.ids[6]})")]
+    assert "95 samples" in found(broken)[1].text  # the others are still looked at
+    none = changed(hands, name, lambda array: array.fill(np.inf))
+    assert len(found(none)) == 1

@@ -1,0 +1,88 @@
+"""What the doctor says of the hand model, and of a pack's meshes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.doctor import hand as doctor
+from hmr_core.engine.doctor.finding import Finding
+from hmr_core.hand.mirror import mirrored
+from hmr_core.hand.source import HandModelSource, find_hand_model, packaged_hand
+
+
+@pytest.fixture
+def source(mini_hand_path: Path) -> HandModelSource:
+    return find_hand_model(mini_hand_path)
+
+
+def of_pack(source: HandModelSource, pack: Pack, *, given: bool = True) -> Finding:
+    (only,) = doctor.of_pack(source, pack, np.random.default_rng(0), given=given)
+    return only
+
+
+def test_a_hand_model_of_mano_s(source: HandModelSource) -> None:
+    opens, sound = doctor.contents(source)
+    assert (opens.level, opens.text) == ("ok", f"{source.path} (mano, right) opens")
+    assert sound.level == "ok"
+    assert sound.text.startswith(
+        "778 vertices, 1538 faces, 16 joints of 778 vertices; rows of weights and regressor sum to 1 (off by "
+    )
+
+
+def test_the_synthetic_hand_is_called_so() -> None:
+    opens, note, sound = doctor.contents(packaged_hand())
+    assert opens.text == "the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another) opens"
+    assert (note.level, sound.level) == ("note", "ok")
+    assert note.remedy == "hmr mano import MANO_RIGHT.pkl --out hand.npz, then HMR_HAND_MODEL=hand.npz, for OakInk's"
+
+
+def test_a_left_hand(source: HandModelSource) -> None:
+    *_, last = doctor.contents(replace(source, model=mirrored(source.model)))
+    assert last.level == "wrong"
+    assert last.text == "the hand model is of a left hand; the annotations of OakInk-Image are of right ones"
+    assert last.remedy == doctor.GET
+
+
+def test_a_file_that_calls_a_left_hand_right(source: HandModelSource) -> None:
+    *_, last = doctor.contents(replace(source, model=replace(mirrored(source.model), side="right")))
+    assert last.level == "wrong"
+    assert last.text == "the file says that it is of a right hand, and its shape is a left one's"
+
+
+def test_the_annotations_own_hand(source: HandModelSource, mini_pack: Pack) -> None:
+    found = of_pack(source, mini_pack)
+    assert found.level == "ok"
+    assert found.text == (
+        f"it makes the meshes of {mini_pack.path} from their poses and shapes: 0.00 mm apart on average, 0.00 mm at "
+        "most (64 samples)"
+    )
+
+
+def test_a_hand_that_is_a_little_different(source: HandModelSource, mini_pack: Pack) -> None:
+    larger = replace(source.model, template=source.model.template * 1.06)
+    found = of_pack(replace(source, model=larger), mini_pack)
+    assert found.level == "warning"
+    assert found.text.startswith(f"it does not quite make the meshes of {mini_pack.path}: ")
+    assert found.remedy == doctor.GET
+
+
+def test_another_hand(mini_pack: Pack) -> None:
+    found = of_pack(packaged_hand(), mini_pack)
+    assert found.level == "wrong"
+    assert found.text.startswith(f"it is not the hand of the annotations of {mini_pack.path}: ")
+    assert found.text.endswith(" mm at most (64 samples)")
+    assert found.remedy == (
+        "Give the annotations' own by --hand-model or HMR_HAND_MODEL: `hmr mano import MANO_RIGHT.pkl --out hand.npz` "
+        "makes OakInk's, `hmr synth DIR` leaves DIR/hand.npz."
+    )
+
+
+def test_another_hand_that_nobody_chose(mini_pack: Pack) -> None:
+    found = of_pack(packaged_hand(), mini_pack, given=False)
+    assert found.level == "warning"
+    assert found.text.endswith("; without theirs, models of joints and solvers refuse this pack, others do not need it")
