@@ -46,6 +46,19 @@ def test_lines_of_long_work_count_minutes_and_hours(capsys: pytest.CaptureFixtur
     ]
 
 
+def test_work_that_goes_on_counts_its_rate_from_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with progress("packing", 100, "images", done=60, clock=clock) as advance:
+        clock.now += 10.0
+        advance(20)
+        clock.now += 10.0
+        advance(20)
+    assert capsys.readouterr().err.splitlines() == [
+        "packing: 80/100 images, 2.0 images/s, 10.0 s left",
+        "packing: 100/100 images in 20.0 s (2.0 images/s)",
+    ]
+
+
 def test_failed_work_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError), progress("packing", 2, "images") as advance:
         advance(1 // 0)

@@ -7,9 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
+import h5py
 import pytest
 
 from hmr_core.cli.main import main
+from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
@@ -81,7 +84,7 @@ def test_misuse(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failing_sample_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_sample_keeps_what_was_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
     path = tree / "image/anno/hand_j/C12001_0001_0007__2021-10-04-15-20-09__0__19__1.pkl"
     path.unlink()
@@ -89,8 +92,12 @@ def test_a_failing_sample_writes_nothing(tmp_path: Path, capsys: pytest.CaptureF
     out = tmp_path / "out" / "x.h5"
     assert main(["pack", "oakink", "--root", str(tree), "--out", str(out)]) == 1
     expected = f'error: sample {path.stem}: {path} is a pickle that names "os.system", which is not on the list'
-    assert expected in capsys.readouterr().err
-    assert not list(out.parent.iterdir())
+    printed = capsys.readouterr().err
+    assert expected in printed
+    kept = open_oakink(tree).split_ids("sp0", "all").index(path.stem)
+    text = f"What was packed is kept ({kept} of 96 samples): the same command goes on from there.\n"
+    assert printed.endswith(text)
+    assert {path.name for path in out.parent.iterdir()} == {"x.h5.part-journal", "x.h5.part-images"}
 
 
 def test_verify(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,11 +118,22 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for line in ("format   hmr-pack/1, written by hmr-core", "codec    jpeg:50 (lossy)", "samples  15"):
         assert line in text
-    assert text.splitlines()[-1].split() == ["sp0", "-", "15", "-", "-", "-"]
+    assert f", OpenCV {cv2.__version__}, h5py {h5py.__version__} (HDF5 " in text
+    source = Pack(file).info.source
+    assert [line.split() for line in text.splitlines()[-6:]] == [
+        ["sp0", "-", "15", "-", "-", "-"],
+        [],
+        ["source", "checksums", "(BLAKE2b;", "whole", "with", "--json):"],
+        ["the", "frames'", "files", source["frames"][:16]],
+        ["the", "annotations", "and", "windows", source["annotations"][:16]],
+        ["the", "list", "sp0/val", source["sp0/val"][:16]],
+    ]
     assert main(["pack", "info", "--json", str(file)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["counts"] == {"sp0": {"val": 15}}
     assert found["size_bytes"] == file.stat().st_size
+    assert found["source"] == source
+    assert found["versions"].keys() == {"opencv", "h5py"}
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,5 +143,6 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in text.splitlines()[-4:] if line.strip()][-1] == "verify"
     assert main(["pack", "oakink", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--codec png|webp|jpeg[:QUALITY]" in text
-    assert "byte for byte" in text
+    assert "--codec png|webp|raw|jpeg[:QUALITY]" in text
+    assert "the same command goes on from there" in " ".join(text.split())
+    assert "byte for byte" in " ".join(text.split())

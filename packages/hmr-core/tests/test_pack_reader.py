@@ -14,6 +14,7 @@ import pytest
 
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import Header
 from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
@@ -172,11 +173,9 @@ def test_an_attribute_of_another_type(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         del file.attrs["margin"]
         file.attrs["margin"] = "wide"
-    header = copy.read_bytes()[:512].rstrip(b"\0")
-    size = copy.stat().st_size
-    values = json.loads(header) | {"size": size}
+    values = json.loads(copy.read_bytes().partition(b"\n")[0]) | {"size": copy.stat().st_size}
     with copy.open("r+b") as raw:
-        raw.write((json.dumps(values) + "\n").encode())
+        raw.write(Header(**values).block())
     with pytest.raises(HmrError, match="its attribute margin is 'wide'"):
         Pack(copy)
 

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-import multiprocessing
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import pytest
 
 from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import Header, file_digest
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.sample import SUBSETS, Sample
 from hmr_core.errors import HmrError, UsageError
@@ -109,43 +109,6 @@ def broken(tmp_path: Path) -> tuple[OakInkReader, str]:
     return open_oakink(tree), sample_id
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_sample_is_named_and_nothing_is_left(
-    broken: tuple[OakInkReader, str], tmp_path: Path, workers: int
-) -> None:
-    reader, sample_id = broken
-    folder = tmp_path / "out"
-    with pytest.raises(HmrError, match=rf"^sample {sample_id}: cannot read .*hand_v"):
-        write_pack(reader, folder / "x.h5", codec=PNG, workers=workers)
-    assert not list(folder.iterdir())
-
-
-def interrupted(done: int, _total: int) -> None:
-    if done:
-        raise KeyboardInterrupt
-
-
-def full_disk(done: int, _total: int) -> None:
-    if done:
-        raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize(("at", "error"), [(interrupted, KeyboardInterrupt), (full_disk, HmrError)])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_nothing_is_left_when_it_is_stopped(
-    reader: OakInkReader,
-    tmp_path: Path,
-    at: Callable[[int, int], None],
-    error: type[BaseException],
-    workers: int,
-) -> None:
-    before = set(multiprocessing.active_children())
-    with pytest.raises(error, match="No space left on device" if error is HmrError else None):
-        write_pack(reader, tmp_path / "x.h5", codec=PNG, on_progress=at, workers=workers)
-    assert not list(tmp_path.iterdir())
-    assert set(multiprocessing.active_children()) == before
-
-
 def test_an_existing_file_is_kept(reader: OakInkReader, broken: tuple[OakInkReader, str], tmp_path: Path) -> None:
     out = tmp_path / "x.h5"
     out.write_bytes(b"mine")
@@ -154,6 +117,8 @@ def test_an_existing_file_is_kept(reader: OakInkReader, broken: tuple[OakInkRead
     with pytest.raises(HmrError, match="cannot read"):
         write_pack(broken[0], out, codec=JPEG, force=True)
     assert out.read_bytes() == b"mine"
+    for path in tmp_path.glob("x.h5.part*"):  # what was packed of another data set
+        path.unlink()
     write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG, force=True)
     assert Pack(out).info.samples == 15
 
@@ -171,6 +136,18 @@ def test_two_packers_at_once_on_one_file_are_refused(reader: OakInkReader, tmp_p
     write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG, on_progress=again)
     assert errors
     assert Pack(out).info.samples == 15
+
+
+def test_a_folder_that_cannot_be_written(reader: OakInkReader, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, text in ((tmp_path / "file", "File exists"), (Path("/proc"), "No such file or directory")):
+        with pytest.raises(HmrError, match=rf"^could not write {folder}/x\.h5: .*{text}"):
+            write_pack(reader, folder / "x.h5", codec=JPEG)
+    with pytest.raises(
+        UsageError, match=rf"^{tmp_path} is a folder\. Give the file to write: --out {tmp_path}/pack\.h5"
+    ):
+        write_pack(reader, tmp_path, codec=JPEG, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_bad_options(reader: OakInkReader, tmp_path: Path) -> None:
@@ -207,36 +184,6 @@ def test_lists_that_are_not_there_or_empty(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.h5*"))
 
 
-@dataclass
-class KillingReader:
-    """In a worker process, a reader that kills it: reading a sample runs its id in a shell."""
-
-    count: int
-    release = "none"
-    frame_size = (1, 1)
-
-    def __reduce__(self) -> Any:
-        return SimpleNamespace, (), {"read": os.system}
-
-    def splits(self) -> Mapping[str, Sequence[str]]:
-        return {"sp0": ["train"]}
-
-    def split_ids(self, split: str, subset: str) -> Sequence[str]:
-        return [f"kill -9 $PPID # {i}" for i in range(self.count)]
-
-    def read(self, sample_id: str) -> Sample:
-        raise AssertionError("read in the parent process")
-
-    def read_image(self, sample: Sample) -> np.ndarray:
-        raise AssertionError("read in the parent process")
-
-
-def test_a_worker_that_dies_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(HmrError, match=r"a packing worker died \(killed, or out of memory\) at or after sample kill"):
-        write_pack(KillingReader(20), tmp_path / "x.h5", codec=PNG, workers=2)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path) -> None:
     class Short(OakInkReader):
         def read(self, sample_id: str) -> Sample:
@@ -251,6 +198,10 @@ def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path
 def test_the_file_is_plain_hdf5(reader: OakInkReader, tmp_path: Path) -> None:
     out = tmp_path / "x.h5"
     write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG)
+    assert Pack(out).info.versions == {
+        "opencv": cv2.__version__,
+        "h5py": f"{h5py.__version__} (HDF5 {h5py.version.hdf5_version})",
+    }
     with out.open("rb") as file:
         line = file.readline()
     assert line.startswith(b'{"format": "hmr-pack/1", "size": %d, "blake2b": "' % out.stat().st_size)
@@ -262,3 +213,33 @@ def test_the_file_is_plain_hdf5(reader: OakInkReader, tmp_path: Path) -> None:
         assert all(item.chunks is None for item in opened["samples"].values())
         assert opened["images/bytes"].chunks is None
         assert opened["splits/sp0/val"][:].tolist() == list(range(15))
+
+
+def test_it_records_what_it_was_made_of(reader: OakInkReader, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.h5", tmp_path / "b.h5"
+    write_pack(reader, first, splits=["sp0"], subset="val", codec=JPEG)
+    write_pack(reader, second, splits=["sp0"], subset="val", codec=PNG)
+    source = Pack(first).info.source
+    assert source == Pack(second).info.source
+    assert list(source) == ["frames", "annotations", "sp0/val"]
+    frames = [reader.read(sample_id).image_path for sample_id in reader.split_ids("sp0", "val")]
+    with h5py.File(first) as opened:
+        for stored, path in zip(opened["images/source"], frames, strict=True):
+            assert stored.tobytes() == hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        assert opened["images/source"].attrs["blake2b"] == source["frames"]
+
+
+def test_a_pack_of_an_earlier_version_is_read(reader: OakInkReader, tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG)
+    size = out.stat().st_size
+    with h5py.File(out, "r+") as file:  # as they were: without the frames' checksums, versions, and header's digests
+        del file["images/source"], file.attrs["opencv"], file.attrs["h5py"]
+    os.truncate(out, max(size, out.stat().st_size))
+    header = Header("hmr-pack/1", out.stat().st_size, file_digest(out))
+    with out.open("r+b") as raw:
+        raw.write(header.block())
+    pack = Pack(out)
+    assert verify_pack(out) == []
+    assert (pack.info.versions, list(pack.info.source)) == ({}, ["annotations", "sp0/val"])
+    assert pack.ids(pack.indices("sp0", "val")) == reader.split_ids("sp0", "val")

@@ -73,8 +73,9 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         short_help=f"Pack {spec.summary}",
         help=f"""Pack {spec.summary}.
 
-    The file appears under its name when it is whole; an error or Ctrl-C leaves nothing behind. While it is made, the
-    folder needs room for twice its size. The same data set and options give the same file, byte for byte.
+    Packing may be stopped at any moment, by Ctrl-C, a full disk or a crash: the same command goes on from there. The
+    file appears under its name when it is whole. While it is made, the folder needs room for twice its size. The same
+    data set and options give the same file, byte for byte, however often it was stopped.
 
     \b
     Examples:
@@ -103,8 +104,9 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         "--codec",
         default="png",
         show_default=True,
-        metavar="png|webp|jpeg[:QUALITY]",
-        help="png and webp are lossless; webp is smaller and slow to pack; jpeg (95) is smallest and decodes fastest.",
+        metavar="png|webp|raw|jpeg[:QUALITY]",
+        help="png, webp and raw are lossless; webp is smaller and slow to pack, raw large and fast; jpeg (95) is the "
+        "smallest.",
     )
     @click.option(
         "--margin",
@@ -112,7 +114,11 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         help="Side of the stored window over that of the joints' box.  [default: 1.7 * 1.125 * sqrt 2, which holds the "
         "published crop at any rotation]",
     )
-    @click.option("--workers", type=int, help="Processes.  [default: one for each CPU, fewer for a small data set]")
+    @click.option(
+        "--workers",
+        type=int,
+        help="Processes; may be another number after a stop.  [default: one for each CPU, fewer for a small data set]",
+    )
     @click.option("--force", is_flag=True, help="Replace the file if it exists.")
     def command(
         root: Path,
@@ -130,18 +136,23 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         from hmr_core.data.pack.writer import write_pack
 
         chosen = codec_named(codec)
-        with ExitStack() as stack:
-            summary = write_pack(
-                (spec.open if reader == OWN_READER else spec.readers[reader])(root),
-                out,
-                splits=splits or None,
-                subset=subset,
-                codec=chosen,
-                margin=DEFAULT_MARGIN if margin is None else margin,
-                workers=workers,
-                force=force,
-                on_progress=_shown(stack, f"packing {out}", "samples"),
-            )
+        told = _Told(out)
+        try:
+            with ExitStack() as stack:
+                summary = write_pack(
+                    (spec.open if reader == OWN_READER else spec.readers[reader])(root),
+                    out,
+                    splits=splits or None,
+                    subset=subset,
+                    codec=chosen,
+                    margin=DEFAULT_MARGIN if margin is None else margin,
+                    workers=workers,
+                    force=force,
+                    on_progress=told.of(_shown(stack, f"packing {out}", "samples")),
+                )
+        except KeyboardInterrupt:
+            told.how_to_go_on()
+            raise
         size = f"{summary.size_bytes / 1e6:.1f} MB, {summary.image_bytes / summary.samples / 1e3:.1f} kB an image"
         click.echo(f"{out}: {summary.samples} samples, {size}")
         click.echo(_counts_table(summary.counts))
@@ -152,6 +163,31 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         text = "What reads the data set; the pack is the same."
         command.params.append(click.Option(["--reader"], type=choice, default=OWN_READER, show_default=True, help=text))
     return command
+
+
+class _Told:
+    """What the user is told of a packing that is made in several goes."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._done, self._total = 0, 0
+
+    def of(self, on_progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """The callback, which first says how much was found done."""
+
+        def heard(done: int, total: int) -> None:
+            if self._total == 0 and done:
+                click.echo(f"going on with {self._out}: {done} of {total} samples were done before", err=True)
+            self._done, self._total = done, total
+            on_progress(done, total)
+
+        return heard
+
+    def how_to_go_on(self) -> None:
+        """Say that a packing that was interrupted can go on, if there is something to go on from."""
+        if self._done:
+            kept = f"{self._done} of {self._total} samples are kept beside {self._out}"
+            click.echo(f"{kept}: to go on, run the same command again", err=True)
 
 
 @pack.command()
@@ -178,7 +214,7 @@ def verify(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(file: Path, as_json: bool) -> None:
-    """Print what a pack says of itself: counts by split, size, codec, units, versions."""
+    """Print what a pack says of itself: counts by split, size, codec, units, versions, checksums of its source."""
     from hmr_core.data.pack.reader import Pack
 
     found = Pack(file).info
@@ -196,7 +232,7 @@ def _as_text(file: Path, found: PackInfo) -> str:
     width, height = found.frame_size_px
     rows = {
         "file": str(file),
-        "format": f"{found.format}, written by {found.tool}",
+        "format": f"{found.format}, written by {_versions(found)}",
         "release": found.release,
         "samples": str(found.samples),
         "size": f"{found.size_bytes / 1e6:.1f} MB, {found.image_bytes / 1e6:.1f} MB of it images",
@@ -205,7 +241,21 @@ def _as_text(file: Path, found: PackInfo) -> str:
         "units": f"{found.units}; {found.frame}",
         "digest": found.digest,
     }
-    return "\n".join([*(f"{name:9}{value}" for name, value in rows.items()), "", _counts_table(found.counts)])
+    described = [f"{name:9}{value}" for name, value in rows.items()]
+    return "\n".join([*described, "", _counts_table(found.counts), "", *_source_lines(found)])
+
+
+def _versions(found: PackInfo) -> str:
+    names = {"opencv": "OpenCV", "h5py": "h5py"}
+    return ", ".join([found.tool, *(f"{names[name]} {version}" for name, version in found.versions.items())])
+
+
+def _source_lines(found: PackInfo) -> list[str]:
+    """The checksums of what was packed, shortened; those of two packs of one source agree, whatever their codecs."""
+    what = {"frames": "the frames' files", "annotations": "the annotations and windows"}
+    shown = {what.get(name, f"the list {name}"): digest[:16] for name, digest in found.source.items()}
+    shown = {what["frames"]: "not recorded", **shown}
+    return ["source checksums (BLAKE2b; whole with --json):", *(f"  {text:29}{value}" for text, value in shown.items())]
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -227,9 +277,10 @@ def _shown(stack: ExitStack, description: str, unit: str, *, unit_size: int = 1)
 
     def on_progress(done: int, total: int) -> None:
         nonlocal advance, before
-        if advance is None:
-            advance = stack.enter_context(progress(description, -(-total // unit_size), unit))
         units = -(-done // unit_size)
+        if advance is None:
+            advance = stack.enter_context(progress(description, -(-total // unit_size), unit, done=units))
+            before = units
         advance(units - before)
         before = units
 

@@ -16,22 +16,25 @@ LINE_EVERY_S = 5.0
 
 @contextmanager
 def progress(
-    description: str, total: int, unit: str, *, clock: Callable[[], float] = time.monotonic
+    description: str, total: int, unit: str, *, done: int = 0, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work is; yields the function to call with the number of units just done.
 
-    unit: a plural noun, such as "images". clock: seconds; tests pass their own.
+    unit: a plural noun, such as "images". done: units done before, which do not count for the rate. clock: seconds;
+    tests pass their own.
     Work that ends with an exception is not reported as done.
     """
     shown = _bar if sys.stderr.isatty() else _lines
-    with shown(description, total, unit, clock) as advance:
+    with shown(description, total, unit, done, clock) as advance:
         yield advance
 
 
 @contextmanager
-def _lines(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Callable[[int], None]]:
+def _lines(
+    description: str, total: int, unit: str, before: int, clock: Callable[[], float]
+) -> Iterator[Callable[[int], None]]:
     start = last = clock()
-    done = 0
+    done = before
 
     def advance(count: int) -> None:
         nonlocal done, last
@@ -39,18 +42,20 @@ def _lines(description: str, total: int, unit: str, clock: Callable[[], float]) 
         now = clock()
         if now - last >= LINE_EVERY_S and done < total:
             last = now
-            rate = done / (now - start)
+            rate = (done - before) / (now - start)
             left = f", {_duration((total - done) / rate)} left" if rate > 0 else ""
             _say(f"{description}: {done}/{total} {unit}, {_rate(rate, unit)}{left}")
 
     yield advance
     seconds = clock() - start
-    rate_text = f" ({_rate(done / seconds, unit)})" if seconds > 0 else ""
+    rate_text = f" ({_rate((done - before) / seconds, unit)})" if seconds > 0 else ""
     _say(f"{description}: {done}/{total} {unit} in {_duration(seconds)}{rate_text}")
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Callable[[int], None]]:
+def _bar(
+    description: str, total: int, unit: str, before: int, clock: Callable[[], float]
+) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -71,7 +76,7 @@ def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) ->
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total, rate=unit)
+        task = bar.add_task(description, total=total, completed=before, rate=unit)
         start = clock()
         done = 0
 

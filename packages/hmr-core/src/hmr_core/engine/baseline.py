@@ -18,7 +18,8 @@ _CHUNK = 4096
 
 
 def mean_pose_uvd(dataset: HandDataset, rows: Int64[ndarray, " n"]) -> Float[Tensor, "21 3"]:
-    """The mean of the joints' UVD over the given rows, none of them augmented."""
+    """The mean of the joints' UVD over the given rows, none of them augmented; HmrError when joints are damaged."""
+    dataset.pack.verify_arrays("joints", "intrinsics")  # the rows are others than those that are evaluated
     total = torch.zeros(21, 3, dtype=torch.float64)
     for start in range(0, len(rows), _CHUNK):
         crop, joints, root = _crops(dataset, rows[start : start + _CHUNK])

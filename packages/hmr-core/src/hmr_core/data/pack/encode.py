@@ -1,8 +1,7 @@
-"""What a packing worker does: read samples, cut and compress their windows, lay out their rows."""
+"""What a packing worker does: read a sample, cut and compress its window, lay out its record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,19 +9,10 @@ from numpy import ndarray
 
 from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.format import ARRAYS, item_checksum
+from hmr_core.data.pack.journal import RECORD, EncodedSample, record_checksum
 from hmr_core.data.pack.window import crop_window
 from hmr_core.data.sample import DatasetReader, Sample
 from hmr_core.errors import HmrError
-
-
-@dataclass(frozen=True)
-class EncodedSamples:
-    """Some samples ready to be stored, in the order asked for: rows by array name, compressed windows, checksums."""
-
-    arrays: dict[str, ndarray]
-    images: list[bytes]
-    image_checksums: list[bytes]
-    sample_checksums: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -37,34 +27,33 @@ class Encoder:
     margin: float
     id_bytes: int
 
-    def encode(self, sample_ids: Sequence[str]) -> EncodedSamples:
-        """The samples, stacked; HmrError naming the sample that could not be read or encoded."""
-        rows: dict[str, list[ndarray]] = {name: [] for name in ARRAYS}
-        images, image_checksums, sample_checksums = [], [], []
-        for sample_id in sample_ids:
-            row, image = self._encode_one(sample_id)
-            for name, value in row.items():
-                rows[name].append(value)
-            images.append(image)
-            image_checksums.append(item_checksum(image))
-            padded_id = sample_id.encode("ascii").ljust(self.id_bytes, b"\0")
-            sample_checksums.append(item_checksum(padded_id, *(row[name].tobytes() for name in ARRAYS)))
-        arrays = {name: np.stack(values) for name, values in rows.items()}
-        return EncodedSamples(arrays, images, image_checksums, sample_checksums)
-
-    def _encode_one(self, sample_id: str) -> tuple[dict[str, ndarray], bytes]:
+    def encode(self, sample_id: str) -> EncodedSample:
+        """The sample ready to be stored; HmrError naming it when it could not be read or encoded."""
         try:
-            sample = self.reader.read(sample_id)
-            frame = self.reader.read_image(sample)
-            frame_px = (frame.shape[1], frame.shape[0])
-            x, y, width, height = crop_window(sample.joints, sample.intrinsics, frame_px, self.margin)
-            image = self.codec.encode(np.ascontiguousarray(frame[y : y + height, x : x + width]))
-            return _rows(sample, (x, y, width, height), frame_px), image
+            return self._encode(sample_id)
         except HmrError as error:
             named = sample_id in str(error)
             raise HmrError(str(error) if named else f"sample {sample_id}: {error}") from error
         except Exception as error:  # a reader of a plugin may raise anything; the sample must be named all the same
             raise HmrError(f"sample {sample_id}: {type(error).__name__}: {error}") from error
+
+    def _encode(self, sample_id: str) -> EncodedSample:
+        sample = self.reader.read(sample_id)
+        frame = self.reader.read_image(sample)
+        frame_px = (frame.shape[1], frame.shape[0])
+        x, y, width, height = crop_window(sample.joints, sample.intrinsics, frame_px, self.margin)
+        image = self.codec.encode(np.ascontiguousarray(frame[y : y + height, x : x + width]))
+        rows = _rows(sample, (x, y, width, height), frame_px)
+        padded_id = sample_id.encode("ascii").ljust(self.id_bytes, b"\0")
+        record = np.zeros((), dtype=RECORD)
+        for name, row in rows.items():
+            record[name] = row
+        record["image_bytes"] = len(image)
+        record["image_checksum"] = _as_array(item_checksum(image))
+        record["source"] = _as_array(item_checksum(sample.image_path.read_bytes()))
+        record["sample_checksum"] = _as_array(item_checksum(padded_id, *(row.tobytes() for row in rows.values())))
+        record["record_checksum"] = _as_array(record_checksum(record.tobytes()))
+        return EncodedSample(record, image)
 
 
 def _rows(sample: Sample, window_px: tuple[int, ...], frame_px: tuple[int, int]) -> dict[str, ndarray]:
@@ -76,3 +65,7 @@ def _rows(sample: Sample, window_px: tuple[int, ...], frame_px: tuple[int, int])
             raise HmrError(f"the reader gave {name} of shape {row.shape}, not {spec.shape}.")
         rows[name] = row
     return rows
+
+
+def _as_array(checksum: bytes) -> ndarray:
+    return np.frombuffer(checksum, dtype="u1")

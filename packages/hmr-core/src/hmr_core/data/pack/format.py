@@ -1,8 +1,8 @@
 """The format `hmr-pack/1`: names, types, the header block, checksums. docs/data.md says the same in words.
 
 A pack is an HDF5 file with a user block of 512 bytes. The block holds one line of JSON: the format's name, the size of
-the whole file, the BLAKE2b digest of all that follows the block, and that of the structure. The line is followed by zero
-bytes; the block's last 16 bytes are the checksum of those before.
+the whole file, the BLAKE2b digest of all that follows the block, and that of the structure. The line is followed by
+zero bytes; the block's last 16 bytes are the checksum of those before.
 
 Digests form a tree: the block's checksum covers the structure's digest, the structure holds the digest of each array.
 What opening a pack reads is therefore checked whenever it is opened, however large the file is.
@@ -165,9 +165,9 @@ def _parse(block: bytes) -> Header | None:
     return header if is_pack else None
 
 
-def array_digest() -> hashlib.blake2b:
-    """The digest of an array's raw bytes (C order, little-endian), or of a file."""
-    return hashlib.blake2b(digest_size=ARRAY_DIGEST_BYTES)
+def array_digest(start: bytes = b"") -> hashlib.blake2b:
+    """The digest of an array's raw bytes (C order, little-endian), or of a file; start: the first of them."""
+    return hashlib.blake2b(start, digest_size=ARRAY_DIGEST_BYTES)
 
 
 def item_checksum(*parts: bytes | bytearray) -> bytes:

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
+from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows, structure_digest
 from hmr_core.errors import HmrError
 
 ROWS_AT_ONCE = 512
@@ -39,7 +39,7 @@ def verify_pack(path: Path, on_progress: Callable[[int, int], None] | None = Non
         return [str(error)]
     try:
         check.contents()
-    except (HmrError, OSError, EOFError) as error:
+    except (HmrError, OSError, EOFError, ValueError) as error:
         check.problems.append(str(error))
     return check.problems
 
@@ -68,6 +68,7 @@ class _Check:
 
     def contents(self) -> None:
         attributes, places = read_layout(self.path)
+        self.structure(places)
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             self.arrays(descriptor, places)
@@ -82,6 +83,12 @@ class _Check:
                         self.problems.append(f"/{name}: lists rows that are not there ({samples} samples)")
         finally:
             os.close(descriptor)
+
+    def structure(self, places: dict[str, Place]) -> None:
+        """What lies between the arrays, against its digest where there is one."""
+        recorded = fmt.read_header(self.path).structure
+        if recorded is not None and structure_digest(self.path, places.values()) != recorded:
+            self.problems.append("the HDF5 structure (attributes, places of arrays) is damaged")
 
     def arrays(self, descriptor: int, places: dict[str, Place]) -> None:
         """Every array but the images against its digest."""

@@ -1,0 +1,569 @@
+"""Packing that is stopped, by whatever, goes on with the same command and leaves the very same file."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmr_core.cli.main import main
+from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core.data.pack import assemble, journal, writer
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import USER_BLOCK_BYTES
+from hmr_core.data.pack.journal import RECORD
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.sample import Sample
+from hmr_core.errors import HmrError
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
+SAMPLES = 96
+KEPT = "is kept ({} of 96 samples): the same command goes on from there."
+
+
+@pytest.fixture(scope="module")
+def reader() -> OakInkReader:
+    return open_oakink(OAKINK)
+
+
+@pytest.fixture(scope="module")
+def whole(reader: OakInkReader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a packing that was never stopped leaves."""
+    out = tmp_path_factory.mktemp("whole") / "x.h5"
+    write_pack(reader, out, codec=JPEG)
+    return out.read_bytes()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "x.h5"
+
+
+def stop_after(count: int, error: BaseException) -> Callable[[int, int], None]:
+    def on_progress(done: int, _total: int) -> None:
+        if done >= count:
+            raise error
+
+    return on_progress
+
+
+def names(out: Path) -> set[str]:
+    return {path.name for path in out.parent.iterdir()}
+
+
+KEPT_FILES = {"x.h5.part-journal", "x.h5.part-images"}
+
+
+def kept_samples(out: Path) -> int:
+    """How many whole records there are in the journal."""
+    content = (out.parent / "x.h5.part-journal").read_bytes()
+    return (len(content) - content.index(b"\n") - 1) // RECORD.itemsize
+
+
+@pytest.mark.parametrize(("workers", "then"), [(1, 2), (2, 1)])
+def test_ctrl_c_keeps_what_was_done_whatever_the_number_of_workers(
+    reader: OakInkReader, whole: bytes, out: Path, workers: int, then: int
+) -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, workers=workers, on_progress=stop_after(30, KeyboardInterrupt()))
+    assert names(out) == KEPT_FILES
+    assert set(multiprocessing.active_children()) == before
+    seen: list[int] = []
+    write_pack(reader, out, codec=JPEG, workers=then, on_progress=lambda done, total: seen.append(done))
+    assert seen == list(range(30, SAMPLES + 1))
+    assert out.read_bytes() == whole
+    assert names(out) == {"x.h5"}
+
+
+def test_a_packing_that_did_nothing_leaves_nothing(reader: OakInkReader, out: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(0, KeyboardInterrupt()))
+    assert names(out) == set()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_sample_is_named_and_packing_goes_on_once_it_is_mended(
+    whole: bytes, tmp_path: Path, out: Path, workers: int
+) -> None:
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    reader = open_oakink(tree)
+    row = 50
+    sample_id = reader.split_ids("sp0", "all")[row]
+    missing = tree / "image" / "anno" / "hand_v" / f"{sample_id}.pkl"
+    target = missing.readlink()
+    missing.unlink()
+    with pytest.raises(HmrError) as error:
+        write_pack(reader, out, codec=JPEG, workers=workers)
+    assert str(error.value).startswith(f"sample {sample_id}: cannot read {missing}")
+    assert str(error.value).endswith(f" What was packed {KEPT.format(row)}")
+    assert names(out) == KEPT_FILES
+    missing.symlink_to(target)
+    write_pack(reader, out, codec=JPEG)
+    assert out.read_bytes() == whole
+
+
+def cut_record(records: Path, images: Path) -> None:
+    os.truncate(records, records.stat().st_size - 1)
+
+
+def cut_image(records: Path, images: Path) -> None:
+    os.truncate(images, images.stat().st_size - 1)
+
+
+def images_lost(records: Path, images: Path) -> None:
+    images.unlink()
+
+
+def flip(path: Path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))
+
+
+def flip_record(records: Path, images: Path) -> None:
+    flip(records, records.stat().st_size - RECORD.itemsize * 20 + 100)
+
+
+def flip_image(records: Path, images: Path) -> None:
+    flip(images, images.stat().st_size // 2)
+
+
+def zeros(records: Path, images: Path) -> None:
+    """As a power cut leaves a file whose length reached the disk before its content."""
+    size = records.stat().st_size
+    os.truncate(records, size - 10 * RECORD.itemsize)
+    os.truncate(records, size)
+
+
+def more_images(records: Path, images: Path) -> None:
+    with images.open("ab") as file:
+        file.write(b"an image without a record")
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (cut_record, 39),
+        (cut_image, 39),
+        (images_lost, 0),
+        (flip_record, 20),
+        (flip_image, range(1, 39)),
+        (zeros, 30),
+        (more_images, 40),
+    ],
+)
+def test_only_what_is_whole_and_true_is_gone_on_from(
+    reader: OakInkReader, whole: bytes, out: Path, damage: Callable[[Path, Path], None], left: int | range
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(40, KeyboardInterrupt()))
+    damage(*(out.with_name(f"x.h5.part-{name}") for name in ("journal", "images")))
+    seen: list[int] = []
+    write_pack(reader, out, codec=JPEG, on_progress=lambda done, total: seen.append(done))
+    assert seen[0] in left if isinstance(left, range) else seen[0] == left
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("size", [0, 40])
+def test_a_first_line_that_was_cut_begins_anew(reader: OakInkReader, whole: bytes, out: Path, size: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(3, KeyboardInterrupt()))
+    os.truncate(out.with_name("x.h5.part-journal"), size)
+    write_pack(reader, out, codec=JPEG)
+    assert out.read_bytes() == whole
+
+
+def test_a_damaged_first_line_is_refused(reader: OakInkReader, out: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(3, KeyboardInterrupt()))
+    records = out.with_name("x.h5.part-journal")
+    flip(records, 0)
+    with pytest.raises(HmrError) as error:
+        write_pack(reader, out, codec=JPEG)
+    remove = shlex.join(["rm", str(records), str(out.with_name("x.h5.part-images"))])
+    assert str(error.value) == f"{records}, which keeps what was packed so far, is damaged. To begin anew: {remove}"
+    assert names(out) == KEPT_FILES
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"codec": PNG}, "codec: jpeg:50, now png; codec parameters: [1, 50], now [16, 1"),
+        ({"margin": 2.0}, "margin: 2.7046"),
+        ({"splits": ["sp0"]}, 'lists: {"sp0": '),
+    ],
+)
+def test_another_packing_is_refused_and_says_both_ways_out(
+    reader: OakInkReader, whole: bytes, out: Path, changed: dict[str, Any], text: str
+) -> None:
+    options: dict[str, Any] = {"codec": JPEG}
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, **options, on_progress=stop_after(20, KeyboardInterrupt()))
+    with pytest.raises(HmrError) as error:
+        write_pack(reader, out, **{**options, **changed})
+    message = str(error.value)
+    assert message.startswith(f"the packing of {out} was begun otherwise ({text}")
+    assert "and 20 samples of it are kept. Go on with the options and the data set that it was begun with" in message
+    remove = message.split("begin anew: ")[1]
+    write_pack(reader, out, **options)  # the one way
+    assert out.read_bytes() == whole
+
+    out.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, **options, on_progress=stop_after(20, KeyboardInterrupt()))
+    subprocess.run(remove, shell=True, check=True)  # the other
+    write_pack(reader, out, **{**options, "splits": ["sp0"], "subset": "val", **changed})
+    assert names(out) == {"x.h5"}
+
+
+def test_another_data_set_with_the_same_samples_is_refused(reader: OakInkReader, out: Path) -> None:
+    class Other(OakInkReader):
+        def read(self, sample_id: str) -> Sample:
+            sample = super().read(sample_id)
+            return dataclasses.replace(sample, mano_shape=sample.mano_shape + np.float32(1))
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(20, KeyboardInterrupt()))
+    with pytest.raises(HmrError, match=r"^the annotations of sample \S+ are not those that packing began with\. If it"):
+        write_pack(Other(OAKINK), out, codec=JPEG)
+    assert names(out) == KEPT_FILES
+
+
+def test_files_that_earlier_versions_left_do_not_confuse(reader: OakInkReader, whole: bytes, out: Path) -> None:
+    out.parent.mkdir()
+    out.with_name("x.h5.part").write_bytes(b"\x89HDF" * 1000)
+    out.with_name("x.h5.part-images").write_bytes(b"images" * 1000)
+    write_pack(reader, out, codec=JPEG)
+    assert out.read_bytes() == whole
+    assert names(out) == {"x.h5"}
+
+
+@pytest.mark.parametrize("limit", [100, 5_000, 300_000, 1_100_000, 1_400_000])
+def test_a_full_disk_leaves_no_half_file_and_packing_goes_on(
+    reader: OakInkReader, whole: bytes, out: Path, limit: int
+) -> None:
+    """The size that a file may have is limited instead, which fails in the same places."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(HmrError, match=rf"^could not write {out}: .*File too large") as error:
+            write_pack(reader, out, codec=JPEG, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    done = {100: 0, 5_000: 0, 300_000: 29}.get(limit, SAMPLES)
+    assert names(out) == (KEPT_FILES if done else set())
+    assert str(error.value).endswith(KEPT.format(done)) == (done > 0)
+    assert ("x.h5.part takes about 2 MB there besides what is kept." in str(error.value)) == (done == SAMPLES)
+    write_pack(reader, out, codec=JPEG)
+    assert out.read_bytes() == whole
+
+
+def test_a_second_packer_is_refused_while_the_first_goes_on(reader: OakInkReader, out: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(20, KeyboardInterrupt()))
+    refused = []
+
+    def again(done: int, _total: int) -> None:
+        if done in (20, 60):
+            with pytest.raises(HmrError, match=rf"another process is packing {out}\."):
+                write_pack(reader, out, codec=JPEG)
+            refused.append(done)
+
+    write_pack(reader, out, codec=JPEG, on_progress=again)
+    assert refused == [20, 60]
+    assert Pack(out).info.samples == SAMPLES
+
+
+KILL = "kill -9 $PPID"
+
+
+@dataclass
+class ShellReader:
+    """In a worker process, a reader that runs the sample's id in a shell; there is nothing to be packed."""
+
+    ids: Sequence[str]
+    release = "none"
+    frame_size = (1, 1)
+
+    def __reduce__(self) -> Any:
+        return SimpleNamespace, (), {"read": os.system}
+
+    def splits(self) -> Mapping[str, Sequence[str]]:
+        return {"sp0": ["train"]}
+
+    def split_ids(self, split: str, subset: str) -> Sequence[str]:
+        return self.ids
+
+    def read(self, sample_id: str) -> Sample:
+        raise AssertionError("read in the parent process")
+
+    def read_image(self, sample: Sample) -> np.ndarray:
+        raise AssertionError("read in the parent process")
+
+
+def test_a_worker_that_dies_is_reported_with_the_sample_that_it_was_at(tmp_path: Path) -> None:
+    ids = [f"sleep {i}.0 # {i}" if i % 2 == 0 else f"{KILL} # {i}" for i in range(20)]  # the second worker's die
+    ids[0] = "sleep 60"
+    with pytest.raises(HmrError) as error:
+        write_pack(ShellReader(ids), tmp_path / "x.h5", codec=PNG, workers=2)
+    assert str(error.value) == (
+        f"a packing worker died at sample {KILL} # 1 (killed by SIGKILL). If memory ran out, use fewer --workers; with "
+        "--workers 1 a fault of the sample shows itself."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_packing_goes_on_after_a_worker_died(reader: OakInkReader, whole: bytes, out: Path) -> None:
+    others = set(multiprocessing.active_children())
+
+    def kill_one(done: int, _total: int) -> None:
+        if done == 20:
+            victim = min((set(multiprocessing.active_children()) - others), key=lambda process: process.pid or 0)
+            victim.kill()
+
+    with pytest.raises(HmrError, match=r"^a packing worker died at sample (\S+) \(killed by SIGKILL\)\.") as error:
+        write_pack(reader, out, codec=JPEG, workers=2, on_progress=kill_one)
+    sample_id = str(error.value).split()[6]
+    kept = kept_samples(out)
+    assert str(error.value).endswith(KEPT.format(kept))
+    assert 20 <= kept <= reader.split_ids("sp0", "all").index(sample_id)
+    write_pack(reader, out, codec=JPEG, workers=1)
+    assert out.read_bytes() == whole
+
+
+class SlowReader(OakInkReader):
+    """A reader that takes its time."""
+
+    seconds = 0.0
+
+    def read(self, sample_id: str) -> Sample:
+        time.sleep(self.seconds)
+        return super().read(sample_id)
+
+
+@pytest.fixture
+def packer(reader: OakInkReader, out: Path) -> Iterator[Callable[..., int]]:
+    """Starts a process, the first of its group, that packs; its id. Without workers it packs as slowly as asked for."""
+    started: list[int] = []
+    slow = SlowReader(OAKINK)
+
+    def start(seconds: float, workers: int, prepare: Callable[[], None] = lambda: None) -> int:
+        process = os.fork()
+        if process == 0:
+            try:
+                os.setsid()
+                prepare()
+                slow.seconds = seconds
+                write_pack(slow if workers == 1 else reader, out, codec=JPEG, workers=workers)
+            finally:
+                os._exit(0)  # nothing of the tests' process is to be ended by its copy
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        kill_group(process)
+
+
+def kill_group(process: int) -> None:
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    try:
+        os.waitpid(process, 0)
+    except ChildProcessError:
+        return
+
+
+def test_killed_at_ten_moments_it_leaves_the_same_file(
+    packer: Callable[..., int], reader: OakInkReader, whole: bytes, out: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    kills = kept = goes_on = 0
+    for number in range(10):
+        # Two processes take seconds to begin, so most moments are tried with one.
+        process = packer(0.01, workers=2 if number in (3, 7) else 1)
+        begun = time.monotonic()
+        wanted = kept + int(generator.integers(0, 14))
+        while time.monotonic() - begun < 30 and os.waitpid(process, os.WNOHANG)[0] == 0:
+            if out.with_name("x.h5.part-journal").exists() and kept_or_none(out) >= wanted:
+                time.sleep(float(generator.uniform(0, 0.02)))  # in the middle of whatever comes next
+                os.killpg(process, signal.SIGKILL)
+                os.waitpid(process, 0)
+                kills += 1
+                break
+            time.sleep(0.002)
+        assert not out.exists()
+        goes_on += kept > 0
+        before, kept = kept, kept_samples(out)
+        assert kept >= before
+    assert (kills, goes_on) == (10, 9)
+    assert 20 < kept < SAMPLES
+    write_pack(reader, out, codec=JPEG)
+    assert out.read_bytes() == whole
+    assert names(out) == {"x.h5"}
+
+
+def kept_or_none(out: Path) -> int:
+    """As kept_samples, of a journal that may have no first line yet."""
+    try:
+        return kept_samples(out)
+    except (OSError, ValueError):
+        return -1
+
+
+def killed_in(module: Any, name: str, *, after: bool) -> Callable[[], None]:
+    """Makes a function kill its process when it is called, or has returned."""
+
+    def prepare() -> None:
+        original = getattr(module, name)
+
+        def killing(*args: Any, **options: Any) -> None:
+            if after:
+                original(*args, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(module, name, killing)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "after"),
+    [
+        (assemble, "_write_structure", False),
+        (assemble, "_write_structure", True),
+        (assemble, "_write_records", True),
+        (assemble, "_seal", False),
+        (assemble, "_seal", True),
+        (journal.Journal, "finish", False),
+        (Path, "replace", False),
+        (Path, "replace", True),
+        (journal.Journal, "remove", False),
+    ],
+)
+def test_killed_at_the_end_it_leaves_the_same_file(
+    packer: Callable[..., int],
+    reader: OakInkReader,
+    whole: bytes,
+    out: Path,
+    module: Any,
+    name: str,
+    after: bool,
+) -> None:
+    process = packer(0.0, 1, killed_in(module, name, after=after))
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    named = (name, after) in {("replace", True), ("remove", False)}
+    assert out.exists() == named
+    if named:  # it is whole; what its packer left is cleared away
+        with pytest.raises(HmrError, match=f"{out} exists"):
+            write_pack(reader, out, codec=JPEG)
+    else:
+        seen: list[int] = []
+        write_pack(reader, out, codec=JPEG, on_progress=lambda done, total: seen.append(done))
+        assert seen == [SAMPLES]
+    assert out.read_bytes() == whole
+    assert names(out) == {"x.h5"}
+
+
+def test_workers_end_when_the_packer_is_killed(packer: Callable[..., int], out: Path) -> None:
+    process = packer(0.0, 2)
+    deadline = time.monotonic() + 60
+    while kept_or_none(out) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = children(process)
+    assert len(workers) >= 2
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_the_command_goes_on_after_it_was_killed(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hmr_core", *arguments, "--workers", "1"],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while kept_or_none(out) < 10:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = kept_samples(out)
+    assert 10 <= kept < SAMPLES
+    assert main(arguments) == 0
+    assert f"going on with {out}: {kept} of 96 samples were done before\n" in capsys.readouterr().err
+    other = tmp_path / "other.h5"
+    write_pack(open_oakink(OAKINK), other, codec=PNG)
+    assert out.read_bytes() == other.read_bytes()
+
+
+def test_ctrl_c_says_what_to_run(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(out), "--codec", "jpeg:50"]
+    original = journal.Journal.append
+
+    def interrupted(self: journal.Journal, sample: journal.EncodedSample) -> None:
+        if self.done == 12:
+            raise KeyboardInterrupt
+        original(self, sample)
+
+    monkeypatch.setattr(journal.Journal, "append", interrupted)
+    assert main(arguments) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-3:] == [
+        f"12 of 96 samples are kept beside {out}: to go on, run the same command again",
+        "",
+        "interrupted",
+    ]
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    assert f"going on with {out}: 12 of 96 samples were done before" in capsys.readouterr().err
+
+
+def test_the_journal_of_a_finished_pack_is_known_by_its_header(reader: OakInkReader, out: Path) -> None:
+    """Another file of the same name keeps its journal: it is being replaced."""
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(reader, out, codec=JPEG, on_progress=stop_after(20, KeyboardInterrupt()))
+    out.write_bytes(bytes(USER_BLOCK_BYTES))
+    with pytest.raises(HmrError, match=f"{out} exists"):
+        write_pack(reader, out, codec=JPEG)
+    assert names(out) == KEPT_FILES | {"x.h5"}
+    write_pack(reader, out, codec=JPEG, force=True)
+    assert Pack(out).info.samples == SAMPLES
+    assert writer.SAMPLES_PER_WORKER > 0
