@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+from photographs import expose, make_scene
 from provenance import REPOSITORY, write_rows
 
 from hmr_core.data.oakink import open_oakink
@@ -49,8 +50,13 @@ def settings() -> list[Setting]:
         "fast": cv2.IMWRITE_PNG_FAST_FILTERS, "all": cv2.IMWRITE_PNG_ALL_FILTERS,
     }  # fmt: skip
     strategies = {"rle": cv2.IMWRITE_PNG_STRATEGY_RLE, "lz77": cv2.IMWRITE_PNG_STRATEGY_DEFAULT}
-    chosen = [codec_named(name) for name in ("png", "webp", "jpeg:95", "jpeg:90")]
+    chosen = [codec_named(name) for name in ("png", "webp", "raw", "jpeg:95", "jpeg:90")]
     result = [Setting(f"{codec.name} (offered)", codec.extension, codec.parameters) for codec in chosen]
+    lzw = (
+        cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW,
+        cv2.IMWRITE_TIFF_PREDICTOR, cv2.IMWRITE_TIFF_PREDICTOR_HORIZONTAL,
+    )  # fmt: skip
+    result.append(Setting("tiff, lzw, differences along lines", ".tiff", lzw))
     combinations = [(1, "rle", f) for f in filters] + [(1, "lz77", f) for f in ("sub", "average", "all")]
     combinations += [(level, "lz77", "all") for level in (3, 6, 9)] + [(0, "lz77", "none")]
     for level, strategy, chosen_filter in combinations:
@@ -70,25 +76,6 @@ def tree_windows(root: Path, count: int) -> list[np.ndarray]:
         frame = reader.read_image(sample)
         x, y, width, height = crop_window(sample.joints, sample.intrinsics, reader.frame_size, DEFAULT_MARGIN)
         windows.append(np.ascontiguousarray(frame[y : y + height, x : x + width]))
-    return windows
-
-
-def natural_windows(count: int, noise: float, generator: np.random.Generator) -> list[np.ndarray]:
-    """Made-up photographs: texture at several scales, soft edges of objects, a lens's blur, a sensor's noise."""
-    windows = []
-    for _ in range(count):
-        image: np.ndarray = np.full((WINDOW_PX, WINDOW_PX, 3), 120.0, dtype=np.float32)
-        for sigma, amplitude in ((40, 45), (16, 20), (6, 10), (2.5, 5), (1.2, 3)):
-            texture = cv2.GaussianBlur(generator.standard_normal(image.shape).astype(np.float32), (0, 0), sigma)
-            texture = 0.3 * texture + 0.7 * texture.mean(2, keepdims=True)  # light varies more than colour
-            image += amplitude * texture / texture.std()
-        for _ in range(10):
-            centre, radius = generator.integers(0, WINDOW_PX, 2).tolist(), int(generator.integers(8, 60))
-            shape = cv2.circle(np.zeros(image.shape[:2], np.float32), centre, radius, 1.0, -1)
-            shape = cv2.GaussianBlur(shape, (0, 0), 1.0)[..., None]
-            image = image * (1 - shape) + shape * (0.4 * image + 0.6 * generator.uniform(30, 220, 3))
-        image = cv2.GaussianBlur(image, (0, 0), 0.7) + noise * generator.standard_normal(image.shape)
-        windows.append(np.clip(image, 0, 255).astype(np.uint8))
     return windows
 
 
@@ -116,7 +103,12 @@ def main(root: tuple[Path, ...], count: int, csv_path: Path) -> None:
     cv2.setNumThreads(1)
     generator = np.random.default_rng(0)
     corpora = {"tests' data set": tree_windows(REPOSITORY / FIXTURE, count)}
-    corpora |= {f"photograph, noise {n}": natural_windows(count, n, generator) for n in (0.0, 1.0, 2.5)}
+    corpora |= {
+        f"photograph, noise {noise}": [
+            expose(make_scene(WINDOW_PX, WINDOW_PX, generator), noise, generator) for _ in range(count)
+        ]
+        for noise in (0.0, 1.0, 2.5)
+    }
     corpora |= {path.name if path.name != "OakInk" else path.parent.name: tree_windows(path, count) for path in root}
     rows = []
     for corpus, windows in corpora.items():
