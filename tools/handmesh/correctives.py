@@ -14,7 +14,7 @@ import torch
 
 from handmesh.rig import smoothed
 from handmesh.skeleton import FINGERS, MANO_FINGERS, Array, joints
-from handmesh.surface import HAND, Faces, project_to_surface
+from handmesh.surface import HAND, THUMB, Faces, project_to_surface
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.joints import MANO_PARENTS
 from hmr_core.hand.poses import ABDUCTION_DEG, FLEXION_DEG
@@ -80,10 +80,10 @@ def _correction(vertices: Array, weights: Array, joint: int, turn: Array) -> Arr
     skinned = (blended @ vertices[..., None])[..., 0] + weights @ (places - (turns @ rest[..., None])[..., 0])
     posed = HAND.posed(turns, places)
     moved = project_to_surface(skinned, surface=posed, rounds=8)
-    for _ in range(0 if joint == 13 else 3):
-        moved = _kept_on_their_side(moved, vertices, joint, turns, places)
-        moved = project_to_surface(moved, surface=posed, rounds=3)
-    if joint != 13:
+    if joint != THUMB:  # its base is no hinge: the skin does not fold across the bone
+        for _ in range(3):
+            moved = _kept_on_their_side(moved, vertices, joint, turns, places)
+            moved = project_to_surface(moved, surface=posed, rounds=3)
         moved = _kept_on_their_side(moved, vertices, joint, turns, places)
     wanted = moved - skinned
     back = np.linalg.solve(blended, wanted[..., None])[..., 0]

@@ -81,28 +81,31 @@ def random_bends(count: int, generator: np.random.Generator) -> Bends:
     As in a hand that moves by itself, a finger's end joint follows its middle joint, the little finger follows the
     ring finger and neighbours follow each other, fingers spread together, and the thumb gives way to bent fingers.
     """
-    hand_curl = generator.beta(0.8, 1.3, size=(count, 1))
-    own_curl = generator.beta(0.7, 1.1, size=(count, 5)) @ _FOLLOWS.T
-    mix = generator.uniform(0.4, 0.9, size=(count, 1))
+    hand_curl = generator.beta(0.6, 0.9, size=(count, 1))
+    own_curl = generator.beta(0.5, 0.75, size=(count, 5)) @ _FOLLOWS.T
+    uniform, normal = generator.random((count, 7)), generator.standard_normal((count, 16))
+    mix = 0.2 + 0.7 * uniform[:, :1]
     curl = mix * hand_curl + (1 - mix) * own_curl
     # A fist's knuckles bend with its fingers; those of a hook are straight, and those of a hand on a table's edge bent.
-    lead = generator.normal(0, 0.1, size=(count, 1)) + generator.normal(0, 0.08, size=(count, 5))
-    middle = curl - lead + generator.normal(0, 0.05, size=(count, 5))
-    flexion = np.stack([curl + lead, middle, middle + generator.normal(0, 0.05, size=(count, 5))], axis=2)
-    together, alone = generator.uniform(0, 1, size=(count, 1)), generator.uniform(0, 1, size=(count, 5))
-    sideways = 0.5 + _SPREADS * (together - 0.5) + (1 - np.abs(_SPREADS)) * (alone - 0.5)
-    flexion, sideways = np.clip(flexion, 0, 1), np.clip(sideways, 0, 1)
+    lead = 0.08 * normal[:, :1] + 0.06 * normal[:, 1:6]
+    flexion = np.empty((count, 5, 3))
+    flexion[:, :, 0] = curl + lead
+    flexion[:, :, 1] = curl - lead + 0.05 * normal[:, 6:11]
+    flexion[:, :, 2] = flexion[:, :, 1] + 0.05 * normal[:, 11:]
+    flexion = flexion.clip(0, 1)
+    together, alone = uniform[:, 1:2] - 0.5, uniform[:, 2:] - 0.5
+    sideways = 0.5 + _SPREADS * together + (1 - abs(_SPREADS)) * alone
     # Of the thumb, what the two fingers next to it leave room for.
     crowd = flexion[:, 4, 0] * np.maximum(flexion[:, 0], flexion[:, 1]).mean(1)
-    sideways[:, 4] = np.maximum(sideways[:, 4], _ROOM[0] * crowd)
+    sideways[:, 4] = np.maximum(sideways[:, 4], _ROOM[0] * crowd).clip(0, 1)
     flexion[:, 4, 1:] = np.minimum(flexion[:, 4, 1:], 1 - _ROOM[1] * crowd[:, None])
     return Bends(flexion=flexion, sideways=sideways)
 
 
 _FOLLOWS = np.array(
     [
-        [0.80, 0.15, 0.00, 0.05, 0.00],
-        [0.15, 0.65, 0.00, 0.20, 0.00],
+        [0.95, 0.05, 0.00, 0.00, 0.00],
+        [0.10, 0.75, 0.00, 0.15, 0.00],
         [0.00, 0.10, 0.50, 0.40, 0.00],
         [0.00, 0.25, 0.25, 0.50, 0.00],
         [0.00, 0.00, 0.00, 0.00, 1.00],
