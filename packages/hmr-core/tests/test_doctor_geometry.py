@@ -178,10 +178,16 @@ def test_places_that_the_camera_does_not_see(hands: Hands) -> None:
     (far, unseen) = amiss(changed(changed(hands, "joints", away), "verts", away))
     assert far == ("warning", f"hands are more than 5 m away in 1 of 96 samples ({hands.ids[4]})")
     assert unseen == (
-        "wrong",
+        "warning",
         f"no joint is in the frame in 1 of 96 samples ({hands.ids[2]}): intrinsics of another image size, or joints of "
         "another camera",
     )
+
+
+def test_intrinsics_of_another_image_size(hands: Hands) -> None:
+    found = amiss(replace(hands, frame_px=hands.frame_px / 8))
+    assert [level for level, _ in found] == ["wrong"]
+    assert "intrinsics of another image size" in found[0][1]
 
 
 def test_poses_in_degrees_and_betas_out_of_range(hands: Hands) -> None:

@@ -55,8 +55,8 @@ def test_a_pack_with_other_counts_than_the_release(mini_pack: Pack) -> None:
     assert found[0].text.startswith(f"{mini_pack.path} opens: OakInk-Image v2.1; 96 samples, png, ")
     assert [finding.level for finding in found[1:]] == ["warning", "warning", "warning", "ok"]
     assert found[2].text == (
-        "sp1: train 38, val 10, train+val 48, test 48, all 96 (documented: train+val 192,532, test 83,503); train+val "
-        "and test differ"
+        "sp1: train 38, val 10, train+val 48, test 48, all 96 (documented: train 177,490, val 6,151, "
+        "train+val 192,532, test 83,503, all 314,404); train, val, train+val, test, all differ"
     )
     assert found[2].remedy == (
         "If the pack should hold the whole release, hmr doctor --root OakInk tells whether the tree does; then "

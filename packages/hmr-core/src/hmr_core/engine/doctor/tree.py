@@ -80,7 +80,7 @@ def files(reader: OakInkReader, ids: Sequence[str]) -> Iterator[Finding]:
         absent += sorted(name for name in expected if name.rpartition("/")[2] not in found)
     if absent:
         wrong = True
-        remedy = f"Unpack image/{FRAMES} again: the release has it in several parts, and all are needed."
+        remedy = f"Unpack image/{FRAMES} again: it is an archive in several parts, all of which are needed."
         yield _missing(f"image/{FRAMES}", absent, frames, remedy)
     if not wrong:
         text = f"the {len(ids):,} listed samples have {len(ANNOTATIONS)} annotation files each, and {frames:,} frames"
@@ -102,7 +102,7 @@ def samples(reader: OakInkReader, ids: Sequence[str], rng: np.random.Generator) 
     if failed:
         count = f"{len(failed)} of {len(names)} samples looked at cannot be read ({listed(list(failed))})"
         text = f"{count}; the first: {next(iter(failed.values()))}"
-        remedy = "Unpack the release's archives that hold these files again; their checksums are on its download page."
+        remedy = "Check the archives by the release's scripts/verify_checksum.py, and unpack them again."
         yield Finding(section=SECTION, level="wrong", text=text, remedy=remedy)
     else:
         width, height = reader.frame_size
