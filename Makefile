@@ -122,6 +122,7 @@ type: $(SETUP)  ## mypy --strict
 bench: $(SETUP)  ## measure; writes results/*.csv
 	$(BIN)/python tools/bench_help.py
 	$(BIN)/python tools/bench_codecs.py
+	$(BIN)/python tools/bench_loader.py
 	$(BIN)/python tools/bench_fit.py
 	$(BIN)/python tools/bench_i2l.py
 	$(BIN)/python tools/bench_load.py
