@@ -181,11 +181,14 @@ class Pack:
             if not 0 <= start <= stop <= self.info.image_bytes:
                 raise self._unreadable(row, "its place in the file is damaged")
         buffer = np.empty(max((stop - start for start, stop in stretches), default=0), dtype=np.uint8)
+        first = self._places[fmt.BYTES].offset
         with self._open() as descriptor:
+            for start, stop in stretches:  # the disk may fetch the batch while its first windows are decoded
+                os.posix_fadvise(descriptor, first + start, stop - start, os.POSIX_FADV_WILLNEED)
             for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
                 row = int(chosen[i])
                 data = buffer[: stop - start]
-                read_into(descriptor, data.data, self._places[fmt.BYTES].offset + start)
+                read_into(descriptor, data.data, first + start)
                 if recorded is not None and fmt.item_checksum(data.tobytes()) != recorded[i].tobytes():
                     raise self._unreadable(row, "its bytes do not have the recorded checksum")
                 image = decode(data)
