@@ -19,6 +19,8 @@ import pytest
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
+from hmr_core.data.pack.layout import read_layout
+from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
 from hmr_core.plugins import ModelSpec
@@ -418,3 +420,31 @@ def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Hmr) -> None:
     assert status == 2
     assert "--hand-model: small learns without a hand model; leave it out." in err
     assert not Path("runs").exists()
+
+
+def test_a_damaged_sample_is_named_in_training_that_verifies(hmr: Hmr, mini_pack_path: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copy(mini_pack_path, tmp_path / "damaged.h5"))
+    row = int(Pack(damaged).indices("sp0", "train")[5])
+    place = read_layout(damaged)[1]["samples/joints"]
+    with damaged.open("r+b") as file:  # a joint moves by a millimetre or so: as good a number as another
+        file.seek(place.offset + row * place.row_bytes + 1)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0x80]))
+    sample_id = Pack(damaged).ids([row])[0]
+    arguments = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
+    status, _, err = hmr(*arguments, "--data", str(damaged), "--out", "unnoticed")
+    assert status == 0, err
+    assert not open_run(Path("unnoticed")).verify
+    status, _, err = hmr(*arguments, "--data", str(damaged), "--out", "run", "--verify")
+    assert status == 1
+    assert err.splitlines()[-1].startswith(f"error: the annotations of sample {sample_id} in {damaged} are damaged: ")
+
+    status, _, err = hmr(*arguments, "--out", "whole", "--verify")
+    assert status == 0, err
+    assert open_run(Path("whole")).verify  # and so it is when it goes on
+    status, _, err = hmr("train", "small", "--resume", "whole", "--verify")
+    assert (status, err.splitlines()[0]) == (
+        2,
+        "error: --resume takes these from the run, so they cannot be given with it: --verify.",
+    )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hmr_core.plugins.registry import Registry
     from hmr_core.plugins.specs import ModelSpec
 
-_FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "out", "tensorboard")
+_FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "out", "tensorboard", "verify")
 
 
 @click.command()
@@ -55,6 +55,7 @@ _FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "
 @workers_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one under runs/.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
+@click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run after its last epoch.")
 @click.pass_context
 def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any) -> None:
@@ -105,6 +106,7 @@ def _fresh(
     workers: int | None,
     out: Path | None,
     tensorboard: bool,
+    verify: bool,
 ) -> None:
     spec = registry.model(model)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -147,6 +149,7 @@ def _fresh(
         hand_model=None if hand is None else hand.as_run(),
         versions=versions(),
         tensorboard=tensorboard,
+        verify=verify,
     )
     create_run(run)
     try:

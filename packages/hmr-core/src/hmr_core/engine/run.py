@@ -29,7 +29,7 @@ class Run:
 
     recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path and blake2b of the
     hand model that the model trains with, both None for the hand in the package; None for a model that uses no hand.
-    tensorboard: whether to write for it.
+    tensorboard: whether to write for it. verify: whether to compare checksums while reading the pack.
     scratch: where watchers of the run's events keep what they need between events, each under its own name.
     """
 
@@ -43,6 +43,7 @@ class Run:
     versions: Mapping[str, str]
     hand_model: Mapping[str, str | None] | None = None
     tensorboard: bool = False
+    verify: bool = False
     scratch: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -77,6 +78,7 @@ def create_run(run: Run) -> None:
         "hand_model": None if run.hand_model is None else dict(run.hand_model),
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
+        "verify": run.verify,
     }
     write_text(run.folder / "config.json", json.dumps(values, indent=2) + "\n")
 

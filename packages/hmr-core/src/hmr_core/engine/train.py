@@ -71,7 +71,11 @@ def train(
             f"Use a smaller --batch-size."
         )
     training, validation = (
-        Loader(open_dataset(spec, recipe, pack, layer=layer, training=training), workers=workers, device=device)
+        Loader(
+            open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify),
+            workers=workers,
+            device=device,
+        )
         for training in (True, False)
     )
     # A copy: the data set's own stays on the CPU.

@@ -1,0 +1,172 @@
+"""Two hundred bytes all over a pack are flipped, one at a time: verify finds each, and none gives a wrong figure."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hmr_core.config import load_recipe
+from hmr_core.data.oakink import open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.format import USER_BLOCK_BYTES
+from hmr_core.data.pack.layout import Place, read_layout
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.verify import verify_pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.engine.checkpoints import Checkpoint
+from hmr_core.engine.evaluate import Evaluation, evaluate
+from hmr_core.engine.evaluation_request import EvaluationRequest
+from hmr_core.errors import HmrError
+from hmr_core.plugins import ModelSpec
+
+FLIPS = {"header": 20, "structure": 60, "lists": 20, "samples": 50, "images": 50}
+
+
+@pytest.fixture(scope="module")
+def file(mini_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of train+val of sp0: 72 samples, of which val's 15 are evaluated."""
+    path = tmp_path_factory.mktemp("pack") / "sp0.h5"
+    write_pack(open_oakink(mini_tree), path, splits=["sp0"], subset="train+val", codec=codec_named("jpeg:50"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_spec: ModelSpec) -> Checkpoint:
+    recipe = load_recipe(small_spec, "tiny")
+    torch.manual_seed(0)
+    return Checkpoint(path=Path("none"), model=small_spec.build(recipe.model), recipe=recipe, info={}, digest="")
+
+
+def part_of(place: str) -> str:
+    if place.startswith("splits/"):
+        return "lists"
+    return "images" if place == "images/bytes" else "samples"
+
+
+def positions(path: Path, places: dict[str, Place], generator: np.random.Generator) -> list[tuple[str, int]]:
+    """Where to flip: positions by part of the file, drawn evenly from each, and from each array of samples."""
+    parts = np.full(path.stat().st_size, "structure", dtype="U9")
+    parts[:USER_BLOCK_BYTES] = "header"
+    drawn = []
+    for name, place in places.items():
+        parts[place.offset : place.offset + place.size] = part_of(name)
+        if part_of(name) == "samples":  # the largest would else get all
+            drawn += [("samples", int(place.offset + generator.integers(place.size))) for _ in range(2)]
+    for part, count in FLIPS.items():
+        missing = count - sum(other == part for other, _ in drawn)
+        drawn += [(part, int(i)) for i in generator.choice(np.flatnonzero(parts == part), missing, replace=False)]
+    return drawn
+
+
+def flip(path: Path, position: int, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """All that an evaluation says, but how long it took."""
+    predictions = evaluation.predictions
+    return {
+        "report": evaluation.report | {"seconds": None},
+        "ids": predictions.ids,
+        "joints": predictions.joints.tobytes(),
+        "pack": predictions.pack,
+        "labels": predictions.labels,
+    }
+
+
+def test_no_flipped_byte_goes_unnoticed(
+    file: Path,
+    tmp_path: Path,
+    small_spec: ModelSpec,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    monkeypatch.setattr("hmr_core.engine.report.versions", dict)  # looking for them takes as long as all the rest
+
+    def evaluated() -> dict[str, Any]:
+        request = EvaluationRequest(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
+        return figures(evaluate(request, device=torch.device("cpu"), batch_size=16, workers=0))
+
+    generator = np.random.default_rng(0)
+    right = evaluated()
+    refused = dict.fromkeys(FLIPS, 0)
+    drawn = positions(copy, read_layout(copy)[1], generator)
+    assert len(drawn) == 200
+    for part, position in drawn:
+        bit = int(generator.integers(8))
+        flip(copy, position, bit)
+        assert verify_pack(copy), f"verify does not find bit {bit} of byte {position} ({part})"
+        try:
+            found = evaluated()
+        except HmrError:
+            refused[part] += 1
+        else:
+            said = found["report"]["baseline"].get("reason") or ""
+            if "is damaged" in said:  # the list of another subset, for which there is then no figure
+                refused[part] += 1
+                found["report"]["baseline"] = right["report"]["baseline"]
+            assert found == right, f"bit {bit} of byte {position} ({part}) changes what eval says"
+        flip(copy, position, bit)
+    assert evaluated() == right
+    # What every evaluation reads is refused always; an image or an annotation only where its sample is evaluated.
+    assert (refused["header"], refused["structure"]) == (20, 60)
+    assert 0 < refused["lists"] <= 20
+    assert 0 < refused["samples"] < 50
+    assert 0 < refused["images"] < 50
+
+
+@pytest.mark.parametrize("name", ["joints", "intrinsics"])
+def test_damage_to_what_the_mean_pose_is_made_of_is_an_error(
+    file: Path, tmp_path: Path, small_spec: ModelSpec, checkpoint: Checkpoint, name: str
+) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    row = int(Pack(copy).indices("sp0", "train")[3])  # none of those that are evaluated
+    place = read_layout(copy)[1][f"samples/{name}"]
+    flip(copy, place.offset + row * place.row_bytes + 2, 6)
+    request = EvaluationRequest(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
+    with pytest.raises(HmrError) as error:
+        evaluate(request, device=torch.device("cpu"), batch_size=16, workers=0)
+    assert str(error.value) == (
+        f"/samples/{name} in {copy} is damaged: it does not have the recorded digest. "
+        f"Find all that is damaged: hmr pack verify {copy}"
+    )
+
+
+def test_a_damaged_list_is_refused_though_it_names_rows_that_are_there(file: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    flip(copy, read_layout(copy)[1]["splits/sp0/val"].offset, 0)
+    with pytest.raises(HmrError, match=rf"^/splits/sp0/val in {copy} is damaged: it does not have the recorded digest"):
+        Pack(copy).indices("sp0", "val")
+    assert len(Pack(copy).indices("sp0", "train")) == 57
+
+
+def test_a_damaged_attribute_is_refused_though_it_is_valid(file: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    content = copy.read_bytes()
+    position = content.index(b"OakInk-Image v2.1")
+    flip(copy, position, 1)
+    with pytest.raises(
+        HmrError, match=rf"{copy}: its HDF5 structure is damaged \(it does not have the recorded digest"
+    ):
+        Pack(copy)
+    problems = verify_pack(copy)
+    assert problems[1:] == ["the HDF5 structure (attributes, places of arrays) is damaged"]
+
+
+def test_a_damaged_header_is_refused_though_it_can_be_read(file: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    content = copy.read_bytes()
+    digit = content.index(b'"blake2b": "') + 20
+    copy.write_bytes(content[:digit] + (b"1" if content[digit : digit + 1] == b"0" else b"0") + content[digit + 1 :])
+    with pytest.raises(HmrError, match=rf"^{copy} is damaged: its header does not have the recorded checksum\."):
+        Pack(copy)
