@@ -85,4 +85,6 @@ def test_another_hand(mini_pack: Pack) -> None:
 def test_another_hand_that_nobody_chose(mini_pack: Pack) -> None:
     found = of_pack(packaged_hand(), mini_pack, given=False)
     assert found.level == "warning"
-    assert found.text.endswith("; without theirs, models of joints and solvers refuse this pack, others do not need it")
+    assert found.text.endswith(
+        "; what poses hands (IKNet, solvers) refuses this pack without theirs, the rest does not need it"
+    )

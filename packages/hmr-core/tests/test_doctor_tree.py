@@ -288,8 +288,23 @@ def test_a_tree_that_was_changed_after_packing(tree: Path, mini_pack_path: Path)
     remedy = f"Give the tree that was packed as --root, or pack this one: hmr pack oakink --root {tree} --out FILE"
     assert [level for level, _, _ in found] == ["ok", "wrong", "wrong"]
     assert found[1][1].startswith("annotations of 64 of 64 samples are not the tree's: ")
-    assert found[2][1].startswith("frames of 64 of 64 samples have changed since they were packed: ")
+    assert found[2][1].startswith("frames of 64 of 64 samples are gone, or others than were packed: ")
     assert {again for _, _, again in found[1:]} == {remedy}
+
+
+def test_a_tree_that_has_lost_files_since(tree: Path, mini_pack_path: Path) -> None:
+    for path in (tree / "image/stream_release_v2").rglob("*.png"):
+        path.unlink()
+    for name in every(open_oakink(tree))[:90]:
+        (tree / f"image/anno/hand_v/{name}.pkl").unlink()
+    found = [(finding.level, finding.text, finding.remedy) for finding in matched(tree, mini_pack_path)]
+    assert [level for level, _, _ in found] == ["ok", "wrong", "ok", "wrong"]
+    left = int(found[2][1].split()[2])
+    assert found[1][1:] == (
+        f"{64 - left} of 64 samples of the pack cannot be read in the tree",
+        "See what is said of root above.",
+    )
+    assert found[3][1].startswith(f"frames of {left} of {left} samples are gone, or others than were packed: ")
 
 
 def test_a_pack_of_another_tree(tree: Path, mini_pack_path: Path) -> None:

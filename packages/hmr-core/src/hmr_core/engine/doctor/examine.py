@@ -23,7 +23,11 @@ SEED = 0
 
 ROOT, DATA, HAND_MODEL, BOTH = "root", "data", "hand model", "root and data"
 INSTALL = "Mend the installation first, if a package above cannot be imported."
-LOOK = "If what is wrong is not plain from this, please report it."
+FIRST = "Mend what is said of root and data above first."
+MAKE = (
+    "hmr mano import MANO_RIGHT.pkl --out hand.npz makes one; with neither --hand-model nor HMR_HAND_MODEL it is the "
+    "synthetic hand."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +64,8 @@ def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
     yield from _root(subject, opened)
     yield from _data(subject, opened)
     if opened.reader is not None and opened.pack is not None and opened.lists:
-        yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(opened), LOOK)
-    yield from guarded(HAND_MODEL, "the hand model", lambda: _hand_model(subject, opened), LOOK)
+        yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(opened), FIRST)
+    yield from guarded(HAND_MODEL, "the hand model", lambda: _hand_model(subject, opened), MAKE)
 
 
 def _rng() -> np.random.Generator:

@@ -69,5 +69,9 @@ def of_pack(source: HandModelSource, pack: Pack, rng: np.random.Generator, *, gi
         yield Finding(section=SECTION, level="warning", text=text, remedy=GET)
     else:
         text = f"it is not the hand of the annotations of {pack.path}: {measured}"
-        note = "" if given else "; without theirs, models of joints and solvers refuse this pack, others do not need it"
+        note = (
+            ""
+            if given
+            else "; what poses hands (IKNet, solvers) refuses this pack without theirs, the rest does not need it"
+        )
         yield Finding(section=SECTION, level="wrong" if given else "warning", text=text + note, remedy=GET)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,8 +12,10 @@ import numpy as np
 from hmr_core.data.oakink.reader import OakInkReader
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.sample import Sample
 from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.finding import Finding, listed
+from hmr_core.errors import HmrError
 
 SECTION = "root and data"
 
@@ -39,8 +43,20 @@ def match(
         text = "none of the pack's samples that were looked at is in the tree's lists"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
         return
-    yield from _annotations(reader, pack, rows, again)
-    yield from _frames(reader, pack, rows, again)
+    samples = dict(_readable(reader, pack, rows))
+    if len(samples) < len(rows):
+        text = f"{len(rows) - len(samples)} of {len(rows)} samples of the pack cannot be read in the tree"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy="See what is said of root above.")
+    if samples:
+        yield from _annotations(samples, pack, again)
+        yield from _frames(samples, pack, again)
+
+
+def _readable(reader: OakInkReader, pack: Pack, rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
+    """The samples of the rows as the tree has them, but for those that it has not."""
+    for row, name in zip(rows.tolist(), pack.ids(rows), strict=True):
+        with suppress(HmrError):
+            yield row, reader.read(name)
 
 
 def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str) -> Iterator[Finding]:
@@ -66,35 +82,42 @@ def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str)
         yield Finding(section=SECTION, level="ok", text=text)
 
 
-def _annotations(reader: OakInkReader, pack: Pack, rows: np.ndarray, again: str) -> Iterator[Finding]:
-    arrays = {name: pack.array(name, rows) for name in COMPARED}
-    differ = []
-    for i, name in enumerate(pack.ids(rows)):
-        sample = reader.read(name)
-        if not all(np.array_equal(array[i], getattr(sample, key)) for key, array in arrays.items()):
-            differ.append(name)
+def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
+    arrays = {name: pack.array(name, list(there)) for name in COMPARED}
+    differ = [
+        sample.id
+        for i, sample in enumerate(there.values())
+        if not all(np.array_equal(array[i], getattr(sample, name)) for name, array in arrays.items())
+    ]
     if differ:
-        text = f"annotations of {len(differ)} of {len(rows)} samples are not the tree's: {listed(differ)}"
+        text = f"annotations of {len(differ)} of {len(there)} samples are not the tree's: {listed(differ)}"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     else:
-        yield Finding(section=SECTION, level="ok", text=f"annotations of {len(rows)} samples are the tree's")
+        yield Finding(section=SECTION, level="ok", text=f"annotations of {len(there)} samples are the tree's")
 
 
-def _frames(reader: OakInkReader, pack: Pack, rows: np.ndarray, again: str) -> Iterator[Finding]:
+def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
     with h5py.File(pack.path, "r") as file:
-        recorded = file[fmt.SOURCE][rows] if fmt.SOURCE in file else None
+        recorded = file[fmt.SOURCE][list(there)] if fmt.SOURCE in file else None
     if recorded is None:
         text = "the pack does not record which frames it was made of (an earlier version wrote it)"
         yield Finding(section=SECTION, level="note", text=text, remedy=again)
         return
     differ = [
-        name
-        for checksum, name in zip(recorded, pack.ids(rows), strict=True)
-        if fmt.item_checksum(reader.read(name).image_path.read_bytes()) != checksum.tobytes()
+        sample.id
+        for checksum, sample in zip(recorded, there.values(), strict=True)
+        if not _is_of(sample.image_path, checksum.tobytes())
     ]
     if differ:
-        text = f"frames of {len(differ)} of {len(rows)} samples have changed since they were packed: {listed(differ)}"
+        text = f"frames of {len(differ)} of {len(there)} samples are gone, or others than were packed: {listed(differ)}"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     else:
-        text = f"frames of {len(rows)} samples are, byte for byte, those that were packed"
+        text = f"frames of {len(there)} samples are, byte for byte, those that were packed"
         yield Finding(section=SECTION, level="ok", text=text)
+
+
+def _is_of(frame: Path, checksum: bytes) -> bool:
+    try:
+        return fmt.item_checksum(frame.read_bytes()) == checksum
+    except OSError:
+        return False
