@@ -189,6 +189,24 @@ def test_on_a_terminal_it_says_the_same(monkeypatch: pytest.MonkeyPatch, capsys:
     assert max(map(len, lines)) <= 50
 
 
+def test_the_page_shows_what_is_printed(
+    mini_tree: Path, mini_pack_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(mini_tree, tmp_path / "OakInk", copy_function=os.symlink)
+    for camera in "01":
+        name = f"A01001_0001_0000__2021-09-26-19-59-58__0__12__{camera}.pkl"
+        (tmp_path / "OakInk/image/anno/hand_v" / name).unlink()
+    (tmp_path / "data").mkdir()
+    shutil.copy(mini_pack_path, tmp_path / "data/oakink.h5")
+    assert main(["doctor", "--root", "OakInk"]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    page = (Path(__file__).parents[3] / "docs/doctor.md").read_text()
+    (sample,) = re.findall(r"^```\n(root\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    *lines, summary = sample.splitlines()
+    assert [line for line in lines if line not in printed] == []
+    assert summary.split(",")[:2] == printed[-1].split(",")[:2]  # how much is ok depends on what is installed
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--help"]) == 0
     shown = capsys.readouterr().out
