@@ -1,4 +1,4 @@
-"""Make the documentation's picture of a larger one: narrower, so that the file is small."""
+"""Make the documentation's picture of a larger one: as wide as a small file allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import cv2
 
-WIDTH_PX = 1120
+WIDTHS_PX = (1120, 1000, 900, 800, 700, 600)
+MOST_KB = 400
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("sheet", type=Path)
@@ -17,8 +18,11 @@ arguments = parser.parse_args()
 sheet = cv2.imread(str(arguments.sheet))
 if sheet is None:
     raise SystemExit(f"{arguments.sheet} is not a picture; `make demo` leaves one")
-height = round(sheet.shape[0] * WIDTH_PX / sheet.shape[1])
-small = cv2.resize(sheet, (WIDTH_PX, height), interpolation=cv2.INTER_AREA)
-if not cv2.imwrite(str(arguments.out), small, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-    raise SystemExit(f"{arguments.out} could not be written")
-print(f"{arguments.out}: {small.shape[1]}x{small.shape[0]}, {arguments.out.stat().st_size / 1000:.0f} kB")
+for width in WIDTHS_PX:
+    size = (width, round(sheet.shape[0] * width / sheet.shape[1]))
+    small = cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
+    done, encoded = cv2.imencode(".png", small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    if len(encoded) < 1000 * MOST_KB:
+        break
+arguments.out.write_bytes(encoded.tobytes())
+print(f"{arguments.out}: {size[0]}x{size[1]}, {len(encoded) / 1000:.0f} kB")

@@ -301,3 +301,10 @@ def test_command_writes_the_tree_and_says_what_comes_next(tmp_path: Path) -> Non
         in result.output
     )
     assert (tmp_path / "d" / "hand.npz").is_file()
+    assert f"a look at it: {tmp_path / 'd' / 'contact_sheet.png'}" in result.output
+    sheet = cv2.imread(str(tmp_path / "d" / "contact_sheet.png"))
+    assert sheet is not None
+    assert sheet.shape[1] == 6 * 192
+    plain, marked = sheet[-2 * 192 : -192].astype(int), sheet[-192:].astype(int)
+    changed = (plain != marked).any(2).mean()
+    assert 0.03 < changed < 0.3, "the last row is the one above it with joints"

@@ -26,9 +26,12 @@ def synth(
     """Make a synthetic data set; no licensed file needed.
 
     Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
-    pixels, joints, meshes, MANO poses and shapes, cameras, objects), and DIR/hand.npz, the synthetic hand that it
-    shows. Hands hold an object in the second half of each sequence; before, it lies on the desk. It takes the place of
-    the real data set anywhere, but results on it are results on synthetic hands, and are labelled so.
+    pixels, joints, meshes, MANO poses and shapes, cameras, objects), DIR/hand.npz, the synthetic hand that it shows,
+    and DIR/contact_sheet.png, a look at it. Hands hold an object in the second half of each sequence; before, it lies
+    on the desk. A picture takes about half a megabyte: demo 0.7 GB, small 2.2 GB, full 11 GB.
+
+    It takes the place of the real data set anywhere, but results on it are results on synthetic hands, and are
+    labelled so.
 
     \b
     Examples:
@@ -42,9 +45,12 @@ def synth(
     import os
 
     from hmr_core.cli.progress import progress
+    from hmr_core.data.oakink import open_oakink
     from hmr_core.data.synthetic.scene import CAMERAS
     from hmr_core.data.synthetic.sizes import SIZES
     from hmr_core.data.synthetic.writer import write_synthetic
+    from hmr_core.viz.contact_sheet import write_png
+    from hmr_core.viz.tree_sheet import tree_sheet
 
     if workers is None:
         workers = len(os.sched_getaffinity(0))
@@ -69,8 +75,11 @@ def synth(
             workers=workers,
             on_progress=on_progress,
         )
+    sheet = directory / "contact_sheet.png"
+    write_png(sheet, tree_sheet(open_oakink(summary.root)))
     click.echo(
         f"{summary.images} images of {summary.sequences} sequences, {summary.samples} samples: {summary.root}\n"
         f"hand model: {summary.hand_model}\n"
+        f"a look at it: {sheet}\n"
         f"Next: hmr pack oakink --root {summary.root} --out {directory / 'oakink.h5'}"
     )

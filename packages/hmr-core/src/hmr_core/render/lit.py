@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float32, Float64, Int, UInt8
 from numpy import ndarray
 
 from hmr_core.render.raster import Triangles
@@ -22,7 +22,7 @@ _GAMMA = 2.2
 _ENCODE = np.round(255 * (np.arange(4096) / 4095) ** (1 / _GAMMA)).astype(np.uint8)
 """From linear light, in 4096 steps, to the values of a picture."""
 
-_SOFT_RGB = np.array([1.0, 0.55, 0.4], dtype=np.float32)
+_SOFT_RGB = (1.0, 0.55, 0.4)
 """How far each colour goes on under the skin, relative to red."""
 
 
@@ -100,28 +100,28 @@ def draw_lit(
     fine_px = (verts_px - (left, top)) * k + (k - 1) / 2
     triangles = Triangles(fine_px, verts[:, 2], faces, (k * width, k * height))
     nearest, closeness = triangles.nearest()
-    looks = np.concatenate(
-        [np.column_stack([s.normals, s.colours, s.ambient, s.direct]).astype(np.float32) for s in surfaces]
-    )
-    materials = np.array([[s.gloss, s.softness] for s in surfaces], dtype=np.float32)[owner]
+    given = [np.column_stack([s.normals, s.colours, s.ambient, s.direct]) for s in surfaces]
+    looks = triangles.field(np.concatenate(given).astype(np.float32))
+    materials = np.array([[s.gloss, s.softness] for s in surfaces], dtype=np.float32).T[:, owner]
 
     def colours(face: ndarray, x: ndarray, y: ndarray) -> UInt8[ndarray, "n 3"]:
-        weights, _ = triangles.at(face, x, y)
-        corner = faces[face]
-        look = sum(weights[:, i, None].astype(np.float32) * looks.take(corner[:, i], axis=0) for i in range(3))
-        return _shade(look, materials.take(face, axis=0), lighting)
+        return _shade(looks.at(face, x, y), materials.take(face, axis=1), lighting)
 
     # A pixel amid one smooth surface is looked at once, in its middle; others once for each fine pixel.
     parts = [(part_x, part_y) for part_y in range(k) for part_x in range(k)]
-    some = np.maximum.reduce([nearest[part_y::k, part_x::k] for part_x, part_y in parts]) >= 0
-    y, x = np.nonzero(some)
-    fine = np.stack([(k * y + part_y) * (k * width) + k * x + part_x for part_x, part_y in parts])
-    face, close = nearest.ravel()[fine], closeness.ravel()[fine]
-    surface = np.where(face >= 0, owner[face], -1)
-    even = (surface == surface[0]).all(0) & (close.max(0) < _EVEN * close.min(0))
+    fine = [nearest[part_y::k, part_x::k] for part_x, part_y in parts]
+    covered = np.flatnonzero(np.maximum.reduce(fine).ravel() >= 0)
+    y, x = np.divmod(covered, width)
+    first = covered * k + y * ((k - 1) * k * width)  # among the fine pixels
+    place = np.stack([first + (part_y * k * width + part_x) for part_x, part_y in parts])
+    face, close = nearest.ravel().take(place), closeness.ravel().take(place)
+    surface = np.where(face >= 0, owner.take(face, mode="clip"), -1)
+    even = np.logical_and.reduce([surface[0] == other for other in surface[1:]])
+    even &= np.maximum.reduce(list(close)) < _EVEN * np.minimum.reduce(list(close))
     pixels = region[y, x]
     middle = (k - 1) / 2
-    pixels[even] = colours(face[0, even], k * x[even] + middle, k * y[even] + middle)
+    whole = np.flatnonzero(even)
+    pixels[whole] = colours(face[0].take(whole), k * x.take(whole) + middle, k * y.take(whole) + middle)
     rough = np.flatnonzero(~even)
     total = np.zeros((len(rough), 3), dtype=np.uint16)
     for (part_x, part_y), part in zip(parts, face[:, rough], strict=True):
@@ -135,24 +135,32 @@ def draw_lit(
     return out
 
 
-def _shade(look: ndarray, materials: ndarray, lighting: Lighting) -> UInt8[ndarray, "n 3"]:
+def _shade(
+    look: Float32[ndarray, "8 n"], materials: Float32[ndarray, "2 n"], lighting: Lighting
+) -> UInt8[ndarray, "n 3"]:
     """The colours of places: their normals, colours, ambient and direct light; their gloss and softness."""
-    normal, colour, ambient, direct = look[:, :3], look[:, 3:6], look[:, 6], look[:, 7]
+    normal, colour, ambient, direct = look[:3], look[3:6], look[6], look[7]
     half = lighting.lamp + np.array([0.0, 0.0, -1.0])  # between the lamp and the camera
-    axes = np.stack([lighting.lamp, lighting.up, half / np.linalg.norm(half)], axis=1).astype(np.float32)
-    cosines = normal @ axes / np.sqrt(np.einsum("nx,nx->n", normal, normal) + 1e-12)[:, None]
-    gloss, softness = materials.T
-
-    lamp_rgb, sky_rgb, ground_rgb = (
-        x.astype(np.float32) for x in (lighting.lamp_rgb, lighting.sky_rgb, lighting.ground_rgb)
-    )
-    soft = softness[:, None] * _SOFT_RGB
-    lit = np.clip((cosines[:, :1] + soft) / (1 + soft), 0, 1) * direct[:, None]
-    above = 0.5 + 0.5 * cosines[:, 1:2]
-    light = lit * lamp_rgb + (ground_rgb + above * (sky_rgb - ground_rgb)) * ambient[:, None]
-    sheen = np.clip(cosines[:, 2], 0, 1)
+    axes = np.stack([lighting.lamp, lighting.up, half / np.linalg.norm(half)]).astype(np.float32)
+    cosines = axes @ normal
+    cosines /= np.sqrt(np.einsum("xn,xn->n", normal, normal) + np.float32(1e-12))
+    gloss, softness = materials
+    above = 0.5 * ambient * (1 + cosines[1])
+    below = ambient - above
+    sheen = np.maximum(cosines[2], 0)
     for _ in range(4):
-        sheen = sheen * sheen
-    light = colour * light + (gloss * sheen * direct)[:, None] * lamp_rgb
-    encoded: np.ndarray = _ENCODE[np.clip(light * 4095, 0, 4095).astype(np.int32)]
-    return encoded
+        sheen *= sheen
+    sheen *= gloss * direct
+
+    out = np.empty((look.shape[1], 3), dtype=np.uint8)
+    for c in range(3):
+        soft = softness * _SOFT_RGB[c]
+        lit = (cosines[0] + soft) / (1 + soft)
+        np.clip(lit, 0, 1, out=lit)
+        lit *= direct
+        lamp, sky, ground = (
+            np.float32(4095 * x[c]) for x in (lighting.lamp_rgb, lighting.sky_rgb, lighting.ground_rgb)
+        )
+        light = (lit * lamp + above * sky + below * ground) * colour[c] + sheen * lamp
+        out[:, c] = _ENCODE.take(light.astype(np.int32), mode="clip")
+    return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64
 from numpy import ndarray
 
 _EDGE = 1e-9
@@ -49,6 +49,7 @@ class Triangles:
         size: tuple[int, int],
     ) -> None:
         self._size = width, height = size
+        self._faces = faces
         corners = verts_px[faces]
         low = np.ceil(corners.min(1)).clip(0)
         high = np.floor(corners.max(1)).clip(max=(width - 1, height - 1))
@@ -62,26 +63,27 @@ class Triangles:
         self._inverse = (1.0 / np.where(depth_m > 1e-6, depth_m, 1.0))[faces]
         self._planes = _planes(corners - low[:, None], np.where(visible, area, 1.0), self._inverse)
 
-    def nearest(self) -> tuple[Int64[ndarray, "height width"], Float64[ndarray, "height width"]]:
+    def nearest(self) -> tuple[Int32[ndarray, "height width"], Float32[ndarray, "height width"]]:
         """The nearest triangle of each pixel, -1 for none, and 1 / depth there, 0 for none."""
         width, height = self._size
-        nearest = np.zeros(width * height)
-        owner = np.full(width * height, -1, dtype=np.int64)
+        nearest = np.zeros(width * height, dtype=np.float32)
+        owner = np.full(width * height, -1, dtype=np.int32)
         counts = (self._columns * self._rows)[self._drawn]
         cuts = np.flatnonzero(np.diff(np.cumsum(counts) // _CANDIDATES_AT_ONCE)) + 1
         for part in np.split(self._drawn, cuts):
             tri, y, first, n = _spans(self._planes, part, self._columns, self._rows)
-            slope = self._planes[tri, 2, 1]
-            start = self._planes[tri, 2, 0] + self._planes[tri, 2, 2] * y + slope * first
+            constant, per_column, per_row = self._planes[:, 2].T.take(tri, axis=1)
+            start = constant + per_row * y + per_column * first
             pixel_start = (y + self._corner_y[tri]) * width + first + self._corner_x[tri]
             before = np.cumsum(n) - n
-            run = np.repeat(np.arange(len(n)), n)
-            step = np.arange(len(run))
-            closeness = (start - slope * before)[run] + slope[run] * step
-            pixel = (pixel_start - before)[run] + step
-            np.maximum.at(nearest, pixel, closeness)
-            wins = np.flatnonzero(closeness == nearest[pixel])
-            owner[pixel[wins]] = tri[run[wins]]
+            step = np.arange(n.sum())
+            closeness = np.repeat(start - per_column * before, n)
+            closeness += np.repeat(per_column, n) * step
+            closeness = closeness.astype(np.float32)
+            step += np.repeat(pixel_start - before, n)
+            np.maximum.at(nearest, step, closeness)
+            wins = np.flatnonzero(closeness == nearest.take(step))
+            owner[step.take(wins)] = np.repeat(tri.astype(np.int32), n).take(wins)
         return owner.reshape(height, width), nearest.reshape(height, width)
 
     def at(
@@ -94,6 +96,43 @@ class Triangles:
         w = np.stack([1 - w1 - w2, w1, w2], axis=1) * self._inverse[face]
         total = w.sum(1)
         return w / total[:, None], 1.0 / total
+
+    def field(self, values: Float32[ndarray, "v c"]) -> Field:
+        """Values of the vertices, to be looked up between them."""
+        planes = self._planes[:, :2]
+        first = np.array([1.0, 0, 0]) - planes.sum(1)
+        weights = np.stack([first, planes[:, 0], planes[:, 1]], axis=1)
+        weights *= self._inverse[..., None]
+        given = np.concatenate([values, np.ones((len(values), 1), np.float32)], axis=1)[self._faces]
+        table = np.einsum("fkp,fkc->pcf", weights, given, optimize=True)
+        return Field(np.ascontiguousarray(table, dtype=np.float32), self._corner_x, self._corner_y)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What varies over triangles, in single precision. table: of each triangle the linear functions (constant, per
+    column, per row) of its values divided by depth, and of 1 / depth; columns, rows: where its box begins.
+    """
+
+    table: Float32[ndarray, "3 c_1 f"]
+    columns: Int64[ndarray, "f"]
+    rows: Int64[ndarray, "f"]
+
+    def at(
+        self, face: Int[ndarray, "n"], x: Float64[ndarray, "n"], y: Float64[ndarray, "n"]
+    ) -> Float32[ndarray, "c n"]:
+        """The values at places of the image (column, row), perspective undone."""
+        dx = (x - self.columns.take(face)).astype(np.float32)
+        dy = (y - self.rows.take(face)).astype(np.float32)
+        values = self.table[1].take(face, axis=1)
+        values *= dx
+        per_row = self.table[2].take(face, axis=1)
+        per_row *= dy
+        values += per_row
+        values += self.table[0].take(face, axis=1)
+        found: np.ndarray = values[:-1]
+        found /= values[-1]
+        return found
 
 
 def rasterise(
@@ -109,7 +148,7 @@ def rasterise(
     triangles = Triangles(verts_px, depth_m, faces, size)
     owner, _ = triangles.nearest()
     rows, columns = np.nonzero(owner >= 0)
-    face = owner[rows, columns]
+    face = owner[rows, columns].astype(np.int64)
     weights, depth = triangles.at(face, columns.astype(np.float64), rows.astype(np.float64))
     return Fragments(rows=rows, columns=columns, face=face, weights=weights, depth_m=depth)
 
@@ -147,21 +186,21 @@ def _spans(
     n = rows[part]
     tri = np.repeat(part, n)
     y = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-    left, right = np.zeros(len(tri)), (columns[tri] - 1).astype(np.float64)
     weights = planes[:, :2]
     weights = np.concatenate([weights, np.array([1.0, 0, 0]) - weights.sum(1, keepdims=True)], axis=1)
-    for k in range(3):
-        constant, slope, per_row = (weights[:, k, i] for i in range(3))
-        flat = slope == 0
-        safe = -1 / np.where(flat, 1.0, slope)
-        # The weight is not negative where constant + per_row y + slope x >= 0.
-        here = (constant + _EDGE)[tri] + per_row[tri] * y
-        crossing = here * safe[tri]
-        np.maximum(left, crossing, out=left, where=(slope > 0)[tri])
-        np.minimum(right, crossing, out=right, where=(slope < 0)[tri])
-        if flat[part].any():
-            right[flat[tri] & (here < 0)] = -1
-    first = np.ceil(left)
-    length = np.floor(right) - first + 1
+    # A weight is not negative where constant + slope x + per_row y >= 0: beyond a crossing where the slope is positive,
+    # before it where it is negative. Each triangle has both kinds; where it has one of a kind, that is taken twice. A
+    # level edge bounds rows alone, which the box does, too.
+    slope = weights[..., 1]
+    safe = np.where(slope == 0, 1.0, slope)
+    crossing, per_row = -(weights[..., 0] + _EDGE) / safe, -weights[..., 2] / safe
+    each = np.arange(len(planes))
+
+    def bounds(kind: Bool[ndarray, "f 3"]) -> list[Float64[ndarray, "s"]]:
+        edges = (kind.argmax(1), 2 - kind[:, ::-1].argmax(1))
+        return [crossing[each, edge][tri] + per_row[each, edge][tri] * y for edge in edges]
+
+    first = np.ceil(np.maximum(np.maximum(*bounds(slope > 0)), 0))
+    length = np.floor(np.minimum(np.minimum(*bounds(slope < 0)), columns[tri] - 1)) - first + 1
     some = np.flatnonzero(length > 0)
     return tri[some], y[some], first[some].astype(np.int64), length[some].astype(np.int64)

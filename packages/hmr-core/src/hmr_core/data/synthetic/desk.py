@@ -25,7 +25,7 @@ def paint_desk(generator: np.random.Generator) -> UInt8[ndarray, "side side 3"]:
     for _ in range(int(generator.integers(14, 30))):
         _lay_thing(canvas, generator)
     _cut_edge(canvas, generator)
-    return np.asarray(cv2.GaussianBlur(canvas, (3, 3), 0.7), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(canvas, (3, 3), 0.9), dtype=np.uint8)
 
 
 def _base(generator: np.random.Generator) -> ndarray:
@@ -52,14 +52,14 @@ def _wood(generator: np.random.Generator) -> ndarray:
     warp = _field(generator, 4, 6)
     y = np.linspace(0, 1, SIDE_PX, dtype=np.float32)[:, None]
     rings = np.sin((y * generator.uniform(25, 70) + warp * generator.uniform(0.6, 1.6)) * 2 * np.float32(np.pi))
-    field = 0.5 * rings + 0.7 * _field(generator, 12, 256) + 0.5 * warp
+    field = 0.5 * rings + 0.5 * _field(generator, 12, 256) + 0.5 * warp
     plank = ((y * generator.uniform(4, 9)) % 1 < 0.012).astype(np.float32)
     return _coloured(field - 4 * plank, base, base * generator.uniform(0.07, 0.14))
 
 
 def _plain(generator: np.random.Generator) -> ndarray:
     base = _base(generator)
-    field = 0.6 * _field(generator, 5, 5) + 0.8 * _field(generator, 300, 300)
+    field = 0.6 * _field(generator, 5, 5) + 0.5 * _field(generator, 300, 300)
     return _coloured(field, base, base * generator.uniform(0.04, 0.10))
 
 
@@ -84,7 +84,7 @@ def _checks(generator: np.random.Generator) -> ndarray:
     band += (at[:, None] + wave_y) % period < period / 2
     band = cv2.GaussianBlur(band, (3, 3), 0)[..., None] / 2
     weave = _field(generator, 512, 512)[..., None]
-    checks: ndarray = base + band * (other - base) + 5 * weave
+    checks: ndarray = base + band * (other - base) + 3 * weave
     return checks
 
 

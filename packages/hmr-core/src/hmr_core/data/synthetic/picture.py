@@ -17,7 +17,7 @@ from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import TIP_VERTICES
 from hmr_core.hand.model import HandModel
 from hmr_core.render.lit import Lighting, Surface, draw_lit, to_linear
-from hmr_core.render.raster import rasterise
+from hmr_core.render.raster import Triangles
 from hmr_core.render.shading import vertex_normals
 
 _SLEEVE = (
@@ -26,7 +26,7 @@ _SLEEVE = (
 )
 """Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff."""
 
-_COARSE = 4
+_COARSE = 8
 """Shadows on the desk and the fall of light are painted at so small a part of the size."""
 
 _NOISE_SIDE = (1000, 600)
@@ -127,10 +127,12 @@ class Painter:
         faces = np.concatenate([s.faces + n for s, n in zip(scene.surfaces, counts[:-1], strict=True)])
         fallen = verts - lamp * ((verts[:, 2:] - desk_m) / lamp[2])
         shadow = to_camera(camera, fallen) @ small.T
-        found = rasterise(shadow[:, :2] / shadow[:, 2:], shadow[:, 2], faces, (width, height))
-        light = np.ones((height, width), np.float32)
-        light[found.rows, found.columns] = 1 - 0.8 * self._shadow
-        soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 2.5))[..., None] * (200 * scene.brightness * self._fall)
+        # The half of a closed surface that looks at the lamp throws all of its shadow.
+        (ax, ay), (bx, by) = ((fallen[faces[:, k], :2] - fallen[faces[:, 0], :2]).T for k in (1, 2))
+        lit = ax * by - ay * bx > 0
+        nearest, _ = Triangles(shadow[:, :2] / shadow[:, 2:], shadow[:, 2], faces[lit], (width, height)).nearest()
+        light = np.where(nearest >= 0, np.float32(1 - 0.8 * self._shadow), np.float32(1))
+        soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 1.4))[..., None] * (200 * scene.brightness * self._fall)
         factors = cv2.resize(np.clip(soft, 0, 255).astype(np.uint8), FRAME_SIZE, interpolation=cv2.INTER_LINEAR)
         return np.asarray(cv2.multiply(image, factors, scale=1 / 200), dtype=np.uint8)
 
@@ -245,6 +247,6 @@ def _noise_tile(generator: np.random.Generator) -> ndarray:
     grey = generator.standard_normal((height, width, 1), dtype=np.float32)
     coloured = generator.standard_normal((height, width, 3), dtype=np.float32)
     mixed = cv2.GaussianBlur(0.8 * grey + 0.6 * coloured, (3, 3), 0.5)
-    level = generator.uniform(1.0, 1.8)
+    level = generator.uniform(0.7, 1.4)
     noise: ndarray = np.rint(mixed * (level / mixed.std())).clip(-127, 127).astype(np.int8)
     return noise

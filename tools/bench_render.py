@@ -1,0 +1,97 @@
+"""Milliseconds that a picture of the synthetic data set costs, by step: writes results/render.csv.
+
+Run: python tools/bench_render.py [--csv results/render.csv]. One process and one thread. Each step is repeated and
+every round measured on its own, in processor time; the fastest counts, as other work only adds. What a sequence or a
+moment costs is shared out among its pictures, as many as `hmr synth` makes of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import torch
+from provenance import REPOSITORY, write_rows
+
+from hmr_core.data.synthetic.picture import Painter, Scene
+from hmr_core.data.synthetic.scene import CAMERAS, Camera, Moment, Sequence, Spread, make_moment, make_sequence
+from hmr_core.data.synthetic.sizes import SIZES
+from hmr_core.hand.model import HandModel
+from hmr_core.hand.synthetic import load_synthetic_hand
+
+SEQUENCES = (0, 1, 2, 3, 4, 5)
+"""Of the demo: all its objects, and one handover in six, as it has."""
+
+MOMENTS = (3, 16, 22)
+FRAMES = SIZES["demo"].frames
+
+
+def fastest_s(work: Callable[[], object], rounds: int) -> float:
+    """The processor time of the fastest round."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def new_painter(model: HandModel, sequence: Sequence) -> Painter:
+    """A painter of a sequence."""
+    return Painter(model, sequence, np.random.default_rng(sequence.number))
+
+
+def new_scene(painter: Painter, moment: Moment) -> Scene:
+    """A moment's scene."""
+    return painter.scene(moment, np.random.default_rng(0))
+
+
+def picture(painter: Painter, scene: Scene, camera: Camera) -> np.ndarray:
+    """A camera's picture."""
+    return painter.paint(scene, camera, np.random.default_rng(1))
+
+
+@click.command(help=__doc__)
+@click.option("--csv", "csv_path", default=REPOSITORY / "results/render.csv", type=click.Path(path_type=Path))
+@click.option("--rounds", default=7, show_default=True)
+def main(csv_path: Path, rounds: int) -> None:
+    """Measure and write."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    model = load_synthetic_hand()
+    ms = dict.fromkeys(("sequence", "moment", "rendering", "png"), 0.0)
+    size = 0
+    per_moment = 1000 / len(SEQUENCES) / len(MOMENTS) / len(CAMERAS)
+    for number in SEQUENCES:
+        sequence = make_sequence(number, 0, Spread())
+        prepare = partial(new_painter, model, sequence)
+        ms["sequence"] += 1000 * fastest_s(prepare, 2) / len(SEQUENCES) / (FRAMES * len(CAMERAS))
+        painter = prepare()
+        for index in MOMENTS:
+            make = partial(make_moment, model, sequence, index, FRAMES, 0, Spread())
+            show = partial(new_scene, painter, make())
+            ms["moment"] += per_moment * (fastest_s(make, 3) + fastest_s(show, 3))
+            for camera in sequence.cameras:
+                paint = partial(picture, painter, show(), camera)
+                encode = partial(cv2.imencode, ".png", paint()[..., ::-1])
+                ms["rendering"] += per_moment * fastest_s(paint, rounds)
+                ms["png"] += per_moment * fastest_s(encode, 3)
+                size += len(encode()[1])
+    count = len(SEQUENCES) * len(MOMENTS) * len(CAMERAS)
+    rows = [
+        {"step": step, "ms_per_picture": f"{cost:.2f}", "pictures_per_s_per_process": f"{1000 / cost:.1f}"}
+        for step, cost in [*ms.items(), ("all", sum(ms.values()))]
+    ]
+    for row in rows:
+        print("  ".join(f"{value:>10}" for value in row.values()))
+    print(f"{size / count / 1000:.0f} kB of PNG a picture")
+    write_rows(csv_path, rows)
+
+
+if __name__ == "__main__":
+    main()
