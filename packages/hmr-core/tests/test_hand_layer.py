@@ -19,7 +19,7 @@ from hmr_core.hand.synthetic import load_synthetic_hand
 
 @pytest.fixture(scope="module")
 def hand() -> HandModel:
-    """The synthetic hand with pose correctives, which its file does not have, so that they count."""
+    """The synthetic hand with other pose correctives, large enough that they count."""
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-3, (778, 3, 135)))
     return replace(load_synthetic_hand(), pose_dirs=noise)
 
