@@ -92,7 +92,7 @@ def test_the_nearer_surface_hides_the_other_whatever_their_order() -> None:
     assert one[51, 50, 0] > 80
     assert one[51, 50, 2] == 0
     assert one[51, 95, 2] > 80
-    behind = draw_lit(blank(), [replace(near, verts_m=near.verts_m + (0, 0, 0.3)), far], INTRINSICS, LIGHTING)
+    behind = draw_lit(blank(), [replace(near, verts_m=near.verts_m + np.array([0, 0, 0.3])), far], INTRINSICS, LIGHTING)
     assert (behind[..., 0] == 0).all(), "a small ball behind a large one does not show"
 
 
