@@ -1,15 +1,17 @@
 """Size, packing time and decoding time of the codecs that a pack could use, on windows of hands.
 
 Run: python tools/bench_codecs.py [--root OakInk] [--csv results/codecs.csv]. All codecs are measured in turn, several
-rounds in one process, and each keeps its best round: compare ratios, not milliseconds of different runs.
+rounds in one process, and each keeps its best round: compare ratios, not milliseconds of different runs. The rows of
+docs/data.md's table are printed last.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -25,6 +27,22 @@ from hmr_core.data.pack.window import crop_window
 FIXTURE = Path("packages/hmr-core/tests/data/oakink_mini/OakInk")
 DECODE_ROUNDS = 5
 WINDOW_PX = 300
+
+
+CORPORA = ("tests' data set", "photograph, noise 0.0", "photograph, noise 1.0", "photograph, noise 2.5")
+SHOWN = {
+    "png (offered)": "**`png`** (level 1, filter up, run lengths)",
+    "webp (offered)": "`webp` (lossless)",
+    "raw (offered)": "`raw` (not compressed)",
+    "jpeg:95 (offered)": "`jpeg:95`",
+    "jpeg:90 (offered)": "`jpeg:90`",
+    "png level 1, rle, filter sub": "png, OpenCV's usual choice (level 1, filter sub, run lengths)",
+    "png level 1, rle, filter all": "png, best filter by line, level 1, run lengths",
+    "png level 6, lz77, filter all": "png, best filter by line, level 6",
+    "png level 0, lz77, filter none": "png, level 0 (not compressed)",
+    "tiff, lzw, differences along lines": "tiff, LZW of differences along lines",
+}
+"""The rows of docs/data.md's table."""
 
 
 @dataclass
@@ -94,6 +112,22 @@ def measure(windows: Sequence[np.ndarray], candidates: list[Setting]) -> None:
             setting.lossless = all(bool(np.all(a == b)) for a, b in zip(images, windows, strict=True))
 
 
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows of docs/data.md's table."""
+    measured = {(row["corpus"], row["codec"]): row for row in rows}
+    noisy, lines = CORPORA[-1], []
+    for name, shown in SHOWN.items():
+        sizes = [f"{float(measured[corpus, name]['size_of_raw']):.2f}" for corpus in CORPORA]
+        times = []
+        for kind in ("decode", "encode"):
+            row = measured[noisy, name]
+            milliseconds = f" ({float(row[f'{kind}_ms']):.1f} ms)" if name == "png (offered)" else ""
+            ratio = float(row[f"{kind}_ratio"])
+            times.append(f"{ratio:.0f}{milliseconds}" if ratio >= 10 else f"{ratio:#.2g}{milliseconds}")
+        lines.append(f"| {shown} | {' | '.join([*sizes, *times])} |")
+    click.echo("\n" + "\n".join(lines))
+
+
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path), multiple=True, help="A further tree in the release's layout.")
 @click.option("--count", default=24, show_default=True, help="Windows of each kind.")
@@ -130,6 +164,7 @@ def main(root: tuple[Path, ...], count: int, csv_path: Path) -> None:
             }  # fmt: skip
             rows.append(measured | {"opencv": cv2.__version__})
     write_rows(csv_path, rows)
+    show(rows)
 
 
 if __name__ == "__main__":

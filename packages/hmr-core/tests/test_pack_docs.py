@@ -56,12 +56,14 @@ def test_its_figures_are_the_recorded_ones() -> None:
     codecs = {
         "**`png`** (level 1, filter up, run lengths)": "png (offered)",
         "`webp` (lossless)": "webp (offered)",
+        "`raw` (not compressed)": "raw (offered)",
         "`jpeg:95`": "jpeg:95 (offered)",
         "`jpeg:90`": "jpeg:90 (offered)",
         "png, OpenCV's usual choice (level 1, filter sub, run lengths)": "png level 1, rle, filter sub",
         "png, best filter by line, level 1, run lengths": "png level 1, rle, filter all",
         "png, best filter by line, level 6": "png level 6, lz77, filter all",
         "png, level 0 (not compressed)": "png level 0, lz77, filter none",
+        "tiff, LZW of differences along lines": "tiff, lzw, differences along lines",
     }
     noisy = "photograph, noise 2.5"
     columns = [
@@ -71,7 +73,7 @@ def test_its_figures_are_the_recorded_ones() -> None:
     columns += [(noisy, "decode_ratio"), (noisy, "encode_ratio")]
     lines = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
     table = {cells[0]: cells[1:] for cells in lines if cells[0] in codecs}
-    assert table.keys() == codecs.keys()
+    assert table.keys() == {shown for shown, codec in codecs.items() if (noisy, codec) in recorded}
     for name, cells in table.items():
         for cell, (corpus, figure) in zip(cells, columns, strict=True):
             shown = cell.split(" ")[0]

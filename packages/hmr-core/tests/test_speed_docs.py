@@ -1,0 +1,75 @@
+"""docs/speed.md shows what was measured, and what it says of the aims follows from it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+PAGE = (REPOSITORY / "docs" / "speed.md").read_text(encoding="utf-8")
+EPOCH = 232_049
+
+
+def recorded(name: str) -> list[dict[str, str]]:
+    with (REPOSITORY / "results" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def shown(heading: str) -> list[list[str]]:
+    """The cells of the table of a section, without its two first lines."""
+    _, _, section = PAGE.partition(f"## {heading}\n")
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_times_of_loading_are_the_measured_ones() -> None:
+    rows = recorded("loader.csv")
+    expected = []
+    for source in dict.fromkeys(row["source"] for row in rows):
+        mine = {row["workers"]: row for row in rows if row["source"] == source}
+        cells = [
+            f"{float(row['ms_per_sample']):.2f}, {float(row['ratio']):.1f}, {float(row['epoch_minutes']):.0f} min"
+            for row in (mine[workers] for workers in ("0", "1", "2"))
+        ]
+        rate = mine["0"]["packed_per_s"]
+        name = source if source == "release tree" else f"`{source}`"
+        size = f"{int(mine['0']['bytes_per_sample']) / 1000:.0f}"
+        expected.append([name, *cells, size, f"{float(rate):.0f}" if rate else ""])
+    assert shown("Loading") == expected
+
+
+def test_ratios_and_epochs_follow_from_the_times() -> None:
+    rows = recorded("loader.csv")
+    tree = {row["workers"]: float(row["ms_per_sample"]) for row in rows if row["source"] == "release tree"}
+    for row in rows:
+        milliseconds = float(row["ms_per_sample"])
+        assert float(row["ratio"]) == pytest.approx(tree[row["workers"]] / milliseconds, rel=0.01)
+        assert float(row["epoch_minutes"]) == pytest.approx(EPOCH * milliseconds / 60_000, rel=0.01, abs=0.06)
+        processes = max(1, int(row["workers"]))
+        assert float(row["samples_per_s_per_process"]) == pytest.approx(1000 / milliseconds / processes, rel=0.01)
+
+
+def test_a_lossless_pack_loads_four_times_as_fast_and_jpeg_ten_times() -> None:
+    ratios = {row["source"]: float(row["ratio"]) for row in recorded("loader.csv") if row["workers"] == "0"}
+    assert ratios["raw"] >= 4
+    assert ratios["jpeg:95"] >= 10
+
+
+def test_what_jpeg_does_is_what_was_measured() -> None:
+    expected = []
+    for row in recorded("jpeg.csv"):
+        assert row["data"] == "synthetic"
+        difference = f"{float(row['difference_mm']):+.3f} ± {float(row['standard_error_mm']):.3f}"
+        expected.append(
+            [
+                f"`{row['codec']}`",
+                f"{float(row['size_of_lossless']):.2f}",
+                f"{float(row['mpjpe_mm']):.2f}",
+                "" if row["codec"] == "png" else difference,
+                f"{float(row['pck_auc_0_50mm']):.4f}",
+            ]
+        )
+    assert shown("What JPEG does to the figures") == expected
+    assert "synthetic" in PAGE.partition("## What JPEG does to the figures")[2].partition("|")[0]
