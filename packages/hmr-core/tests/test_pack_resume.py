@@ -578,6 +578,30 @@ def test_ctrl_c_says_what_to_run(
     assert f"going on with {out}: 12 of 96 samples were done before" in capsys.readouterr().err
 
 
+def test_ctrl_c_reaches_no_worker(out: Path) -> None:
+    """A terminal sends it to all; the workers would print tracebacks."""
+    command = [sys.executable, "-m", "hmr_core", "pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while kept_or_none(out) < 5:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = [line for line in said.splitlines() if line and not line.startswith("packing ")]
+    assert lines == [
+        f"{kept_samples(out)} of 96 samples are kept beside {out}: to go on, run the same command again",
+        "interrupted",
+    ]
+
+
 def test_the_journal_of_a_finished_pack_is_known_by_its_header(reader: OakInkReader, out: Path) -> None:
     """Another file of the same name keeps its journal: it is being replaced."""
     with pytest.raises(KeyboardInterrupt):
