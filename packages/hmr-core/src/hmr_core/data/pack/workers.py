@@ -11,7 +11,6 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Generator, Sequence
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -38,7 +37,6 @@ def encode_all(encoder: Encoder, ids: Sequence[str], workers: int) -> Generator[
         yield from map(encoder.encode, ids)
         return
     team: list[_Worker] = []
-    resource_tracker.ensure_running()  # started with the first worker, it would let Ctrl-C through to the others
     try:
         with interrupts_held():
             for _ in range(workers):
