@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What was not finished is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup demo results picture test lint type format bench clean
+.PHONY: help setup demo results pictures test lint type format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,10 +45,11 @@ demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, a
 	@echo "figures: $(DEMO)/sp0/eval/*/report.json"
 	@echo "pictures: $(DEMO)/sp0/models.png, $(DEMO)/sp0/eval/*/contact_sheet.png"
 
-results: | $(SETUP)  ## the demo on all three splits; writes results/synthetic.csv
+results: | $(SETUP)  ## the demo on all three splits; writes results/synthetic.csv and jpeg.csv
 	+$(SIDE_BY_SIDE) $(foreach split,$(SPLITS),$(DEMO)/$(split)/checked)
 	$(BIN)/python tools/collect_results.py $(foreach split,$(SPLITS),$(foreach name,$(EVALUATIONS),\
 		$(DEMO)/$(split)/eval/$(name)/report.json)) --out results/synthetic.csv
+	$(BIN)/python tools/study_jpeg.py
 
 SPLITS := sp0 sp1 sp2
 MODELS := integral rle i2l
@@ -102,8 +103,9 @@ $(DEMO)/%/checked: $(DEMO)/%/figures.txt $(DEMO)/%/models.png
 
 .PRECIOUS: $(DEMO)/%.trained $(DEMO)/%/figures.txt $(DEMO)/%/models.png
 
-picture: demo  ## docs/demo.png anew, from the demo
+pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png
+	$(BIN)/python tools/docs_picture.py $(DEMO)/synthetic/contact_sheet.png docs/synthetic.png
 
 test: $(SETUP)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)
@@ -123,6 +125,7 @@ bench: $(SETUP)  ## measure; writes results/*.csv
 	$(BIN)/python tools/bench_help.py
 	$(BIN)/python tools/bench_codecs.py
 	$(BIN)/python tools/bench_loader.py
+	$(BIN)/python tools/bench_render.py
 	$(BIN)/python tools/bench_fit.py
 	$(BIN)/python tools/bench_i2l.py
 	$(BIN)/python tools/bench_load.py
