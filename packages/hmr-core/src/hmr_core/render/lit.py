@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int, UInt8
+from jaxtyping import Bool, Float64, Int, Int64, UInt8, UInt32
 from numpy import ndarray
 
-from hmr_core.render.raster import Triangles
-from hmr_core.render.shading import faces_away
+from hmr_core.render.raster import Spans, Triangles
 
 SUPERSAMPLING = 2
 """Pixels drawn for each pixel of the image and direction; their mean smooths the edges."""
 
-_EVEN = 1.008
-"""Where depths within a pixel differ by less than this factor, it shows one surface, without an edge."""
+_STEP = 0.01
+"""Where the depths of neighbours differ by a greater share, one is taken to lie behind the other."""
 
 _GAMMA = 2.2
-_ENCODE = np.round(255 * (np.arange(4096) / 4095) ** (1 / _GAMMA)).astype(np.uint8)
-"""From linear light, in 4096 steps, to the values of a picture."""
+_BYTES = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 255]], dtype=np.uint8).view(np.uint32)
+_ENCODE = _BYTES[:3] * np.round(255 * (np.arange(4096) / 4095) ** (1 / _GAMMA)).astype(np.uint32)
+"""Of each colour, from linear light, in 4096 steps, to its byte of a pixel of a picture."""
 
-_SOFT_RGB = (1.0, 0.55, 0.4)
+_OPAQUE = _BYTES[3, 0]
+
+_SOFT_RGB = np.array([1.0, 0.55, 0.4])
 """How far each colour goes on under the skin, relative to red."""
 
 
@@ -66,101 +69,114 @@ def to_linear(rgb: Float64[ndarray, "*n 3"]) -> Float64[ndarray, "*n 3"]:
 
 
 def draw_lit(
-    image: UInt8[ndarray, "height width 3"],
+    image: UInt8[ndarray, "height width 4"],
     surfaces: Sequence[Surface],
     intrinsics: Float64[ndarray, "3 3"],
     lighting: Lighting,
-) -> UInt8[ndarray, "height width 3"]:
-    """A copy of an RGB image with surfaces over it, hidden parts removed, edges smoothed. What is inside is not drawn.
+) -> None:
+    """Draw surfaces over an RGBA image, hidden parts removed, edges smoothed. What is inside of a surface is not drawn.
 
-    intrinsics: pixels, pixel centres at integers.
+    The light is computed at the vertices. intrinsics: pixels, pixel centres at integers. What is drawn is opaque:
+    (R, G, B, 255); four bytes to a pixel are moved together.
     """
     offsets = np.cumsum([0, *(len(s.verts_m) for s in surfaces)])
     verts = np.concatenate([s.verts_m for s in surfaces])
     faces = np.concatenate([s.faces + offset for s, offset in zip(surfaces, offsets[:-1], strict=True)])
     owner = np.repeat(np.arange(len(surfaces)), [len(s.faces) for s in surfaces])
-    seen = ~faces_away(verts, faces)
-    faces, owner = faces[seen], owner[seen]
     projected = verts @ intrinsics.T
-    in_front = projected[:, 2:] > 1e-6
-    verts_px = projected[:, :2] / np.where(in_front, projected[:, 2:], 1.0)
-    out = image.copy()
-    used = verts_px[faces[in_front[faces, 0].all(1)]].reshape(-1, 2)
-    if not len(used):
-        return out
-    left, top = (int(x) for x in np.clip(np.floor(used.min(0)), 0, (image.shape[1], image.shape[0])))
-    right, bottom = (int(x) for x in np.clip(np.ceil(used.max(0)) + 1, 0, (image.shape[1], image.shape[0])))
+    ahead = verts[:, 2] > 1e-6
+    verts_px = projected[:, :2] / np.where(ahead, projected[:, 2], 1.0)[:, None]
+    x, y = verts_px.T[:, faces.T]
+    # Faces turn the other way in the image, whose y points down, where their outside is seen.
+    outside = (x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0])
+    seen = np.flatnonzero(outside & ahead[faces].all(1))
+    if not len(seen):
+        return
+    faces, owner, x, y = faces[seen], owner[seen], x[:, seen], y[:, seen]
+    left, right = (int(at) for at in np.clip([np.floor(x.min()), np.ceil(x.max()) + 1], 0, image.shape[1]))
+    top, bottom = (int(at) for at in np.clip([np.floor(y.min()), np.ceil(y.max()) + 1], 0, image.shape[0]))
     if left >= right or top >= bottom:
-        return out
+        return
+    width, height = right - left, bottom - top
+    here_px, depth_m = verts_px - (left, top), verts[:, 2]
+    light = np.concatenate([_light(s, lighting) for s in surfaces])
+    behind = image[top:bottom, left:right].copy().view(np.uint32).ravel()
+    pixels = behind.copy()
+    triangles = Triangles(here_px, depth_m, faces, (width, height))
+    spans = triangles.spans()
+    keys, mask = triangles.nearest(spans)
+    covered = np.flatnonzero(keys)
+    key = keys.ravel().take(covered)
+    pixels[covered] = _look(triangles, spans, light, covered, key & mask)
 
-    # Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
+    # Where a pixel and one beside it show different surfaces, or parts of one that lie one behind the other, it is
+    # drawn anew, finer. Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
+    surface, closeness = np.zeros(len(pixels), np.uint8), np.zeros(len(pixels), np.float32)
+    surface[covered] = 1 + owner[spans.tri].take(key & mask)
+    closeness[covered] = key
+    rough = _unlike(surface.reshape(height, width), 0.0) | _unlike(closeness.reshape(height, width), _STEP)
     k = SUPERSAMPLING
-    region = out[top:bottom, left:right]
-    height, width = region.shape[:2]
-    fine_px = (verts_px - (left, top)) * k + (k - 1) / 2
-    triangles = Triangles(fine_px, verts[:, 2], faces, (k * width, k * height))
-    nearest, closeness = triangles.nearest()
-    given = [np.column_stack([s.normals, s.colours, s.ambient, s.direct]) for s in surfaces]
-    looks = triangles.field(np.concatenate(given).astype(np.float32))
-    materials = np.array([[s.gloss, s.softness] for s in surfaces], dtype=np.float32).T[:, owner]
-
-    def colours(face: ndarray, x: ndarray, y: ndarray) -> UInt8[ndarray, "n 3"]:
-        return _shade(looks.at(face, x, y), materials.take(face, axis=1), lighting)
-
-    # A pixel amid one smooth surface is looked at once, in its middle; others once for each fine pixel.
-    parts = [(part_x, part_y) for part_y in range(k) for part_x in range(k)]
-    fine = [nearest[part_y::k, part_x::k] for part_x, part_y in parts]
-    covered = np.flatnonzero(np.maximum.reduce(fine).ravel() >= 0)
-    y, x = np.divmod(covered, width)
-    first = covered * k + y * ((k - 1) * k * width)  # among the fine pixels
-    place = np.stack([first + (part_y * k * width + part_x) for part_x, part_y in parts])
-    face, close = nearest.ravel().take(place), closeness.ravel().take(place)
-    surface = np.where(face >= 0, owner.take(face, mode="clip"), -1)
-    even = np.logical_and.reduce([surface[0] == other for other in surface[1:]])
-    even &= np.maximum.reduce(list(close)) < _EVEN * np.minimum.reduce(list(close))
-    pixels = region[y, x]
-    middle = (k - 1) / 2
-    whole = np.flatnonzero(even)
-    pixels[whole] = colours(face[0].take(whole), k * x.take(whole) + middle, k * y.take(whole) + middle)
-    rough = np.flatnonzero(~even)
-    total = np.zeros((len(rough), 3), dtype=np.uint16)
-    for (part_x, part_y), part in zip(parts, face[:, rough], strict=True):
-        each = pixels[rough]
-        there = np.flatnonzero(part >= 0)
-        at = rough[there]
-        each[there] = colours(part[there], k * x[at] + float(part_x), k * y[at] + float(part_y))
-        total += each
-    pixels[rough] = (total + k * k // 2) // (k * k)
-    region[y, x] = pixels
-    return out
+    fine = Triangles(k * here_px + (k - 1) / 2, depth_m, faces[triangles.touching(rough)], (k * width, k * height))
+    spans = _within(fine.spans(), rough, k)
+    keys, mask = fine.nearest(spans)
+    edges = np.flatnonzero(rough)
+    first = k * edges + edges // width * ((k - 1) * k * width)
+    parts = np.concatenate([first + (y * k * width + x) for y in range(k) for x in range(k)])
+    key = keys.ravel().take(parts)
+    there = np.flatnonzero(key)
+    looks = np.tile(behind.take(edges), k * k)
+    looks[there] = _look(fine, spans, light, parts.take(there), key.take(there) & mask)
+    mean = (looks.view(np.uint8).reshape(k * k, -1).sum(0, dtype=np.uint16) + k * k // 2) // (k * k)
+    pixels[edges] = mean.astype(np.uint8).view(np.uint32)
+    image[top:bottom, left:right] = pixels.view(np.uint8).reshape(height, width, 4)
 
 
-def _shade(
-    look: Float32[ndarray, "8 n"], materials: Float32[ndarray, "2 n"], lighting: Lighting
-) -> UInt8[ndarray, "n 3"]:
-    """The colours of places: their normals, colours, ambient and direct light; their gloss and softness."""
-    normal, colour, ambient, direct = look[:3], look[3:6], look[6], look[7]
-    half = lighting.lamp + np.array([0.0, 0.0, -1.0])  # between the lamp and the camera
-    axes = np.stack([lighting.lamp, lighting.up, half / np.linalg.norm(half)]).astype(np.float32)
-    cosines = axes @ normal
-    cosines /= np.sqrt(np.einsum("xn,xn->n", normal, normal) + np.float32(1e-12))
-    gloss, softness = materials
-    above = 0.5 * ambient * (1 + cosines[1])
-    below = ambient - above
-    sheen = np.maximum(cosines[2], 0)
-    for _ in range(4):
-        sheen *= sheen
-    sheen *= gloss * direct
+def _within(spans: Spans, rough: Bool[ndarray, "height width"], k: int) -> Spans:
+    """The spans, k times as fine as a mask, that have pixels in it."""
+    row, column = np.divmod(spans.place, k * rough.shape[1])
+    row, start, stop = row // k, column // k, (column + spans.length - 1) // k + 1
+    held = cv2.integral(rough.astype(np.uint8))
+    some = np.flatnonzero(held[row + 1, stop] - held[row + 1, start] > held[row, stop] - held[row, start])
+    return Spans(*(part[some] for part in spans))
 
-    out = np.empty((look.shape[1], 3), dtype=np.uint8)
+
+def _unlike(values: ndarray, share: float) -> Bool[ndarray, "height width"]:
+    """Where a value and its four neighbours differ by more than a share of it."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    most, least = cv2.dilate(values, cross), cv2.erode(values, cross)
+    unlike: np.ndarray = most > least if share == 0 else most > (1 + share) * least
+    return unlike
+
+
+def _look(
+    triangles: Triangles,
+    spans: Spans,
+    light: Float64[ndarray, "v 3"],
+    place: Int64[ndarray, "n"],
+    span: Int64[ndarray, "n"],
+) -> UInt32[ndarray, "n"]:
+    """Pixels (R, G, B, 255) at places in spans, given the light that comes from vertices."""
+    start, per_column = triangles.values(spans, light)
+    along = (place - spans.place.take(span)).astype(np.float32)
+    packed = np.full(len(span), _OPAQUE, dtype=np.uint32)
     for c in range(3):
-        soft = softness * _SOFT_RGB[c]
-        lit = (cosines[0] + soft) / (1 + soft)
-        np.clip(lit, 0, 1, out=lit)
-        lit *= direct
-        lamp, sky, ground = (
-            np.float32(4095 * x[c]) for x in (lighting.lamp_rgb, lighting.sky_rgb, lighting.ground_rgb)
-        )
-        light = (lit * lamp + above * sky + below * ground) * colour[c] + sheen * lamp
-        out[:, c] = _ENCODE.take(light.astype(np.int32), mode="clip")
-    return out
+        value = per_column[c].take(span)
+        value *= along
+        value += start[c].take(span)
+        packed |= _ENCODE[c].take(value.astype(np.int64), mode="clip")
+    return packed
+
+
+def _light(surface: Surface, lighting: Lighting) -> Float64[ndarray, "v 3"]:
+    """The light that comes from the vertices of a surface, in linear RGB, 0..4095."""
+    half = lighting.lamp + np.array([0.0, 0.0, -1.0])  # between the lamp and the camera
+    axes = np.stack([lighting.lamp, lighting.up, half / np.linalg.norm(half)])
+    to_lamp, up, to_half = (surface.normals @ axes.T).T
+    above = 0.5 * surface.ambient * (1 + up)
+    below = surface.ambient - above
+    sheen = surface.gloss * surface.direct * np.maximum(to_half, 0) ** 16
+    soft = surface.softness * _SOFT_RGB
+    lit = np.clip((to_lamp[:, None] + soft) / (1 + soft), 0, 1) * surface.direct[:, None]
+    sky = above[:, None] * lighting.sky_rgb + below[:, None] * lighting.ground_rgb
+    light: np.ndarray = (lit * lighting.lamp_rgb + sky) * surface.colours + sheen[:, None] * lighting.lamp_rgb
+    return 4095 * light

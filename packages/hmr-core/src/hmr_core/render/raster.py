@@ -7,9 +7,12 @@ Pixel centres are at integer coordinates, as in OpenCV: a point projected to (3,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from numpy import ndarray
 
 _EDGE = 1e-9
@@ -34,6 +37,27 @@ class Fragments:
     depth_m: Float64[ndarray, "n"]
 
 
+class Spans(NamedTuple):
+    """The pixels of triangles row by row. Of each run of pixels its triangle, its row and first column relative to the
+    triangle's box, its length, at least one, and the place of its first pixel among all of the image, row by row.
+    """
+
+    tri: Int64[ndarray, "s"]
+    row: Int64[ndarray, "s"]
+    column: Int64[ndarray, "s"]
+    length: Int64[ndarray, "s"]
+    place: Int64[ndarray, "s"]
+
+
+class Nearest(NamedTuple):
+    """What is seen at each pixel of an image: the larger a key, the nearer; 0 where nothing is. The number of the span
+    is in the lowest bits, all of which are set in mask.
+    """
+
+    keys: Int64[ndarray, "height width"]
+    mask: int
+
+
 class Triangles:
     """Projected triangles, ready to be looked at from the camera.
 
@@ -50,88 +74,108 @@ class Triangles:
     ) -> None:
         self._size = width, height = size
         self._faces = faces
-        corners = verts_px[faces]
-        low = np.ceil(corners.min(1)).clip(0)
-        high = np.floor(corners.max(1)).clip(max=(width - 1, height - 1))
-        self._columns, self._rows = (high - low + 1).clip(0).T.astype(np.int64)
-        area = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        visible = (depth_m[faces] > 1e-6).all(1) & (np.abs(area) > 1e-12) & (self._columns > 0) & (self._rows > 0)
+        x, y = verts_px.T[:, faces.T]  # corner by corner, so that numbers that are used together lie together
+        low_x, high_x = np.ceil(_least(x)).clip(0), np.floor(-_least(-x)).clip(max=width - 1)
+        low_y, high_y = np.ceil(_least(y)).clip(0), np.floor(-_least(-y)).clip(max=height - 1)
+        area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
+        ahead = depth_m > 1e-6
+        visible = ahead[faces].all(1) & (np.abs(area) > 1e-12) & (high_x >= low_x) & (high_y >= low_y)
         self._drawn = np.flatnonzero(visible)
-        self._corner_x, self._corner_y = low.T.astype(np.int64)
-        # In the image the weights of corners 1 and 2, and 1 / depth, are linear: value = plane . (1, x, y), relative to
+        self._columns, self._rows = (high_x - low_x + 1).astype(np.int64), (high_y - low_y + 1).astype(np.int64)
+        self._corner_x, self._corner_y = low_x.astype(np.int64), low_y.astype(np.int64)
+        # In the image the corners' weights, and 1 / depth, are linear: constant + per_column x + per_row y, relative to
         # the box's corner.
-        self._inverse = (1.0 / np.where(depth_m > 1e-6, depth_m, 1.0))[faces]
-        self._planes = _planes(corners - low[:, None], np.where(visible, area, 1.0), self._inverse)
+        self._inverse = (1.0 / np.where(ahead, depth_m, 1.0))[faces.T]
+        self._weights = _weights(x - low_x, y - low_y, np.where(visible, area, 1.0))
+        self._closeness = np.einsum("pkf,kf->pf", self._weights, self._inverse)
 
-    def nearest(self) -> tuple[Int32[ndarray, "height width"], Float32[ndarray, "height width"]]:
-        """The nearest triangle of each pixel, -1 for none, and 1 / depth there, 0 for none."""
+    def spans(self) -> Spans:
+        """The pixels of all triangles."""
+        n = self._rows[self._drawn]
+        tri = np.repeat(self._drawn, n)
+        row = np.arange(len(tri)) - np.repeat(np.cumsum(n) - n, n)
+        # A weight is not negative where constant + slope x + per_row y >= 0: beyond a crossing where the slope is
+        # positive, before it where it is negative. A level edge bounds rows alone, which the box does, too.
+        constant, slope, per_row = self._weights
+        safe = np.where(slope == 0, 1.0, slope)
+        crossing, lean = -(constant + _EDGE) / safe, -per_row / safe
+        first = np.zeros(len(tri))
+        last = (self._columns - 1.0).take(tri)
+        for k in range(3):
+            at = lean[k].take(tri)
+            at *= row
+            at += crossing[k].take(tri)
+            np.maximum(first, np.where((slope[k] > 0).take(tri), at, 0), out=first)
+            np.minimum(last, np.where((slope[k] < 0).take(tri), at, last), out=last)
+        column = np.ceil(first)
+        length = np.floor(last) - column + 1
+        some = np.flatnonzero(length > 0)
+        tri, row, column = tri[some], row[some], column[some].astype(np.int64)
+        place = (row + self._corner_y[tri]) * self._size[0] + column + self._corner_x[tri]
+        return Spans(tri, row, column, length[some].astype(np.int64), place)
+
+    def nearest(self, spans: Spans) -> Nearest:
+        """Which of these spans is seen at each pixel."""
         width, height = self._size
-        nearest = np.zeros(width * height, dtype=np.float32)
-        owner = np.full(width * height, -1, dtype=np.int32)
-        counts = (self._columns * self._rows)[self._drawn]
-        cuts = np.flatnonzero(np.diff(np.cumsum(counts) // _CANDIDATES_AT_ONCE)) + 1
-        for part in np.split(self._drawn, cuts):
-            tri, y, first, n = _spans(self._planes, part, self._columns, self._rows)
-            constant, per_column, per_row = self._planes[:, 2].T.take(tri, axis=1)
-            start = constant + per_row * y + per_column * first
-            pixel_start = (y + self._corner_y[tri]) * width + first + self._corner_x[tri]
+        keys = np.zeros(width * height, dtype=np.int64)
+        count = len(spans.tri)
+        bits = max(count - 1, 1).bit_length()
+        # Depths as whole numbers with the span's number behind them: one comparison finds both.
+        most = float(self._inverse.max(initial=1e-30))
+        scale = 2.0 ** (61 - bits) / most
+        start = self._along(self._closeness, spans).clip(0, most)
+        first = (np.maximum(start * scale, 1.0).astype(np.int64) << bits) | np.arange(count)
+        step = (self._closeness[1].clip(-most, most) * scale).astype(np.int64)[spans.tri] << bits
+        ends = np.cumsum(spans.length)
+        cuts = np.searchsorted(ends, np.arange(_CANDIDATES_AT_ONCE, ends[-1] if count else 0, _CANDIDATES_AT_ONCE))
+        for low, high in pairwise([0, *cuts, count]):
+            part, n = slice(low, high), spans.length[low:high]
             before = np.cumsum(n) - n
-            step = np.arange(n.sum())
-            closeness = np.repeat(start - per_column * before, n)
-            closeness += np.repeat(per_column, n) * step
-            closeness = closeness.astype(np.float32)
-            step += np.repeat(pixel_start - before, n)
-            np.maximum.at(nearest, step, closeness)
-            wins = np.flatnonzero(closeness == nearest.take(step))
-            owner[step.take(wins)] = np.repeat(tri.astype(np.int32), n).take(wins)
-        return owner.reshape(height, width), nearest.reshape(height, width)
+            pixel = np.arange(n.sum())
+            key = np.repeat(step[part], n)
+            key *= pixel
+            key += np.repeat(first[part] - step[part] * before, n)
+            pixel += np.repeat(spans.place[part] - before, n)
+            np.maximum.at(keys, pixel, key)
+        return Nearest(keys.reshape(height, width), (1 << bits) - 1)
 
     def at(
         self, face: Int64[ndarray, "n"], x: Float64[ndarray, "n"], y: Float64[ndarray, "n"]
     ) -> tuple[Float64[ndarray, "n 3"], Float64[ndarray, "n"]]:
         """The weights of triangles' corners in 3D, and the depth, at places of the image (column, row)."""
+        constant, per_column, per_row = self._weights[:, :, face]
         dx, dy = x - self._corner_x[face], y - self._corner_y[face]
-        planes = self._planes[face, :2]
-        w1, w2 = (planes[:, k, 0] + planes[:, k, 1] * dx + planes[:, k, 2] * dy for k in (0, 1))
-        w = np.stack([1 - w1 - w2, w1, w2], axis=1) * self._inverse[face]
-        total = w.sum(1)
-        return w / total[:, None], 1.0 / total
+        w = (constant + per_column * dx + per_row * dy) * self._inverse[:, face]
+        total = w.sum(0)
+        return (w / total).T, 1.0 / total
 
-    def field(self, values: Float32[ndarray, "v c"]) -> Field:
-        """Values of the vertices, to be looked up between them."""
-        planes = self._planes[:, :2]
-        first = np.array([1.0, 0, 0]) - planes.sum(1)
-        weights = np.stack([first, planes[:, 0], planes[:, 1]], axis=1)
-        weights *= self._inverse[..., None]
-        given = np.concatenate([values, np.ones((len(values), 1), np.float32)], axis=1)[self._faces]
-        table = np.einsum("fkp,fkc->pcf", weights, given, optimize=True)
-        return Field(np.ascontiguousarray(table, dtype=np.float32), self._corner_x, self._corner_y)
+    def values(
+        self, spans: Spans, given: Float64[ndarray, "v c"]
+    ) -> tuple[Float32[ndarray, "c s"], Float32[ndarray, "c s"]]:
+        """Values of the vertices as linear functions over the image: at the beginning of each span, and how they change
+        per column. As perspective is left out, for triangles much smaller than their distance.
+        """
+        corners = given.T[:, self._faces.T]
+        functions = sum(self._weights[:, None, k] * corners[:, k] for k in range(3)).astype(np.float32)
+        return self._along(functions, spans), functions[1].take(spans.tri, axis=1)
 
+    def touching(self, mask: Bool[ndarray, "height width"]) -> Bool[ndarray, "f"]:
+        """Which triangles may cover a part of the pixels in a mask: whose boxes, rounded up, hold one of them."""
+        width, height = self._size
+        held = cv2.integral(mask.astype(np.uint8)).ravel()
+        left, top = (self._corner_x - 1).clip(0, width), (self._corner_y - 1).clip(0, height)
+        right = (self._corner_x + self._columns + 1).clip(0, width)
+        bottom = (self._corner_y + self._rows + 1).clip(0, height)
+        above, below = top * (width + 1), bottom * (width + 1)
+        count = held[below + right] - held[below + left] - held[above + right] + held[above + left]
+        touching: np.ndarray = count > 0
+        return touching
 
-@dataclass(frozen=True)
-class Field:
-    """What varies over triangles, in single precision. table: of each triangle the linear functions (constant, per
-    column, per row) of its values divided by depth, and of 1 / depth; columns, rows: where its box begins.
-    """
-
-    table: Float32[ndarray, "3 c_1 f"]
-    columns: Int64[ndarray, "f"]
-    rows: Int64[ndarray, "f"]
-
-    def at(
-        self, face: Int[ndarray, "n"], x: Float64[ndarray, "n"], y: Float64[ndarray, "n"]
-    ) -> Float32[ndarray, "c n"]:
-        """The values at places of the image (column, row), perspective undone."""
-        dx = (x - self.columns.take(face)).astype(np.float32)
-        dy = (y - self.rows.take(face)).astype(np.float32)
-        values = self.table[1].take(face, axis=1)
-        values *= dx
-        per_row = self.table[2].take(face, axis=1)
-        per_row *= dy
-        values += per_row
-        values += self.table[0].take(face, axis=1)
-        found: np.ndarray = values[:-1]
-        found /= values[-1]
+    def _along(self, functions: Float[ndarray, "3 *c f"], spans: Spans) -> Float[ndarray, "*c s"]:
+        """Linear functions of triangles at the beginnings of spans."""
+        constant, per_column, per_row = functions.take(spans.tri, axis=-1)
+        at = spans.column.astype(functions.dtype), spans.row.astype(functions.dtype)
+        found: np.ndarray = constant + per_column * at[0] + per_row * at[1]
         return found
 
 
@@ -146,61 +190,29 @@ def rasterise(
     Where two triangles share an edge, a pixel centre exactly on it is drawn by at least one.
     """
     triangles = Triangles(verts_px, depth_m, faces, size)
-    owner, _ = triangles.nearest()
-    rows, columns = np.nonzero(owner >= 0)
-    face = owner[rows, columns].astype(np.int64)
+    spans = triangles.spans()
+    keys, mask = triangles.nearest(spans)
+    rows, columns = np.nonzero(keys)
+    face = spans.tri[keys[rows, columns] & mask]
     weights, depth = triangles.at(face, columns.astype(np.float64), rows.astype(np.float64))
     return Fragments(rows=rows, columns=columns, face=face, weights=weights, depth_m=depth)
 
 
-def _cross(u: Float64[ndarray, "n 2"], v: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n"]:
-    cross: np.ndarray = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    return cross
+def _least(corners: Float64[ndarray, "3 f"]) -> Float64[ndarray, "f"]:
+    least: np.ndarray = np.minimum(np.minimum(corners[0], corners[1]), corners[2])
+    return least
 
 
-def _planes(
-    corners: Float64[ndarray, "f 3 2"], area: Float64[ndarray, "f"], values: Float64[ndarray, "f 3"]
-) -> Float64[ndarray, "f 3 3"]:
-    """The linear functions (constant, per column, per row) of corner 1's and 2's barycentric weights and of `values`.
+def _weights(
+    x: Float64[ndarray, "3 f"], y: Float64[ndarray, "3 f"], area: Float64[ndarray, "f"]
+) -> Float64[ndarray, "3 3 f"]:
+    """The corners' barycentric weights as linear functions: constant, per column and per row, of each corner.
 
-    The weights are non-negative inside whichever way the triangle turns, because the area has a sign.
+    They are not negative inside whichever way the triangle turns, because the area has a sign.
     """
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    ab, ac = (b - a) / area[:, None], (c - a) / area[:, None]
-    first = np.stack([a[:, 1] * ac[:, 0] - a[:, 0] * ac[:, 1], ac[:, 1], -ac[:, 0]], axis=1)
-    second = np.stack([a[:, 0] * ab[:, 1] - a[:, 1] * ab[:, 0], -ab[:, 1], ab[:, 0]], axis=1)
-    third = values[:, 1:2] * first + values[:, 2:3] * second - values[:, :1] * (first + second)
-    third[:, 0] += values[:, 0]
-    return np.stack([first, second, third], axis=1)
-
-
-def _spans(
-    planes: Float64[ndarray, "f 3 3"],
-    part: Int64[ndarray, "p"],
-    columns: Int64[ndarray, "f"],
-    rows: Int64[ndarray, "f"],
-) -> tuple[Int64[ndarray, "s"], Int64[ndarray, "s"], Int64[ndarray, "s"], Int64[ndarray, "s"]]:
-    """The pixels of some triangles row by row: for each run its triangle, its row and first column, relative to the
-    triangle's box, and its length, at least one.
-    """
-    n = rows[part]
-    tri = np.repeat(part, n)
-    y = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-    weights = planes[:, :2]
-    weights = np.concatenate([weights, np.array([1.0, 0, 0]) - weights.sum(1, keepdims=True)], axis=1)
-    # A weight is not negative where constant + slope x + per_row y >= 0: beyond a crossing where the slope is positive,
-    # before it where it is negative. Each triangle has both kinds; where it has one of a kind, that is taken twice. A
-    # level edge bounds rows alone, which the box does, too.
-    slope = weights[..., 1]
-    safe = np.where(slope == 0, 1.0, slope)
-    crossing, per_row = -(weights[..., 0] + _EDGE) / safe, -weights[..., 2] / safe
-    each = np.arange(len(planes))
-
-    def bounds(kind: Bool[ndarray, "f 3"]) -> list[Float64[ndarray, "s"]]:
-        edges = (kind.argmax(1), 2 - kind[:, ::-1].argmax(1))
-        return [crossing[each, edge][tri] + per_row[each, edge][tri] * y for edge in edges]
-
-    first = np.ceil(np.maximum(np.maximum(*bounds(slope > 0)), 0))
-    length = np.floor(np.minimum(np.minimum(*bounds(slope < 0)), columns[tri] - 1)) - first + 1
-    some = np.flatnonzero(length > 0)
-    return tri[some], y[some], first[some].astype(np.int64), length[some].astype(np.int64)
+    weights = np.empty((3, 3, x.shape[1]))
+    for k, (a, b) in enumerate([(1, 2), (2, 0), (0, 1)]):
+        weights[0, k] = (x[a] * y[b] - y[a] * x[b]) / area
+        weights[1, k] = (y[a] - y[b]) / area
+        weights[2, k] = (x[b] - x[a]) / area
+    return weights

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 from numpy import ndarray
 
 from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
@@ -29,14 +29,24 @@ _SLEEVE = (
 _COARSE = 8
 """Shadows on the desk and the fall of light are painted at so small a part of the size."""
 
+_SHADOW_SIDE, _SHADOW_PIXEL_M = 208, 0.006
+"""Shadows on the desk are found once for all cameras, so coarse, in a square about the origin..."""
+_SHADOW_TO_M = np.diag([_SHADOW_PIXEL_M, _SHADOW_PIXEL_M, 1]) @ np.array(
+    [[1, 0, (1 - _SHADOW_SIDE) / 2], [0, 1, (1 - _SHADOW_SIDE) / 2], [0, 0, 1.0]]
+)
+"""... whose pixels, column by row, are at these places in world space."""
+
 _NOISE_SIDE = (1000, 600)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A moment ready to be drawn: its surfaces in world space, and how the desk lies (desk pixels to metres)."""
+    """A moment ready to be drawn: its surfaces in world space, their shadow (see _SHADOW_TO_M), and how the desk lies
+    (desk pixels to metres).
+    """
 
     surfaces: tuple[Surface, ...]
+    shadow: Float32[ndarray, "side side"]
     desk: Float64[ndarray, "3 3"]
     brightness: float
 
@@ -49,13 +59,14 @@ class Painter:
         self._border = border_loop(self._faces)
         self._complexion = complexion(model)
         self._sequence = sequence
-        self._desk = paint_desk(generator)
+        desk = paint_desk(generator)
+        self._desk = cv2.cvtColor(desk, cv2.COLOR_RGB2RGBA)  # of four bytes a pixel OpenCV warps twice as many
         warmth = generator.uniform(-1, 1)
         strength = generator.uniform(0.75, 1.15)
         share = generator.uniform(0.45, 0.72)  # of the lamp
         lamp_rgb = np.array([1 + 0.13 * warmth, 1.0, 1 - 0.17 * warmth])
         sky_rgb = np.array([1 - 0.09 * warmth, 1.0, 1 + 0.11 * warmth])
-        bounce = to_linear(self._desk[::16, ::16].reshape(-1, 3).mean(0) / 255.0)
+        bounce = to_linear(desk[::16, ::16].reshape(-1, 3).mean(0) / 255.0)
         self._lamp_rgb = strength * share * 1.15 * lamp_rgb
         self._sky_rgb = strength * (1 - share) * 1.25 * sky_rgb
         self._ground_rgb = strength * (0.08 + 0.35 * bounce)
@@ -77,7 +88,7 @@ class Painter:
         cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
         desk = np.array([[cosine, -sine, offset[0]], [sine, cosine, offset[1]], [0, 0, 1]])
         desk = desk @ np.array([[1, 0, -SIDE_PX / 2], [0, 1, -SIDE_PX / 2], [0, 0, 1.0]])
-        return Scene(tuple(surfaces), desk, float(generator.uniform(0.92, 1.08)))
+        return Scene(tuple(surfaces), self._shadow_of(surfaces), desk, float(generator.uniform(0.92, 1.08)))
 
     def paint(self, scene: Scene, camera: Camera, generator: np.random.Generator) -> UInt8[ndarray, "height width 3"]:
         """The picture, RGB. The generator makes the sensor's noise."""
@@ -104,17 +115,21 @@ class Painter:
             sky_rgb=scene.brightness * self._sky_rgb,
             ground_rgb=scene.brightness * self._ground_rgb,
         )
-        drawn = cv2.GaussianBlur(draw_lit(image, seen, intrinsics, lighting), (3, 3), self._blur)
+        draw_lit(image, seen, intrinsics, lighting)
+        drawn = cv2.GaussianBlur(image, (3, 3), self._blur)
         width, height = FRAME_SIZE
         x, y = (int(generator.integers(room - size + 1)) for room, size in zip(_NOISE_SIDE, FRAME_SIZE, strict=True))
-        noise = self._noise[y : y + height, x : x + width][:: 1 - 2 * int(generator.integers(2))]
-        return np.asarray(cv2.add(drawn, noise, dtype=cv2.CV_8U), dtype=np.uint8)
+        brighter, darker = (tile[y : y + height, x : x + width] for tile in self._noise)
+        if generator.integers(2):
+            brighter, darker = darker, brighter
+        cv2.subtract(cv2.add(drawn, brighter, dst=drawn), darker, dst=drawn)
+        return np.asarray(cv2.cvtColor(drawn, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
     def _below(
         self, scene: Scene, camera: Camera, intrinsics: Float64[ndarray, "3 3"]
-    ) -> UInt8[ndarray, "height width 3"]:
-        """The desk with the shadows that lie on it."""
-        desk_m, lamp = self._sequence.desk_m, self._sequence.lamp
+    ) -> UInt8[ndarray, "height width 4"]:
+        """The desk with the shadows that lie on it, RGBA."""
+        desk_m = self._sequence.desk_m
         extrinsics = camera.extrinsics.astype(np.float64)
         plane = np.stack([extrinsics[:3, 0], extrinsics[:3, 1], extrinsics[:3, 2] * desk_m + extrinsics[:3, 3]], axis=1)
         image = cv2.warpPerspective(
@@ -122,19 +137,25 @@ class Painter:
         )
         width, height = FRAME_SIZE[0] // _COARSE, FRAME_SIZE[1] // _COARSE
         small = np.diag([1 / _COARSE, 1 / _COARSE, 1]) @ intrinsics
-        counts = np.cumsum([0, *(len(s.verts_m) for s in scene.surfaces)])
-        verts = np.concatenate([s.verts_m for s in scene.surfaces])
-        faces = np.concatenate([s.faces + n for s, n in zip(scene.surfaces, counts[:-1], strict=True)])
-        fallen = verts - lamp * ((verts[:, 2:] - desk_m) / lamp[2])
-        shadow = to_camera(camera, fallen) @ small.T
+        shadow = cv2.warpPerspective(scene.shadow, small @ plane @ _SHADOW_TO_M, (width, height))
+        soft = cv2.GaussianBlur(shadow, (0, 0), 1.4)[..., None]
+        light = (1 - 0.8 * self._shadow * soft) * (200 * scene.brightness * self._fall)
+        factors = cv2.resize(np.clip(light, 0, 255).astype(np.uint8), FRAME_SIZE, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.multiply(image, factors, dst=image, scale=1 / 200), dtype=np.uint8)
+
+    def _shadow_of(self, surfaces: list[Surface]) -> Float32[ndarray, "side side"]:
+        """What the lamp throws on the desk: 1 in the shadow, with _SHADOW_TO_M."""
+        desk_m, lamp = self._sequence.desk_m, self._sequence.lamp
+        counts = np.cumsum([0, *(len(s.verts_m) for s in surfaces)])
+        verts = np.concatenate([s.verts_m for s in surfaces])
+        faces = np.concatenate([s.faces + n for s, n in zip(surfaces, counts[:-1], strict=True)])
+        fallen = (verts - lamp * ((verts[:, 2:] - desk_m) / lamp[2]))[:, :2] / _SHADOW_PIXEL_M + (_SHADOW_SIDE - 1) / 2
         # The half of a closed surface that looks at the lamp throws all of its shadow.
-        (ax, ay), (bx, by) = ((fallen[faces[:, k], :2] - fallen[faces[:, 0], :2]).T for k in (1, 2))
+        (ax, ay), (bx, by) = ((fallen[faces[:, k]] - fallen[faces[:, 0]]).T for k in (1, 2))
         lit = ax * by - ay * bx > 0
-        nearest, _ = Triangles(shadow[:, :2] / shadow[:, 2:], shadow[:, 2], faces[lit], (width, height)).nearest()
-        light = np.where(nearest >= 0, np.float32(1 - 0.8 * self._shadow), np.float32(1))
-        soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 1.4))[..., None] * (200 * scene.brightness * self._fall)
-        factors = cv2.resize(np.clip(soft, 0, 255).astype(np.uint8), FRAME_SIZE, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.multiply(image, factors, scale=1 / 200), dtype=np.uint8)
+        triangles = Triangles(fallen, np.ones(len(fallen)), faces[lit], (_SHADOW_SIDE, _SHADOW_SIDE))
+        shadow: ndarray = (triangles.nearest(triangles.spans()).keys > 0).astype(np.float32)
+        return shadow
 
     def _hand(self, hand: Hand, moment: Moment) -> Surface:
         normals = vertex_normals(hand.verts_m, self._faces)
@@ -236,17 +257,19 @@ def _light_fall(generator: np.random.Generator) -> ndarray:
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     slope = generator.uniform(-0.18, 0.18, 2)
     corners = generator.uniform(0.03, 0.14) * (x**2 + y**2) / 2
-    tint = 1 + generator.uniform(-0.04, 0.04, 3)
+    tint = np.append(1 + generator.uniform(-0.04, 0.04, 3), 1.0)
     fall: ndarray = ((1 + slope[0] * x + slope[1] * y - corners)[..., None] * tint).astype(np.float32)
     return fall
 
 
-def _noise_tile(generator: np.random.Generator) -> ndarray:
-    """A sensor's noise, larger than a picture, so that each picture takes another part: grey and coloured."""
+def _noise_tile(generator: np.random.Generator) -> tuple[ndarray, ndarray]:
+    """A sensor's noise, larger than a picture, so that each picture takes another part: grey and coloured. What it adds
+    and what it takes away, RGBA, which OpenCV does faster with bytes than it adds numbers that have a sign.
+    """
     width, height = _NOISE_SIDE
     grey = generator.standard_normal((height, width, 1), dtype=np.float32)
     coloured = generator.standard_normal((height, width, 3), dtype=np.float32)
     mixed = cv2.GaussianBlur(0.8 * grey + 0.6 * coloured, (3, 3), 0.5)
     level = generator.uniform(0.7, 1.4)
-    noise: ndarray = np.rint(mixed * (level / mixed.std())).clip(-127, 127).astype(np.int8)
-    return noise
+    noise = cv2.cvtColor(np.rint(mixed * (level / mixed.std())), cv2.COLOR_RGB2RGBA)
+    return noise.clip(0, 127).astype(np.uint8), (-noise).clip(0, 127).astype(np.uint8)
