@@ -37,10 +37,10 @@ def ball(x: float, depth: float, radius: float, rgb: np.ndarray) -> Surface:
     )
 
 
-def draw_lit(image: np.ndarray, surfaces: list[Surface]) -> np.ndarray:
+def draw_lit(image: np.ndarray, surfaces: list[Surface], blur_px: float = 0.0) -> np.ndarray:
     """A copy of an RGB image with surfaces over it."""
     drawn = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-    lit.draw_lit(drawn, surfaces, INTRINSICS, LIGHTING)
+    lit.draw_lit(drawn, surfaces, INTRINSICS, LIGHTING, blur_px=blur_px)
     assert (drawn[..., 3] == 255).all()
     return drawn[..., :3]
 
@@ -80,6 +80,18 @@ def test_edges_have_values_in_between() -> None:
     shares = drawn[rim] / 255
     assert ((shares > 0.1) & (shares < 0.45)).mean() > 0.2
     assert len(np.unique(drawn[rim])) > 10
+
+
+def test_blur_is_of_what_is_drawn_and_of_the_pixels_beside_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 120, 3), dtype=np.uint8)
+    one = ball(0.0, 0.5, 0.04, np.ones(3))
+    sharp, soft = draw_lit(image, [one]), draw_lit(image, [one], blur_px=0.7)
+    drawn = (draw_lit(blank(), [one]).max(2) > 0).astype(np.uint8)
+    beside = cv2.dilate(drawn, np.ones((5, 5), np.uint8)) > 0
+    np.testing.assert_array_equal(soft[~beside], image[~beside])
+    expected = cv2.GaussianBlur(sharp, (3, 3), 0.7)
+    np.testing.assert_array_equal(soft[drawn > 0], expected[drawn > 0])
+    assert (soft != sharp)[drawn > 0].mean() > 0.1
 
 
 def test_the_light_varies_without_steps() -> None:

@@ -73,11 +73,14 @@ def draw_lit(
     surfaces: Sequence[Surface],
     intrinsics: Float64[ndarray, "3 3"],
     lighting: Lighting,
+    *,
+    blur_px: float = 0.0,
 ) -> None:
     """Draw surfaces over an RGBA image, hidden parts removed, edges smoothed. What is inside of a surface is not drawn.
 
     The light is computed at the vertices. intrinsics: pixels, pixel centres at integers. What is drawn is opaque:
-    (R, G, B, 255); four bytes to a pixel are moved together.
+    (R, G, B, 255); four bytes to a pixel are moved together. blur_px: the standard deviation of the lens's blur, less
+    than a pixel; the image is taken to be blurred already.
     """
     offsets = np.cumsum([0, *(len(s.verts_m) for s in surfaces)])
     verts = np.concatenate([s.verts_m for s in surfaces])
@@ -93,8 +96,9 @@ def draw_lit(
     if not len(seen):
         return
     faces, owner, x, y = faces[seen], owner[seen], x[:, seen], y[:, seen]
-    left, right = (int(at) for at in np.clip([np.floor(x.min()), np.ceil(x.max()) + 1], 0, image.shape[1]))
-    top, bottom = (int(at) for at in np.clip([np.floor(y.min()), np.ceil(y.max()) + 1], 0, image.shape[0]))
+    # With a pixel around it, which edges and blur reach.
+    left, right = (int(at) for at in np.clip([np.floor(x.min()) - 1, np.ceil(x.max()) + 2], 0, image.shape[1]))
+    top, bottom = (int(at) for at in np.clip([np.floor(y.min()) - 1, np.ceil(y.max()) + 2], 0, image.shape[0]))
     if left >= right or top >= bottom:
         return
     width, height = right - left, bottom - top
@@ -128,7 +132,13 @@ def draw_lit(
     looks[there] = _look(fine, spans, light, parts.take(there), key.take(there) & mask)
     mean = (looks.view(np.uint8).reshape(k * k, -1).sum(0, dtype=np.uint16) + k * k // 2) // (k * k)
     pixels[edges] = mean.astype(np.uint8).view(np.uint32)
-    image[top:bottom, left:right] = pixels.view(np.uint8).reshape(height, width, 4)
+    drawn = pixels.view(np.uint8).reshape(height, width, 4)
+    region = image[top:bottom, left:right]
+    if blur_px:
+        shown = cv2.dilate(surface.reshape(height, width), np.ones((3, 3), np.uint8))
+        cv2.copyTo(cv2.GaussianBlur(drawn, (3, 3), blur_px), shown, region)
+    else:
+        region[:] = drawn
 
 
 def _within(spans: Spans, rough: Bool[ndarray, "height width"], k: int) -> Spans:

@@ -115,33 +115,35 @@ class Painter:
             sky_rgb=scene.brightness * self._sky_rgb,
             ground_rgb=scene.brightness * self._ground_rgb,
         )
-        draw_lit(image, seen, intrinsics, lighting)
-        drawn = cv2.GaussianBlur(image, (3, 3), self._blur)
+        draw_lit(image, seen, intrinsics, lighting, blur_px=self._blur)
         width, height = FRAME_SIZE
         x, y = (int(generator.integers(room - size + 1)) for room, size in zip(_NOISE_SIDE, FRAME_SIZE, strict=True))
         brighter, darker = (tile[y : y + height, x : x + width] for tile in self._noise)
         if generator.integers(2):
             brighter, darker = darker, brighter
-        cv2.subtract(cv2.add(drawn, brighter, dst=drawn), darker, dst=drawn)
-        return np.asarray(cv2.cvtColor(drawn, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        cv2.subtract(cv2.add(image, brighter, dst=image), darker, dst=image)
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
     def _below(
         self, scene: Scene, camera: Camera, intrinsics: Float64[ndarray, "3 3"]
     ) -> UInt8[ndarray, "height width 4"]:
-        """The desk with the shadows that lie on it, RGBA."""
+        """The desk with the shadows that lie on it, RGBA: painted at half the size, as it is out of focus."""
         desk_m = self._sequence.desk_m
         extrinsics = camera.extrinsics.astype(np.float64)
         plane = np.stack([extrinsics[:3, 0], extrinsics[:3, 1], extrinsics[:3, 2] * desk_m + extrinsics[:3, 3]], axis=1)
-        image = cv2.warpPerspective(
-            self._desk, intrinsics @ plane @ scene.desk, FRAME_SIZE, borderMode=cv2.BORDER_REFLECT_101
+        half = (FRAME_SIZE[0] // 2, FRAME_SIZE[1] // 2)
+        to_half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # pixel centres at integers
+        desk = cv2.warpPerspective(
+            self._desk, to_half @ intrinsics @ plane @ scene.desk, half, borderMode=cv2.BORDER_REFLECT_101
         )
         width, height = FRAME_SIZE[0] // _COARSE, FRAME_SIZE[1] // _COARSE
         small = np.diag([1 / _COARSE, 1 / _COARSE, 1]) @ intrinsics
         shadow = cv2.warpPerspective(scene.shadow, small @ plane @ _SHADOW_TO_M, (width, height))
         soft = cv2.GaussianBlur(shadow, (0, 0), 1.4)[..., None]
         light = (1 - 0.8 * self._shadow * soft) * (200 * scene.brightness * self._fall)
-        factors = cv2.resize(np.clip(light, 0, 255).astype(np.uint8), FRAME_SIZE, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.multiply(image, factors, dst=image, scale=1 / 200), dtype=np.uint8)
+        factors = cv2.resize(np.clip(light, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
+        shaded = cv2.multiply(desk, factors, dst=desk, scale=1 / 200)
+        return np.asarray(cv2.resize(shaded, FRAME_SIZE, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
     def _shadow_of(self, surfaces: list[Surface]) -> Float32[ndarray, "side side"]:
         """What the lamp throws on the desk: 1 in the shadow, with _SHADOW_TO_M."""
