@@ -113,25 +113,13 @@ def draw_lit(
     key = keys.ravel().take(covered)
     pixels[covered] = _look(triangles, spans, light, covered, key & mask)
 
-    # Where a pixel and one beside it show different surfaces, or parts of one that lie one behind the other, it is
-    # drawn anew, finer. Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
+    # Where a pixel and one beside it show different surfaces, or parts of one that lie one behind the other.
     surface, closeness = np.zeros(len(pixels), np.uint8), np.zeros(len(pixels), np.float32)
     surface[covered] = 1 + owner[spans.tri].take(key & mask)
     closeness[covered] = key
     rough = _unlike(surface.reshape(height, width), 0.0) | _unlike(closeness.reshape(height, width), _STEP)
-    k = SUPERSAMPLING
-    fine = Triangles(k * here_px + (k - 1) / 2, depth_m, faces[triangles.touching(rough)], (k * width, k * height))
-    spans = _within(fine.spans(), rough, k)
-    keys, mask = fine.nearest(spans)
-    edges = np.flatnonzero(rough)
-    first = k * edges + edges // width * ((k - 1) * k * width)
-    parts = np.concatenate([first + (y * k * width + x) for y in range(k) for x in range(k)])
-    key = keys.ravel().take(parts)
-    there = np.flatnonzero(key)
-    looks = np.tile(behind.take(edges), k * k)
-    looks[there] = _look(fine, spans, light, parts.take(there), key.take(there) & mask)
-    mean = (looks.view(np.uint8).reshape(k * k, -1).sum(0, dtype=np.uint16) + k * k // 2) // (k * k)
-    pixels[edges] = mean.astype(np.uint8).view(np.uint32)
+    near = faces[triangles.touching(rough)]
+    pixels[rough.ravel()] = _edges(behind, rough, here_px, depth_m, near, light)
     drawn = pixels.view(np.uint8).reshape(height, width, 4)
     region = image[top:bottom, left:right]
     if blur_px:
@@ -141,12 +129,41 @@ def draw_lit(
         region[:] = drawn
 
 
+def _edges(
+    behind: UInt32[ndarray, "n"],
+    rough: Bool[ndarray, "height width"],
+    verts_px: Float64[ndarray, "v 2"],
+    depth_m: Float64[ndarray, "v"],
+    faces: Int[ndarray, "f 3"],
+    light: Float64[ndarray, "v 3"],
+) -> UInt32[ndarray, "r"]:
+    """The rough pixels, drawn finer over what is behind them: the means of their parts."""
+    # Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
+    k, (height, width) = SUPERSAMPLING, rough.shape
+    fine = Triangles(k * verts_px + (k - 1) / 2, depth_m, faces, (k * width, k * height))
+    spans = _within(fine.spans(), rough, k)
+    keys, mask = fine.nearest(spans)
+    pixels = np.flatnonzero(rough)
+    first = k * pixels + pixels // width * ((k - 1) * k * width)
+    parts = np.concatenate([first + (y * k * width + x) for y in range(k) for x in range(k)])
+    key = keys.ravel().take(parts)
+    there = np.flatnonzero(key)
+    looks = np.tile(behind.take(pixels), k * k)
+    looks[there] = _look(fine, spans, light, parts.take(there), key.take(there) & mask)
+    total = looks.view(np.uint8).reshape(k * k, -1).sum(0, dtype=np.uint16)
+    mean: np.ndarray = ((total + k * k // 2) // (k * k)).astype(np.uint8).view(np.uint32)
+    return mean
+
+
 def _within(spans: Spans, rough: Bool[ndarray, "height width"], k: int) -> Spans:
     """The spans, k times as fine as a mask, that have pixels in it."""
+    held = cv2.integral(rough.astype(np.uint8))  # a row and a column more than the mask has
     row, column = np.divmod(spans.place, k * rough.shape[1])
-    row, start, stop = row // k, column // k, (column + spans.length - 1) // k + 1
-    held = cv2.integral(rough.astype(np.uint8))
-    some = np.flatnonzero(held[row + 1, stop] - held[row + 1, start] > held[row, stop] - held[row, start])
+    start = row // k * held.shape[1]
+    stop = start + (column + spans.length - 1) // k + 1
+    start += column // k
+    below, above = held[1:].ravel(), held.ravel()
+    some = np.flatnonzero(below.take(stop) - below.take(start) > above.take(stop) - above.take(start))
     return Spans(*(part[some] for part in spans))
 
 

@@ -58,7 +58,7 @@ def behind_balls(
     distance = np.sqrt(np.maximum(square, 1e-12))
     other = distance > _OWN * balls.radii_m
     along = normals @ centres - (normals * points).sum(1)[:, None]
-    covered = np.where(other, np.maximum(along, 0) * balls.radii_m**2 / distance**3, 0)
+    covered = np.where(other, np.maximum(along, 0) * balls.radii_m**2 / (distance * distance * distance), 0)
     ambient = np.exp(-1.1 * covered.sum(1))
 
     ahead = lamp @ centres - (points @ lamp)[:, None]

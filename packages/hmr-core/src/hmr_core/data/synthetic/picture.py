@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
 from hmr_core.data.synthetic.objects import object_named
-from hmr_core.data.synthetic.occlusion import Light, behind_balls, behind_object, hand_balls
+from hmr_core.data.synthetic.occlusion import Balls, Light, behind_balls, behind_object, hand_balls
 from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, Sequence, to_camera
 from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import TIP_VERTICES
@@ -80,9 +80,10 @@ class Painter:
     def scene(self, moment: Moment, generator: np.random.Generator) -> Scene:
         """What all cameras see of a moment. The generator lays the desk: hands move about it."""
         surfaces: list[Surface] = []
+        balls = [hand_balls(hand.joints_m) for hand in moment.hands]
         for i, hand in enumerate(moment.hands):
-            surfaces += [self._hand(hand, moment), self._sleeve(hand, self._sleeve_rgb[i])]
-        surfaces.append(self._object(moment))
+            surfaces += [self._hand(hand, balls[i], moment), self._sleeve(hand, self._sleeve_rgb[i])]
+        surfaces.append(self._object(moment, balls))
         turn = generator.uniform(0, 2 * np.pi)
         offset = generator.uniform(-0.25, 0.25, 2)
         cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
@@ -159,9 +160,9 @@ class Painter:
         shadow: ndarray = (triangles.nearest(triangles.spans()).keys > 0).astype(np.float32)
         return shadow
 
-    def _hand(self, hand: Hand, moment: Moment) -> Surface:
+    def _hand(self, hand: Hand, balls: Balls, moment: Moment) -> Surface:
         normals = vertex_normals(hand.verts_m, self._faces)
-        light = behind_balls(hand.verts_m, normals, hand_balls(hand.joints_m), self._sequence.lamp)
+        light = behind_balls(hand.verts_m, normals, balls, self._sequence.lamp)
         pose = moment.object_pose.astype(np.float64)
         shown = object_named(self._sequence.object_name)
         turn = pose[:3, :3]
@@ -179,14 +180,14 @@ class Painter:
             softness=0.3,
         )
 
-    def _object(self, moment: Moment) -> Surface:
+    def _object(self, moment: Moment, balls: list[Balls]) -> Surface:
         shown = object_named(self._sequence.object_name)
         pose = moment.object_pose.astype(np.float64)
         verts = shown.verts_m @ pose[:3, :3].T + pose[:3, 3]
         normals = vertex_normals(verts, shown.faces)
         light = Light(np.ones(len(verts)), np.ones(len(verts)))
-        for hand in moment.hands:
-            one = behind_balls(verts, normals, hand_balls(hand.joints_m), self._sequence.lamp)
+        for of_hand in balls:
+            one = behind_balls(verts, normals, of_hand, self._sequence.lamp)
             light = Light(light.ambient * one.ambient, light.direct * one.direct)
         z = shown.verts_m[:, 2]
         band = np.abs(z - z.mean()) < 0.3 * np.ptp(z)
