@@ -26,6 +26,9 @@ _SLEEVE = (
 )
 """Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff."""
 
+_FLUSH = np.array([0.55, 0.08, -0.05])
+"""How much more of each colour skin gives in full shade: what light is there has been on skin before."""
+
 _COARSE = 8
 """Shadows on the desk and the fall of light are painted at so small a part of the size."""
 
@@ -62,7 +65,7 @@ class Painter:
         desk = paint_desk(generator)
         self._desk = cv2.cvtColor(desk, cv2.COLOR_RGB2RGBA)  # of four bytes a pixel OpenCV warps twice as many
         warmth = generator.uniform(-1, 1)
-        strength = generator.uniform(0.75, 1.15)
+        strength = generator.uniform(0.7, 1.0)
         share = generator.uniform(0.45, 0.72)  # of the lamp
         lamp_rgb = np.array([1 + 0.13 * warmth, 1.0, 1 - 0.17 * warmth])
         sky_rgb = np.array([1 - 0.09 * warmth, 1.0, 1 + 0.11 * warmth])
@@ -169,13 +172,15 @@ class Painter:
         other = behind_object(
             shown.solid.distance_m, (hand.verts_m - pose[:3, 3]) @ turn, normals @ turn, self._sequence.lamp @ turn
         )
+        ambient, direct = light.ambient * other.ambient, light.direct * other.direct
+        shade = 1 - 0.5 * (ambient + direct)
         return Surface(
             verts_m=hand.verts_m,
             normals=normals,
             faces=self._faces,
-            colours=to_linear(self._complexion * hand.subject.skin_rgb),
-            ambient=light.ambient * other.ambient,
-            direct=light.direct * other.direct,
+            colours=to_linear(self._complexion * hand.subject.skin_rgb) * (1 + shade[:, None] * _FLUSH),
+            ambient=ambient,
+            direct=direct,
             gloss=self._gloss[0],
             softness=0.3,
         )
