@@ -16,6 +16,7 @@ from hmr_core.hand.poses import (
     Bends,
     bend_axes,
     bend_fingers,
+    oppose_thumb,
     random_bends,
     random_poses,
     random_shapes,
@@ -72,8 +73,9 @@ def test_poses_are_rotations_within_the_limits(hand: HandModel) -> None:
         for k in (1, 2):  # the base also moves sideways
             low, high = FLEXION_DEG[name][k]
             found = angles[:, 3 * i + k]
-            assert low - 1e-6 <= found.min() < low + 0.25 * (high - low)
-            assert high - 0.25 * (high - low) < found.max() <= high + 1e-6
+            near = (0.35 if name == "thumb" else 0.25) * (high - low)
+            assert low - 1e-6 <= found.min() < low + near
+            assert high - near < found.max() <= high + 1e-6
 
 
 def test_same_generator_state_same_poses_and_another_seed_others(hand: HandModel) -> None:
@@ -177,3 +179,20 @@ def test_bent_knuckle_cannot_move_sideways_and_converges(hand: HandModel) -> Non
     tips, knuckles = joints[[8, 12, 16, 20], 2], joints[[5, 9, 13, 17], 2]
     assert np.ptp(tips) < 0.85 * np.ptp(knuckles)
     assert (np.diff(tips) < -0.008).all(), "side by side"
+
+
+def test_an_opposed_thumb_comes_before_the_palm_and_its_pad_turns_to_the_fingers(hand: HandModel) -> None:
+    """As its share grows, the tip leaves the palm, and bending moves it towards the wrist's side less and less."""
+    flexion = np.zeros((6, 5, 3))
+    flexion[3:, 4, 1:] = 0.5
+    share = np.array([0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
+    flat = bend_fingers(hand, Bends(flexion=flexion, sideways=np.full((6, 5), 0.5)))
+    opposed = oppose_thumb(hand, flat, share)
+    assert torch.equal(opposed[:, :13], flat[:, :13])
+    torch.testing.assert_close(opposed[0], flat[0])
+    assert not torch.allclose(flat[2, 13], opposed[2, 13])
+    tips = joints_of(hand, opposed)[:, 4]
+    assert (np.diff(tips[:3, 1]) < -0.01).all(), "away from the palm, which faces -y"
+    moves = tips[3:] - tips[:3]
+    assert (moves[:, 2] < -0.02).all()
+    assert (np.diff(moves[:, 1]) > 0.003).all(), "across the palm rather than away from it"

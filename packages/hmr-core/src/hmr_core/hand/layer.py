@@ -78,10 +78,16 @@ class HandLayer(nn.Module):
         self, rotations: Tensor, betas: Float[Tensor, "batch 10"], *, centre: int | None = None
     ) -> Float[Tensor, "batch 21 3"]:
         """The 21 joints alone, of the mesh only the five tips being computed."""
-        turns, places, rest, feature = self._chain(rotations, betas)
-        tips = self._skin(list(TIP_VERTICES), turns, places, rest, feature, betas)
-        joints = to_openpose(places, tips)
+        joints, _ = self.part(rotations, betas, [])
         return joints if centre is None else joints - joints[:, centre : centre + 1]
+
+    def part(
+        self, rotations: Tensor, betas: Float[Tensor, "batch 10"], chosen: list[int]
+    ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch chosen 3"]]:
+        """The 21 joints and the chosen vertices alone, not centred."""
+        turns, places, rest, feature = self._chain(rotations, betas)
+        verts = self._skin([*TIP_VERTICES, *chosen], turns, places, rest, feature, betas)
+        return to_openpose(places, verts[:, : len(TIP_VERTICES)]), verts[:, len(TIP_VERTICES) :]
 
     def _chain(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Down the tree: the joints' global rotations and places, their places at rest, and the pose feature."""

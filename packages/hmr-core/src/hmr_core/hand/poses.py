@@ -12,7 +12,6 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.joints import TIP_VERTICES
 from hmr_core.hand.model import HandModel
 
@@ -48,19 +47,16 @@ def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5
     the unit axis of abduction at its base (a positive angle moves it towards the thumb). For a right hand that lies as
     MANO's does: palm facing -y.
     """
-    joints = (model.joint_regressor @ model.template).numpy()
+    joints = model.joint_regressor @ model.template
     tips = dict(zip(("thumb", "index", "middle", "ring", "little"), TIP_VERTICES, strict=True))
-    flexion, abduction = [], []
-    for i, name in enumerate(FINGER_ORDER):
-        chain = np.concatenate([joints[1 + 3 * i : 4 + 3 * i], model.template[tips[name]].numpy()[None]])
-        # The thumb's back is turned by some 60 degrees against the others', so that it bends across the palm.
-        back = np.array([0.0, 0.6, 0.8]) if name == "thumb" else np.array([0.0, 1.0, 0.0])
-        for bone in np.diff(chain, axis=0):
-            axis = np.cross(back, bone)
-            flexion.append(axis / np.linalg.norm(axis))
-        upright = np.cross(chain[1] - chain[0], flexion[3 * i])
-        abduction.append(upright / np.linalg.norm(upright))
-    return torch.from_numpy(np.stack(flexion)), torch.from_numpy(np.stack(abduction))
+    ends = model.template[[tips[name] for name in FINGER_ORDER]]
+    bones = torch.cat([joints[1:].reshape(5, 3, 3), ends[:, None]], dim=1).diff(dim=1)
+    # The thumb's back is turned by some 60 degrees against the others', so that it bends across the palm.
+    backs = [[[0.0, 0.6, 0.8] if name == "thumb" else [0.0, 1.0, 0.0]] for name in FINGER_ORDER]
+    flexion = torch.linalg.cross(torch.tensor(backs, dtype=bones.dtype).expand_as(bones), bones)
+    flexion = flexion / flexion.norm(dim=-1, keepdim=True)
+    upright = torch.linalg.cross(bones[:, 0], flexion[:, 0])
+    return flexion.reshape(15, 3), upright / upright.norm(dim=-1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +89,7 @@ def random_bends(count: int, generator: np.random.Generator) -> Bends:
     flexion[:, :, 1] = curl - lead + 0.05 * normal[:, 6:11]
     flexion[:, :, 2] = flexion[:, :, 1] + 0.05 * normal[:, 11:]
     flexion = flexion.clip(0, 1)
+    flexion[:, 4, 1:] *= _THUMB_CURLS
     together, alone = uniform[:, 1:2] - 0.5, uniform[:, 2:] - 0.5
     sideways = 0.5 + _SPREADS * together + (1 - abs(_SPREADS)) * alone
     # Of the thumb, what the two fingers next to it leave room for.
@@ -116,6 +113,9 @@ _FOLLOWS = np.array(
 _SPREADS = np.array([0.5, 0.0, -0.5, -0.3, 0.3])
 """How much of each finger's sideways angle is the hand's spread."""
 
+_THUMB_CURLS = 0.8
+"""How far the outer joints of a thumb go at most: fully bent by itself it would be a lump by the wrist."""
+
 _ROOM = (1.5, 0.7)
 """How far a bent thumb is moved away from the fingers, and how much straighter it is, where they are bent, too."""
 
@@ -128,18 +128,49 @@ def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"
     bent, sideways = torch.from_numpy(bends.flexion), torch.from_numpy(bends.sideways)
     low, high = _radians([FLEXION_DEG[name] for name in FINGER_ORDER])
     flexion = low + (high - low) * bent
-    turns = axis_angle_to_matrix(flexion.reshape(-1, 15, 1) * flexion_axes).reshape(-1, 5, 3, 3, 3)
+    turns = _turn_about(flexion_axes, flexion.reshape(-1, 15)).reshape(-1, 5, 3, 3, 3)
 
     low, high = _radians([ABDUCTION_DEG[name] for name in FINGER_ORDER])
     # A finger that is fully bent at its knuckle cannot be moved sideways; the thumb can.
     abduction = low + (high - low) * sideways
     bound = bent[:, :, 0] * torch.tensor([name != "thumb" for name in FINGER_ORDER], dtype=torch.float64)
     converged = torch.tensor([math.radians(CONVERGENCE_DEG.get(n, 0)) for n in FINGER_ORDER], dtype=torch.float64)
-    abduction = abduction + bound * (converged - abduction)
-    turns[:, :, 0] = axis_angle_to_matrix(abduction[..., None] * abduction_axes) @ turns[:, :, 0]
+    abduction = (1 - bound) * abduction + bound * converged
+    turns[:, :, 0] = _turn_about(abduction_axes, abduction) @ turns[:, :, 0]
 
     wrist = torch.eye(3, dtype=torch.float64).expand(len(turns), 1, 3, 3)
     return torch.cat([wrist, turns.reshape(-1, 15, 3, 3)], dim=1)
+
+
+OPPOSITION_DEG = (35, -40)
+"""How far the base of a thumb that is set against the fingers turns towards the palm's side, and about its bone."""
+
+
+def oppose_thumb(
+    model: HandModel, rotations: Float[Tensor, "count 16 3 3"], share: Float64[ndarray, "count"]
+) -> Float[Tensor, "count 16 3 3"]:
+    """Rotations as of bend_fingers, the thumb brought before the palm and turned so that its pad faces the fingers'; a
+    share of 0 leaves it, 1 brings it as far as it goes.
+    """
+    base = 1 + 3 * FINGER_ORDER.index("thumb")
+    joints = model.joint_regressor[base : base + 2] @ model.template
+    bone = (joints[1] - joints[0]) / (joints[1] - joints[0]).norm()
+    out = torch.linalg.cross(bone, torch.tensor([0.0, -1.0, 0.0], dtype=bone.dtype))
+    axes = torch.stack([out / out.norm(), bone])
+    angles = torch.from_numpy(np.radians(OPPOSITION_DEG) * share[:, None])
+    turns = _turn_about(axes, angles)
+    opposed = rotations.clone()
+    opposed[:, base] = turns[:, 0] @ turns[:, 1] @ rotations[:, base]
+    return opposed
+
+
+def _turn_about(axes: Float[Tensor, "axes 3"], angles: Float[Tensor, "n axes"]) -> Float[Tensor, "n axes 3 3"]:
+    """Rotations by angles, in radians, about unit axes: Rodrigues' formula, quick for many angles about few axes."""
+    identity = torch.eye(3, dtype=axes.dtype)
+    cross = torch.linalg.cross(axes[:, None], identity.expand(len(axes), 3, 3)).mT
+    angles = angles[..., None, None]
+    turns: Tensor = identity + angles.sin() * cross + (1 - angles.cos()) * (cross @ cross)
+    return turns
 
 
 def _radians(ranges_deg: Sequence[object]) -> tuple[Tensor, Tensor]:
