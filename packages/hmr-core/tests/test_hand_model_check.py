@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -101,4 +103,37 @@ def test_only_a_mismatch_that_matters_is_told() -> None:
     assert mismatch_note(3.456) == (
         "the hand model and the annotations do not quite agree (3.5 mm apart on average): meshes are off by about as "
         "much; if the annotations were made with another hand model, give it with --hand-model"
+    )
+
+
+def with_verts(pack: Pack, path: Path, row: int, value: float) -> Pack:
+    """A copy of a pack in which a vertex's coordinate of a row is another; its checksum stays."""
+    shutil.copy(pack.path, path)
+    with h5py.File(path, "r+", locking=False) as file:
+        file["samples/verts"][row, 7, 2] = value
+    return Pack(path)
+
+
+def test_damaged_annotations_are_refused_by_name(mini_pack: Pack, mini_hand: HandModel, tmp_path: Path) -> None:
+    rows = mini_pack.indices("sp0", "test")
+    damaged = with_verts(mini_pack, tmp_path / "bad.h5", int(rows[3]), 1e9)
+    own = scaled(mini_hand, 1)
+    text = rf"^the annotations of sample {mini_pack.ids(rows[3:4])[0]} in .*bad\.h5 are damaged: they do not have"
+    with pytest.raises(HmrError, match=text):
+        check_hand_model(own, HandLayer(own.model), damaged, rows)
+
+
+def test_annotations_that_are_no_numbers_are_refused_by_name(
+    mini_pack: Pack, mini_hand: HandModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = mini_pack.indices("sp0", "test")
+    pack = with_verts(mini_pack, tmp_path / "nan.h5", int(rows[3]), np.nan)
+    monkeypatch.setattr(pack, "verify_annotations", lambda rows: None)  # as if they had been packed so
+    own = scaled(mini_hand, 1)
+    with pytest.raises(HmrError) as caught:
+        check_hand_model(own, HandLayer(own.model), pack, rows)
+    assert str(caught.value) == (
+        f"the mesh of sample {mini_pack.ids(rows[3:4])[0]} in {pack.path} cannot be compared with the hand model's: "
+        f"how far they are apart is no finite number, in 1 of {len(rows)} samples looked at. Whether its annotations "
+        f"are hands is told by: hmr doctor --data {pack.path}"
     )

@@ -29,7 +29,7 @@ _SAMPLES = 64
 def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> Float[Tensor, "n 778"]:
     """How far each annotated vertex of the rows is from what a hand layer makes of the annotated pose and shape, in mm.
 
-    Both meshes are centred on joint 9: the layer has no place of its own.
+    Both meshes are centred on joint 9: the layer has no place of its own. Raises HmrError where that is no number.
     """
     pose, shape, verts, joints = (
         torch.from_numpy(pack.array(name, rows)).float() for name in ("mano_pose", "mano_shape", "verts", "joints")
@@ -37,6 +37,13 @@ def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"])
     with torch.no_grad():
         posed = layer(pose, shape, centre=MIDDLE_MCP).verts
     gaps: Tensor = 1000 * (posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])).norm(dim=-1)
+    bad = np.flatnonzero(~torch.isfinite(gaps).all(dim=1).numpy())
+    if len(bad):
+        raise HmrError(
+            f"the mesh of sample {pack.ids(rows[bad[:1]])[0]} in {pack.path} cannot be compared with the hand model's: "
+            f"how far they are apart is no finite number, in {len(bad)} of {len(rows)} samples looked at. Whether its "
+            f"annotations are hands is told by: hmr doctor --data {pack.path}"
+        )
     return gaps
 
 
@@ -44,9 +51,10 @@ def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " 
     """How far the annotated meshes are from what a hand layer makes of the annotated pose and shape, mm on average.
 
     At most 64 samples, evenly spread over the rows, are looked at. Near zero for the hand model that the annotations
-    were made with.
+    were made with. Raises HmrError naming a sample whose annotations are damaged, or are not finite.
     """
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLES)).astype(np.int64))]
+    pack.verify_annotations(chosen)  # also where training takes them unverified: a damaged one would blame the hand
     return float(hand_model_gaps_mm(layer, pack, chosen).mean())
 
 
@@ -56,8 +64,9 @@ def check_hand_model(
     """The mismatch of a hand model with the annotations of the rows in mm, as hand_model_mismatch_mm has it.
 
     layer: of that model, on the CPU. otherwise: a sentence on what else can be done, for the error.
-    Raises HmrError for a left hand, and for another hand than the annotations': above ANOTHER_HAND_MM rotations, joints
-    and vertices contradict each other. A mismatch below that may be worth a mismatch_note.
+    Raises HmrError for a left hand, for annotations that are damaged or not finite, and for another hand than theirs:
+    above ANOTHER_HAND_MM rotations, joints and vertices contradict each other. A mismatch below that may be worth a
+    mismatch_note.
     """
     require_side(source, "right", "OakInk-Image")
     mismatch_mm = hand_model_mismatch_mm(layer, pack, rows)
