@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hmr_core.config import AugmentConfig, DataConfig
 from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError
 
 CPU = torch.device("cpu")
 MORE_KIB = 6 * 1024
@@ -102,6 +104,64 @@ def test_workers_may_be_started_in_any_way(mini_pack: Pack, started_by: str) -> 
     for a, b in zip(here, there, strict=True):
         assert torch.equal(cast(Any, a).image, cast(Any, b).image)
         assert torch.equal(a.targets.verts, b.targets.verts)
+
+
+def test_ctrl_c_does_not_end_workers_in_any_way_of_starting_them(mini_pack: Pack, started_by: str) -> None:
+    before = set(multiprocessing.active_children())
+    loader = Loader(hands(mini_pack), workers=1, device=CPU)
+    loaded = loader.load(split_batches(np.arange(8), 2))
+    next(loaded)
+    (worker,) = set(multiprocessing.active_children()) - before
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)  # a terminal sends it to every process
+    assert len(list(loaded)) == 3
+    assert len(list(loader.load(split_batches(np.arange(4), 2)))) == 2
+
+
+def test_a_worker_that_dies_is_told_where_its_batch_is_missed(mini_pack: Pack) -> None:
+    before = set(multiprocessing.active_children())
+    loader = telling(mini_pack, workers=1)
+    loaded = loader.load(split_batches(np.arange(96), 2))
+    next(loaded)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    worker.join()  # nothing is raised here, where no batch is asked for
+    with pytest.raises(HmrError) as caught:
+        list(loaded)
+    text = str(caught.value)
+    assert text.startswith("a loading worker died (killed by SIGKILL). If memory ran out, or shared memory (/dev/shm, ")
+    assert "use fewer --workers; with --workers 0 a sample's fault shows itself." in text
+    assert text.endswith("A training goes on after its last finished epoch with `hmr train MODEL --resume RUN`.")
+
+
+def test_a_worker_that_died_between_epochs_is_told_when_the_next_begins(mini_pack: Pack) -> None:
+    before = set(multiprocessing.active_children())
+    loader = telling(mini_pack, workers=1)
+    told(loader, 4)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    worker.join()
+    with pytest.raises(HmrError, match=r"^a loading worker died \(killed by SIGKILL\)\."):
+        told(loader, 4)
+
+
+class Fails(HandDataset):
+    """A data set with a fault that is no HmrError."""
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        raise ZeroDivisionError("too much")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_that_nobody_expected_names_the_rows_and_keeps_its_traceback(mini_pack: Pack, workers: int) -> None:
+    loader = Loader(Fails(mini_pack, image_size=8, root_joint=9, data=DataConfig()), workers=workers, device=CPU)
+    with pytest.raises(HmrError) as caught:
+        list(loader.load([[(0, 3), (0, 5)]]))
+    assert str(caught.value) == (
+        f"samples of {mini_pack.path} could not be loaded (ZeroDivisionError: too much); they are in the rows 3, 5. "
+        "The traceback: HMR_DEBUG=1."
+    )
+    assert 'raise ZeroDivisionError("too much")' in caught.value.__notes__[0]
 
 
 def anonymous_kib(process: int | None) -> int:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import cv2
@@ -14,6 +19,7 @@ from numpy import ndarray
 from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.errors import HmrError
+from hmr_core.interrupts import interrupts_held
 
 AnyDataset = HandDataset | JointDataset
 AnyBatch = Batch | JointBatch
@@ -41,6 +47,7 @@ class Loader:
     def __init__(self, dataset: AnyDataset, *, workers: int, device: torch.device) -> None:
         self.dataset, self.device = dataset, device
         self._batches: list[list[Key]] = []
+        self._processes: set[BaseProcess] = set()
         self._loader: torch.utils.data.DataLoader[AnyBatch] = torch.utils.data.DataLoader(
             _Reporting(dataset),
             batch_sampler=self._batches,
@@ -53,12 +60,48 @@ class Loader:
         )
 
     def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
-        """The batches in order, on the device. HmrError when a sample cannot be read, whichever process read it."""
+        """The batches in order, on the device.
+
+        Raises HmrError when samples cannot be read, whichever process read them, and when a worker died.
+        """
         self._batches[:] = batches
-        for batch in self._loader:
+        with self._deaths_told():
+            loaded = iter(self._loader) if self._processes else self._start()
+        while True:
+            with self._deaths_told():
+                batch: Any = next(loaded, None)
+            if batch is None:
+                return
             if isinstance(batch, HmrError):
                 raise batch
             yield batch.to(self.device)
+
+    def _start(self) -> Iterator[Any]:
+        """Begin to load for the first time: this is where workers are started."""
+        others, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
+        with interrupts_held():
+            loaded = iter(self._loader)
+        self._processes = set(multiprocessing.active_children()) - others
+        if signal.getsignal(signal.SIGCHLD) is not handler:
+            # By torch's own handler a worker's death raises wherever this process just is, in the middle of a step or
+            # of writing a checkpoint. Without it, the death is seen, some seconds later, where the batch is missed.
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+        return loaded
+
+    @contextmanager
+    def _deaths_told(self) -> Iterator[None]:
+        """Whatever fails because a worker died is an HmrError."""
+        try:
+            yield
+        except Exception as error:
+            dead = [process for process in self._processes if not process.is_alive()]
+            if not dead:
+                raise
+            raise HmrError(
+                f"a loading worker died ({_how(dead[0].exitcode or 0)}). If memory ran out, or shared memory "
+                "(/dev/shm, small in containers), use fewer --workers; with --workers 0 a sample's fault shows itself. "
+                "A training goes on after its last finished epoch with `hmr train MODEL --resume RUN`."
+            ) from error
 
 
 class _Reporting(torch.utils.data.Dataset[Any]):
@@ -72,6 +115,18 @@ class _Reporting(torch.utils.data.Dataset[Any]):
             return self._dataset.__getitems__(keys)
         except HmrError as error:
             return error
+        except Exception as error:
+            rows = ", ".join(str(row) for _, row in keys)
+            told = HmrError(
+                f"samples of {self._dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
+                f"in the rows {rows}. The traceback: HMR_DEBUG=1."
+            )
+            told.add_note(traceback.format_exc())  # it gets through to another process, as a cause does not
+            return told
+
+
+def _how(exitcode: int) -> str:
+    return f"killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"with exit status {exitcode}"
 
 
 def _as_it_is(batch: Any) -> Any:
