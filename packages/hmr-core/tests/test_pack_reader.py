@@ -6,7 +6,9 @@ import os
 import pickle
 import shutil
 import threading
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -180,12 +182,12 @@ def test_an_attribute_of_another_type(copy: Path) -> None:
         Pack(copy)
 
 
-def flip(path: Path, position: int) -> None:
+def flip(path: Path, position: int, mask: int = 0x10) -> None:
     with path.open("r+b") as file:
         file.seek(position)
         byte = file.read(1)[0]
         file.seek(position)
-        file.write(bytes([byte ^ 0x10]))
+        file.write(bytes([byte ^ mask]))
 
 
 def test_an_unreadable_image_names_the_sample(copy: Path) -> None:
@@ -210,6 +212,38 @@ def test_an_unreadable_image_names_the_sample(copy: Path) -> None:
         pack.window(20)
 
 
+def test_an_id_that_is_no_text_names_its_row(copy: Path) -> None:
+    pack = Pack(copy)
+    sample_id = pack.ids([40])[0]
+    place = read_layout(copy)[1]["samples/id"]
+    flip(copy, place.offset + 40 * place.row_bytes + 2, 0x80)
+    shown = f"{sample_id[:2]}\\x{ord(sample_id[2]) | 0x80:02x}{sample_id[3:]}"
+    expected = f'the id of row 40 in {copy} is damaged: "{shown}". Find all that is damaged: hmr pack verify {copy}'
+    for ask in (lambda: pack.ids([3, 40]), lambda: pack.verify_annotations([3, 40])):
+        with pytest.raises(HmrError) as error:
+            ask()
+        assert str(error.value) == expected
+    assert len(pack.ids([39, 41])) == 2
+
+
+def test_a_place_that_is_damaged_takes_no_memory(copy: Path) -> None:
+    """The end of an image moves, by one bit, as far as the file allows: hundreds of images are not read into memory."""
+    pack = Pack(copy)
+    place = read_layout(copy)[1]["images/offsets"]
+    with copy.open("r+b") as file:
+        file.seek(place.offset + 8)
+        end = int.from_bytes(file.read(8), "little")
+        bit = max(bit for bit in range(64) if not end & 1 << bit and end | 1 << bit <= pack.info.image_bytes)
+        file.seek(place.offset + 8)
+        file.write((end | 1 << bit).to_bytes(8, "little"))
+    before = 3 * pack.window(70).image.size
+    tracemalloc.start()
+    with pytest.raises(HmrError, match=rf"sample {pack.ids([0])[0]} .*its place in the file or its window is damaged"):
+        pack.window(0)
+    assert tracemalloc.get_traced_memory()[1] < before < 1 << bit
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_it_is_read_by_other_processes(file: Path, method: str) -> None:
     pack = Pack(file)
@@ -227,6 +261,36 @@ def test_a_copy_refuses_a_file_that_was_replaced(copy: Path) -> None:
     write_pack(open_oakink(OAKINK), copy, splits=["sp0"], subset="val", codec=codec_named("jpeg"), force=True)
     with pytest.raises(HmrError, match=r"was replaced while it was in use\. Start again\."):
         pickle.loads(data)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """Another pack: val of sp0, 15 samples."""
+    path = tmp_path / "other.h5"
+    write_pack(open_oakink(OAKINK), path, splits=["sp0"], subset="val", codec=codec_named("jpeg:50"))
+    return path
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
+    copy: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(path: Path, *arguments: Any, **options: Any) -> Any:
+        if other.exists():
+            other.replace(copy)  # its header has been read, its structure has not
+        return read_layout(path, *arguments, **options)
+
+    monkeypatch.setattr("hmr_core.data.pack.reader.read_layout", replaced)
+    with pytest.raises(HmrError, match=rf"^{copy} was replaced while it was opened\. Start again\.$"):
+        Pack(copy)
+    assert len(Pack(copy)) == 15
+
+
+def test_what_is_open_is_read_though_its_file_is_replaced(copy: Path, other: Path, file: Path) -> None:
+    pack, before = Pack(copy), Pack(file)
+    other.replace(copy)
+    np.testing.assert_array_equal(pack.window(71, verify=True).image, before.window(71).image)
+    np.testing.assert_array_equal(pack.array("joints", [71]), before.array("joints", [71]))
+    assert pack.ids([71]) == before.ids([71])
 
 
 def test_threads_share_one_pack(file: Path) -> None:
@@ -264,8 +328,19 @@ def test_the_file_is_closed_with_the_pack(file: Path) -> None:
         return sum(link.exists() and link.samefile(file) for link in links)
 
     pack = Pack(file)
-    assert open_files() == 0
     pack.ids([0])
     assert open_files() == 1
     del pack
     assert open_files() == 0
+
+
+def test_the_file_is_closed_when_it_cannot_be_read(copy: Path) -> None:
+    flip(copy, 600)
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(HmrError, match="its HDF5 structure is damaged"):
+            Pack(copy)
+    os.truncate(copy, 600)
+    with pytest.raises(HmrError, match="is truncated"):
+        Pack(copy)
+    assert set(os.listdir("/proc/self/fd")) == before

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.checks import stretch_digest
 from hmr_core.data.pack.encode import Encoder
 from hmr_core.data.pack.journal import FIELDS, Journal, write_at
 from hmr_core.data.pack.layout import Place, read_layout, structure_digest
@@ -118,10 +119,11 @@ def _describe(file: h5py.File, encoder: Encoder, samples: int) -> None:
 def _seal(part: Path, places: Mapping[str, Place]) -> fmt.Header:
     """Write the header block, once everything else is on the disk."""
     _sync(part)
-    structure = structure_digest(part, places.values())
-    header = fmt.Header(fmt.FORMAT, part.stat().st_size, fmt.file_digest(part), structure)
-    with part.open("r+b") as file:
-        file.write(header.block())
+    with FileIO(part, "r+") as file:
+        descriptor, size = file.fileno(), part.stat().st_size
+        digest = stretch_digest(descriptor, fmt.USER_BLOCK_BYTES, size - fmt.USER_BLOCK_BYTES)
+        header = fmt.Header(fmt.FORMAT, size, digest, structure_digest(descriptor, places.values()))
+        write_at(file, header.block(), 0)
     _sync(part)
     return header
 

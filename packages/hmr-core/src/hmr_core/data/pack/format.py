@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,17 +107,29 @@ def _line(values: Mapping[str, object]) -> bytes:
     return (json.dumps(values) + "\n").encode("ascii")
 
 
-def read_header(path: Path) -> Header:
-    """The header of the pack at path.
+def open_pack(path: Path) -> tuple[int, Header]:
+    """The descriptor of the pack at path, for the caller to read from and to close, and its header.
 
     Raises HmrError when there is no file, when it is no pack or one of another format, when the header is damaged, or
     when the file's size is not the recorded one.
     """
+    with _explained(path):
+        descriptor = os.open(path, os.O_RDONLY)
     try:
-        with path.open("rb") as file:
-            block = file.read(USER_BLOCK_BYTES)
-            magic = file.read(len(HDF5_MAGIC))
-        size = path.stat().st_size
+        with _explained(path):
+            start = os.pread(descriptor, USER_BLOCK_BYTES + len(HDF5_MAGIC), 0)
+            size = os.fstat(descriptor).st_size
+        return descriptor, _header(path, start, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """HmrError for a file that cannot be opened or read."""
+    try:
+        yield
     except FileNotFoundError:
         raise HmrError(
             f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
@@ -127,6 +141,11 @@ def read_header(path: Path) -> Header:
         ) from None
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}.") from error
+
+
+def _header(path: Path, start: bytes, size: int) -> Header:
+    """The header that a file of so many bytes starts with; HmrError when it is not a pack's, or not this file's."""
+    block, magic = start[:USER_BLOCK_BYTES], start[USER_BLOCK_BYTES:]
     header = _parse(block)
     if header is None:
         what = "an HDF5 file, but not a pack" if HDF5_MAGIC in (block[:8], magic) else "not a pack"
@@ -170,19 +189,14 @@ def array_digest(start: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(start, digest_size=ARRAY_DIGEST_BYTES)
 
 
+def item_digest() -> hashlib.blake2b:
+    """The digest whose bytes are the checksum of one image, or of one sample's rows one after the other."""
+    return hashlib.blake2b(digest_size=ITEM_DIGEST_BYTES)
+
+
 def item_checksum(*parts: bytes | bytearray) -> bytes:
     """The checksum of one image's bytes, or of one sample's rows one after the other."""
-    digest = hashlib.blake2b(digest_size=ITEM_DIGEST_BYTES)
+    digest = item_digest()
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-def file_digest(path: Path) -> str:
-    """The digest (hex) of all that follows the user block."""
-    digest = array_digest()
-    with path.open("rb") as file:
-        file.seek(USER_BLOCK_BYTES)
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -42,11 +42,14 @@ class Place:
         return self.shape[0] * self.row_bytes
 
 
-def read_layout(path: Path, structure: str | None = None) -> tuple[dict[str, Any], dict[str, Place]]:
+def read_layout(
+    path: Path, structure: str | None = None, *, opened: int | None = None
+) -> tuple[dict[str, Any], dict[str, Place]]:
     """The root's attributes and the place of every array.
 
-    structure: the recorded digest of the structure, if there is one. HmrError when the structure cannot be read, or has
-    another digest.
+    structure: the recorded digest of the structure, if there is one. opened: the descriptor that what is found will be
+    used with, if there is one. HmrError when the structure cannot be read, or has another digest, and when path is not
+    that file any more.
     """
     places: dict[str, Place] = {}
 
@@ -58,13 +61,18 @@ def read_layout(path: Path, structure: str | None = None) -> tuple[dict[str, Any
             places[name] = Place(offset or 0, item.dtype, item.shape, str(item.attrs.get("blake2b", "")))
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", driver="sec2") as file:  # a driver that tells its descriptor
+            descriptor = int(file.id.get_vfd_handle())
+            if opened is not None and not os.path.samestat(os.fstat(descriptor), os.fstat(opened)):
+                raise _Replaced
             file.visititems(note)
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            _check(attributes, places, path.stat().st_size)
-            if structure is not None and structure_digest(path, places.values()) != structure:
+            _check(attributes, places, os.fstat(descriptor).st_size)
+            if structure is not None and structure_digest(descriptor, places.values()) != structure:
                 raise ValueError("it does not have the recorded digest")
             return attributes, places
+    except _Replaced:
+        raise HmrError(f"{path} was replaced while it was opened. Start again.") from None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         raise HmrError(
             f"{path}: its HDF5 structure is damaged ({error}). See `hmr pack verify {path}`, copy it again from its "
@@ -72,24 +80,26 @@ def read_layout(path: Path, structure: str | None = None) -> tuple[dict[str, Any
         ) from error
 
 
-def structure_digest(path: Path, places: Iterable[Place]) -> str:
+class _Replaced(Exception):
+    """The path names another file than before."""
+
+
+def structure_digest(descriptor: int, places: Iterable[Place]) -> str:
     """The BLAKE2b-256 digest (hex) of all that follows the header and belongs to no array, in the file's order.
 
     That is where each array lies, its type, its shape, its own digest, and the attributes: some kilobytes, however
     many samples there are. ValueError when it is more than any pack's structure.
     """
     digest, total = fmt.array_digest(), 0
-    with path.open("rb") as file:
-        start = fmt.USER_BLOCK_BYTES
-        arrays = sorted((place.offset, place.offset + place.size) for place in places if place.size)
-        for stop, after in [*arrays, (path.stat().st_size, 0)]:
-            gap = max(stop - start, 0)
-            total += gap
-            if total > fmt.READ_BYTES:  # a damaged shape may leave the images out
-                raise ValueError("most of the file belongs to no array")
-            file.seek(start)
-            digest.update(file.read(gap))
-            start = max(start, after)
+    start = fmt.USER_BLOCK_BYTES
+    arrays = sorted((place.offset, place.offset + place.size) for place in places if place.size)
+    for stop, after in [*arrays, (os.fstat(descriptor).st_size, 0)]:
+        gap = max(stop - start, 0)
+        total += gap
+        if total > fmt.READ_BYTES:  # a damaged shape may leave the images out
+            raise ValueError("most of the file belongs to no array")
+        digest.update(os.pread(descriptor, gap, start))
+        start = max(start, after)
     return digest.hexdigest()
 
 

@@ -17,11 +17,15 @@ from jaxtyping import Int64, Integer, Shaped, UInt8
 from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
 from hmr_core.data.pack.codecs import decode
 from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
 from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
+
+SPARE_BYTES = 1 << 16
+"""What a compressed image may take besides twice its pixels' bytes. More is damage, and is not read into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +75,18 @@ class Window:
 class Pack:
     """A pack, open for reading.
 
-    Opening reads its structure alone, whatever its size. It may be used by several threads, in forked processes, and
-    be pickled: a copy opens the file again where it is used, and refuses one that has been replaced meanwhile.
+    Opening reads its structure alone, whatever its size, and keeps the file open: what another file of that name holds
+    does not matter to it. It may be used by several threads, in forked processes, and be pickled: a copy opens the file
+    again, and refuses one that has been replaced meanwhile.
     Raises HmrError, when made, for no file, no pack, another format, a cut file, a damaged structure.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        header = fmt.read_header(self.path)
-        attributes, self._places = read_layout(self.path, header.structure)
+        self._descriptor, header = fmt.open_pack(self.path)
+        weakref.finalize(self, os.close, self._descriptor)
+        attributes, self._places = read_layout(self.path, header.structure, opened=self._descriptor)
         self.info = _info(header, attributes, self._places)
-        self._descriptor: int | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "digest": self.info.digest}
@@ -120,9 +125,17 @@ class Pack:
         return self._read(place, np.arange(place.shape[0])).astype(np.int64)
 
     def ids(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> list[str]:
-        """The ids of the samples in the given rows."""
-        values = self._read(self._places[fmt.IDS], np.asarray(rows, dtype=np.int64))
-        return [value.decode("ascii") for value in values.tolist()]
+        """The ids of the samples in the given rows; HmrError names a row whose id is damaged so that it is no text."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        values: list[bytes] = self._read(self._places[fmt.IDS], chosen).tolist()
+        for row, value in zip(chosen.tolist(), values, strict=True):
+            if not value.isascii():
+                shown = value.decode("ascii", errors="backslashreplace")
+                raise HmrError(
+                    f'the id of row {row} in {self.path} is damaged: "{shown}". '
+                    f"Find all that is damaged: hmr pack verify {self.path}"
+                )
+        return [value.decode("ascii") for value in values]
 
     def array(self, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
         """An array's entries for the given rows, in any order, repeated or not; a new array.
@@ -137,13 +150,10 @@ class Pack:
             self._verify_array(f"samples/{name}")
 
     def _verify_array(self, name: str) -> None:
-        place, digest = self._places[name], fmt.array_digest()
-        for start in range(0, place.size, fmt.READ_BYTES):
-            data = bytearray(min(fmt.READ_BYTES, place.size - start))
-            with self._open() as descriptor:
-                read_into(descriptor, memoryview(data), place.offset + start)
-            digest.update(data)
-        if digest.hexdigest() != place.blake2b:
+        place = self._places[name]
+        with self._reading() as descriptor:
+            digest = stretch_digest(descriptor, place.offset, place.size)
+        if digest != place.blake2b:
             raise HmrError(
                 f"/{name} in {self.path} is damaged: it does not have the recorded digest. "
                 f"Find all that is damaged: hmr pack verify {self.path}"
@@ -151,14 +161,11 @@ class Pack:
 
     def verify_annotations(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> None:
         """Compare the checksums of the samples in the given rows; HmrError names the first that is damaged."""
-        chosen = np.asarray(rows, dtype=np.int64)
-        ids, recorded = (self._read(self._places[name], chosen) for name in (fmt.IDS, fmt.SAMPLE_CHECKSUM))
-        arrays = [ids, *(self.array(name, chosen) for name in fmt.ARRAYS)]
-        for i, checksum in enumerate(recorded):
-            if fmt.item_checksum(*(array[i : i + 1].tobytes() for array in arrays)) != checksum.tobytes():
+        with self._reading() as descriptor:
+            for row in damaged_annotations(descriptor, self._places, np.asarray(rows, dtype=np.int64)):
                 raise HmrError(
-                    f"the annotations of sample {self.ids(chosen[i : i + 1])[0]} in {self.path} are damaged: they do "
-                    f"not have the recorded checksum. Find all that is damaged: hmr pack verify {self.path}"
+                    f"the annotations of sample {self.ids([row])[0]} in {self.path} are damaged: they do not have the "
+                    f"recorded checksum. Find all that is damaged: hmr pack verify {self.path}"
                 )
 
     def window(self, row: SupportsIndex, *, verify: bool = False) -> Window:
@@ -177,12 +184,15 @@ class Pack:
         stretches = offsets.reshape(-1, 2).tolist()
         places_px = self.array("window_px", chosen).tolist()
         recorded = self._read(self._places[fmt.IMAGE_CHECKSUM], chosen) if verify else None
-        for row, (start, stop) in zip(chosen.tolist(), stretches, strict=True):
+        for row, (start, stop), (_, _, width, height) in zip(chosen.tolist(), stretches, places_px, strict=True):
             if not 0 <= start <= stop <= self.info.image_bytes:
                 raise self._unreadable(row, "its place in the file is damaged")
+            if stop - start > 2 * (3 * width * height) + SPARE_BYTES:
+                sizes = f"{stop - start} bytes for {width}x{height} pixels"
+                raise self._unreadable(row, f"its place in the file or its window is damaged ({sizes})")
         buffer = np.empty(max((stop - start for start, stop in stretches), default=0), dtype=np.uint8)
         first = self._places[fmt.BYTES].offset
-        with self._open() as descriptor:
+        with self._reading() as descriptor:
             for start, stop in stretches:  # the disk may fetch the batch while its first windows are decoded
                 os.posix_fadvise(descriptor, first + start, stop - start, os.POSIX_FADV_WILLNEED)
             for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
@@ -206,16 +216,13 @@ class Pack:
         )
 
     def _read(self, place: Place, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
-        with self._open() as descriptor:
+        with self._reading() as descriptor:
             return read_rows(descriptor, place, rows)
 
     @contextmanager
-    def _open(self) -> Iterator[int]:
-        """The file's descriptor, opened at its first use; failures become errors that name the file."""
+    def _reading(self) -> Iterator[int]:
+        """The file's descriptor; failures become errors that name the file."""
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDONLY)
-                weakref.finalize(self, os.close, self._descriptor)
             yield self._descriptor
         except EOFError as error:
             raise HmrError(

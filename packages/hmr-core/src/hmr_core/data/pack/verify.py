@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
-from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows, structure_digest
+from hmr_core.data.pack.checks import blocks, damaged_annotations, stretch_digest
+from hmr_core.data.pack.layout import Place, read_layout, read_rows, structure_digest
 from hmr_core.errors import HmrError
 
 ROWS_AT_ONCE = 512
@@ -26,130 +27,131 @@ def verify_pack(path: Path, on_progress: Callable[[int, int], None] | None = Non
     on_progress: called with bytes done and their total. Damage never raises; it is what is returned.
     """
     try:
-        header = fmt.read_header(path)
-        with path.open("rb") as file:
-            block = file.read(fmt.USER_BLOCK_BYTES)
-        check = _Check(path, 2 * header.size, on_progress)
-        check.advance(0)
-        if block != header.block():
-            check.problems.append("the header block is damaged")
-        if check.file_digest() != header.blake2b:
-            check.problems.append("the file's digest is not the recorded one: at least one byte of it was changed")
-    except (HmrError, OSError) as error:
+        descriptor, header = fmt.open_pack(path)
+    except HmrError as error:
         return [str(error)]
-    try:
-        check.contents()
-    except (HmrError, OSError, EOFError, ValueError) as error:
-        check.problems.append(str(error))
-    return check.problems
+    with closing(FileIO(descriptor)):
+        check = _Check(path, descriptor, header, on_progress)
+        try:
+            check.file()
+            check.contents()
+        except (HmrError, OSError, EOFError, ValueError) as error:
+            check.problems.append(str(error))
+        return check.problems
 
 
 @dataclass
 class _Check:
     path: Path
-    total: int
+    descriptor: int
+    header: fmt.Header
     on_progress: Callable[[int, int], None] | None
     problems: list[str] = field(default_factory=list)
     done: int = 0
 
     def advance(self, count: int) -> None:
-        self.done = min(self.done + count, self.total)
+        total = 2 * self.header.size
+        self.done = min(self.done + count, total)
         if self.on_progress is not None:
-            self.on_progress(self.done, self.total)
+            self.on_progress(self.done, total)
 
-    def file_digest(self) -> str:
-        digest = fmt.array_digest()
-        with self.path.open("rb") as file:
-            file.seek(fmt.USER_BLOCK_BYTES)
-            while block := file.read(fmt.READ_BYTES):
-                digest.update(block)
-                self.advance(len(block))
-        return digest.hexdigest()
+    def file(self) -> None:
+        """The header block, and all that follows it against its digest."""
+        self.advance(0)
+        if os.pread(self.descriptor, fmt.USER_BLOCK_BYTES, 0) != self.header.block():
+            self.problems.append("the header block is damaged")
+        start = fmt.USER_BLOCK_BYTES
+        if stretch_digest(self.descriptor, start, self.header.size - start, self.advance) != self.header.blake2b:
+            self.problems.append("the file's digest is not the recorded one: at least one byte of it was changed")
 
     def contents(self) -> None:
-        attributes, places = read_layout(self.path)
+        attributes, places = read_layout(self.path, opened=self.descriptor)
         self.structure(places)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            self.arrays(descriptor, places)
-            samples = int(attributes["samples"])
-            ids = self.ids(descriptor, places[fmt.IDS])
-            self.annotations(descriptor, places, ids)
-            self.images(descriptor, places, ids)
-            for name, place in places.items():
-                if name.startswith("splits/"):
-                    rows = read_rows(descriptor, place, np.arange(place.shape[0]))
-                    if len(rows) and (rows.min() < 0 or rows.max() >= samples):
-                        self.problems.append(f"/{name}: lists rows that are not there ({samples} samples)")
-        finally:
-            os.close(descriptor)
+        self.arrays(places)
+        samples = int(attributes["samples"])
+        names = self.names(places[fmt.IDS])
+        self.annotations(places, names)
+        self.images(places, names)
+        for name, place in places.items():
+            if name.startswith("splits/"):
+                rows = read_rows(self.descriptor, place, np.arange(place.shape[0]))
+                if len(rows) and (rows.min() < 0 or rows.max() >= samples):
+                    self.problems.append(f"/{name}: lists rows that are not there ({samples} samples)")
 
     def structure(self, places: dict[str, Place]) -> None:
         """What lies between the arrays, against its digest where there is one."""
-        recorded = fmt.read_header(self.path).structure
-        if recorded is not None and structure_digest(self.path, places.values()) != recorded:
+        recorded = self.header.structure
+        if recorded is not None and structure_digest(self.descriptor, places.values()) != recorded:
             self.problems.append("the HDF5 structure (attributes, places of arrays) is damaged")
 
-    def arrays(self, descriptor: int, places: dict[str, Place]) -> None:
+    def arrays(self, places: dict[str, Place]) -> None:
         """Every array but the images against its digest."""
         for name, place in places.items():
-            if name == fmt.BYTES:
-                continue
-            digest = fmt.array_digest()
-            for block in _blocks(descriptor, place.offset, place.size):
-                digest.update(block)
-                self.advance(len(block))
-            if digest.hexdigest() != place.blake2b:
-                self.problems.append(f"/{name}: its digest is not the recorded one")
+            if name != fmt.BYTES:
+                digest = stretch_digest(self.descriptor, place.offset, place.size, self.advance)
+                self.compare(name, place, digest)
 
-    def ids(self, descriptor: int, place: Place) -> list[bytes]:
-        raw = read_rows(descriptor, place, np.arange(place.shape[0]))
-        size = place.dtype.itemsize
-        data = raw.tobytes()
-        return [data[i * size : (i + 1) * size] for i in range(len(raw))]
+    def compare(self, name: str, place: Place, digest: str) -> None:
+        if digest != place.blake2b:
+            self.problems.append(f"/{name}: its digest is not the recorded one")
 
-    def annotations(self, descriptor: int, places: dict[str, Place], ids: list[bytes]) -> None:
+    def names(self, place: Place) -> list[str]:
+        """What each sample is called in a problem: by its id, as far as that is text, and its row."""
+        ids = read_rows(self.descriptor, place, np.arange(place.shape[0])).tolist()
+        texts = (sample_id.decode("ascii", errors="backslashreplace") for sample_id in ids)
+        return [f"sample {text} (row {row})" for row, text in enumerate(texts)]
+
+    def annotations(self, places: dict[str, Place], names: list[str]) -> None:
         """Every sample's rows against its checksum."""
-        for start in range(0, len(ids), ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(ids)))
-            arrays = [read_rows(descriptor, places[f"samples/{name}"], rows) for name in fmt.ARRAYS]
-            recorded = read_rows(descriptor, places[fmt.SAMPLE_CHECKSUM], rows)
-            for i, row in enumerate(rows):
-                checksum = fmt.item_checksum(ids[row], *(array[i].tobytes() for array in arrays))
-                if checksum != recorded[i].tobytes():
-                    self.problems.append(f"sample {_text(ids[row])} (row {row}): its annotations are damaged")
+        for start in range(0, len(names), ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(names)))
+            for row in damaged_annotations(self.descriptor, places, rows):
+                self.problems.append(f"{names[row]}: its annotations are damaged")
 
-    def images(self, descriptor: int, places: dict[str, Place], ids: list[bytes]) -> None:
-        """Every image against its checksum, and all of them against the array's digest."""
-        offsets: Int64[ndarray, " bounds"] = read_rows(descriptor, places[fmt.OFFSETS], np.arange(len(ids) + 1))
-        recorded = read_rows(descriptor, places[fmt.IMAGE_CHECKSUM], np.arange(len(ids)))
+    def images(self, places: dict[str, Place], names: list[str]) -> None:
+        """Every image against its checksum, and all of them against the array's digest, read once for both."""
+        offsets = read_rows(self.descriptor, places[fmt.OFFSETS], np.arange(len(names) + 1)).tolist()
+        recorded = read_rows(self.descriptor, places[fmt.IMAGE_CHECKSUM], np.arange(len(names)))
         place = places[fmt.BYTES]
         if offsets[0] != 0 or offsets[-1] != place.size:
             self.problems.append(f"/{fmt.OFFSETS}: the images do not fill /{fmt.BYTES}")
-        for row, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-            name = f"sample {_text(ids[row])} (row {row})"
+        together = _Together(self.descriptor, place, self.advance)
+        for row, name in enumerate(names):
+            start, stop = offsets[row : row + 2]
             if not 0 <= start < stop <= place.size:
                 self.problems.append(
                     f"{name}: the place of its image is damaged ({start}..{stop} of {place.size} bytes)"
                 )
-                continue
-            data = b"".join(_blocks(descriptor, place.offset + start, stop - start))
-            if fmt.item_checksum(data) != recorded[row].tobytes():
+            elif together.checksum(start, stop) != recorded[row].tobytes():
                 self.problems.append(f"{name}: its image is damaged")
-        digest = fmt.array_digest()
-        for block in _blocks(descriptor, place.offset, place.size):
-            digest.update(block)
-            self.advance(len(block))
-        if digest.hexdigest() != place.blake2b:
-            self.problems.append(f"/{fmt.BYTES}: its digest is not the recorded one")
+        together.read_to(place.size)
+        self.compare(fmt.BYTES, place, together.digest.hexdigest())
 
 
-def _blocks(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
-    for start in range(0, size, fmt.READ_BYTES):
-        buffer = bytearray(min(fmt.READ_BYTES, size - start))
-        read_into(descriptor, memoryview(buffer), offset + start)
-        yield bytes(buffer)
+class _Together:
+    """The digest of an array, taken while stretches of it are read: in order, unless their places are damaged."""
 
+    def __init__(self, descriptor: int, place: Place, on_read: Callable[[int], None]) -> None:
+        self._descriptor, self._offset, self._on_read = descriptor, place.offset, on_read
+        self.digest = fmt.array_digest()
+        self._done = 0
 
-def _text(sample_id: bytes) -> str:
-    return sample_id.rstrip(b"\0").decode("ascii", errors="backslashreplace")
+    def checksum(self, start: int, stop: int) -> bytes:
+        """The checksum of a stretch of the array."""
+        self.read_to(start)
+        item, position = fmt.item_digest(), start
+        for block in blocks(self._descriptor, self._offset + start, stop - start):
+            item.update(block)
+            self._take(block[max(self._done - position, 0) :])
+            position += len(block)
+        return item.digest()
+
+    def read_to(self, position: int) -> None:
+        """Read up to a position what no stretch has brought."""
+        for block in blocks(self._descriptor, self._offset + self._done, position - self._done):
+            self._take(block)
+
+    def _take(self, block: bytes) -> None:
+        self.digest.update(block)
+        self._done += len(block)
+        self._on_read(len(block))
