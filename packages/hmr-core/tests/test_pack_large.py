@@ -35,9 +35,18 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 read(sys.argv[1])
-before, started = peak(), time.perf_counter()
+before = peak()
 found = read(sys.argv[2])
-print(json.dumps({"found": found, "seconds": time.perf_counter() - started, "bytes": peak() - before}))
+grown = peak() - before
+
+def seconds(path):
+    started = time.perf_counter()
+    read(path)
+    return time.perf_counter() - started
+
+times = [(seconds(sys.argv[1]), seconds(sys.argv[2])) for _ in range(5)]
+small, large = map(min, zip(*times))
+print(json.dumps({"found": found, "bytes": grown, "ratio": large / small}))
 """
 
 
@@ -66,8 +75,8 @@ def large(tmp_path: Path) -> Path:
             file.create_dataset(name, shape, dtype, dcpl=early)
         listed = file.create_dataset("splits/sp0/val", data=rows)
         listed.attrs["blake2b"] = fmt.array_digest(rows.tobytes()).hexdigest()
-    structure = structure_digest(path, read_layout(path)[1].values())
     with path.open("r+b") as raw:
+        structure = structure_digest(raw.fileno(), read_layout(path)[1].values())
         raw.write(fmt.Header(fmt.FORMAT, path.stat().st_size, "0" * 64, structure).block())
     return path
 
@@ -83,4 +92,4 @@ def test_a_million_samples_open_without_memory_in_proportion(large: Path, mini_t
     found = json.loads(result.stdout)
     assert found["found"] == [SAMPLES, LISTED, [5, 778, 3], LISTED]
     assert found["bytes"] < 32e6
-    assert found["seconds"] < 5  # "well under a second"; the rest is for a busy machine
+    assert found["ratio"] < 10, "opening takes longer the more samples there are"  # here 14,000 times as many
