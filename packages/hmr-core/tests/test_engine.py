@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,6 +140,28 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(trainer: Trainer, tmp_pa
 def test_workers_do_not_change_a_run(trainer: Trainer, tmp_path: Path, run: Run) -> None:
     other = trainer(tmp_path / "other", workers=2)
     assert all(torch.equal(value, weights(other)[name]) for name, value in weights(run).items())
+
+
+def test_a_run_keeps_as_many_workers_as_it_was_given(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, counts = set(multiprocessing.active_children()), []
+    recorded = checkpoints.record_validation
+
+    def counting(*given: Any) -> None:
+        counts.append(len(set(multiprocessing.active_children()) - others))
+        recorded(*given)
+
+    monkeypatch.setattr("hmr_core.engine.train.record_validation", counting)  # training and validation were loaded
+    trainer(tmp_path / "run", "train.epochs=2", workers=2)
+    assert counts == [2, 2]
+
+
+def test_a_run_resumed_with_workers_is_the_same(trainer: Trainer, tmp_path: Path, run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "stopped", workers=1, stop_after=10)
+    again = trainer(tmp_path / "stopped", workers=2)
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(run).items())
 
 
 def test_another_seed_is_another_run(trainer: Trainer, tmp_path: Path, run: Run) -> None:

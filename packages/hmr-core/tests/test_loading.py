@@ -58,6 +58,27 @@ def test_workers_are_started_once(mini_pack: Pack) -> None:
     assert [row for _, row in second] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_data_sets_are_loaded_by_the_same_workers(mini_pack: Pack, workers: int) -> None:
+    training = Loader(hands(mini_pack), workers=workers, device=CPU)
+    plain = HandDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig())
+    validation = training.beside(plain)
+    assert validation.dataset is plain
+    others = set(multiprocessing.active_children())
+    batches = split_batches(np.arange(8), 4, epoch=1)
+    for _ in range(2):
+        for loader in (training, validation):
+            loaded = list(loader.load(batches))
+            alone = [loader.dataset.__getitems__(keys) for keys in batches]
+            assert [batch.ids for batch in loaded] == [batch.ids for batch in alone]
+            for a, b in zip(loaded, alone, strict=True):
+                assert torch.equal(cast(Any, a).image, cast(Any, b).image)
+            assert len(set(multiprocessing.active_children()) - others) == workers
+    assert not torch.equal(
+        cast(Any, next(training.load(batches))).image, cast(Any, next(validation.load(batches))).image
+    )
+
+
 def test_workers_end_with_the_loader(mini_pack: Pack) -> None:
     before = set(multiprocessing.active_children())
     loader = telling(mini_pack, workers=1)

@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -23,6 +24,9 @@ from hmr_core.interrupts import interrupts_held
 
 AnyDataset = HandDataset | JointDataset
 AnyBatch = Batch | JointBatch
+
+_Wanted = tuple[int, list[Key]]
+"""The place of a data set among those that are loaded, and the keys of a batch of it."""
 
 
 def epoch_order(rows: Int64[ndarray, " n"], seed: int, epoch: int) -> Int64[ndarray, " n"]:
@@ -46,10 +50,35 @@ class Loader:
 
     def __init__(self, dataset: AnyDataset, *, workers: int, device: torch.device) -> None:
         self.dataset, self.device = dataset, device
-        self._batches: list[list[Key]] = []
+        self._team = _Team(workers, device)
+        self._place = self._team.take_in(dataset)
+
+    def beside(self, dataset: AnyDataset) -> Loader:
+        """A loader of another data set by the same processes; to be made before either loads. They load by turns."""
+        other = copy(self)
+        other.dataset, other._place = dataset, self._team.take_in(dataset)
+        return other
+
+    def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
+        """The batches in order, on the device.
+
+        Raises HmrError when samples cannot be read, whichever process read them, and when a worker died.
+        """
+        for batch in self._team.load([(self._place, keys) for keys in batches]):
+            if isinstance(batch, HmrError):
+                raise batch
+            yield batch.to(self.device)
+
+
+class _Team:
+    """The processes that load, by torch's DataLoader; each has all of the data sets."""
+
+    def __init__(self, workers: int, device: torch.device) -> None:
+        self._datasets: list[AnyDataset] = []
+        self._batches: list[Any] = []
         self._processes: set[BaseProcess] = set()
-        self._loader: torch.utils.data.DataLoader[AnyBatch] = torch.utils.data.DataLoader(
-            _Reporting(dataset),
+        self._loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+            _Reporting(self._datasets),
             batch_sampler=self._batches,
             collate_fn=_as_it_is,
             num_workers=workers,
@@ -59,22 +88,23 @@ class Loader:
             generator=torch.Generator(),  # its own: starting workers must not draw from the one that dropout uses
         )
 
-    def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
-        """The batches in order, on the device.
+    def take_in(self, dataset: AnyDataset) -> int:
+        """The place of a further data set among those that are loaded."""
+        assert not self._processes, "workers that have started know no further data set"
+        self._datasets.append(dataset)
+        return len(self._datasets) - 1
 
-        Raises HmrError when samples cannot be read, whichever process read them, and when a worker died.
-        """
+    def load(self, batches: Sequence[_Wanted]) -> Iterator[Any]:
+        """The batches, or the errors in their places."""
         self._batches[:] = batches
         with self._deaths_told():
             loaded = iter(self._loader) if self._processes else self._start()
         while True:
             with self._deaths_told():
-                batch: Any = next(loaded, None)
+                batch = next(loaded, None)
             if batch is None:
                 return
-            if isinstance(batch, HmrError):
-                raise batch
-            yield batch.to(self.device)
+            yield batch
 
     def _start(self) -> Iterator[Any]:
         """Begin to load for the first time: this is where workers are started."""
@@ -105,20 +135,22 @@ class Loader:
 
 
 class _Reporting(torch.utils.data.Dataset[Any]):
-    """A data set whose errors are values: a worker process would hand over their tracebacks as text instead."""
+    """Data sets whose errors are values: a worker process would hand over their tracebacks as text instead."""
 
-    def __init__(self, dataset: AnyDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, datasets: Sequence[AnyDataset]) -> None:
+        self._datasets = datasets
 
-    def __getitems__(self, keys: Sequence[Key]) -> AnyBatch | HmrError:
+    def __getitems__(self, wanted: _Wanted) -> AnyBatch | HmrError:
+        place, keys = wanted
+        dataset = self._datasets[place]
         try:
-            return self._dataset.__getitems__(keys)
+            return dataset.__getitems__(keys)
         except HmrError as error:
             return error
         except Exception as error:
             rows = ", ".join(str(row) for _, row in keys)
             told = HmrError(
-                f"samples of {self._dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
+                f"samples of {dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
                 f"in the rows {rows}. The traceback: HMR_DEBUG=1."
             )
             told.add_note(traceback.format_exc())  # it gets through to another process, as a cause does not

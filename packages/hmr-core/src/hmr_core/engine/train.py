@@ -70,14 +70,12 @@ def train(
             f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
             f"Use a smaller --batch-size."
         )
-    training, validation = (
-        Loader(
-            open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify),
-            workers=workers,
-            device=device,
-        )
+    to_train_on, to_validate_on = (
+        open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (True, False)
     )
+    training = Loader(to_train_on, workers=workers, device=device)
+    validation = training.beside(to_validate_on)
     # A copy: the data set's own stays on the CPU.
     posing = None if layer is None else partial(pose, deepcopy(layer).to(device), root_joint=spec.root_joint)
     val_rows, notes = _validation_rows(pack, run.split, config)
