@@ -104,17 +104,27 @@ def test_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 3})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     found = shown(machine.devices())
     assert [level for level, _, _ in found] == ["ok", "ok", "ok"]
-    assert " CPU cores, " in found[0][1]
+    assert found[0][1].startswith("2 CPU cores, ")
     assert found[0][1].endswith(" GiB of memory")
-    assert found[1][1] == f"torch computes with {torch.get_num_threads()} threads"
+    assert found[1][1] == "torch computes with 2 threads"
     assert found[2][1] == "without --device, hmr runs on cpu: the best there is"
     monkeypatch.setattr(torch.version, "cuda", "12.4")
     note = shown(machine.devices())[2]
     assert note[0] == "note"
     assert note[1].endswith("is built for CUDA 12.4, but finds no GPU")
     assert note[2] == "nvidia-smi tells whether the driver sees one"
+
+
+def test_one_core_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    cores, threads, *_ = shown(machine.devices())
+    assert cores[1].startswith("1 CPU core, ")
+    assert threads[1] == "torch computes with 1 thread"
 
 
 def test_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -740,10 +740,10 @@ def test_unfinished_checkpoints_of_a_killed_process_are_removed(run: Run) -> Non
 
 def test_workers_are_as_asked_for_and_else_fit_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))  # as under taskset
     assert [choose_workers(given, CPU) for given in (None, 0, 3)] == [0, 0, 3]
     assert [choose_workers(given, cuda) for given in (None, 0, 3)] == [6, 0, 3]
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
     assert choose_workers(None, cuda) == 8
 
 

@@ -42,9 +42,8 @@ def synth(
     Then:
       hmr pack oakink --root demo/OakInk --out demo.h5
     """
-    import os
-
     from hmr_core.cli.progress import progress
+    from hmr_core.cpus import usable_cpus
     from hmr_core.data.oakink import open_oakink
     from hmr_core.data.synthetic.scene import CAMERAS
     from hmr_core.data.synthetic.sizes import SIZES
@@ -53,7 +52,7 @@ def synth(
     from hmr_core.viz.tree_sheet import tree_sheet
 
     if workers is None:
-        workers = len(os.sched_getaffinity(0))
+        workers = usable_cpus()
     chosen = SIZES[size]
     sequences = chosen.sequences if sequences is None else sequences
     frames = chosen.frames if frames is None else frames

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import torch
 
+from hmr_core.cpus import usable_cpus
 from hmr_core.errors import UsageError
 
 
@@ -31,4 +31,4 @@ def choose_workers(workers: int | None, device: torch.device) -> int:
     """Data-loading processes: as asked for, else up to 8 for an accelerator and none on a CPU, which is busy anyway."""
     if workers is not None:
         return workers
-    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    return 0 if device.type == "cpu" else min(8, usable_cpus())

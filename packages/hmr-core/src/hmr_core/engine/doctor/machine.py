@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hmr_core.cpus import usable_cpus
 from hmr_core.engine.doctor.finding import Finding
 
 SECTION = "machine"
@@ -17,15 +18,15 @@ FREE_BYTES = 2_000_000_000
 
 def devices() -> Iterator[Finding]:
     """Cores, memory, torch's threads, and every accelerator by name and memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _count(usable_cpus(), "CPU core")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding(section=SECTION, level="ok", text=f"{cores} CPU cores, {memory / 2**30:.1f} GiB of memory")
+    yield Finding(section=SECTION, level="ok", text=f"{cores}, {memory / 2**30:.1f} GiB of memory")
 
     import torch
 
     from hmr_core.engine.devices import choose_device
 
-    yield Finding(section=SECTION, level="ok", text=f"torch computes with {torch.get_num_threads()} threads")
+    yield Finding(section=SECTION, level="ok", text=f"torch computes with {_count(torch.get_num_threads(), 'thread')}")
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(i)
@@ -67,3 +68,7 @@ def disk(places: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
             )
         else:
             yield Finding(section=SECTION, level="ok", text=f"{free / 1e9:.1f} GB free in {there}, where {what} go")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
