@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from hmr_core.cli.main import main
+from hmr_core.engine.doctor.choose import chosen
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 HMR = [sys.executable, "-m", "hmr_core"]
@@ -45,7 +48,10 @@ def test_without_options(capsys: pytest.CaptureFixture[str]) -> None:
     place = lines.index("  note     no tree was looked at")
     assert lines[place + 1] == "           -> hmr doctor --root OakInk, the release's folder"
     place = lines.index("  note     no pack: neither --data nor HMR_DATA names one, and there is no data/oakink.h5")
-    assert lines[place + 1].startswith("           -> hmr pack oakink --root OakInk --out data/oakink.h5; without the")
+    assert lines[place + 1] == (
+        "           -> hmr pack oakink --root OakInk --out data/oakink.h5; without the release: hmr synth demo, then "
+        "hmr pack oakink --root demo/OakInk --out data/oakink.h5"
+    )
     assert not list(Path().iterdir())  # nothing is written
 
 
@@ -93,10 +99,80 @@ def test_every_line_that_is_not_right_says_what_to_do(
     assert status == 1
     wrong = [finding for finding in report["findings"] if finding["level"] in ("warning", "wrong")]
     assert [finding["section"] for finding in wrong] == ["root", "data", "hand model"]
-    assert all(finding["remedy"] for finding in wrong)
+    assert wrong[0]["remedy"] == ""  # the error's own text says what to do
+    assert "Pass as --root the folder OakInk" in wrong[0]["text"]
+    assert wrong[1]["remedy"] == (
+        "hmr pack verify cut.h5 tells what is damaged; then copy it again, or hmr pack oakink --root OakInk --out "
+        "cut.h5 --force"
+    )
+    assert wrong[2]["remedy"]
     assert wrong[0]["text"].startswith("nowhere is not a tree of OakInk-Image v2.1: there is no such folder.")
     assert wrong[1]["text"].startswith("cut.h5 is truncated: ")
     assert wrong[2]["text"].startswith("bad.npz is not a hand model")
+
+
+@pytest.mark.parametrize("given", ["folder", "gone.h5", "other.h5"])
+def test_a_pack_that_is_none_has_no_remedy_but_its_error_s(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    Path("other.h5").write_bytes(b"something else, which --force would replace")
+    status, report = findings(capsys, "--data", given)
+    assert status == 1
+    (wrong,) = [finding for finding in report["findings"] if finding["section"] == "data"]
+    assert wrong["level"] == "wrong"
+    assert wrong["remedy"] == ""
+    assert "hmr pack oakink --root " in wrong["text"]
+
+
+def test_a_tree_with_a_damaged_list_is_to_be_unpacked_again(
+    mini_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Path(shutil.copytree(mini_tree, tmp_path / "OakInk", copy_function=os.symlink))
+    (tree / "image/anno/seq_all.json").unlink()
+    (tree / "image/anno/seq_all.json").write_text("[")
+    status, report = findings(capsys, "--root", str(tree))
+    assert status == 1
+    (wrong,) = [finding for finding in report["findings"] if finding["level"] == "wrong"]
+    assert wrong["text"].startswith(f"{tree}/image/anno/seq_all.json is damaged: not JSON")
+    assert wrong["remedy"] == "Unpack the release's annotations again, and give its folder OakInk."
+
+
+def test_meshes_that_are_no_numbers_do_not_blame_the_hand_model(
+    mini_pack_path: Path, mini_hand_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copy(mini_pack_path, tmp_path / "nan.h5"))
+    with h5py.File(path, "r+", locking=False) as file:
+        file["samples/verts"][:, 7, 2] = float("nan")
+    status, report = findings(capsys, "--data", str(path), "--hand-model", str(mini_hand_path))
+    assert status == 1
+    last = report["findings"][-1]
+    assert (last["section"], last["level"]) == ("hand model", "wrong")
+    assert "is no finite number, in 64 of 64 samples looked at" in last["text"]
+    assert last["remedy"] == "See what is said of data above."
+
+
+def test_checks_of_as_many_samples_look_at_others(
+    mini_tree: Path,
+    mini_pack_path: Path,
+    mini_hand_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    looked: list[list[int]] = []
+
+    def recording(samples: int, most: int, rng: np.random.Generator) -> Any:
+        rows = chosen(samples, most, rng)
+        looked.append(rows.tolist())
+        return rows
+
+    for module in ("pack", "match", "hand"):
+        monkeypatch.setattr(f"hmr_core.engine.doctor.{module}.chosen", recording)
+    given = ["--root", str(mini_tree), "--data", str(mini_pack_path), "--hand-model", str(mini_hand_path)]
+    findings(capsys, *given)
+    integrity, _, match, hand = looked
+    assert len(integrity) == len(match) == len(hand) == 64
+    assert integrity != match != hand != integrity
+    findings(capsys, *given)
+    assert looked[4:] == looked[:4]  # and are the same ones each time
 
 
 def test_the_variables_are_followed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
     from hmr_core.data.oakink.reader import OakInkReader
     from hmr_core.data.pack.reader import Pack
+    from hmr_core.hand.source import HandModelSource
     from hmr_core.plugins.registry import Registry
 
 # Every check imports what it needs when it runs: what is broken here must only cost the checks that use it.
 
 SEED = 0
-"""Of the selections of samples: the same file gives the same report."""
+"""Of the selections of samples: the same files give the same report."""
 
 ROOT, DATA, HAND_MODEL, BOTH = "root", "data", "hand model", "root and data"
 INSTALL = "Mend the installation first, if a package above cannot be imported."
@@ -47,7 +49,15 @@ class _Opened:
 
     reader: OakInkReader | None = None
     pack: Pack | None = None
+    hand: HandModelSource | None = None
     lists: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """One for the whole examination, so that checks of as many samples do not all look at the same ones."""
+        import numpy as np
+
+        return np.random.default_rng(SEED)
 
 
 def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
@@ -65,13 +75,7 @@ def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
     yield from _data(subject, opened)
     if opened.reader is not None and opened.pack is not None and opened.lists:
         yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(opened), FIRST)
-    yield from guarded(HAND_MODEL, "the hand model", lambda: _hand_model(subject, opened), MAKE)
-
-
-def _rng() -> np.random.Generator:
-    import numpy as np
-
-    return np.random.default_rng(SEED)
+    yield from _hand_model(subject, opened)
 
 
 def _versions() -> Iterator[Finding]:
@@ -112,11 +116,16 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         yield Finding(section=ROOT, level="note", text=text, remedy="hmr doctor --root OakInk, the release's folder")
         return
 
-    def lists() -> Iterator[Finding]:
+    def tree_at_root() -> Iterator[Finding]:
         from hmr_core.data.oakink import open_oakink
-        from hmr_core.engine.doctor import tree
 
         opened.reader = open_oakink(root)
+        yield from ()
+
+    def lists() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import tree
+
+        assert opened.reader is not None
         opened.lists = tree.read_lists(opened.reader)
         yield from tree.contents(opened.reader, opened.lists)
 
@@ -130,10 +139,12 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         from hmr_core.engine.doctor import tree
 
         assert opened.reader is not None
-        yield from tree.samples(opened.reader, tree.every_id(opened.lists), _rng())
+        yield from tree.samples(opened.reader, tree.every_id(opened.lists), opened.rng)
 
     again = "Unpack the release's annotations again, and give its folder OakInk."
-    yield from guarded(ROOT, f"the tree {root}", lists, again)
+    yield from guarded(ROOT, f"the tree {root}", tree_at_root, "")
+    if opened.reader is not None:
+        yield from guarded(ROOT, f"the lists of {root}", lists, again)
     if opened.lists:
         yield from guarded(ROOT, f"the files of {root}", files, again)
         yield from guarded(ROOT, f"the samples of {root}", samples, again)
@@ -141,10 +152,11 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
 
 def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     """The pack: opened, then its counts, lists, checksums and annotations."""
-    make = (
-        f"hmr pack oakink --root OakInk --out {subject.data}; without the release: hmr synth demo, --root demo/OakInk"
-    )
     if not subject.data_named and not subject.data.exists():
+        make = (
+            f"hmr pack oakink --root OakInk --out {subject.data}; without the release: hmr synth demo, then "
+            f"hmr pack oakink --root demo/OakInk --out {subject.data}"
+        )
         text = f"no pack: neither --data nor HMR_DATA names one, and there is no {subject.data}"
         yield Finding(section=DATA, level="note", text=text, remedy=make)
         return
@@ -156,7 +168,7 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         opened.pack = Pack(subject.data)
         yield from pack.contents(opened.pack)
 
-    yield from guarded(DATA, f"the pack {subject.data}", contents, make)
+    yield from guarded(DATA, f"the pack {subject.data}", contents, _mend(subject.data))
     found = opened.pack
     if found is None:
         return
@@ -169,16 +181,31 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     def integrity() -> Iterator[Finding]:
         from hmr_core.engine.doctor import pack
 
-        return pack.integrity(found, _rng())
+        return pack.integrity(found, opened.rng)
 
     def annotations() -> Iterator[Finding]:
         from hmr_core.engine.doctor import pack
 
-        return pack.measured(found, _rng())
+        return pack.measured(found, opened.rng)
 
     verify = f"hmr pack verify {subject.data} names all that is damaged."
     for what, check in (("lists", split_lists), ("checksums", integrity), ("annotations", annotations)):
         yield from guarded(DATA, f"the {what} of {subject.data}", check, verify)
+
+
+def _mend(data: Path) -> str:
+    """What to do about a pack that does not open; nothing where the file is none, of which its error says enough."""
+    from hmr_core.data.pack.format import FORMAT
+
+    try:
+        with data.open("rb") as file:
+            damaged = FORMAT.encode("ascii") in file.read(100)
+    except OSError:
+        damaged = False
+    if not damaged:
+        return ""
+    again = f"copy it again, or hmr pack oakink --root OakInk --out {data} --force"
+    return f"hmr pack verify {data} tells what is damaged; then {again}"
 
 
 def _match(opened: _Opened) -> Iterator[Finding]:
@@ -186,14 +213,27 @@ def _match(opened: _Opened) -> Iterator[Finding]:
 
     assert opened.reader is not None
     assert opened.pack is not None
-    return match(opened.reader, opened.lists, opened.pack, _rng())
+    return match(opened.reader, opened.lists, opened.pack, opened.rng)
 
 
 def _hand_model(subject: Subject, opened: _Opened) -> Iterator[Finding]:
-    from hmr_core.engine.doctor import hand
-    from hmr_core.hand.source import find_hand_model
+    """The hand model, then the pack's meshes beside it."""
 
-    source = find_hand_model(subject.hand_model)
-    yield from hand.contents(source)
-    if opened.pack is not None:
-        yield from hand.of_pack(source, opened.pack, _rng(), given=subject.hand_model_named)
+    def contents() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import hand
+        from hmr_core.hand.source import find_hand_model
+
+        opened.hand = find_hand_model(subject.hand_model)
+        yield from hand.contents(opened.hand)
+
+    yield from guarded(HAND_MODEL, "the hand model", contents, MAKE)
+    source, pack = opened.hand, opened.pack
+    if source is None or pack is None:
+        return
+
+    def of_pack() -> Iterator[Finding]:
+        from hmr_core.engine.doctor import hand
+
+        return hand.of_pack(source, pack, opened.rng, given=subject.hand_model_named)
+
+    yield from guarded(HAND_MODEL, f"the meshes of {subject.data}", of_pack, "See what is said of data above.")

@@ -25,7 +25,7 @@ class Finding:
     """A line of the report.
 
     level: ok, note (nothing is amiss, but something is not there), warning (works, and is not as it should be), wrong.
-    remedy: what to run or do; every warning and every wrong line has one.
+    remedy: what to run or do; every warning and every wrong line has one, or says so in its text.
     """
 
     section: str
@@ -37,7 +37,7 @@ class Finding:
 def guarded(section: str, what: str, check: Callable[[], Iterable[Finding]], remedy: str) -> Iterator[Finding]:
     """The findings of a check; one that cannot be finished ends with a line that says so, and raises nothing.
 
-    what: what the check is about, the subject of that line. remedy: what to do where the error is one of our own.
+    what: what the check is about, the subject of that line. remedy: what to do; empty where errors of our own say so.
     """
     try:
         yield from check()
