@@ -3,7 +3,8 @@
 For those who have it and want to see that a pack is what oikit gives: its lists, frames, joints, meshes, cameras and
 shapes go into the pack, through `OakInkImage(data_split, mode_split)`, its `info_str_list` and its `get_*` methods.
 It is not on PyPI, so it is an optional back end. It unpickles annotations with Python's own pickle, without our
-allow-list: only a tree that is trusted should be read with it.
+allow-list: only a tree that is trusted should be read with it. It is slow to begin: it loads every mesh of image/obj
+for each list that it opens, 17 times for a packing of all splits.
 
 Two things are not taken from it. It cannot say which lists a tree has, nor what the tree is (`release.txt`): our own
 reader does. And its `get_mano_pose` computes in single precision, with angles of up to 2 pi, so that its last digits
