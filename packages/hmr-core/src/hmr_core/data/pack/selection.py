@@ -16,6 +16,11 @@ ROW_ORDER = ("all", "train+val", "test", "train", "val")
 """The subsets in the order in which their lists give the rows their order."""
 
 
+def reader_name(reader: DatasetReader) -> str:
+    """What a data set's reader is called where it is at fault: its class, with its module."""
+    return f"{type(reader).__module__}.{type(reader).__qualname__}"
+
+
 @dataclass(frozen=True)
 class Selection:
     """What goes into a pack: the ids in the order of its rows, and the rows of each split's subsets."""
@@ -69,6 +74,12 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
             f"no samples to pack: {subset or 'every subset'} of {', '.join(chosen)} is empty in this data set. "
             "Name another --subset or --split."
         )
+    for sample_id in ids:
+        if not (sample_id and sample_id.isascii() and sample_id.isprintable()):
+            raise HmrError(
+                f"the data set's reader ({reader_name(reader)}) lists a sample with the id {sample_id!a}. An id is of "
+                "printable ASCII characters, one at least; give the sample another."
+            )
     row = {sample_id: i for i, sample_id in enumerate(ids)}
     rows = {
         split: {

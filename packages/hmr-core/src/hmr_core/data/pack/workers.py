@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 
 from hmr_core.data.pack.encode import Encoder
 from hmr_core.data.pack.journal import EncodedSample
+from hmr_core.data.pack.selection import reader_name
 from hmr_core.errors import HmrError
 from hmr_core.interrupts import interrupts_held
 
@@ -30,22 +32,37 @@ def encode_all(encoder: Encoder, ids: Sequence[str], workers: int) -> Generator[
     """The encoded samples in order, by this process or several.
 
     Raises HmrError naming the first sample, in the order of ids, that could not be encoded, after all before it were
-    given; and at once when a worker died, naming the sample that it was at.
+    given; at once when a worker died, naming the sample that it was at; and when no workers can be started.
     """
     workers = min(workers, -(-len(ids) // SAMPLES_AHEAD))
     if workers <= 1:
         yield from map(encoder.encode, ids)
         return
+    _check_picklable(encoder)
     team: list[_Worker] = []
     try:
         with interrupts_held():
             for _ in range(workers):
-                team.append(_Worker(encoder))
+                try:
+                    team.append(_Worker(encoder))
+                except OSError as error:
+                    text = f"could not start {workers} packing workers: {error}; use fewer --workers."
+                    raise HmrError(text) from error
         yield from _in_order(team, ids)
     finally:
         with interrupts_held():
             for worker in team:
                 worker.stop()
+
+
+def _check_picklable(encoder: Encoder) -> None:
+    try:
+        ForkingPickler.dumps(encoder)
+    except Exception as error:  # pickling raises whatever the reader's parts do
+        raise HmrError(
+            f"the data set's reader {reader_name(encoder.reader)} cannot be sent to packing workers "
+            f"({type(error).__name__}: {error}). A reader must be picklable; --workers 1 packs without."
+        ) from error
 
 
 def _in_order(team: list[_Worker], ids: Sequence[str]) -> Generator[EncodedSample, None, None]:
