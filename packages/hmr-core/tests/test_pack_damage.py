@@ -1,4 +1,4 @@
-"""More than two hundred bits all over a pack are flipped, one at a time: verify finds each, and none gives a wrong figure."""
+"""Over two hundred bits of a pack are flipped, one at a time: verify finds each, and none gives a wrong figure."""
 
 from __future__ import annotations
 

@@ -336,11 +336,11 @@ def test_the_file_is_closed_with_the_pack(file: Path) -> None:
 
 def test_the_file_is_closed_when_it_cannot_be_read(copy: Path) -> None:
     flip(copy, 600)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     for _ in range(3):
         with pytest.raises(HmrError, match="its HDF5 structure is damaged"):
             Pack(copy)
     os.truncate(copy, 600)
     with pytest.raises(HmrError, match="is truncated"):
         Pack(copy)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(Path("/proc/self/fd").iterdir()) == before

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -137,6 +139,107 @@ def test_two_packers_at_once_on_one_file_are_refused(reader: OakInkReader, tmp_p
     write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG, on_progress=again)
     assert errors
     assert Pack(out).info.samples == 15
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_another_packer_made_meanwhile_is_kept(reader: OakInkReader, tmp_path: Path, force: bool) -> None:
+    out = tmp_path / "x.h5"
+
+    class Slow(OakInkReader):
+        def split_ids(self, split: str, subset: str) -> list[str]:
+            if not out.exists():
+                write_pack(reader, out, splits=["sp0"], subset="val", codec=JPEG)
+            return super().split_ids(split, subset)
+
+    options = {"splits": ["sp0"], "subset": "test", "codec": JPEG, "force": force}
+    if force:
+        assert write_pack(Slow(OAKINK), out, **options).samples == 24  # type: ignore[arg-type]
+    else:
+        with pytest.raises(HmrError, match=rf"^{out} exists\. Give another --out, or --force to replace it\.$"):
+            write_pack(Slow(OAKINK), out, **options)  # type: ignore[arg-type]
+    assert Pack(out).info.counts == {"sp0": {"test": 24} if force else {"val": 15}}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_link_stays_and_what_it_names_is_written(reader: OakInkReader, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.h5", tmp_path / "elsewhere" / "x.h5"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    options = {"splits": ["sp0"], "subset": "val", "codec": JPEG}
+    for force in (False, True):
+        write_pack(reader, link, force=force, **options)  # type: ignore[arg-type]
+        assert link.readlink() == target
+        assert Pack(target).info.samples == 15
+        assert [path.name for path in target.parent.iterdir()] == ["x.h5"]
+    with pytest.raises(HmrError, match=rf"^{target} exists"):
+        write_pack(reader, link, **options)  # type: ignore[arg-type]
+
+
+def test_what_is_no_regular_file_is_not_replaced(reader: OakInkReader, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    for out, named in ((pipe, pipe), (link, Path("/dev/null"))):
+        with pytest.raises(UsageError, match=rf"^{named} is no regular file\. Give another --out\.$"):
+            write_pack(reader, out, codec=JPEG, force=True)
+    assert pipe.is_fifo()
+
+
+def test_a_journal_without_its_images_is_not_left(reader: OakInkReader, tmp_path: Path) -> None:
+    images = tmp_path / "x.h5.part-images"
+    images.mkdir()
+    with pytest.raises(HmrError, match=r"^could not write .*Is a directory"):
+        write_pack(reader, tmp_path / "x.h5", codec=JPEG)
+    assert list(tmp_path.iterdir()) == [images]
+
+
+@pytest.mark.parametrize("bad", ["Größe", "", "a\nb", "a\0"])
+def test_an_id_that_cannot_be_stored_is_named(tmp_path: Path, bad: str) -> None:
+    class Strange(OakInkReader):
+        def split_ids(self, split: str, subset: str) -> list[str]:
+            return [*super().split_ids(split, subset), bad]
+
+    with pytest.raises(HmrError) as error:
+        write_pack(Strange(OAKINK), tmp_path / "x.h5", codec=JPEG)
+    assert str(error.value).startswith("the data set's reader (")
+    assert f"Strange) lists a sample with the id {bad!a}. An id is of printable ASCII characters" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_cannot_be_sent_to_workers_is_named(tmp_path: Path) -> None:
+    class Local(OakInkReader):
+        pass
+
+    with pytest.raises(HmrError) as error:
+        write_pack(Local(OAKINK), tmp_path / "x.h5", codec=JPEG, workers=2)
+    assert re.fullmatch(
+        r"the data set's reader \S+Local cannot be sent to packing workers \(.*Can't pickle local object.*\)\. "
+        r"A reader must be picklable; --workers 1 packs without\.",
+        str(error.value),
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_that_cannot_be_started_are_told_of(
+    reader: OakInkReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[BaseProcess] = []
+    start = BaseProcess.start
+
+    def failing(self: BaseProcess) -> None:
+        if started:
+            raise OSError(24, "Too many open files")
+        start(self)
+        started.append(self)
+
+    monkeypatch.setattr(BaseProcess, "start", failing)
+    with pytest.raises(HmrError) as error:
+        write_pack(reader, tmp_path / "x.h5", codec=JPEG, workers=3)
+    assert str(error.value) == (
+        "could not start 3 packing workers: [Errno 24] Too many open files; use fewer --workers."
+    )
+    assert not started[0].is_alive()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written(reader: OakInkReader, tmp_path: Path) -> None:

@@ -149,10 +149,13 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
                     workers=workers,
                     force=force,
                     on_progress=told.of(_shown(stack, f"packing {out}", "samples")),
+                    on_bytes=_shown_by_phase(stack, out),
                 )
         except KeyboardInterrupt:
             told.how_to_go_on()
             raise
+        if summary.was_finished:
+            click.echo(f"{out} is whole: the packing that was stopped had finished", err=True)
         size = f"{summary.size_bytes / 1e6:.1f} MB, {summary.image_bytes / summary.samples / 1e3:.1f} kB an image"
         click.echo(f"{out}: {summary.samples} samples, {size}")
         click.echo(_counts_table(summary.counts))
@@ -170,7 +173,7 @@ class _Told:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._done, self._total = 0, 0
+        self._total = 0
 
     def of(self, on_progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
         """The callback, which first says how much was found done."""
@@ -178,16 +181,17 @@ class _Told:
         def heard(done: int, total: int) -> None:
             if self._total == 0 and done:
                 click.echo(f"going on with {self._out}: {done} of {total} samples were done before", err=True)
-            self._done, self._total = done, total
+            self._total = total
             on_progress(done, total)
 
         return heard
 
     def how_to_go_on(self) -> None:
         """Say that a packing that was interrupted can go on, if there is something to go on from."""
-        if self._done:
-            kept = f"{self._done} of {self._total} samples are kept beside {self._out}"
-            click.echo(f"{kept}: to go on, run the same command again", err=True)
+        from hmr_core.data.pack.writer import after_interrupt
+
+        if text := after_interrupt(self._out, self._total):
+            click.echo(text, err=True)
 
 
 @pack.command()
@@ -269,7 +273,10 @@ def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _shown(stack: ExitStack, description: str, unit: str, *, unit_size: int = 1) -> Callable[[int, int], None]:
-    """A callback (done, total) that shows progress, in units of unit_size, until the stack is left."""
+    """A callback (done, total) that shows progress, in units of unit_size, until the stack is left or closed.
+
+    It closes the stack when it is first called: a terminal shows one bar at a time.
+    """
     from hmr_core.cli.progress import progress
 
     advance: Callable[[int], None] | None = None
@@ -279,9 +286,22 @@ def _shown(stack: ExitStack, description: str, unit: str, *, unit_size: int = 1)
         nonlocal advance, before
         units = -(-done // unit_size)
         if advance is None:
+            stack.close()
             advance = stack.enter_context(progress(description, -(-total // unit_size), unit, done=units))
             before = units
         advance(units - before)
         before = units
 
     return on_progress
+
+
+def _shown_by_phase(stack: ExitStack, out: Path) -> Callable[[str, int, int], None]:
+    """A callback (phase, done, total), in bytes, that shows the progress of one phase of a packing after the other."""
+    phases: dict[str, Callable[[int, int], None]] = {}
+
+    def on_bytes(phase: str, done: int, total: int) -> None:
+        if phase not in phases:
+            phases[phase] = _shown(stack, f"{phase} {out}", "MB", unit_size=1_000_000)
+        phases[phase](done, total)
+
+    return on_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
@@ -26,10 +26,13 @@ STRUCTURE_BYTES = 1 << 20
 """More than the structure of any pack takes."""
 
 
-def assemble(part: Path, encoder: Encoder, selection: Selection, journal: Journal) -> fmt.Header:
+def assemble(
+    part: Path, encoder: Encoder, selection: Selection, journal: Journal, on_progress: Callable[[int, int], None]
+) -> fmt.Header:
     """Write the whole pack to part and bring it to the disk; its header. The journal has every sample.
 
-    OSError when it cannot be written, as on a full disk.
+    on_progress: called with the bytes written and then hashed, and their total, about. OSError when it cannot be
+    written, as on a full disk.
     """
     ids = np.array([sample_id.encode("ascii") for sample_id in selection.ids], dtype=f"S{encoder.id_bytes}")
     small = {fmt.IDS: ids} | {
@@ -44,19 +47,22 @@ def assemble(part: Path, encoder: Encoder, selection: Selection, journal: Journa
             write_at(file, values.tobytes(), places[name].offset)
         _write_records(file, places, journal)
         position = places[fmt.BYTES].offset
+        total = 2 * part.stat().st_size
         for block in journal.images():
             write_at(file, block, position)
             position += len(block)
-    return _seal(part, places)
+            on_progress(position, total)
+    return _seal(part, places, lambda done: on_progress(total // 2 + done, total))
 
 
 def _write_structure(part: Path, encoder: Encoder, small: Mapping[str, np.ndarray], journal: Journal) -> None:
     """The file without the arrays' contents: HDF5's library writes some kilobytes, and leaves room for the rest.
 
-    What is large is written without it, because it cannot close a file for which the disk has no room.
+    What is large is written without it, because it cannot close a file for which the disk has no room. Whether there is
+    room for the structure is asked first, in the same way: HDF5's library begins the file anew.
     """
     with FileIO(part, "w") as file:
-        os.posix_fallocate(file.fileno(), 0, STRUCTURE_BYTES)
+        os.posix_fallocate(file.fileno(), 0, STRUCTURE_BYTES)  # OSError when there is none
     # The oldest file format has no time stamps in groups: the same input gives the same bytes.
     with h5py.File(part, "w", userblock_size=fmt.USER_BLOCK_BYTES, libver=("earliest", "v108")) as file:
         _describe(file, encoder, journal.done)
@@ -116,12 +122,19 @@ def _describe(file: h5py.File, encoder: Encoder, samples: int) -> None:
     file.attrs["h5py"] = f"{h5py.version.version} (HDF5 {h5py.version.hdf5_version})"
 
 
-def _seal(part: Path, places: Mapping[str, Place]) -> fmt.Header:
-    """Write the header block, once everything else is on the disk."""
+def _seal(part: Path, places: Mapping[str, Place], on_hashed: Callable[[int], None]) -> fmt.Header:
+    """Write the header block, once everything else is on the disk. on_hashed: called with the bytes hashed so far."""
     _sync(part)
     with FileIO(part, "r+") as file:
         descriptor, size = file.fileno(), part.stat().st_size
-        digest = stretch_digest(descriptor, fmt.USER_BLOCK_BYTES, size - fmt.USER_BLOCK_BYTES)
+        done = fmt.USER_BLOCK_BYTES
+
+        def hashed(count: int) -> None:
+            nonlocal done
+            done += count
+            on_hashed(done)
+
+        digest = stretch_digest(descriptor, fmt.USER_BLOCK_BYTES, size - fmt.USER_BLOCK_BYTES, hashed)
         header = fmt.Header(fmt.FORMAT, size, digest, structure_digest(descriptor, places.values()))
         write_at(file, header.block(), 0)
     _sync(part)

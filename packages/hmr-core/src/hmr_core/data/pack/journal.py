@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -67,15 +67,18 @@ def record_checksum(record: bytes) -> bytes:
 
 
 @contextmanager
-def open_journal(out: Path, head: Mapping[str, Any], samples: int) -> Iterator[Journal]:
+def open_journal(
+    out: Path, head: Mapping[str, Any], samples: int, on_read: Callable[[int, int], None]
+) -> Iterator[Journal]:
     """The journal of the pack at out, as far as it got; a new one where there is none.
 
-    head: what is being packed and how, in JSON's types. samples: in the whole pack.
+    head: what is being packed and how, in JSON's types. samples: in the whole pack. on_read: called with the bytes of
+    images that were gone through, and their total, where samples were kept.
     Afterwards its files stay where samples were kept, and the pack was not finished. Raises HmrError while another
     process has it, when it is of another packing, and when it is damaged.
     """
-    with _locked(_journal_path(out)) as records, FileIO(_images_path(out), "a+b") as images:
-        journal = Journal(out, records, images, head, samples)
+    with _locked(_journal_path(out), "a+b") as records, _opened_images(out, records) as images:
+        journal = Journal(out, records, images, head, samples, on_read)
         try:
             yield journal
         finally:
@@ -83,15 +86,37 @@ def open_journal(out: Path, head: Mapping[str, Any], samples: int) -> Iterator[J
                 journal.remove()
 
 
-def discard_finished(out: Path) -> None:
-    """Remove the journal of the pack that is at out, if its packer was stopped just before it did so."""
+def discard_finished(out: Path) -> bytes | None:
+    """Remove the journal of the pack that is at out, if its packer was stopped just before it did so.
+
+    The journal's first line then (see `head_line`): what was packed and how. None where there is nothing to remove.
+    """
     path = _journal_path(out)
-    if not (out.is_file() and path.exists()):
-        return
-    with _locked(path) as records, out.open("rb") as file:
-        size = max(path.stat().st_size - fmt.USER_BLOCK_BYTES, 0)
-        if os.pread(records.fileno(), fmt.USER_BLOCK_BYTES, size) == file.read(fmt.USER_BLOCK_BYTES):
+    try:
+        with _locked(path, "rb") as records, out.open("rb") as file:
+            size = max(os.fstat(records.fileno()).st_size - fmt.USER_BLOCK_BYTES, 0)
+            if os.pread(records.fileno(), fmt.USER_BLOCK_BYTES, size) != file.read(fmt.USER_BLOCK_BYTES):
+                return None
+            line, newline, _ = os.pread(records.fileno(), _LONGEST_HEAD_BYTES, 0).partition(b"\n")
             _remove(_images_path(out), path)
+            return line + newline
+    except (FileNotFoundError, NotADirectoryError):  # of either
+        return None
+
+
+def kept_samples(out: Path) -> int:
+    """How many samples a packing that was stopped keeps beside out."""
+    try:
+        with FileIO(_journal_path(out)) as records:
+            line, newline, _ = os.pread(records.fileno(), _LONGEST_HEAD_BYTES, 0).partition(b"\n")
+            return (os.fstat(records.fileno()).st_size - len(line + newline)) // RECORD.itemsize
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def head_line(head: Mapping[str, Any]) -> bytes:
+    """The first line of the journal of a packing."""
+    return (json.dumps({"format": FORMAT, **head}) + "\n").encode("ascii")
 
 
 class Journal:
@@ -101,15 +126,23 @@ class Journal:
     digests: by the arrays of the pack, of what the samples so far are to it.
     """
 
-    def __init__(self, out: Path, records: FileIO, images: FileIO, head: Mapping[str, Any], samples: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        records: FileIO,
+        images: FileIO,
+        head: Mapping[str, Any],
+        samples: int,
+        on_read: Callable[[int, int], None],
+    ) -> None:
         self.out, self._records, self._images, self._samples = out, records, images, samples
         self.done = self.image_bytes = 0
         self.digests = {name: fmt.array_digest() for name in (*FIELDS, fmt.BYTES)}
         self.digests[fmt.OFFSETS] = fmt.array_digest(_offset(0))
-        line = (json.dumps({"format": FORMAT, **head}) + "\n").encode("ascii")
+        line = head_line(head)
         self._start = len(line)
         if self._begun(line):
-            self._go_through()
+            self._go_through(on_read)
         else:
             self._begin(line)
         records.truncate(self._start + self.done * RECORD.itemsize)
@@ -120,6 +153,11 @@ class Journal:
         _write(self._images, sample.image)
         _write(self._records, sample.record.tobytes())
         self._count(sample.record, sample.image)
+
+    def record(self, row: int) -> np.void:
+        """The record of a sample."""
+        found: np.void = self._read(row, row + 1)[0]
+        return found
 
     def records(self) -> Iterator[ndarray]:
         """The records in order, as arrays of type RECORD of some hundred each."""
@@ -179,8 +217,9 @@ class Journal:
             )
         return True
 
-    def _go_through(self) -> None:
+    def _go_through(self, on_read: Callable[[int, int], None]) -> None:
         """Count the records that are whole and true, up to the first that is not, or whose image is not."""
+        total = os.fstat(self._images.fileno()).st_size
         stop = min((os.fstat(self._records.fileno()).st_size - self._start) // RECORD.itemsize, self._samples)
         while self.done < stop:
             for record in self._read(self.done, min(self.done + RECORDS_AT_ONCE, stop)):
@@ -190,6 +229,7 @@ class Journal:
                 if fmt.item_checksum(image) != record["image_checksum"].tobytes():
                     return
                 self._count(record, image)
+                on_read(self.image_bytes, total)
 
     def _count(self, record: ndarray | np.void, image: bytes) -> None:
         self.done += 1
@@ -212,11 +252,21 @@ def _images_path(out: Path) -> Path:
     return out.with_name(out.name + ".part-images")
 
 
+def _opened_images(out: Path, records: FileIO) -> FileIO:
+    """The file of images. Where it cannot be opened, the journal does not stay if it was made just now."""
+    try:
+        return FileIO(_images_path(out), "a+b")
+    except OSError:
+        if os.fstat(records.fileno()).st_size == 0:
+            _remove(_journal_path(out))
+        raise
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[FileIO]:
-    """The file at path, made if need be, for this process alone; HmrError while another packer has it."""
+def _locked(path: Path, mode: str) -> Iterator[FileIO]:
+    """The journal at path, opened in that mode, for this process alone; HmrError while another packer has it."""
     while True:
-        with FileIO(path, "a+b") as file:
+        with FileIO(path, mode) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -64,14 +64,14 @@ def read_layout(
         with h5py.File(path, "r", driver="sec2") as file:  # a driver that tells its descriptor
             descriptor = int(file.id.get_vfd_handle())
             if opened is not None and not os.path.samestat(os.fstat(descriptor), os.fstat(opened)):
-                raise _Replaced
+                raise _ReplacedError
             file.visititems(note)
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             _check(attributes, places, os.fstat(descriptor).st_size)
             if structure is not None and structure_digest(descriptor, places.values()) != structure:
                 raise ValueError("it does not have the recorded digest")
             return attributes, places
-    except _Replaced:
+    except _ReplacedError:
         raise HmrError(f"{path} was replaced while it was opened. Start again.") from None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         raise HmrError(
@@ -80,7 +80,7 @@ def read_layout(
         ) from error
 
 
-class _Replaced(Exception):
+class _ReplacedError(Exception):
     """The path names another file than before."""
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.encode import Encoder
-from hmr_core.data.pack.journal import RECORD, Journal, discard_finished, open_journal
+from hmr_core.data.pack.journal import RECORD, Journal, discard_finished, head_line, kept_samples, open_journal
+from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection, select
 from hmr_core.data.pack.workers import encode_all
 from hmr_core.data.sample import DatasetReader
@@ -30,10 +32,23 @@ from hmr_core.errors import HmrError, UsageError
 SAMPLES_PER_WORKER = 500
 """Fewer are packed sooner than another process has started."""
 
+READING, ASSEMBLING = "reading back", "assembling"
+"""What is done before samples are packed, where some are kept, and after."""
+
+COMPARED = {
+    "sample_checksum": "other annotations",
+    "source": "another frame",
+    "image_checksum": "another compressed window",
+}
+"""Fields of a record by which another data set is known, and what it has then."""
+
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What was written. counts: samples by split and subset. seconds: of wall time, since packing last began."""
+    """What was written. counts: samples by split and subset. seconds: of wall time, since packing last began.
+
+    was_finished: the packing that was stopped had finished the file; nothing remained to be done.
+    """
 
     path: Path
     samples: int
@@ -41,6 +56,7 @@ class PackSummary:
     image_bytes: int
     counts: Mapping[str, Mapping[str, int]]
     seconds: float
+    was_finished: bool = False
 
 
 def write_pack(
@@ -53,49 +69,73 @@ def write_pack(
     margin: float = fmt.DEFAULT_MARGIN,
     workers: int | None = None,
     force: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_bytes: Callable[[str, int, int], None] = lambda phase, done, total: None,
 ) -> PackSummary:
     """Pack a data set into one file, or go on with a packing of it that was stopped.
 
     splits: None for all that the reader has. subset: None for all of them (see `select`). margin: window side over
     joint-box side. workers: processes, by default one for each CPU as far as there is work for them; the file is the
-    same, byte for byte, for any number, and however often packing was stopped. force: replace out. on_progress: called
-    with the samples done and their total, first with those that were done before.
+    same, byte for byte, for any number, and however often packing was stopped. force: replace out; where out is a link,
+    what it names. on_progress: called with the samples done and their total, first with those that were done before.
+    on_bytes: called with what is being done before and after that (READING, ASSEMBLING), the bytes done, and their
+    total.
     Raises UsageError for bad options, and HmrError for bad input (naming the sample), a disk that is full, a worker
     that died, a packing that was begun otherwise. Then out does not exist, or is what it was, and the samples that were
     done are kept.
     """
     started = time.monotonic()
+    out = followed(out)
     if not 1 <= margin <= 100:
         raise UsageError(f"margin {margin}: the window's side over the joint box's is a number from 1 to 100.")
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: at least 1.")
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder. Give the file to write: --out {out / 'pack.h5'}")
     with _described(out):
-        discard_finished(out)
-    if out.exists() and not force:
-        raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder. Give the file to write: --out {out / 'pack.h5'}")
+        if out.exists() and not out.is_file():
+            raise UsageError(f"{out} is no regular file. Give another --out.")
+        finished = discard_finished(out)
+    if finished is None:
+        _check_free(out, force)
     selection = select(reader, splits, subset)
     encoder = Encoder(reader, codec, margin, max(len(sample_id.encode("ascii")) for sample_id in selection.ids))
+    head, samples = _head(encoder, selection), len(selection.ids)
+    if finished == head_line(head):
+        info = Pack(out).info
+        seconds = time.monotonic() - started
+        return PackSummary(out, samples, info.size_bytes, info.image_bytes, info.counts, seconds, was_finished=True)
     with _described(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open_journal(out, _head(encoder, selection), len(selection.ids)) as journal:
-            with _keeping(journal, len(selection.ids)):
-                _check_first(journal, encoder, selection.ids[0])
-                processes = workers or min(os.cpu_count() or 1, 1 + len(selection.ids) // SAMPLES_PER_WORKER)
+        with open_journal(out, head, samples, partial(on_bytes, READING)) as journal:
+            _check_free(out, force)  # again: while the samples were listed, another packer may have finished
+            with _keeping(journal, samples):
+                _check_kept(journal, encoder, selection.ids)
+                processes = workers or min(os.cpu_count() or 1, 1 + samples // SAMPLES_PER_WORKER)
                 _encode_rest(journal, encoder, selection.ids, processes, on_progress)
-                header = _finish(out, journal, encoder, selection)
-            summary = PackSummary(
-                out,
-                len(selection.ids),
-                header.size,
-                journal.image_bytes,
-                selection.counts,
-                time.monotonic() - started,
-            )
-            journal.remove()
-    return summary
+                header = _finish(out, journal, encoder, selection, partial(on_bytes, ASSEMBLING))
+            _clear_away(out, journal)
+            seconds = time.monotonic() - started
+            return PackSummary(out, samples, header.size, journal.image_bytes, selection.counts, seconds)
+
+
+def followed(out: Path) -> Path:
+    """The file that out names, if it is a link, which then stays one."""
+    return Path(os.path.realpath(out)) if out.is_symlink() else out
+
+
+def after_interrupt(out: Path, samples: int) -> str:
+    """What to tell of a packing to out that was interrupted; empty for nothing. samples: in all, 0 if not known yet."""
+    if discard_finished(followed(out)) is not None:
+        return f"{out} is whole: packing had finished"
+    kept = kept_samples(followed(out))
+    found = f"{kept} of {samples}" if samples else f"{kept}"
+    return f"{found} samples are kept beside {out}: to go on, run the same command again" if kept else ""
+
+
+def _check_free(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
 
 
 def _head(encoder: Encoder, selection: Selection) -> dict[str, Any]:
@@ -114,15 +154,16 @@ def _head(encoder: Encoder, selection: Selection) -> dict[str, Any]:
     }
 
 
-def _check_first(journal: Journal, encoder: Encoder, sample_id: str) -> None:
-    """HmrError when what is kept is of another data set with the same ids."""
-    for records in journal.records():
-        if (encoder.encode(sample_id).record["sample_checksum"] != records[0]["sample_checksum"]).any():
-            raise HmrError(
-                f"the annotations of sample {sample_id} are not those that packing began with. If it is another data "
-                f"set now, give another --out, or begin anew: {journal.removal}."
-            )
-        return
+def _check_kept(journal: Journal, encoder: Encoder, ids: Sequence[str]) -> None:
+    """HmrError when what is kept is of another data set with the same ids: by its first sample, and by its last."""
+    for row in sorted({0, journal.done - 1} if journal.done else ()):
+        then, now = journal.record(row), encoder.encode(ids[row]).record
+        for field, what in COMPARED.items():
+            if (then[field] != now[field]).any():
+                raise HmrError(
+                    f"sample {ids[row]} has {what} than when it was packed. If it is another data set now, give "
+                    f"another --out, or begin anew: {journal.removal}."
+                )
 
 
 def _encode_rest(
@@ -130,23 +171,23 @@ def _encode_rest(
     encoder: Encoder,
     ids: Sequence[str],
     workers: int,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None],
 ) -> None:
     """Encode the samples that the journal does not have yet."""
-    if on_progress is not None:
-        on_progress(journal.done, len(ids))
+    on_progress(journal.done, len(ids))
     with closing(encode_all(encoder, ids[journal.done :], workers)) as samples:  # stops the workers, whatever happens
         for sample in samples:
             journal.append(sample)
-            if on_progress is not None:
-                on_progress(journal.done, len(ids))
+            on_progress(journal.done, len(ids))
 
 
-def _finish(out: Path, journal: Journal, encoder: Encoder, selection: Selection) -> fmt.Header:
+def _finish(
+    out: Path, journal: Journal, encoder: Encoder, selection: Selection, on_progress: Callable[[int, int], None]
+) -> fmt.Header:
     """Make the file, and give it its name."""
     part = out.with_name(out.name + ".part")
     try:
-        header = assemble(part, encoder, selection, journal)
+        header = assemble(part, encoder, selection, journal, on_progress)
         journal.finish(header)
         part.replace(out)
     except (OSError, RuntimeError) as error:  # h5py raises the latter when it cannot write what it holds
@@ -154,8 +195,16 @@ def _finish(out: Path, journal: Journal, encoder: Encoder, selection: Selection)
         raise HmrError(f"could not write {out}: {error}. {size} besides what is kept.") from error
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(out.parent)
     return header
+
+
+def _clear_away(out: Path, journal: Journal) -> None:
+    """Bring the name that out now has to the disk, and remove the journal; HmrError saying that out is whole."""
+    try:
+        _sync_folder(out.parent)
+        journal.remove()
+    except OSError as error:
+        raise HmrError(f"{out} is whole, but what was made beside it could not be cleared away: {error}.") from error
 
 
 @contextmanager
