@@ -4,9 +4,10 @@ The default is PNG at level 1 with the filter "up" on every line and run-length 
 tools/bench_codecs.py (table in docs/data.md, figures in results/codecs.csv): of the lossless settings that compress at
 all and that others can read it decodes photographs nearly soonest, which training does a hundred times as often as
 packing. WebP makes files 10 % (noisy photographs) to 40 % (clean ones) smaller and decodes them as fast or somewhat
-slower, but takes twenty times as long to pack: for the 300,000 windows of OakInk-Image half a day of one core instead
-of half an hour. Other PNG settings (Paeth, best filter by line, real string matching) gain little in size and decode
-slower. TIFF with LZW decodes in two thirds of PNG's time, for files 10 to 25 % larger, which is not worth a codec more.
+slower, but takes twenty times as long to compress: for the 314,000 windows of OakInk-Image half a day of one core
+instead of half an hour, besides reading and decoding their frames. Other PNG settings (Paeth, best filter by line, real
+string matching) gain little in size and decode slower. TIFF with LZW decodes in two thirds of PNG's time, for files 10
+to 25 % larger, which is not worth a codec more.
 
 Not compressed at all (raw, a binary PPM) a window decodes in a fortieth of PNG's time and is twice as large: for the
 whole release as much as its frames take. What loading costs with each: tools/bench_loader.py, docs/speed.md.
