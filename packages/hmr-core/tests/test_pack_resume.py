@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -297,28 +294,6 @@ def test_files_that_earlier_versions_left_do_not_confuse(reader: OakInkReader, w
     assert names(out) == {"x.h5"}
 
 
-@pytest.mark.parametrize("limit", [100, 5_000, 300_000, 1_100_000, 1_400_000])
-def test_a_full_disk_leaves_no_half_file_and_packing_goes_on(
-    reader: OakInkReader, whole: bytes, out: Path, limit: int
-) -> None:
-    """The size that a file may have is limited instead, which fails in the same places."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(HmrError, match=rf"^could not write {out}: .*File too large") as error:
-            write_pack(reader, out, codec=JPEG, workers=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        signal.signal(signal.SIGXFSZ, before)
-    done = {100: 0, 5_000: 0, 300_000: 29}.get(limit, SAMPLES)
-    assert names(out) == (KEPT_FILES if done else set())
-    assert str(error.value).endswith(KEPT.format(done)) == (done > 0)
-    assert ("x.h5.part takes about 2 MB there besides what is kept." in str(error.value)) == (done == SAMPLES)
-    write_pack(reader, out, codec=JPEG)
-    assert out.read_bytes() == whole
-
-
 def test_a_second_packer_is_refused_while_the_first_goes_on(reader: OakInkReader, out: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_pack(reader, out, codec=JPEG, on_progress=stop_after(20, KeyboardInterrupt()))
@@ -333,65 +308,6 @@ def test_a_second_packer_is_refused_while_the_first_goes_on(reader: OakInkReader
     write_pack(reader, out, codec=JPEG, on_progress=again)
     assert refused == [20, 60]
     assert Pack(out).info.samples == SAMPLES
-
-
-KILL = "kill -9 $PPID"
-
-
-@dataclass
-class ShellReader:
-    """In a worker process, a reader that runs the sample's id in a shell; there is nothing to be packed."""
-
-    ids: Sequence[str]
-    release = "none"
-    frame_size = (1, 1)
-
-    def __reduce__(self) -> Any:
-        return SimpleNamespace, (), {"read": os.system}
-
-    def splits(self) -> Mapping[str, Sequence[str]]:
-        return {"sp0": ["train"]}
-
-    def split_ids(self, split: str, subset: str) -> Sequence[str]:
-        return self.ids
-
-    def read(self, sample_id: str) -> Sample:
-        raise AssertionError("read in the parent process")
-
-    def read_image(self, sample: Sample) -> np.ndarray:
-        raise AssertionError("read in the parent process")
-
-
-def test_a_worker_that_dies_is_reported_with_the_sample_that_it_was_at(tmp_path: Path) -> None:
-    ids = [f"sleep {i}.0 # {i}" if i % 2 == 0 else f"{KILL} # {i}" for i in range(20)]  # the second worker's die
-    ids[0] = "sleep 20"
-    with pytest.raises(HmrError) as error:
-        write_pack(ShellReader(ids), tmp_path / "x.h5", codec=PNG, workers=2)
-    assert str(error.value) == (
-        f"a packing worker died at sample {KILL} # 1 (killed by SIGKILL). If memory ran out, use fewer --workers; with "
-        "--workers 1 a fault of the sample shows itself."
-    )
-    assert not list(tmp_path.iterdir())
-
-
-def test_packing_goes_on_after_a_worker_died(
-    reader: OakInkReader, plain: OakInkReader, whole: bytes, out: Path
-) -> None:
-    others = set(multiprocessing.active_children())
-
-    def kill_one(done: int, _total: int) -> None:
-        if done == 20:
-            victim = min((set(multiprocessing.active_children()) - others), key=lambda process: process.pid or 0)
-            victim.kill()
-
-    with pytest.raises(HmrError, match=r"^a packing worker died at sample (\S+) \(killed by SIGKILL\)\.") as error:
-        write_pack(plain, out, codec=JPEG, workers=2, on_progress=kill_one)
-    sample_id = str(error.value).split()[6]
-    kept = kept_samples(out)
-    assert str(error.value).endswith(KEPT.format(kept))
-    assert 20 <= kept <= reader.split_ids("sp0", "all").index(sample_id)
-    write_pack(reader, out, codec=JPEG, workers=1)
-    assert out.read_bytes() == whole
 
 
 @pytest.fixture
@@ -523,25 +439,6 @@ def test_killed_at_the_end_it_leaves_the_same_file(
     assert names(out) == {"x.h5"}
 
 
-def test_workers_end_when_the_packer_is_killed(packer: Callable[..., int], out: Path) -> None:
-    process = packer(0.0, 2)
-    deadline = time.monotonic() + 60
-    while kept_or_none(out) < 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    workers = children(process)
-    assert len(workers) >= 2
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
 def test_the_command_goes_on_after_it_was_killed(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
     process = subprocess.Popen(
@@ -659,32 +556,6 @@ def test_all_long_phases_are_shown(reader: OakInkReader, out: Path) -> None:
     assembled = [(done, total) for phase, done, total in heard if phase == "assembling"]
     assert (assembled[-1], assembled) == ((2 * size, 2 * size), sorted(assembled))
     assert len(heard) == len(read) + len(assembled)
-
-
-def test_ctrl_c_reaches_no_worker(out: Path) -> None:
-    """A terminal sends it to all; the workers would print tracebacks."""
-    command = [sys.executable, "-m", "hmr_core", "pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, "--workers", "2", "--codec", "webp"],  # slow: there is much left to be done when it is stopped
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while kept_or_none(out) < 5:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    lines = [line for line in said.splitlines() if line and not line.startswith("packing ")]
-    assert lines == [
-        f"{kept_samples(out)} of 96 samples are kept beside {out}: to go on, run the same command again",
-        "interrupted",
-    ]
 
 
 def test_the_journal_of_a_finished_pack_is_known_by_its_header(reader: OakInkReader, out: Path) -> None:

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -203,42 +201,6 @@ def test_an_id_that_cannot_be_stored_is_named(tmp_path: Path, bad: str) -> None:
         write_pack(Strange(OAKINK), tmp_path / "x.h5", codec=JPEG)
     assert str(error.value).startswith("the data set's reader (")
     assert f"Strange) lists a sample with the id {bad!a}. An id is of printable ASCII characters" in str(error.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_reader_that_cannot_be_sent_to_workers_is_named(tmp_path: Path) -> None:
-    class Local(OakInkReader):
-        pass
-
-    with pytest.raises(HmrError) as error:
-        write_pack(Local(OAKINK), tmp_path / "x.h5", codec=JPEG, workers=2)
-    assert re.fullmatch(
-        r"the data set's reader \S+Local cannot be sent to packing workers \(.*Can't pickle local object.*\)\. "
-        r"A reader must be picklable; --workers 1 packs without\.",
-        str(error.value),
-    )
-    assert not list(tmp_path.iterdir())
-
-
-def test_workers_that_cannot_be_started_are_told_of(
-    reader: OakInkReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[BaseProcess] = []
-    start = BaseProcess.start
-
-    def failing(self: BaseProcess) -> None:
-        if started:
-            raise OSError(24, "Too many open files")
-        start(self)
-        started.append(self)
-
-    monkeypatch.setattr(BaseProcess, "start", failing)
-    with pytest.raises(HmrError) as error:
-        write_pack(reader, tmp_path / "x.h5", codec=JPEG, workers=3)
-    assert str(error.value) == (
-        "could not start 3 packing workers: [Errno 24] Too many open files; use fewer --workers."
-    )
-    assert not started[0].is_alive()
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,189 @@
+"""The processes that encode: what is said when they cannot start or die, and that they end with their packer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.journal import kept_samples
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.sample import Sample
+from hmr_core.errors import HmrError
+
+OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
+PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
+
+
+@pytest.fixture(scope="module")
+def reader() -> OakInkReader:
+    return open_oakink(OAKINK)
+
+
+@pytest.fixture(scope="module")
+def whole(reader: OakInkReader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a packing that was never stopped leaves."""
+    out = tmp_path_factory.mktemp("whole") / "x.h5"
+    write_pack(reader, out, codec=JPEG)
+    return out.read_bytes()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "x.h5"
+
+
+def test_a_reader_that_cannot_be_sent_to_workers_is_named(tmp_path: Path) -> None:
+    class Local(OakInkReader):
+        pass
+
+    with pytest.raises(HmrError) as error:
+        write_pack(Local(OAKINK), tmp_path / "x.h5", codec=JPEG, workers=2)
+    assert re.fullmatch(
+        r"the data set's reader \S+Local cannot be sent to packing workers \(.*Can't pickle local object.*\)\. "
+        r"A reader must be picklable; --workers 1 packs without\.",
+        str(error.value),
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_that_cannot_be_started_are_told_of(
+    reader: OakInkReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[BaseProcess] = []
+    start = BaseProcess.start
+
+    def failing(self: BaseProcess) -> None:
+        if started:
+            raise OSError(24, "Too many open files")
+        start(self)
+        started.append(self)
+
+    monkeypatch.setattr(BaseProcess, "start", failing)
+    with pytest.raises(HmrError) as error:
+        write_pack(reader, tmp_path / "x.h5", codec=JPEG, workers=3)
+    assert str(error.value) == (
+        "could not start 3 packing workers: [Errno 24] Too many open files; use fewer --workers."
+    )
+    assert not started[0].is_alive()
+    assert not list(tmp_path.iterdir())
+
+
+KILL = "kill -9 $PPID"
+
+
+@dataclass
+class ShellReader:
+    """In a worker process, a reader that runs the sample's id in a shell; there is nothing to be packed."""
+
+    ids: Sequence[str]
+    release = "none"
+    frame_size = (1, 1)
+
+    def __reduce__(self) -> Any:
+        return SimpleNamespace, (), {"read": os.system}
+
+    def splits(self) -> Mapping[str, Sequence[str]]:
+        return {"sp0": ["train"]}
+
+    def split_ids(self, split: str, subset: str) -> Sequence[str]:
+        return self.ids
+
+    def read(self, sample_id: str) -> Sample:
+        raise AssertionError("read in the parent process")
+
+    def read_image(self, sample: Sample) -> np.ndarray:
+        raise AssertionError("read in the parent process")
+
+
+def test_a_worker_that_dies_is_reported_with_the_sample_that_it_was_at(tmp_path: Path) -> None:
+    ids = [f"sleep {i}.0 # {i}" if i % 2 == 0 else f"{KILL} # {i}" for i in range(20)]  # the second worker's die
+    ids[0] = "sleep 20"
+    with pytest.raises(HmrError) as error:
+        write_pack(ShellReader(ids), tmp_path / "x.h5", codec=PNG, workers=2)
+    assert str(error.value) == (
+        f"a packing worker died at sample {KILL} # 1 (killed by SIGKILL). If memory ran out, use fewer --workers; with "
+        "--workers 1 a fault of the sample shows itself."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_packing_goes_on_after_a_worker_died(reader: OakInkReader, whole: bytes, out: Path) -> None:
+    others = set(multiprocessing.active_children())
+
+    def kill_one(done: int, _total: int) -> None:
+        if done == 20:
+            victim = min((set(multiprocessing.active_children()) - others), key=lambda process: process.pid or 0)
+            victim.kill()
+
+    with pytest.raises(HmrError, match=r"^a packing worker died at sample (\S+) \(killed by SIGKILL\)\.") as error:
+        write_pack(reader, out, codec=JPEG, workers=2, on_progress=kill_one)
+    sample_id = str(error.value).split()[6]
+    kept = kept_samples(out)
+    assert str(error.value).endswith(f"is kept ({kept} of 96 samples): the same command goes on from there.")
+    assert 20 <= kept <= reader.split_ids("sp0", "all").index(sample_id)
+    write_pack(reader, out, codec=JPEG, workers=1)
+    assert out.read_bytes() == whole
+
+
+def started(out: Path) -> subprocess.Popen[str]:
+    """A process, the first of its group, that packs with two workers and has packed some samples."""
+    command = [sys.executable, "-m", "hmr_core", "pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--codec", "webp"],  # slow: there is much left to be done when it is stopped
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while kept_samples(out) < 5:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return process
+
+
+def test_workers_end_when_the_packer_is_killed(out: Path) -> None:
+    process = started(out)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_ctrl_c_reaches_no_worker(out: Path) -> None:
+    """A terminal sends it to all; the workers would print tracebacks."""
+    process = started(out)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = [line for line in said.splitlines() if line and not line.startswith("packing ")]
+    assert lines == [
+        f"{kept_samples(out)} of 96 samples are kept beside {out}: to go on, run the same command again",
+        "interrupted",
+    ]
