@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 
+from hmr_core.cpus import usable_cpus
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
@@ -111,7 +112,7 @@ def write_pack(
             _check_free(out, force)  # again: while the samples were listed, another packer may have finished
             with _keeping(journal, samples):
                 _check_kept(journal, encoder, selection.ids)
-                processes = workers or min(os.cpu_count() or 1, 1 + samples // SAMPLES_PER_WORKER)
+                processes = workers or min(usable_cpus(), 1 + samples // SAMPLES_PER_WORKER)
                 _encode_rest(journal, encoder, selection.ids, processes, on_progress)
                 header = _finish(out, journal, encoder, selection, partial(on_bytes, ASSEMBLING))
             _clear_away(out, journal)
