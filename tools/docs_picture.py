@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 WIDTHS_PX = (1120, 1000, 900, 800, 700, 600)
-MOST_KB = 600
+MOST_KB = 650
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("sheet", type=Path)
