@@ -144,6 +144,13 @@ class Pack:
         """
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
 
+    def frame_checksums(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> UInt8[ndarray, "rows 16"] | None:
+        """The checksums (`format.item_checksum`) of the files of the rows' frames, as packed; None where the pack has
+        none.
+        """
+        place = self._places.get(fmt.SOURCE)
+        return None if place is None else self._read(place, np.asarray(rows, dtype=np.int64))
+
     def verify_arrays(self, *names: str) -> None:
         """Compare the digests of whole arrays (`format.ARRAYS`), quickly; HmrError names one that is damaged."""
         for name in names:

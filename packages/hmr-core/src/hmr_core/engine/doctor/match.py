@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hmr_core.data.oakink.reader import OakInkReader
@@ -97,8 +96,7 @@ def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterato
 
 
 def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
-    with h5py.File(pack.path, "r") as file:
-        recorded = file[fmt.SOURCE][list(there)] if fmt.SOURCE in file else None
+    recorded = pack.frame_checksums(list(there))
     if recorded is None:
         text = "the pack does not record which frames it was made of (an earlier version wrote it)"
         yield Finding(section=SECTION, level="note", text=text, remedy=again)
