@@ -106,7 +106,7 @@ def test_no_file(tmp_path: Path) -> None:
         Pack(path)
     assert str(error.value) == (
         f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
-        "hmr synth demo first, then --root demo/OakInk."
+        f"hmr synth demo, then hmr pack oakink --root demo/OakInk --out {path}"
     )
 
 

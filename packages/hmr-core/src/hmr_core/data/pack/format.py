@@ -133,7 +133,7 @@ def _explained(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise HmrError(
             f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
-            "hmr synth demo first, then --root demo/OakInk."
+            f"hmr synth demo, then hmr pack oakink --root demo/OakInk --out {path}"
         ) from None
     except IsADirectoryError:
         raise HmrError(
