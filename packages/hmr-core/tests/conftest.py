@@ -1,4 +1,6 @@
-"""Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed; a synthetic pack."""
+"""Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed; packs that are
+costly to make.
+"""
 
 from __future__ import annotations
 
@@ -104,3 +106,17 @@ def synthetic_pack_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = write_synthetic(folder / "tree", sequences=5, frames=1, seed=0)
     write_pack(open_oakink(tree.root), folder / "pack.h5", codec=codec_named("jpeg"))
     return folder / "pack.h5"
+
+
+@pytest.fixture(scope="session")
+def whole(mini_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a packing of the tests' data set as jpeg:50 leaves that was never stopped."""
+    path = tmp_path_factory.mktemp("whole") / "x.h5"
+    write_pack(open_oakink(mini_tree), path, codec=codec_named("jpeg:50"))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A file to pack to, in a folder that is not there yet."""
+    return tmp_path / "out" / "x.h5"

@@ -23,19 +23,6 @@ def reader() -> OakInkReader:
     return open_oakink(OAKINK)
 
 
-@pytest.fixture(scope="module")
-def whole(reader: OakInkReader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a packing that was never stopped leaves."""
-    out = tmp_path_factory.mktemp("whole") / "x.h5"
-    write_pack(reader, out, codec=JPEG)
-    return out.read_bytes()
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "x.h5"
-
-
 @pytest.mark.parametrize("limit", [100, 5_000, 300_000, 1_100_000, 1_400_000])
 def test_a_full_disk_leaves_no_half_file_and_packing_goes_on(
     reader: OakInkReader, whole: bytes, out: Path, limit: int

@@ -59,19 +59,6 @@ def plain() -> OakInkReader:
     return open_oakink(OAKINK)
 
 
-@pytest.fixture(scope="module")
-def whole(reader: OakInkReader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a packing that was never stopped leaves."""
-    out = tmp_path_factory.mktemp("whole") / "x.h5"
-    write_pack(reader, out, codec=JPEG)
-    return out.read_bytes()
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "x.h5"
-
-
 def stop_after(count: int, error: BaseException) -> Callable[[int, int], None]:
     def on_progress(done: int, _total: int) -> None:
         if done >= count:

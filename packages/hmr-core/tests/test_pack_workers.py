@@ -35,19 +35,6 @@ def reader() -> OakInkReader:
     return open_oakink(OAKINK)
 
 
-@pytest.fixture(scope="module")
-def whole(reader: OakInkReader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a packing that was never stopped leaves."""
-    out = tmp_path_factory.mktemp("whole") / "x.h5"
-    write_pack(reader, out, codec=JPEG)
-    return out.read_bytes()
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out" / "x.h5"
-
-
 def test_a_reader_that_cannot_be_sent_to_workers_is_named(tmp_path: Path) -> None:
     class Local(OakInkReader):
         pass
