@@ -217,8 +217,11 @@ def to_camera(camera: Camera, points_m: Float64[ndarray, "n 3"]) -> Float64[ndar
 def _make_subject(which: int, seed: int, subjects: int) -> Subject:
     generator = np.random.default_rng([seed, _FOR_SUBJECT, which])
     light, dark = np.array([0.93, 0.76, 0.67]), np.array([0.40, 0.26, 0.19])
-    # One person in each part of the range, so that few subjects still differ.
-    shade = (which + generator.uniform()) / subjects
+    # One person in each part of the range, so that few subjects still differ; the one that SP1 tests in its middle, so
+    # that what is trained on has tones on both sides.
+    tested, middle = SUBJECTS.index(TEST_SUBJECT), (subjects - 1) // 2
+    part = {tested: middle, middle: tested}.get(which, which)
+    shade = (part + generator.uniform()) / subjects
     tone = light + shade * (dark - light) + generator.normal(0, 0.015, 3)
     return Subject(
         name=SUBJECTS[which],
