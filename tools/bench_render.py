@@ -27,7 +27,9 @@ from hmr_core.hand.synthetic import load_synthetic_hand
 SEQUENCES = (0, 1, 2, 3, 4, 5)
 """Of the demo: all its objects, and one handover in six, as it has."""
 
-MOMENTS = (3, 16, 22)
+MOMENTS = (3, 9, 16, 22)
+"""In half of them the object is held, as in half of a data set's."""
+
 FRAMES = SIZES["demo"].frames
 
 
