@@ -22,9 +22,11 @@ from hmr_core.render.shading import vertex_normals
 
 _SLEEVE = (
     *((0.003, 0.00), (-0.003, 0.10), (0.001, 0.19), (0.015, 0.22), (0.019, 0.16), (0.024, 0.21), (0.05, 0.26)),
-    *((0.08, 0.33), (0.11, 0.38), (0.15, 0.46), (0.20, 0.55), (0.26, 0.62), (0.33, 0.70)),
+    *((0.08, 0.33), (0.11, 0.38), (0.15, 0.46), (0.20, 0.55), (0.26, 0.62), (0.33, 0.70), (0.50, 0.85)),
 )
-"""Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff."""
+"""Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff;
+the last is outside the picture.
+"""
 
 _FLUSH = np.array([0.55, 0.08, -0.05])
 """How much more of each colour skin gives in full shade: what light is there has been on skin before."""
