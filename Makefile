@@ -23,6 +23,8 @@ NAMED = 2>&1 | sed -u "s|^|$(1): |"
 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Container images often set it; then every command would compile PyTorch's thousands of modules again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What was not finished is made again.
 .DELETE_ON_ERROR:
