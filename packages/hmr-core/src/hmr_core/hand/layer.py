@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix
@@ -86,7 +86,10 @@ class HandLayer(nn.Module):
     ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch chosen 3"]]:
         """The 21 joints and the chosen vertices alone, not centred."""
         turns, places, rest, feature = self._chain(rotations, betas)
-        verts = self._skin([*TIP_VERTICES, *chosen], turns, places, rest, feature, betas)
+        index = torch.tensor(
+            [*TIP_VERTICES, *chosen], device=self.template.device
+        )  # quicker than a list, used four times
+        verts = self._skin(index, turns, places, rest, feature, betas)
         return to_openpose(places, verts[:, : len(TIP_VERTICES)]), verts[:, len(TIP_VERTICES) :]
 
     def _chain(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -111,7 +114,7 @@ class HandLayer(nn.Module):
 
     def _skin(
         self,
-        verts: slice | list[int],
+        verts: slice | Int64[Tensor, " chosen"],
         turns: Tensor,
         places: Tensor,
         rest: Tensor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ wrist, the scaphoid bone, and keep from each other.
 """
 
 
+@lru_cache(maxsize=4)
 def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5 3"]]:
     """The axes that fingers bend about, in the template's frame.
 
