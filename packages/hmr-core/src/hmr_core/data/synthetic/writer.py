@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import cv2
@@ -42,6 +47,9 @@ from hmr_core.interrupts import interrupts_held
 
 ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 _FRAMES_PER_TASK = 26
+_IMAGE_MB = 0.56
+"""What an image and its annotations take on the disk, about."""
+
 _FOR_PICTURE, _FOR_ROOM = 3, 5  # continue the scene's list of what generators are for
 
 
@@ -88,7 +96,8 @@ def write_synthetic(
     done and their total.
 
     Nothing appears under its name before it is complete. Raises UsageError for impossible numbers and HmrError when
-    there is something at OUT/OakInk or OUT/hand.npz already, which is left alone.
+    there is something at OUT/OakInk or OUT/hand.npz already, which is left alone, when another process writes there, or
+    when the disk is full.
     """
     for name, value, least in (
         ("sequences", sequences, FEWEST_SEQUENCES),
@@ -109,16 +118,10 @@ def write_synthetic(
     for path in (root, hand_file):
         if path.exists():
             raise HmrError(f"{path} exists already. Delete it, or choose another folder.")
-    part, hand_part = out / "OakInk.part", out / "hand.npz.part"
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HmrError(f"cannot make the folder {part}: {error.strerror}. Choose another folder.") from error
     spread = spread or Spread()
     planned = [make_sequence(i, seed, spread, subjects=subjects, objects=objects) for i in range(sequences)]
     total = sequences * frames * len(CAMERAS)
-    try:
-        shutil.rmtree(part)  # what a run that was killed may have left
+    with _own_part(out, total) as part:
         _make_folders(part, planned)
         tasks = [
             _Task(part, sequence, first, min(first + _FRAMES_PER_TASK, frames), frames, seed, spread)
@@ -126,10 +129,11 @@ def write_synthetic(
             for first in range(0, frames, _FRAMES_PER_TASK)
         ]
         done = 0
-        for images in _run(tasks, workers):
-            done += images
-            if on_progress:
-                on_progress(done, total)
+        with closing(_run(tasks, workers)) as running:  # its processes write no more when the folder is removed
+            for images in running:
+                done += images
+                if on_progress:
+                    on_progress(done, total)
         anno = part / "image" / "anno"
         for name, text in list_files(planned, frames).items():
             (anno / name).parent.mkdir(parents=True, exist_ok=True)
@@ -138,15 +142,51 @@ def write_synthetic(
             (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name))
         # The pack, and every result on it, says so too.
         (part / RELEASE_FILE).write_text(f"synthetic 2, in OakInk-Image v2.1's layout (seed {seed})\n")
-        save_hand_model(load_synthetic_hand(), hand_part)
+        save_hand_model(load_synthetic_hand(), part / hand_file.name)
         part.rename(root)
-        hand_part.rename(hand_file)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        hand_part.unlink(missing_ok=True)
-        raise
+        (root / hand_file.name).rename(hand_file)
     samples = sum(len(s.subjects) for s in planned) * frames * len(CAMERAS)
     return SyntheticSummary(root=root, hand_model=hand_file, sequences=sequences, images=total, samples=samples)
+
+
+@contextmanager
+def _own_part(out: Path, images: int) -> Iterator[Path]:
+    """OUT/OakInk.part, empty and for this process alone. After an error it is gone, with the folders made for it."""
+    part = out / "OakInk.part"
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        handle = os.open(part, os.O_RDONLY)
+    except OSError as error:
+        raise HmrError(f"cannot make the folder {part}: {error.strerror}. Choose another folder.") from error
+    try:
+        _lock(handle, part)
+        try:
+            for left in part.iterdir():  # by a run that was killed
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield part
+        except BaseException as error:
+            shutil.rmtree(part, ignore_errors=True)
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, OSError):
+                raise HmrError(
+                    f"could not write {out}: {error.strerror or error}. Nothing of it is left. Make room, about "
+                    f"{images * _IMAGE_MB:.0f} MB, or choose another folder."
+                ) from error
+            raise
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, part: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HmrError(f"another process is writing {part}. Wait for it, or choose another folder.") from None
+    except OSError:
+        pass  # a file system that locks no folders
 
 
 def _make_folders(part: Path, sequences: list[Sequence]) -> None:
@@ -157,16 +197,18 @@ def _make_folders(part: Path, sequences: list[Sequence]) -> None:
         (part / "image" / "stream_release_v2" / sequence.name / sequence.time).mkdir(parents=True)
 
 
-def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
+def _run(tasks: list[_Task], workers: int) -> Generator[int]:
     """Do the tasks here or in worker processes; yields the images written by each as it ends."""
     if workers == 1:
         yield from map(_write_frames, tasks)
         return
     context = multiprocessing.get_context("spawn")  # fork would copy the locks of torch's threads
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
-        with interrupts_held():  # the first task starts the processes: Ctrl-C is for this one to answer
-            futures = [pool.submit(_write_frames, task) for task in tasks]
+    stop = context.Event()
+    count = min(workers, len(tasks))
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
+            with interrupts_held():  # the first task starts the processes: Ctrl-C is for this one to answer
+                futures = [pool.submit(_write_frames, task) for task in tasks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -174,13 +216,31 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
                 "a worker process died, perhaps for want of memory. Try again with fewer workers."
             ) from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # A second Ctrl-C would leave the pool's thread behind, and with it processes that wait for ever.
+            with interrupts_held():
+                stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """One thread for each process."""
+_stop: Event | None = None
+"""In a worker process: that its task is not wanted any more."""
+
+
+def _start_worker(stop: Event) -> None:
+    """One thread for each process, and none without the process that gives it tasks."""
+    global _stop
+    _stop = stop
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, which a process that waits for tasks would not notice."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_frames(task: _Task) -> int:
@@ -189,6 +249,8 @@ def _write_frames(task: _Task) -> int:
     painter = Painter(model, sequence, np.random.default_rng([task.seed, _FOR_ROOM, sequence.number]))
     written = 0
     for index in range(task.first, task.last):
+        if _stop is not None and _stop.is_set():
+            break
         moment = make_moment(model, sequence, index, task.frames, task.seed, task.spread)
         scene = painter.scene(moment, np.random.default_rng([task.seed, _FOR_PICTURE, sequence.number, index]))
         for which, camera in enumerate(sequence.cameras):

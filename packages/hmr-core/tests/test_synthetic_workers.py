@@ -1,0 +1,105 @@
+"""The processes that draw a synthetic data set end when they are told to, and with the one that started them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hmr_core.data.synthetic import writer
+from hmr_core.data.synthetic.writer import write_synthetic
+from hmr_core.errors import HmrError
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def started(out: Path) -> subprocess.Popen[str]:
+    """A process, the first of its group, that draws with two others and has written a picture."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hmr_core", "synth", str(out), "--workers", "2"],
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any(out.rglob("*.png")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, own = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(own) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_ctrl_c_again_and_again_ends_it_and_leaves_nothing(out: Path) -> None:
+    process = started(out)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.1)
+    try:
+        _, said = process.communicate(timeout=90)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    assert not out.exists()
+    assert members(process.pid) == []
+
+
+def test_another_process_is_not_let_in(out: Path) -> None:
+    process = started(out)
+    try:
+        with pytest.raises(HmrError, match=r"another process is writing .*OakInk\.part\. Wait for it, or choose"):
+            write_synthetic(out, sequences=5, frames=1)
+        assert process.poll() is None
+        assert (out / "OakInk.part" / "image").is_dir()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    write_synthetic(out, sequences=5, frames=1)
+    assert len(list(out.rglob("*.png"))) == 20
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, _image: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, "_write_png", full)
+    with pytest.raises(HmrError, match=r"could not write .*out: No space left on device\. .* Make room, about 11 MB"):
+        write_synthetic(out, sequences=5, frames=1)
+    assert not out.exists()
+
+
+def test_no_process_outlives_the_one_that_started_it(out: Path) -> None:
+    process = started(out)
+    assert len(members(process.pid)) >= 3
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while members(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
