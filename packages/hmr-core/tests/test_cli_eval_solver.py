@@ -302,8 +302,8 @@ def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_han
     assert status == 0, err
     made = report("eval/small-sp0-test")
     assert made["missing"] == [
-        "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
-        "--solver-ckpt FILE"
+        "this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
+        "--solver iknet --solver-ckpt FILE makes one"
     ]
     assert (made["solver"], made["hand_model"], made["hand_layer"]) == (None, None, None)
     assert "mesh:" not in out

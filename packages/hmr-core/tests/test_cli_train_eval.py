@@ -186,6 +186,7 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(hmr: Hmr,
     status, out, err = hmr("train", "small", "--resume", str(trained))
     assert (status, err) == (0, "")
     assert "runs/small-sp0-tiny is finished: all 1 epochs are done. To score it: `hmr eval small --ckpt" in out
+    assert f"--split sp0 --data {json.loads((trained / 'config.json').read_text())['data']}" in out
     assert "to train longer, start a new run with more --epochs." in out
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
     config = json.loads((trained / "config.json").read_text())
@@ -272,8 +273,8 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
     status, out, _ = hmr("score", "out/predictions.h5")
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("note: ")] == [
-        "note: this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
-        "--solver-ckpt FILE"
+        "note: this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
+        "--solver iknet --solver-ckpt FILE makes one"
     ]
     with h5py.File("out/predictions.h5", "r+", locking=False) as file:
         file.attrs["pack"] = "another"

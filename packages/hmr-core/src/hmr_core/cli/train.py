@@ -234,8 +234,8 @@ def _resumed(
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         click.echo(
-            f"{folder} is finished: all {recipe.train.epochs} epochs are done. To score it: `hmr eval {model} --ckpt "
-            f"{folder} --split {run.split}`; to train longer, start a new run with more --epochs."
+            f"{folder} is finished: all {recipe.train.epochs} epochs are done. To score it: "
+            f"`{_evaluation(run, data or Path(run.data))}`; to train longer, start a new run with more --epochs."
         )
         return
     pack = Pack(data or run.data)
@@ -281,7 +281,12 @@ def _train(
             click.echo(f"to go on after the last epoch that was finished: {again}", err=True)
         raise
     click.echo(f"run: {run.folder}")
-    options = {"--ckpt": run.folder, "--split": run.split, "--data": pack.path}
+    click.echo(f"next: {_evaluation(run, pack.path)}")
+
+
+def _evaluation(run: Run, data: Path) -> str:
+    """The command that scores a run."""
+    options = {"--ckpt": run.folder, "--split": run.split, "--data": data}
     if run.hand_model is not None and run.hand_model["path"] is not None:
         options["--hand-model"] = run.hand_model["path"]
-    click.echo(f"next: hmr eval {run.model} " + " ".join(f"{k} {shlex.quote(str(v))}" for k, v in options.items()))
+    return f"hmr eval {run.model} " + " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())

@@ -22,8 +22,8 @@ _CHANGES = 4
 """How many options are told of a model that is another than the published one."""
 
 NO_MESH = (
-    "this model predicts joints only and no solver was given, so there is no mesh figure: add --solver iknet "
-    "--solver-ckpt FILE"
+    "this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
+    "--solver iknet --solver-ckpt FILE makes one"
 )
 
 

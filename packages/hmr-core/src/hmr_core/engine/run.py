@@ -59,7 +59,7 @@ def create_run(run: Run) -> None:
     if (run.folder / "config.json").exists():
         raise HmrError(
             f"{run.folder} is a run already. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
-            f"or choose another folder with --out."
+            f"delete it, or choose another folder with --out."
         )
     try:
         if run.folder.exists() and any(run.folder.iterdir()):
