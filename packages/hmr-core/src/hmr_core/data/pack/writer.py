@@ -213,7 +213,8 @@ def _described(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HmrError(f"could not write {out}: {error}.") from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise HmrError(f"could not write {out}: {error.strerror or error}{where}. Choose another --out.") from error
 
 
 @contextmanager
