@@ -21,7 +21,12 @@ def recorded(name: str) -> list[dict[str, str]]:
 def shown(heading: str) -> list[list[str]]:
     """The cells of the table of a section, without its two first lines."""
     _, _, section = PAGE.partition(f"## {heading}\n")
-    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return cells(section.partition("\n## ")[0])
+
+
+def cells(text: str) -> list[list[str]]:
+    """The cells of the only table of a text, without its two first lines."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -107,3 +112,15 @@ def test_what_jpeg_does_is_what_was_measured() -> None:
         )
     assert shown("What JPEG does to the figures") == expected
     assert "synthetic" in PAGE.partition("## What JPEG does to the figures")[2].partition("|")[0]
+
+
+def test_what_a_picture_costs_is_what_was_measured() -> None:
+    page = (REPOSITORY / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    rows = recorded("render.csv")
+    table = cells(page.partition("results/render.csv")[2].partition("\n\n")[0])
+    assert [line[1:] for line in table] == [
+        [f"{float(row['ms_per_picture']):.1f}", f"{float(row['pictures_per_s_per_process']):.0f}"] for row in rows
+    ]
+    drawn = next(row for row in rows if row["step"] == "all but png")
+    sentence = "Two cores so draw a hundred pictures a second, encoding aside"
+    assert (2 * float(drawn["pictures_per_s_per_process"]) >= 100) == (sentence in page), sentence
