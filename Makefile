@@ -41,7 +41,7 @@ $(SETUP): Makefile constraints.txt $(wildcard packages/*/pyproject.toml examples
 	$(BIN)/pip install --quiet --no-compile $(foreach package,$(PACKAGES),--editable $(package)) $(DEV)
 	@touch $@
 
-demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (under ten minutes)
+demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (about ten minutes)
 	+$(SIDE_BY_SIDE) $(DEMO)/sp0/checked
 	@cat $(DEMO)/sp0/figures.txt
 	@echo "figures: $(DEMO)/sp0/eval/*/report.json"
