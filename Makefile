@@ -5,6 +5,7 @@ BIN := .venv/bin
 DEV := beartype build hatchling mypy pytest pytest-xdist ruff tensorboard
 PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-iknet)
 SETUP := .venv/.setup
+TOOLS := .venv/.tools
 
 # The demo's size; .ci/run makes a shorter one.
 DEMO := demo
@@ -34,11 +35,16 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(SETUP)  ## make .venv with all packages in it, editable
+setup: $(TOOLS)  ## make .venv with all packages in it, editable, and what developing them needs
 
 $(SETUP): Makefile constraints.txt $(wildcard packages/*/pyproject.toml examples/*/pyproject.toml)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile $(foreach package,$(PACKAGES),--editable $(package)) $(DEV)
+	$(BIN)/pip install --quiet --no-compile $(foreach package,$(PACKAGES),--editable $(package))
+	@touch $@
+
+# Apart, so that the demo need not wait for it.
+$(TOOLS): $(SETUP)
+	$(BIN)/pip install --quiet --no-compile $(DEV)
 	@touch $@
 
 demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (about ten minutes)
@@ -65,7 +71,7 @@ $(DEMO)/synthetic/hand.npz: | $(SETUP)
 
 $(DEMO)/oakink.h5: $(DEMO)/synthetic/hand.npz
 	rm -rf $(SPLITS:%=$(DEMO)/%)
-	$(BIN)/hmr pack oakink --root $(DEMO)/synthetic/OakInk --out $@ --codec jpeg --force
+	$(BIN)/hmr pack oakink --root $(DEMO)/synthetic/OakInk --out $@ --codec jpeg --margin 1.8 --force
 
 # Named, so that a hand model in the environment does not get in the way.
 DEMO_HAND := --hand-model $(DEMO)/synthetic/hand.npz
@@ -109,18 +115,18 @@ pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png
 	$(BIN)/python tools/docs_picture.py $(DEMO)/synthetic/contact_sheet.png docs/synthetic.png
 
-test: $(SETUP)  ## run every test
+test: $(TOOLS)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)
 
-lint: $(SETUP)  ## ruff: rules and format
+lint: $(TOOLS)  ## ruff: rules and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: $(SETUP)  ## ruff: apply both
+format: $(TOOLS)  ## ruff: apply both
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-type: $(SETUP)  ## mypy --strict
+type: $(TOOLS)  ## mypy --strict
 	$(BIN)/mypy
 
 bench: $(SETUP)  ## measure; writes results/*.csv
