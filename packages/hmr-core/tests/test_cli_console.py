@@ -96,14 +96,14 @@ def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pyte
     assert len(drawing) == 1  # the bar draws itself
     console.watch(run, step(17))
     console.watch(run, epoch_done({"mpjpe_mm": 12.3456}))
-    console.watch(run, RunEnded(epoch=2, seconds=61.0, reason="stopped (KeyboardInterrupt)"))
+    console.watch(run, RunEnded(epoch=2, seconds=61.0, reason="interrupted"))
     for thread in drawing:
         thread.join(5)
         assert not thread.is_alive()
     shown = terminal.getvalue()
     for text in ("epoch 2/3  loss 0.2500", "17/30", "12 samples/s", "val mpjpe_mm 12.346"):
         assert text in shown
-    assert shown.endswith("stopped (KeyboardInterrupt) after epoch 2, 0:01:01\n")
+    assert shown.endswith("interrupted after epoch 2, 0:01:01\n")
 
 
 def test_a_console_that_is_gone_does_not_cost_the_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

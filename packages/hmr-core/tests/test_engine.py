@@ -122,7 +122,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(trainer: Trainer, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         trainer(tmp_path / "stopped", "augment.occlusion_probability=1", stop_after=10)  # in its second epoch
     assert isinstance(trainer.events[-1], RunEnded)
-    assert trainer.events[-1].reason == "stopped (KeyboardInterrupt)"
+    assert trainer.events[-1].reason == "interrupted"
     assert trainer.events[-1].epoch == 1  # the last that was finished
     again = trainer(tmp_path / "stopped", "augment.occlusion_probability=1")
     assert isinstance(trainer.events[0], RunStarted)
@@ -135,6 +135,26 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(trainer: Trainer, tmp_pa
         return [{k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")} for line in lines]
 
     assert figures(whole) == figures(again)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (HmrError("a text that is printed anyway"), "stopped by an error"),
+        (MemoryError(), "stopped by an error (MemoryError)"),
+    ],
+)
+def test_a_run_that_fails_says_how_it_ended(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hmr_core.engine.train._save", fail)
+    with pytest.raises(type(error)):
+        trainer(tmp_path / "run")
+    assert isinstance(trainer.events[-1], RunEnded)
+    assert (trainer.events[-1].reason, trainer.events[-1].epoch) == (reason, 0)
 
 
 def test_workers_do_not_change_a_run(trainer: Trainer, tmp_path: Path, run: Run) -> None:

@@ -53,7 +53,10 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded:
-    """The last epoch is done (reason "finished"), or the run stopped early and why."""
+    """The last epoch is done (reason "finished"), or the run ended early (reason "interrupted", "stopped by ...").
+
+    epoch: the last that was done.
+    """
 
     epoch: int
     seconds: float

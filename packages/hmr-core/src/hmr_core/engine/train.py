@@ -114,10 +114,16 @@ def train(
                 notify(run, EpochDone(epoch=epoch, step=epoch * steps, losses=means, val=val, seconds=seconds))
                 notify(run, CheckpointSaved(epoch=epoch, path=path))
         except BaseException as error:
-            reason = f"stopped ({type(error).__name__})"
-            notify(run, RunEnded(epoch=done, seconds=time.monotonic() - started, reason=reason))
+            notify(run, RunEnded(epoch=done, seconds=time.monotonic() - started, reason=_how_it_ended(error)))
             raise
         notify(run, RunEnded(epoch=done, seconds=time.monotonic() - started, reason="finished"))
+
+
+def _how_it_ended(error: BaseException) -> str:
+    """In words; without the error's own text, which is printed next."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "stopped by an error" + ("" if isinstance(error, HmrError) else f" ({type(error).__name__})")
 
 
 def _run_epoch(
