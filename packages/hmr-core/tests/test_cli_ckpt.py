@@ -155,6 +155,9 @@ def test_a_checkpoint_is_shown(hmr: Hmr, trained: Path, given: str) -> None:
         f"blake2b:  {file_digest(file)}",
         f"use:      hmr eval small --ckpt {given} --split sp1",
     ]
+    described = trained / "checkpoints/epoch-0003/model.json"
+    described.write_text(described.read_text().replace('"epoch": 3', '"epoch": 1'))
+    assert "trained:  1 epoch on sp1 train" in hmr("ckpt", "show", given).out.splitlines()
     found = json.loads(hmr("ckpt", "show", given, "--json").out)
     assert found["val"] == {"mpjpe_mm": 12.3456, "mpvpe_mm": None}
     assert found["optimizer"] is True

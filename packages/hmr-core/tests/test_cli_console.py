@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
     assert log == [*err.splitlines()[:6], "checkpoint checkpoints/epoch-0002", *err.splitlines()[6:]]
 
 
+def test_one_epoch_of_one_step_is_said_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    console.watch(run, replace(started(), epochs=1, steps_per_epoch=1, train_samples=1))
+    assert capsys.readouterr().err == (
+        "small, sp0, recipe tiny: 1 sample to train on, 9 to validate on, 1.23 M parameters, "
+        "1 epoch of 1 step, on cpu\n"
+    )
+
+
 def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -131,7 +140,9 @@ def test_figures_stand_beside_the_baseline_s_and_the_published_ones(capsys: pyte
         ["note:", "no", "mesh"],
         ["note:", "seen"],
     ]
-    show_figures({**report, "baseline": {"subset": "train", "metrics": None, "reason": "no training samples"}})
+    no_baseline = {"subset": "train", "metrics": None, "reason": "no training samples"}
+    show_figures({**report, "samples": 1, "baseline": no_baseline})
     out = capsys.readouterr().out
+    assert out.startswith("small on sp0 test, 1 sample, synthetic data\n")
     assert "mean pose" not in out
     assert out.endswith("note: no baseline: no training samples\n")

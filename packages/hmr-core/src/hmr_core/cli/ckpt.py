@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmr_core.plugins.known import KNOWN
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from hmr_core.plugins.registry import Registry
@@ -109,7 +110,7 @@ def _broken(registry: Registry) -> set[str]:
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What `show` prints, a line each; a line without a text is left out."""
-    numbers = f"{_tensors(found['tensors'])}, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
+    numbers = f"{counted(found['tensors'], 'tensor')}, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
     rows = [("file", found["path"]), ("what", _what(found)), ("weights", numbers)]
     if found["kind"] == "checkpoint":
         rows += _checkpoint_rows(found)
@@ -142,7 +143,7 @@ def _what(found: dict[str, Any]) -> str:
 def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("recipe", "" if found["released"] else found["recipe_name"] or "")]
     if found["epoch"] is not None:
-        rows.append(("trained", f"{found['epoch']} epochs on {found['split']} {found['subset']}"))
+        rows.append(("trained", f"{counted(found['epoch'], 'epoch')} on {found['split']} {found['subset']}"))
     val = ", ".join(f"{name} {value:.4g}" for name, value in found["val"].items() if value is not None)
     rows += [("val", val), ("versions", ", ".join(f"{name} {text}" for name, text in found["versions"].items()))]
     if found["released"]:
@@ -155,7 +156,7 @@ def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     ignored = [
-        ("ignored", f"{prefix}* ({_tensors(one['tensors'])}): {one['what']}")
+        ("ignored", f"{prefix}* ({counted(one['tensors'], 'tensor')}): {one['what']}")
         for prefix, one in found["ignored"].items()
     ]
     recipe = f"published, with {', '.join(found['overrides'])}" if found["overrides"] else "published"
@@ -163,14 +164,10 @@ def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    fitting = f"{found['tensors_that_fit']} of its {_tensors(found['tensors_wanted'])}"
+    fitting = f"{found['tensors_that_fit']} of its {counted(found['tensors_wanted'], 'tensor')}"
     rows = [("closest", f"{found['closest']}: {fitting}")]
     for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape"), ("wrong_type", "type")):
         count, first = found[name]["count"], found[name]["first"]
         rows += [(title, text) for text in first]
         rows += [(title, f"and {count - len(first)} more")] if count > len(first) else []
     return rows
-
-
-def _tensors(count: int) -> str:
-    return f"{count} tensor" if count == 1 else f"{count} tensors"

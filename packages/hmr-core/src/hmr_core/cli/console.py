@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -57,9 +58,9 @@ class _Display:
     def show(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._say(
-                f"{self._run.model}, {self._run.split}, recipe {self._run.recipe_name}: {event.train_samples} samples "
-                f"to train on, {event.val_samples} to validate on, {event.parameters / 1e6:.2f} M parameters, "
-                f"{event.epochs} epochs of {event.steps_per_epoch} steps, on {event.device}"
+                f"{self._run.model}, {self._run.split}, recipe {self._run.recipe_name}: "
+                f"{counted(event.train_samples, 'sample')} to train on, {event.val_samples} to validate on, "
+                f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of {counted(event.steps_per_epoch, 'step')}, on {event.device}"
             )
             for note in event.notes:
                 self._say(f"note: {note}")

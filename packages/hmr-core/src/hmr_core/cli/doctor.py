@@ -15,6 +15,7 @@ import click
 
 from hmr_core.cli.arguments import data_option, find_data, hand_model_option
 from hmr_core.cli.main import current_registry
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from hmr_core.engine.doctor.finding import Finding
@@ -114,7 +115,7 @@ def _rich_line(finding: Finding) -> None:
 
 
 def _summary(levels: Counter[str]) -> str:
-    warnings = f"{levels['warning']} warning{'' if levels['warning'] == 1 else 's'}"
+    warnings = counted(levels["warning"], "warning")
     if levels["wrong"]:
         return f"{levels['wrong']} wrong, {warnings}, {levels['ok']} ok. What to run follows each line, after ->."
     return f"nothing is wrong; {warnings}, {levels['ok']} ok"

@@ -9,6 +9,7 @@ import click
 
 from hmr_core.cli.table import show_table
 from hmr_core.metrics import METRICS
+from hmr_core.wording import counted
 
 _TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
 
@@ -17,7 +18,9 @@ def show_figures(report: Mapping[str, Any]) -> None:
     """Print a report's figures, and those of the mean-pose baseline and of the literature where there are any."""
     note = ", from given joints" if report.get("consumes") == "joints" else ""
     note += ", synthetic data" if report["synthetic"] else ""
-    click.echo(f"{report['model']} on {report['split']} {report['subset']}, {report['samples']} samples{note}")
+    click.echo(
+        f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
+    )
     show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
     baseline = report.get("baseline") or {}
     if report.get("hand_model"):
@@ -34,7 +37,7 @@ def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
 
     first = reports[0]
     note = ", synthetic data" if first["synthetic"] else ""
-    click.echo(f"{first['split']} {first['subset']}, {first['samples']} samples{note}")
+    click.echo(f"{first['split']} {first['subset']}, {counted(first['samples'], 'sample')}{note}")
     rows = []
     for report in reports:
         rows.append([evaluation_name(report), *_cells(report["metrics"])])

@@ -10,6 +10,7 @@ import click
 
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import UsageError, did_you_mean
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -208,8 +209,10 @@ def verify(file: Path) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        click.echo(f"{file}: {count}. Copy it again from its source, or pack the data set again.", err=True)
+        click.echo(
+            f"{file}: {counted(len(problems), 'problem')}. Copy it again from its source, or pack the data set again.",
+            err=True,
+        )
         click.get_current_context().exit(1)
     click.echo(f"{file}: whole; every checksum is right")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hmr_core.cpus import usable_cpus
 from hmr_core.engine.doctor.finding import Finding
+from hmr_core.wording import counted
 
 SECTION = "machine"
 
@@ -18,7 +19,7 @@ FREE_BYTES = 2_000_000_000
 
 def devices() -> Iterator[Finding]:
     """Cores, memory, torch's threads, and every accelerator by name and memory."""
-    cores = _count(usable_cpus(), "CPU core")
+    cores = counted(usable_cpus(), "CPU core")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding(section=SECTION, level="ok", text=f"{cores}, {memory / 2**30:.1f} GiB of memory")
 
@@ -26,7 +27,7 @@ def devices() -> Iterator[Finding]:
 
     from hmr_core.engine.devices import choose_device
 
-    yield Finding(section=SECTION, level="ok", text=f"torch computes with {_count(torch.get_num_threads(), 'thread')}")
+    yield Finding(section=SECTION, level="ok", text=f"torch computes with {counted(torch.get_num_threads(), 'thread')}")
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(i)
@@ -68,7 +69,3 @@ def disk(places: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
             )
         else:
             yield Finding(section=SECTION, level="ok", text=f"{free / 1e9:.1f} GB free in {there}, where {what} go")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
