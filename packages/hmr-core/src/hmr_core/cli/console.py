@@ -60,7 +60,8 @@ class _Display:
             self._say(
                 f"{self._run.model}, {self._run.split}, recipe {self._run.recipe_name}: "
                 f"{counted(event.train_samples, 'sample')} to train on, {event.val_samples} to validate on, "
-                f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of {counted(event.steps_per_epoch, 'step')}, on {event.device}"
+                f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of "
+                f"{counted(event.steps_per_epoch, 'step')}, on {event.device}"
             )
             for note in event.notes:
                 self._say(f"note: {note}")
