@@ -19,7 +19,7 @@ from hmr_core.cli.synth import synth
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.sample import SPLIT_NAMES
 from hmr_core.data.synthetic.desk import paint_desk
-from hmr_core.data.synthetic.objects import OBJECTS, object_text
+from hmr_core.data.synthetic.objects import OBJECTS, object_named, object_text
 from hmr_core.data.synthetic.picture import Painter
 from hmr_core.data.synthetic.scene import (
     CAMERAS,
@@ -290,6 +290,18 @@ def test_objects_are_closed_meshes_that_face_outwards(name: str) -> None:
     assert all((b, a) in edges for a, b in edges)
     volume = np.einsum("fx,fx->", verts[faces[:, 0]], np.cross(verts[faces[:, 1]], verts[faces[:, 2]])) / 6
     assert volume > 1e-5
+    corners = verts[faces]
+    twice_area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    assert twice_area.min() > 1e-7, "no triangle is a line"
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_the_band_around_an_object_has_sharp_edges(name: str) -> None:
+    shown = object_named(name)
+    assert 0.2 < shown.banded.mean() < 0.8
+    across = shown.banded[shown.faces].any(1) & ~shown.banded[shown.faces].all(1)
+    assert across.sum() >= 32
+    assert np.ptp(shown.verts_m[shown.faces[across], 2], axis=1).max() < 0.0005
 
 
 def test_command_writes_the_tree_and_says_what_comes_next(tmp_path: Path) -> None:
@@ -297,7 +309,7 @@ def test_command_writes_the_tree_and_says_what_comes_next(tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert "20 images of 5 sequences, 24 samples" in result.output
     assert (
-        f"Next: hmr pack oakink --root {tmp_path / 'd' / 'OakInk'} --out {tmp_path / 'd' / 'oakink.h5'}"
+        f"next: hmr pack oakink --root {tmp_path / 'd' / 'OakInk'} --out {tmp_path / 'd' / 'oakink.h5'}"
         in result.output
     )
     assert (tmp_path / "d" / "hand.npz").is_file()

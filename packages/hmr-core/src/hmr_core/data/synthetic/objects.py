@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from hmr_core.data.synthetic.solids import RoundedBox, Solid, Turned, rounded, sphere_profile
 from hmr_core.errors import HmrError
+
+_BAND, _BAND_EDGE_M = 0.29, 0.0004
+"""How far a band around an object's middle reaches each way, as a part of its length, and how sharp its edges are."""
 
 _ANGLE = 2 * np.pi * np.arange(12) / 12
 
@@ -76,13 +79,16 @@ OBJECTS = tuple(_SOLIDS)
 
 @dataclass(frozen=True)
 class Object:
-    """A thing about its own origin, metres; faces counter-clockwise seen from outside."""
+    """A thing about its own origin, metres; faces counter-clockwise seen from outside. banded: the vertices of the band
+    around its middle that is painted in another colour.
+    """
 
     name: str
     kind: str
     solid: Solid
     verts_m: Float64[ndarray, "v 3"]
     faces: Int64[ndarray, "f 3"]
+    banded: Bool[ndarray, "v"]
 
 
 @cache
@@ -91,8 +97,12 @@ def object_named(name: str) -> Object:
     if name not in _SOLIDS:
         raise HmrError(f"there is no synthetic object {name}; there are {', '.join(OBJECTS)}.")
     kind, solid = _SOLIDS[name]
-    verts, faces = solid.mesh()
-    return Object(name=name, kind=kind, solid=solid, verts_m=verts, faces=faces)
+    low, high = solid.height_m
+    middle, reach = (low + high) / 2, _BAND * (high - low)
+    edges = [middle + sign * (reach + off) for sign in (-1, 1) for off in (-_BAND_EDGE_M / 2, _BAND_EDGE_M / 2)]
+    verts, faces = solid.mesh(edges)
+    banded = np.abs(verts[:, 2] - middle) < reach
+    return Object(name=name, kind=kind, solid=solid, verts_m=verts, faces=faces, banded=banded)
 
 
 def object_text(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,12 +12,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-_AROUND = 20
+_AROUND = 24
 """Vertices of a ring."""
 
-_LONGEST_M = 0.014
-"""Longer steps along a profile are cut, so that colours and shades have vertices to vary between."""
-
+_LONGEST_M = 0.011
+"""Longer steps along a profile or a box's side are cut, so that shades have vertices to vary between."""
 
 _CELL_M, _MARGIN_M = 0.001, 0.02
 """The steps of a table of distances, and how far it goes beyond the shape."""
@@ -26,8 +26,13 @@ _CELL_M, _MARGIN_M = 0.001, 0.02
 class Solid(Protocol):
     """A shape about its own origin, metres."""
 
-    def mesh(self) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
-        """A closed mesh, faces counter-clockwise seen from outside."""
+    @property
+    def height_m(self) -> tuple[float, float]:
+        """The lowest and the highest z."""
+        ...
+
+    def mesh(self, rings_m: Sequence[float] = ()) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
+        """A closed mesh, faces counter-clockwise seen from outside, with edges all around it at the z of rings_m."""
         ...
 
     def distance_m(self, points_m: Float64[ndarray, "*n 3"]) -> Float64[ndarray, "*n"]:
@@ -43,20 +48,26 @@ class Turned:
 
     profile_m: Float64[ndarray, "p 2"]
 
-    def mesh(self) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
-        """Rings of vertices, one for each point of the profile that is not on the axis."""
+    @property
+    def height_m(self) -> tuple[float, float]:
+        """The lowest and the highest z."""
+        return float(self.profile_m[:, 1].min()), float(self.profile_m[:, 1].max())
+
+    def mesh(self, rings_m: Sequence[float] = ()) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
+        """Rings of vertices, one for each point of the profile that is not on the axis, and those asked for."""
+        profile = _divided(self.profile_m, rings_m)
         angle = 2 * np.pi * np.arange(_AROUND) / _AROUND
         verts: list[ndarray] = []
         rings: list[ndarray] = []
         count = 0
-        for radius, z in self.profile_m:
+        for radius, z in profile:
             n = _AROUND if radius > 0 else 1
             turn = angle[:n]
             verts.append(np.stack([radius * np.cos(turn), radius * np.sin(turn), np.full(n, z)], axis=1))
             rings.append(count + np.arange(_AROUND) % n)
             count += n
         pairs = list(pairwise(rings))
-        if self.profile_m[0, 0] > 0:
+        if profile[0, 0] > 0:
             pairs.append((rings[-1], rings[0]))
         faces = []
         for low, high in pairs:
@@ -110,10 +121,16 @@ class RoundedBox:
     half_m: tuple[float, float, float]
     radius_m: float
 
-    def mesh(self) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
+    @property
+    def height_m(self) -> tuple[float, float]:
+        """The lowest and the highest z."""
+        return -self.half_m[2], self.half_m[2]
+
+    def mesh(self, rings_m: Sequence[float] = ()) -> tuple[Float64[ndarray, "v 3"], Int64[ndarray, "f 3"]]:
         """A cube's grid, moved onto the surface."""
-        ticks = np.array([-1, -0.999, -0.4, 0.4, 0.999, 1])  # the second and the last but one: where the rounding ends
-        n = len(ticks)
+        core = np.array(self.half_m) - self.radius_m
+        ticks = [_ticks(half, flat) for half, flat in zip(self.half_m, core.tolist(), strict=True)]
+        ticks[2] = np.unique([*ticks[2], *rings_m])
         place: dict[tuple[int, int, int], int] = {}
         faces: list[tuple[int, int, int]] = []
 
@@ -123,16 +140,14 @@ class RoundedBox:
             return place.setdefault((key[0], key[1], key[2]), len(place))
 
         for axis in range(3):
+            n, wide, high = (len(ticks[(axis + k) % 3]) for k in range(3))
             for side in (0, n - 1):
-                for i in range(n - 1):
-                    for j in range(n - 1):
+                for i in range(wide - 1):
+                    for j in range(high - 1):
                         quad = [vertex(axis, side, *at) for at in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
                         a, b, c, d = quad if side else quad[::-1]
                         faces += [(a, b, c), (a, c, d)]
-        half, core = np.array(self.half_m), np.array(self.half_m) - self.radius_m
-        grid = np.array(list(place))
-        scale = ticks[grid]
-        cube = np.where(np.abs(scale) == 1, scale * half, np.where(np.abs(scale) > 0.9, np.sign(scale), scale) * core)
+        cube = np.stack([of[at] for of, at in zip(ticks, np.array(list(place)).T, strict=True)], axis=1)
         middle = np.clip(cube, -core, core)
         out = cube - middle
         verts = middle + self.radius_m * out / np.linalg.norm(out, axis=1, keepdims=True)
@@ -144,6 +159,28 @@ class RoundedBox:
         outside = np.linalg.norm(np.maximum(beyond, 0), axis=-1)
         distance: ndarray = outside + np.minimum(beyond.max(-1), 0) - self.radius_m
         return distance
+
+
+def _ticks(half: float, flat: float) -> Float64[ndarray, "t"]:
+    """Where a box's grid divides an axis: at its ends, where the flat part ends, and in steps between."""
+    return np.array([-half, *np.linspace(-flat, flat, _pieces(2 * flat) + 1), half])
+
+
+def _pieces(length_m: float) -> int:
+    """Into how many steps a length is cut."""
+    return int(np.ceil(length_m / _LONGEST_M))
+
+
+def _divided(profile: Float64[ndarray, "p 2"], heights: Sequence[float]) -> Float64[ndarray, "q 2"]:
+    """A profile with points added where it crosses heights."""
+    loop = profile[0, 0] > 0
+    points: list[ndarray] = []
+    for start, end in pairwise([*profile, profile[0]] if loop else profile):
+        points.append(start)
+        rise = end[1] - start[1]
+        crossed = [(z - start[1]) / rise for z in heights if min(start[1], end[1]) < z < max(start[1], end[1])]
+        points += [start + share * (end - start) for share in sorted(crossed)]
+    return np.array(points if loop else [*points, profile[-1]])
 
 
 def rounded(corners_m: list[tuple[float, float]], radius_m: float, *, loop: bool = False) -> Float64[ndarray, "p 2"]:
@@ -164,7 +201,7 @@ def rounded(corners_m: list[tuple[float, float]], radius_m: float, *, loop: bool
     steps = list(zip(line, [*line[1:], line[0]] if loop else line[1:], strict=False))
     points: list[ndarray] = []
     for start, end in steps:
-        pieces = int(np.ceil(np.linalg.norm(end - start) / _LONGEST_M))
+        pieces = _pieces(float(np.linalg.norm(end - start)))
         points += [start + (end - start) * k / pieces for k in range(pieces)]
     if not loop:
         points.append(line[-1])
