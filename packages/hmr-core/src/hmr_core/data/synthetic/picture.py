@@ -196,13 +196,11 @@ class Painter:
         for of_hand in balls:
             one = behind_balls(verts, normals, of_hand, self._sequence.lamp)
             light = Light(light.ambient * one.ambient, light.direct * one.direct)
-        z = shown.verts_m[:, 2]
-        band = np.abs(z - z.mean()) < 0.3 * np.ptp(z)
         return Surface(
             verts_m=verts,
             normals=normals,
             faces=shown.faces,
-            colours=to_linear(self._sequence.object_rgb)[band.astype(int)],
+            colours=to_linear(self._sequence.object_rgb)[shown.banded.astype(int)],
             ambient=light.ambient,
             direct=light.direct,
             gloss=self._gloss[1],
@@ -280,6 +278,6 @@ def _noise_tile(generator: np.random.Generator) -> tuple[ndarray, ndarray]:
     grey = generator.standard_normal((height, width, 1), dtype=np.float32)
     coloured = generator.standard_normal((height, width, 3), dtype=np.float32)
     mixed = cv2.GaussianBlur(0.8 * grey + 0.6 * coloured, (3, 3), 0.5)
-    level = generator.uniform(0.7, 1.4)
+    level = generator.uniform(1.0, 2.0)
     noise = cv2.cvtColor(np.rint(mixed * (level / mixed.std())), cv2.COLOR_RGB2RGBA)
     return noise.clip(0, 127).astype(np.uint8), (-noise).clip(0, 127).astype(np.uint8)
