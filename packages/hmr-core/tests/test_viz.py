@@ -13,6 +13,7 @@ import torch
 
 from hmr_core.config import DataConfig
 from hmr_core.data.dataset import HandDataset
+from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.evaluate import Evaluation
 from hmr_core.engine.predictions import Predictions
@@ -22,6 +23,8 @@ from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import BONES
 from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet, write_png
 from hmr_core.viz.skeleton import FINGER_COLORS, WRIST_COLOR, draw_skeleton
+from hmr_core.viz.tiles import banner
+from hmr_core.viz.tree_sheet import tree_sheet
 
 SIZE = 64
 LITTLE_TIP = 20  # drawn last, so that nothing covers it
@@ -100,3 +103,18 @@ def test_pictures_are_written_in_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], image)
     with pytest.raises(HmrError, match=r"the picture .*b\.png could not be written"):
         write_png(tmp_path / "nowhere/b.png", image)
+
+
+def test_the_title_of_a_tree_s_sheet_says_which_samples_it_counts(
+    mini_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def remembering(text: str, width: int) -> np.ndarray:
+        said.append(text)
+        return banner(text, width)
+
+    monkeypatch.setattr("hmr_core.viz.tree_sheet.banner", remembering)
+    reader = open_oakink(mini_tree)
+    tree_sheet(reader)
+    assert said == [f"{reader.release}: 72 samples, train+val of sp0; below, with the true joints"]

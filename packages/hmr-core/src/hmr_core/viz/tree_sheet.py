@@ -37,7 +37,7 @@ def tree_sheet(reader: DatasetReader, split: str = "sp0") -> UInt8[ndarray, "hei
             draw_skeleton(marked, joints_px)
             rows[-1].append(marked)
     width = PER_ROW * TILE_PX
-    strips = [banner(f"{reader.release}: {len(ids)} samples of {split}; below, with the true joints", width)]
+    strips = [banner(f"{reader.release}: {len(ids)} samples, train+val of {split}; below, with the true joints", width)]
     for tiles in rows:
         strip = np.zeros((TILE_PX, width, 3), np.uint8)
         for k, tile in enumerate(tiles):
