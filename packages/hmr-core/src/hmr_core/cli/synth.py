@@ -80,5 +80,5 @@ def synth(
         f"{summary.images} images of {summary.sequences} sequences, {summary.samples} samples: {summary.root}\n"
         f"hand model: {summary.hand_model}\n"
         f"a look at it: {sheet}\n"
-        f"Next: hmr pack oakink --root {summary.root} --out {directory / 'oakink.h5'}"
+        f"next: hmr pack oakink --root {summary.root} --out {directory / 'oakink.h5'}"
     )
