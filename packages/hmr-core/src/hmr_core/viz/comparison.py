@@ -18,7 +18,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.predictions import Predictions, read_predictions
 from hmr_core.engine.report import evaluation_name
 from hmr_core.errors import HmrError
-from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption
+from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption, wrapped
 
 SAMPLES = 6
 """Rows of the picture: from one of the easiest samples to one of the hardest."""
@@ -67,12 +67,14 @@ def comparison_sheet(
     strips = [_heads(evaluations, synthetic=pack.info.synthetic)]
     for sample in order[places.round().astype(int)]:
         tile = Tile.of(dataset, int(rows[sample]))
-        columns = [np.concatenate([tile.with_joints(tile.true_joints), caption(first.ids[sample], TILE_PX)])]
+        name = wrapped(first.ids[sample], TILE_PX)
+        lines = name.count("\n") + 1
+        columns = [np.concatenate([tile.with_joints(tile.true_joints), caption(name, TILE_PX)])]
         for one, errors in zip(evaluations, errors_mm, strict=True):
             parts = [tile.with_joints(one.predictions.joints[sample])]
             if one.predictions.verts is not None:
                 parts.append(tile.with_mesh(one.predictions.verts[sample], faces))
-            below = caption(f"{errors[sample]:.1f} mm", len(parts) * TILE_PX)
+            below = caption(f"{errors[sample]:.1f} mm", len(parts) * TILE_PX, lines=lines)
             columns.append(np.concatenate([np.concatenate(parts, axis=1), below]))
         strips.append(np.concatenate(columns, axis=1))
     return np.concatenate(strips)

@@ -18,7 +18,8 @@ from hmr_core.viz.skeleton import draw_skeleton
 TILE_PX = 192
 """The side of a crop in a picture."""
 
-_HEADER_PX, _CAPTION_PX = 26, 18
+_HEADER_PX, _CAPTION_PX, _NEXT_LINE_PX, _LEFT_PX = 26, 18, 14, 6
+_FONT, _BANNER_SIZE, _CAPTION_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0.36
 _BACKGROUND, _TEXT = (24, 24, 28), (230, 230, 230)
 
 
@@ -55,15 +56,34 @@ class Tile:
 
 def banner(text: str, width: int) -> UInt8[ndarray, "height width 3"]:
     """A line of text above a row of tiles."""
-    return _line(text, _HEADER_PX, width, 0.5)
+    return _strip([text], _HEADER_PX, width, _BANNER_SIZE)
 
 
-def caption(text: str, width: int) -> UInt8[ndarray, "height width 3"]:
-    """A line of small text below a tile."""
-    return _line(text, _CAPTION_PX, width, 0.36)
+def caption(text: str, width: int, *, lines: int = 1) -> UInt8[ndarray, "height width 3"]:
+    """Small text below a tile, with room for at least so many lines."""
+    written = text.split("\n")
+    return _strip(written + [""] * (lines - len(written)), _CAPTION_PX, width, _CAPTION_SIZE)
 
 
-def _line(text: str, height: int, width: int, size: float) -> UInt8[ndarray, "height width 3"]:
-    strip = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    cv2.putText(strip, text, (6, height - 6), cv2.FONT_HERSHEY_SIMPLEX, size, _TEXT, 1, cv2.LINE_AA)
+def wrapped(text: str, width: int) -> str:
+    """A caption's text in lines that fit into a width, each broken after an underscore if it has any, as ids do."""
+    lines = []
+    while text:
+        fitting = max(1, sum(_caption_width(text[: i + 1]) <= width - _LEFT_PX for i in range(len(text))))
+        end = fitting if fitting == len(text) else text.rfind("_", 0, fitting) + 1 or fitting
+        lines.append(text[:end])
+        text = text[end:]
+    return "\n".join(lines)
+
+
+def _caption_width(text: str) -> int:
+    (width, _), _ = cv2.getTextSize(text, _FONT, _CAPTION_SIZE, 1)
+    return int(width)
+
+
+def _strip(lines: list[str], height: int, width: int, size: float) -> UInt8[ndarray, "height width 3"]:
+    """Lines of text, the first of the given height."""
+    strip = np.full((height + _NEXT_LINE_PX * (len(lines) - 1), width, 3), _BACKGROUND, np.uint8)
+    for i, line in enumerate(lines):
+        cv2.putText(strip, line, (_LEFT_PX, height - 6 + i * _NEXT_LINE_PX), _FONT, size, _TEXT, 1, cv2.LINE_AA)
     return strip
