@@ -110,7 +110,29 @@ def test_verify(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["pack", "verify", str(damaged)]) == 1
     printed = capsys.readouterr()
     assert f"sample {Pack(file).ids([14])[0]} (row 14): its image is damaged" in printed.out
-    assert f"{damaged}: 3 problems. Copy it again from its source, or pack the data set again." in printed.err
+    told = f"error: {damaged}: 3 problems. Copy it again from its source, or pack the data set again.\n"
+    assert printed.err.endswith(told)
+
+
+def test_verify_of_what_is_no_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, folder, text, other = (tmp_path / name for name in ("none.h5", "folder", "text", "other.h5"))
+    folder.mkdir()
+    text.write_text("text")
+    with h5py.File(other, "w") as made:
+        made["joints"] = [0.0]
+    made_by = "it does not begin with the header of hmr-pack/1. Data files are made by: hmr pack oakink"
+    for path, told in (
+        (missing, f"there is no data file {missing}. Make one: hmr pack oakink --root OakInk --out {missing};"),
+        (folder, f"{folder} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {folder} "),
+        (text, f"{text} is not a pack: {made_by}"),
+        (other, f"{other} is an HDF5 file, but not a pack: {made_by}"),
+    ):
+        assert main(["pack", "verify", str(path)]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"error: {told}")
+        assert len(printed.err.splitlines()) == 1
+        assert "Copy it again" not in printed.err
 
 
 def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

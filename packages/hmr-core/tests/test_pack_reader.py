@@ -130,9 +130,9 @@ def test_files_that_are_no_pack(tmp_path: Path) -> None:
 
 def test_a_pack_of_another_format(copy: Path) -> None:
     with copy.open("r+b") as file:
-        header = json.loads(file.readline()) | {"format": "hmr-pack/2"}
+        header = Header(**json.loads(file.readline()) | {"format": "hmr-pack/2"})
         file.seek(0)
-        file.write(json.dumps(header).encode() + b"\n")
+        file.write(header.block())
     with pytest.raises(HmrError) as error:
         Pack(copy)
     assert str(error.value) == (

@@ -9,11 +9,12 @@ import pytest
 
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.format import ARRAYS
+from hmr_core.data.pack.format import ARRAYS, USER_BLOCK_BYTES, Header
 from hmr_core.data.pack.layout import Place, read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
+from hmr_core.errors import HmrError
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 CHANGED = "the file's digest is not the recorded one: at least one byte of it was changed"
@@ -115,17 +116,33 @@ def test_a_cut_file(copy: Path) -> None:
     assert problems[0].startswith(f"{copy} is truncated: its header records {size} bytes, the file has {size // 2}.")
 
 
-@pytest.mark.parametrize("position", [0, 40, 150, 300, 511])
+@pytest.mark.parametrize("position", [*range(26), 40, 150, 300, 511])
 def test_a_byte_of_the_header(copy: Path, position: int) -> None:
-    flip(copy, position)
-    assert verify_pack(copy)
+    for bit in (0, 7):
+        flip(copy, position, bit)
+        (problem,) = verify_pack(copy)
+        assert problem.startswith(f"{copy} is damaged: its header ")
+        assert problem.endswith("Copy it again from its source, or pack the data set again.")
+        flip(copy, position, bit)
 
 
-def test_what_is_no_pack(tmp_path: Path) -> None:
-    assert verify_pack(tmp_path / "none.h5")[0].startswith(f"there is no data file {tmp_path / 'none.h5'}")
+def test_what_is_no_pack_is_not_called_damaged(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=f"^there is no data file {tmp_path / 'none.h5'}"):
+        verify_pack(tmp_path / "none.h5")
     (tmp_path / "text").write_text("text")
-    assert "is not a pack" in verify_pack(tmp_path / "text")[0]
-    assert "is a folder, not a pack" in verify_pack(tmp_path)[0]
+    with pytest.raises(HmrError, match="text is not a pack: it does not begin with the header of hmr-pack/1"):
+        verify_pack(tmp_path / "text")
+    with pytest.raises(HmrError, match="is a folder, not a pack"):
+        verify_pack(tmp_path)
+    content = bytearray(copy.read_bytes())
+    content[:USER_BLOCK_BYTES] = b"MATLAB 7.3 MAT-file".ljust(USER_BLOCK_BYTES)  # HDF5 with a block of theirs
+    copy.write_bytes(content)
+    with pytest.raises(HmrError, match="is an HDF5 file, but not a pack"):
+        verify_pack(copy)
+    content[:USER_BLOCK_BYTES] = Header("hmr-pack/2", len(content), "", "").block()
+    copy.write_bytes(content)
+    with pytest.raises(HmrError, match="has the format hmr-pack/2, this version of hmr reads hmr-pack/1"):
+        verify_pack(copy)
 
 
 def test_any_byte_anywhere(copy: Path, places: dict[str, Place]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hmr_core.cli.main import current_registry
-from hmr_core.errors import UsageError, did_you_mean
+from hmr_core.errors import HmrError, UsageError, did_you_mean
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
@@ -209,11 +209,8 @@ def verify(file: Path) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        click.echo(
-            f"{file}: {counted(len(problems), 'problem')}. Copy it again from its source, or pack the data set again.",
-            err=True,
-        )
-        click.get_current_context().exit(1)
+        found = counted(len(problems), "problem")
+        raise HmrError(f"{file}: {found}. Copy it again from its source, or pack the data set again.")
     click.echo(f"{file}: whole; every checksum is right")
 
 

@@ -15,18 +15,21 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hmr_core.errors import HmrError
 
 FORMAT = "hmr-pack/1"
+_START = b'{"format": "hmr-pack/'
 USER_BLOCK_BYTES = 512
 _UNCHECKED = bytes(16)
 """What ends the header of a pack from before headers had a checksum."""
 
 ARRAY_DIGEST_BYTES, ITEM_DIGEST_BYTES = 32, 16
 """Sizes of the BLAKE2b digests of an array or file, and of one image or one sample's annotations."""
+
+_ANEW = "Copy it again from its source, or pack the data set again."
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 READ_BYTES = 8 << 20
@@ -107,11 +110,15 @@ def _line(values: Mapping[str, object]) -> bytes:
     return (json.dumps(values) + "\n").encode("ascii")
 
 
+class DamagedPackError(HmrError):
+    """A pack whose header is damaged, or not of a file of this size."""
+
+
 def open_pack(path: Path) -> tuple[int, Header]:
     """The descriptor of the pack at path, for the caller to read from and to close, and its header.
 
-    Raises HmrError when there is no file, when it is no pack or one of another format, when the header is damaged, or
-    when the file's size is not the recorded one.
+    Raises HmrError when there is no file, or when it is no pack or one of another format, and DamagedPackError when the
+    header is damaged or the file's size is not the recorded one.
     """
     with _explained(path):
         descriptor = os.open(path, os.O_RDONLY)
@@ -147,29 +154,35 @@ def _header(path: Path, start: bytes, size: int) -> Header:
     """The header that a file of so many bytes starts with; HmrError when it is not a pack's, or not this file's."""
     block, magic = start[:USER_BLOCK_BYTES], start[USER_BLOCK_BYTES:]
     header = _parse(block)
+    if header is None and magic == HDF5_MAGIC and _nearly_starts(block):
+        raise DamagedPackError(f"{path} is damaged: its header cannot be read. {_ANEW}")
     if header is None:
         what = "an HDF5 file, but not a pack" if HDF5_MAGIC in (block[:8], magic) else "not a pack"
         raise HmrError(
             f"{path} is {what}: it does not begin with the header of {FORMAT}. "
             "Data files are made by: hmr pack oakink --root OakInk --out FILE"
         )
-    if header.format != FORMAT:
+    recorded = block[-ITEM_DIGEST_BYTES:]
+    # Another format with the checksum of ours is damage to its name alone.
+    ours = header.structure is not None and recorded == replace(header, format=FORMAT).block()[-ITEM_DIGEST_BYTES:]
+    if header.format != FORMAT and not ours:
         raise HmrError(
             f"{path} has the format {header.format}, this version of hmr reads {FORMAT}. Use the version of hmr-core "
             "that wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
         )
-    if block[-ITEM_DIGEST_BYTES:] not in (_UNCHECKED, item_checksum(block[:-ITEM_DIGEST_BYTES])):
-        raise HmrError(
-            f"{path} is damaged: its header does not have the recorded checksum. "
-            "Copy it again from its source, or pack the data set again."
-        )
+    if recorded not in (_UNCHECKED, item_checksum(block[:-ITEM_DIGEST_BYTES])):
+        raise DamagedPackError(f"{path} is damaged: its header does not have the recorded checksum. {_ANEW}")
     if header.size != size:
         kind = "truncated" if size < header.size else "altered"
-        raise HmrError(
-            f"{path} is {kind}: its header records {header.size} bytes, the file has {size}. "
-            "Copy it again from its source, or pack the data set again."
+        raise DamagedPackError(
+            f"{path} is {kind}: its header records {header.size} bytes, the file has {size}. {_ANEW}"
         )
     return header
+
+
+def _nearly_starts(block: bytes) -> bool:
+    """Whether a block begins as a pack's, but for a few bytes."""
+    return sum(a == b for a, b in zip(block, _START, strict=False)) > 0.75 * len(_START)
 
 
 def _parse(block: bytes) -> Header | None:

@@ -25,10 +25,11 @@ def verify_pack(path: Path, on_progress: Callable[[int, int], None] | None = Non
     Checks the header to its last byte, the file's size and digest, the structure, the digest of every array, the
     checksum of every image and of every sample's annotations, that offsets rise and split lists name rows.
     on_progress: called with bytes done and their total. Damage never raises; it is what is returned.
+    Raises HmrError when there is no file, and when it cannot be read, is no pack or one of another format.
     """
     try:
         descriptor, header = fmt.open_pack(path)
-    except HmrError as error:
+    except fmt.DamagedPackError as error:
         return [str(error)]
     with closing(FileIO(descriptor)):
         check = _Check(path, descriptor, header, on_progress)
