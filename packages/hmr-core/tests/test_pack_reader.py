@@ -75,13 +75,13 @@ def test_unknown_and_missing_subsets(file: Path) -> None:
     with pytest.raises(HmrError) as error:
         pack.indices("sp1", "val")
     assert str(error.value) == (
-        f"{file} does not hold split sp1; it holds sp0. Pack it: hmr pack DATASET --root ... --split sp1 --out FILE"
+        f"{file} does not hold split sp1; it holds sp0. Pack it: hmr pack oakink --root OakInk --split sp1 --out FILE"
     )
     with pytest.raises(HmrError) as error:
         pack.indices("sp0", "test")
     assert str(error.value) == (
         f"{file} does not hold all of subset test of sp0; it holds train, val, train+val. "
-        "Pack it: hmr pack DATASET --root ... --split sp0 --out FILE"
+        "Pack it: hmr pack oakink --root OakInk --split sp0 --out FILE"
     )
 
 

@@ -106,7 +106,7 @@ class Pack:
         """
         split, subset = split_name(split), subset_name(subset)
         there = self.info.counts
-        remedy = f"Pack it: hmr pack DATASET --root ... --split {split} --out FILE"
+        remedy = f"Pack it: hmr pack oakink --root OakInk --split {split} --out FILE"
         if split not in there:
             raise HmrError(f"{self.path} does not hold split {split}; it holds {', '.join(there)}. {remedy}")
         if subset not in there[split]:
