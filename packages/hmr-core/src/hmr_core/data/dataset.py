@@ -44,8 +44,9 @@ class Batch:
         return replace(self, image=self.image.pin_memory(), targets=self.targets.pin_memory())
 
     def inputs(self) -> Inputs:
-        """What a model may see: images as 0..1 minus 0.5. Pixel by pixel in memory, as they came (PyTorch's channels_last):
-        nothing is copied, and convolutions are quicker.
+        """What a model may see: images as 0..1 minus 0.5.
+
+        In memory they stay pixel by pixel, as they came (PyTorch's channels_last), which convolutions are quicker with.
         """
         return Inputs(image=self.image.permute(0, 3, 1, 2).float() / 255 - 0.5)
 
