@@ -22,6 +22,7 @@ from provenance import REPOSITORY, write_rows
 from hmr_core.data.synthetic.picture import Painter, Scene
 from hmr_core.data.synthetic.scene import CAMERAS, Camera, Moment, Sequence, Spread, make_moment, make_sequence
 from hmr_core.data.synthetic.sizes import SIZES
+from hmr_core.data.synthetic.writer import PNG_PARAMETERS
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 
@@ -82,7 +83,7 @@ def main(csv_path: Path, rounds: int) -> None:
             ms["rendering"] += per_moment * fastest_s(show, rounds)
             for camera in sequence.cameras:
                 paint = partial(picture, painter, show(), camera)
-                encode = partial(cv2.imencode, ".png", paint()[..., ::-1])
+                encode = partial(cv2.imencode, ".png", paint()[..., ::-1], PNG_PARAMETERS)
                 ms["rendering"] += per_moment * fastest_s(paint, rounds)
                 ms["png"] += per_moment * fastest_s(encode, rounds)
                 size += len(encode()[1])

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from hmr_core.data.oakink.layout import RELEASE_FILE
+from hmr_core.data.pack import codecs
 from hmr_core.data.synthetic import pickles
 from hmr_core.data.synthetic.lists import list_files
 from hmr_core.data.synthetic.objects import OBJECTS, object_text
@@ -49,6 +50,9 @@ ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 _FRAMES_PER_TASK = 26
 _IMAGE_MB = 0.56
 """What an image and its annotations take on the disk, about."""
+
+PNG_PARAMETERS = (*codecs.PNG_PARAMETERS, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
+"""As a pack's, but for a search for runs, of which noise leaves none: a third less time than OpenCV's own choice."""
 
 _FOR_PICTURE, _FOR_ROOM = 3, 5  # continue the scene's list of what generators are for
 
@@ -266,7 +270,7 @@ def _write_frames(task: _Task) -> int:
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
-    done, encoded = cv2.imencode(".png", image[..., ::-1])  # OpenCV's default is its fastest
+    done, encoded = cv2.imencode(".png", image[..., ::-1], PNG_PARAMETERS)
     if not done:
         raise HmrError(f"OpenCV could not encode {path}.")
     path.write_bytes(encoded.tobytes())
