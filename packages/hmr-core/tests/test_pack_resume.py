@@ -22,7 +22,8 @@ from hmr_core.cli.main import main
 from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack import assemble, journal, writer
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.format import USER_BLOCK_BYTES
+from hmr_core.data.pack.differences import differences
+from hmr_core.data.pack.format import DEFAULT_MARGIN, USER_BLOCK_BYTES
 from hmr_core.data.pack.journal import RECORD
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
@@ -211,9 +212,9 @@ def test_a_damaged_first_line_is_refused(reader: OakInkReader, out: Path) -> Non
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"codec": PNG}, "codec: jpeg:50, now png; codec parameters: [1, 50], now [16, 1"),
-        ({"margin": 2.0}, "margin: 2.7046"),
-        ({"splits": ["sp0"]}, 'lists: {"sp0": '),
+        ({"codec": PNG}, "codec: begun with jpeg:50, now png"),
+        ({"margin": 2.0}, f"margin: begun with {DEFAULT_MARGIN}, now 2.0"),
+        ({"splits": ["sp0"]}, "splits: begun with sp0, sp1, sp2, sp0-ho, now sp0"),
     ],
 )
 def test_another_packing_is_refused_and_says_both_ways_out(
@@ -226,6 +227,7 @@ def test_another_packing_is_refused_and_says_both_ways_out(
         write_pack(reader, out, **{**options, **changed})
     message = str(error.value)
     assert message.startswith(f"the packing of {out} was begun otherwise ({text}")
+    assert not set('{}[]"') & set(message)
     assert "and 20 samples of it are kept. Go on with the options and the data set that it was begun with" in message
     remove = message.split("begin anew: ")[1]
     write_pack(reader, out, **options)  # the one way
@@ -237,6 +239,29 @@ def test_another_packing_is_refused_and_says_both_ways_out(
     subprocess.run(remove, shell=True, check=True)  # the other
     write_pack(reader, out, **{**options, "splits": ["sp0"], "subset": "val", **changed})
     assert names(out) == {"x.h5"}
+
+
+def test_what_differs_between_packings_is_said_in_words() -> None:
+    then = {"release": "1", "frame size": [848, 480], "digest of the lists": "a", "codec": "png"}
+    then |= {"lists": {"sp0": {"val": 2}}, "codec parameters": [16, 1], "OpenCV": "4.10"}
+    now = {**then, "frame size": [640, 480], "digest of the lists": "b", "codec parameters": [16, 2]}
+    del now["OpenCV"]
+    assert differences(then, then) == []
+    assert differences(then, now) == [
+        "frame size: begun with 848x480, now 640x480",
+        "samples or their order: begun with others",
+        "codec parameters: begun with 16 1, now 16 2",
+        "OpenCV: begun with 4.10, now none",
+    ]
+    lists = {"sp0": {"train": 3, "val": 2}, "sp1": {"val": 1}}
+    assert differences(then, {**then, "lists": lists, "digest of the lists": "b"}) == [
+        "splits: begun with sp0, now sp0, sp1",
+        "lists of sp0: begun with val (2), now train (3), val (2)",
+    ]
+    # Of what follows from another difference, nothing is said.
+    assert differences(then, {**then, "codec": "webp", "codec parameters": [64, 101]}) == [
+        "codec: begun with png, now webp"
+    ]
 
 
 @pytest.mark.parametrize("row", [0, 19])

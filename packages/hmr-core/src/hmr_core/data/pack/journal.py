@@ -24,6 +24,7 @@ import numpy as np
 from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.differences import differences
 from hmr_core.errors import HmrError
 
 FORMAT = "hmr-pack-journal/1"
@@ -202,18 +203,16 @@ class Journal:
             return False  # stopped before its first record
         anew = f"begin anew: {self.removal}"
         try:
-            then, now = json.loads(found), json.loads(line)
-            differing = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+            differing = differences(json.loads(found), json.loads(line))
         except (ValueError, TypeError, AttributeError):
             raise HmrError(
                 f"{_journal_path(self.out)}, which keeps what was packed so far, is damaged. To {anew}"
             ) from None
         if differing:
-            what = "; ".join(f"{key}: {_shown(then, key)}, now {_shown(now, key)}" for key in differing)
             kept = (size - len(found) - 1) // RECORD.itemsize
             raise HmrError(
-                f"the packing of {self.out} was begun otherwise ({what}), and {kept} samples of it are kept. Go on "
-                f"with the options and the data set that it was begun with, give another --out, or {anew}"
+                f"the packing of {self.out} was begun otherwise ({'; '.join(differing)}), and {kept} samples of it are "
+                f"kept. Go on with the options and the data set that it was begun with, give another --out, or {anew}"
             )
         return True
 
@@ -308,8 +307,3 @@ def _remove(*paths: Path) -> None:
 
 def _offset(value: int) -> bytes:
     return np.array(value, dtype=fmt.OFFSETS_DTYPE).tobytes()
-
-
-def _shown(head: Mapping[str, Any], key: str) -> str:
-    value = head.get(key, "nothing")
-    return value if isinstance(value, str) else json.dumps(value)
