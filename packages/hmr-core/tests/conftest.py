@@ -1,12 +1,17 @@
 """Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed; packs that are
-costly to make.
+costly to make; commands in processes of their own.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,3 +125,37 @@ def whole(mini_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def out(tmp_path: Path) -> Path:
     """A file to pack to, in a folder that is not there yet."""
     return tmp_path / "out" / "x.h5"
+
+
+@pytest.fixture
+def start_hmr() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a command as the first process of a group, as a terminal does, and waits until it got as far as wanted.
+
+    What is left of the group is killed after the test.
+    """
+    processes = []
+
+    def start(*arguments: str, until: Callable[[], bool]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hmr_core", *arguments],
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it may be ignored here
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        deadline = time.monotonic() + 120
+        while not until():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        return process
+
+    yield start
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()

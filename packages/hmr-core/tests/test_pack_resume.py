@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -451,19 +450,14 @@ def test_killed_at_the_end_it_leaves_the_same_file(
     assert names(out) == {"x.h5"}
 
 
-def test_the_command_goes_on_after_it_was_killed(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_goes_on_after_it_was_killed(
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    start_hmr: Callable[..., subprocess.Popen[str]],
+) -> None:
     arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hmr_core", *arguments, "--workers", "1"],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while kept_or_none(out) < 10:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    process = start_hmr(*arguments, "--workers", "1", until=lambda: kept_or_none(out) >= 10)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = kept_samples(out)

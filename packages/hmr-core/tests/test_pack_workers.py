@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -128,31 +127,19 @@ def test_packing_goes_on_after_a_worker_died(reader: OakInkReader, whole: bytes,
     assert out.read_bytes() == whole
 
 
-def started(out: Path) -> subprocess.Popen[str]:
-    """A process, the first of its group, that packs with two workers and has packed some samples."""
-    command = [sys.executable, "-m", "hmr_core", "pack", "oakink", "--root", str(OAKINK), "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, "--workers", "2", "--codec", "webp"],  # slow: there is much left to be done when it is stopped
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while kept_samples(out) < 5:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    return process
+@pytest.fixture
+def packer(out: Path, start_hmr: Callable[..., subprocess.Popen[str]]) -> subprocess.Popen[str]:
+    """A process that packs with two workers and has packed some samples."""
+    options = ["--workers", "2", "--codec", "webp"]  # slow: there is much left to be done when it is stopped
+    command = ["pack", "oakink", "--root", str(OAKINK), "--out", str(out), *options]
+    return start_hmr(*command, until=lambda: kept_samples(out) >= 5)
 
 
-def test_workers_end_when_the_packer_is_killed(out: Path) -> None:
-    process = started(out)
-    workers = children(process.pid)
+def test_workers_end_when_the_packer_is_killed(packer: subprocess.Popen[str]) -> None:
+    workers = children(packer.pid)
     assert len(workers) >= 2
-    process.kill()
-    process.communicate()
+    packer.kill()
+    packer.communicate()
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline
@@ -163,12 +150,11 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def test_ctrl_c_reaches_no_worker(out: Path) -> None:
+def test_ctrl_c_reaches_no_worker(packer: subprocess.Popen[str], out: Path) -> None:
     """A terminal sends it to all; the workers would print tracebacks."""
-    process = started(out)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.killpg(packer.pid, signal.SIGINT)
+    _, said = packer.communicate(timeout=60)
+    assert packer.returncode == 130
     lines = [line for line in said.splitlines() if line and not line.startswith("packing ")]
     assert lines == [
         f"{kept_samples(out)} of 96 samples are kept beside {out}: to go on, run the same command again",

@@ -6,8 +6,8 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,22 +22,10 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def started(out: Path) -> subprocess.Popen[str]:
-    """A process, the first of its group, that draws with two others and has written a picture."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hmr_core", "synth", str(out), "--workers", "2"],
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not any(out.rglob("*.png")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return process
+@pytest.fixture
+def process(out: Path, start_hmr: Callable[..., subprocess.Popen[str]]) -> subprocess.Popen[str]:
+    """A process that draws with two others and has written a picture."""
+    return start_hmr("synth", str(out), "--workers", "2", until=lambda: any(out.rglob("*.png")))
 
 
 def members(group: int) -> list[int]:
@@ -53,16 +41,11 @@ def members(group: int) -> list[int]:
     return found
 
 
-def test_ctrl_c_again_and_again_ends_it_and_leaves_nothing(out: Path) -> None:
-    process = started(out)
+def test_ctrl_c_again_and_again_ends_it_and_leaves_nothing(process: subprocess.Popen[str], out: Path) -> None:
     for _ in range(3):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.1)
-    try:
-        _, said = process.communicate(timeout=90)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=90)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
@@ -70,16 +53,13 @@ def test_ctrl_c_again_and_again_ends_it_and_leaves_nothing(out: Path) -> None:
     assert members(process.pid) == []
 
 
-def test_another_process_is_not_let_in(out: Path) -> None:
-    process = started(out)
-    try:
-        with pytest.raises(HmrError, match=r"another process is writing .*OakInk\.part\. Wait for it, or choose"):
-            write_synthetic(out, sequences=5, frames=1)
-        assert process.poll() is None
-        assert (out / "OakInk.part" / "image").is_dir()
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def test_another_process_is_not_let_in(process: subprocess.Popen[str], out: Path) -> None:
+    with pytest.raises(HmrError, match=r"another process is writing .*OakInk\.part\. Wait for it, or choose"):
+        write_synthetic(out, sequences=5, frames=1)
+    assert process.poll() is None
+    assert (out / "OakInk.part" / "image").is_dir()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     write_synthetic(out, sequences=5, frames=1)
     assert len(list(out.rglob("*.png"))) == 20
 
@@ -94,8 +74,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(out: Path, monkeypatch: pytest.M
     assert not out.exists()
 
 
-def test_no_process_outlives_the_one_that_started_it(out: Path) -> None:
-    process = started(out)
+def test_no_process_outlives_the_one_that_started_it(process: subprocess.Popen[str]) -> None:
     assert len(members(process.pid)) >= 3
     process.kill()
     process.communicate()
