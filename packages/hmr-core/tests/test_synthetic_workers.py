@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.data.synthetic import writer
+from hmr_core.data.synthetic import frames
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.errors import HmrError
 
@@ -68,7 +68,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(out: Path, monkeypatch: pytest.M
     def full(_path: Path, _image: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(writer, "_write_png", full)
+    monkeypatch.setattr(frames, "_write_png", full)
     with pytest.raises(HmrError, match=r"could not write .*out: No space left on device\. .* Make room, about 11 MB"):
         write_synthetic(out, sequences=5, frames=1)
     assert not out.exists()
