@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-IMPLIED = {"digest of the lists": "lists", "codec parameters": "codec"}
+_IMPLIED = {"digest of the lists": "lists", "codec parameters": "codec"}
 """What differs of itself wherever something else does."""
 
 
@@ -15,7 +15,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     then, now: what is being packed and how, as the first line of the journal has it.
     """
     differing = [key for key in {**then, **now} if then.get(key) != now.get(key)]
-    told = [key for key in differing if IMPLIED.get(key) not in differing]
+    told = [key for key in differing if _IMPLIED.get(key) not in differing]
     return [text for key in told for text in _texts(key, then.get(key), now.get(key))]
 
 
