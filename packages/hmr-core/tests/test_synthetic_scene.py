@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -148,6 +149,39 @@ def test_fingers_before_an_object_hide_it_and_the_object_hides_the_palm() -> Non
     of_object = (both.face >= len(hand.faces)).sum()
     assert 0.2 * len(alone[1].rows) < of_object < len(alone[1].rows)
     assert len(both.rows) - of_object < len(alone[0].rows)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 5])
+def test_objects_are_above_the_desk_and_have_a_shadow_all_around_their_foot(number: int) -> None:
+    """Lying on it, too, and not beyond its edge."""
+    sequence, moment = moment_of(number, 0)
+    painter = Painter(MODEL, sequence, np.random.default_rng(number))
+    for seed in range(6):
+        scene = painter.scene(moment, np.random.default_rng(seed))
+        below = np.linalg.solve(scene.desk, [*moment.object_pose[:2, 3], 1])
+        assert painter._desk.room_m(below[:2]) > 0.085
+    foot = object_named(sequence.object_name).verts_m @ moment.object_pose[:3, :3].T + moment.object_pose[:3, 3]
+    assert foot[:, 2].min() == pytest.approx(sequence.desk_m, abs=1e-5)
+    near = foot[foot[:, 2] < sequence.desk_m + 0.02, :2]
+    to_lamp = sequence.lamp[:2] / np.linalg.norm(sequence.lamp[:2])
+    beside = near[(near @ to_lamp).argmax()] + 0.005 * to_lamp  # where the lamp throws none
+    column, row = np.rint(beside / 0.006 + 103.5).astype(int)
+    assert scene.shadow[row, column] == 1
+
+
+def test_sleeves_do_not_end_inside_a_picture() -> None:
+    """Of the demo's data set, where arms reach furthest towards the middle."""
+    for number in range(12):
+        sequence = make_sequence(number, 0, Spread())
+        painter = Painter(MODEL, sequence, np.random.default_rng(0))
+        for index in range(0, 26, 5):
+            moment = make_moment(MODEL, sequence, index, 26, 0, Spread())
+            surfaces = painter.scene(moment, np.random.default_rng(1)).surfaces
+            for sleeve, camera in product(surfaces[1 : 2 * len(moment.hands) : 2], sequence.cameras):
+                rings = to_camera(camera, sleeve.verts_m[:-1]).reshape(-1, 16, 3)
+                last = rings[(rings[..., 2] > 0).all(1)][-1]
+                x, y = (last[:, :2] / last[:, 2:] @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2]).T
+                assert (x < 0).all() or (x > 847).all() or (y < 0).all() or (y > 479).all()
 
 
 def test_the_noise_is_that_of_a_sensor() -> None:

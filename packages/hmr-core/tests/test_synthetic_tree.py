@@ -275,9 +275,25 @@ def test_a_folder_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:
 
 def test_desks_differ_and_have_structure() -> None:
     one, two = (paint_desk(np.random.default_rng(s)) for s in (0, 1))
-    assert one.shape == (1024, 1024, 3)
-    assert one.std() > 15
-    assert np.abs(one.astype(int) - two).mean() > 20
+    assert one.picture.shape == (1024, 1024, 3)
+    assert one.picture.std() > 15
+    assert np.abs(one.picture.astype(int) - two.picture).mean() > 20
+
+
+def test_a_desk_ends_at_its_edge() -> None:
+    """The rim between desk and floor, which is of one colour, lies where the desk says that it ends."""
+    for seed in range(4):
+        desk = paint_desk(np.random.default_rng(seed))
+        along = np.array([-desk.out[1], desk.out[0]])
+        edge = desk.reach * desk.out + (np.array([512.0, 512.0]) @ along) * along
+        assert desk.room_m(edge) == pytest.approx(0)
+        assert desk.room_m(edge - 100 * desk.out) == pytest.approx(0.175)
+        beside = edge[:, None] + np.outer(along, np.linspace(-80, 80, 41))
+        rim, floor = (
+            np.array([desk.picture[int(y), int(x)] for x, y in (beside + shift * desk.out[:, None]).T], float)
+            for shift in (-6, 60)
+        )
+        assert rim.std(0).max() < 3 < floor.std(0).max()
 
 
 @pytest.mark.parametrize("name", OBJECTS)

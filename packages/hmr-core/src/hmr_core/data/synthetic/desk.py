@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from numpy import ndarray
 
 SIDE_PX = 1024
@@ -16,16 +17,28 @@ PIXEL_M = 0.00175
 _Field = Float32[ndarray, "side side"]
 
 
-def paint_desk(generator: np.random.Generator) -> UInt8[ndarray, "side side 3"]:
-    """A desk top from above, RGB."""
+class Desk(NamedTuple):
+    """A desk top from above, RGB, and its edge: the desk ends where the product of a pixel's place and out is reach."""
+
+    picture: UInt8[ndarray, "side side 3"]
+    out: Float64[ndarray, "2"]
+    reach: float
+
+    def room_m(self, place_px: Float64[ndarray, "2"]) -> float:
+        """How far a place is from the edge; negative beyond it."""
+        return PIXEL_M * float(self.reach - place_px @ self.out)
+
+
+def paint_desk(generator: np.random.Generator) -> Desk:
+    """A desk top with things on it."""
     patterns: tuple[Callable[[np.random.Generator], ndarray], ...] = (_wood, _cloth, _plain, _checks, _wood)
     canvas = patterns[int(generator.integers(len(patterns)))](generator)
     canvas = np.clip(canvas, 0, 255).astype(np.uint8)
     _lay_mat(canvas, generator)
     for _ in range(int(generator.integers(14, 30))):
         _lay_thing(canvas, generator)
-    _cut_edge(canvas, generator)
-    return np.asarray(cv2.GaussianBlur(canvas, (3, 3), 0.9), dtype=np.uint8)
+    out, reach = _cut_edge(canvas, generator)
+    return Desk(np.asarray(cv2.GaussianBlur(canvas, (3, 3), 0.9), dtype=np.uint8), out, reach)
 
 
 def _base(generator: np.random.Generator) -> ndarray:
@@ -128,8 +141,8 @@ def _lay_thing(canvas: ndarray, generator: np.random.Generator) -> None:
         cv2.polylines(canvas, [line], False, _rgb(colour * 0.6), 3, cv2.LINE_AA)
 
 
-def _cut_edge(canvas: ndarray, generator: np.random.Generator) -> None:
-    """The desk's edge and the floor beyond it, on one side."""
+def _cut_edge(canvas: ndarray, generator: np.random.Generator) -> tuple[Float64[ndarray, "2"], float]:
+    """The desk's edge and the floor beyond it, on one side; as Desk has it."""
     turn = generator.uniform(0, 2 * np.pi)
     out = np.array([np.cos(turn), np.sin(turn)])
     along = np.array([-out[1], out[0]])
@@ -143,6 +156,7 @@ def _cut_edge(canvas: ndarray, generator: np.random.Generator) -> None:
     mask = np.zeros(canvas.shape[:2], np.uint8)
     cv2.fillConvexPoly(mask, np.array(floor).astype(np.int32), 255, cv2.LINE_AA)
     cv2.copyTo(cv2.GaussianBlur(below, (0, 0), 2.0), mask, canvas)
+    return out, float(middle @ out)
 
 
 def _plain_like(colour: ndarray, generator: np.random.Generator) -> ndarray:

@@ -16,8 +16,8 @@ from hmr_core.hand.joints import BONES
 
 _PALM_BALLS, _FINGER_BALLS = 5, 3
 _PALM_RADIUS_M, _FINGER_RADII_M = 0.013, (0.0095, 0.0085, 0.0075)
-_OWN = 1.7
-"""Balls nearer to a point than so many times their radius are the flesh below it."""
+OWN = 1.7
+"""Balls nearer to skin than so many times their radius are the flesh below it."""
 
 _STEPS_M = np.array([0.006, 0.012, 0.02, 0.03, 0.045, 0.065])
 """Where a ray is compared with an object's distance."""
@@ -50,13 +50,19 @@ def hand_balls(joints_m: Float64[ndarray, "21 3"]) -> Balls:
 
 
 def behind_balls(
-    points: Float64[ndarray, "n 3"], normals: Float64[ndarray, "n 3"], balls: Balls, lamp: Float64[ndarray, "3"]
+    points: Float64[ndarray, "n 3"],
+    normals: Float64[ndarray, "n 3"],
+    balls: Balls,
+    lamp: Float64[ndarray, "3"],
+    own: float = 0.0,
 ) -> Light:
-    """What balls leave of the light. lamp: the unit direction towards it."""
+    """What balls leave of the light. lamp: the unit direction towards it. own: balls nearer than so many times their
+    radius leave all.
+    """
     centres = balls.centres_m.T
     square = (points**2).sum(1)[:, None] - 2 * points @ centres + (centres**2).sum(0)
     distance = np.sqrt(np.maximum(square, 1e-12))
-    other = distance > _OWN * balls.radii_m
+    other = distance > own * balls.radii_m
     along = normals @ centres - (normals * points).sum(1)[:, None]
     covered = np.where(other, np.maximum(along, 0) * balls.radii_m**2 / (distance * distance * distance), 0)
     ambient = np.exp(-1.1 * covered.sum(1))

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
 from hmr_core.data.synthetic.objects import object_named
-from hmr_core.data.synthetic.occlusion import Balls, Light, behind_balls, behind_object, hand_balls
+from hmr_core.data.synthetic.occlusion import OWN, Balls, Light, behind_balls, behind_object, hand_balls
 from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, Sequence, to_camera
 from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import TIP_VERTICES
@@ -22,7 +22,7 @@ from hmr_core.render.shading import vertex_normals
 
 _SLEEVE = (
     *((0.003, 0.00), (-0.003, 0.10), (0.001, 0.19), (0.015, 0.22), (0.019, 0.16), (0.024, 0.21), (0.05, 0.26)),
-    *((0.08, 0.33), (0.11, 0.38), (0.15, 0.46), (0.20, 0.55), (0.26, 0.62), (0.33, 0.70), (0.50, 0.85)),
+    *((0.08, 0.33), (0.11, 0.38), (0.15, 0.46), (0.20, 0.55), (0.26, 0.62), (0.33, 0.70), (0.50, 0.85), (1.00, 1.20)),
 )
 """Of each ring of a sleeve: how far behind the open end it is, in metres, and how much wider. The first make a cuff;
 the last is outside the picture.
@@ -34,12 +34,21 @@ _FLUSH = np.array([0.55, 0.08, -0.05])
 _COARSE = 8
 """Shadows on the desk and the fall of light are painted at so small a part of the size."""
 
+_SHRUNK = {k: np.array([[1 / k, 0, (1 / k - 1) / 2], [0, 1 / k, (1 / k - 1) / 2], [0, 0, 1]]) for k in (2, _COARSE)}
+"""From the pixels of a picture to those of one a k-th as wide and high; pixel centres are at integers."""
+
 _SHADOW_SIDE, _SHADOW_PIXEL_M = 208, 0.006
 """Shadows on the desk are found once for all cameras, so coarse, in a square about the origin..."""
 _SHADOW_TO_M = np.diag([_SHADOW_PIXEL_M, _SHADOW_PIXEL_M, 1]) @ np.array(
     [[1, 0, (1 - _SHADOW_SIDE) / 2], [0, 1, (1 - _SHADOW_SIDE) / 2], [0, 0, 1.0]]
 )
 """... whose pixels, column by row, are at these places in world space."""
+
+_NEAR_DESK_M = 0.02
+"""Below this height a thing's sides get less of the sky, and the desk around it does."""
+
+_FROM_EDGE_M = 0.09
+"""So far from the desk's edge an object's middle is: half the longest object."""
 
 _NOISE_SIDE = (1000, 600)
 
@@ -64,14 +73,15 @@ class Painter:
         self._border = border_loop(self._faces)
         self._complexion = complexion(model)
         self._sequence = sequence
-        desk = paint_desk(generator)
-        self._desk = cv2.cvtColor(desk, cv2.COLOR_RGB2RGBA)  # of four bytes a pixel OpenCV warps twice as many
+        self._desk = paint_desk(generator)
+        # Of four bytes a pixel OpenCV warps twice as many.
+        self._desk_rgba = cv2.cvtColor(self._desk.picture, cv2.COLOR_RGB2RGBA)
         warmth = generator.uniform(-1, 1)
         strength = generator.uniform(0.7, 1.0)
         share = generator.uniform(0.45, 0.72)  # of the lamp
         lamp_rgb = np.array([1 + 0.13 * warmth, 1.0, 1 - 0.17 * warmth])
         sky_rgb = np.array([1 - 0.09 * warmth, 1.0, 1 + 0.11 * warmth])
-        bounce = to_linear(desk[::16, ::16].reshape(-1, 3).mean(0) / 255.0)
+        bounce = to_linear(self._desk.picture[::16, ::16].reshape(-1, 3).mean(0) / 255.0)
         self._lamp_rgb = strength * share * 1.15 * lamp_rgb
         self._sky_rgb = strength * (1 - share) * 1.25 * sky_rgb
         self._ground_rgb = strength * (0.08 + 0.35 * bounce)
@@ -89,12 +99,20 @@ class Painter:
         for i, hand in enumerate(moment.hands):
             surfaces += [self._hand(hand, balls[i], moment), self._sleeve(hand, self._sleeve_rgb[i])]
         surfaces.append(self._object(moment, balls))
-        turn = generator.uniform(0, 2 * np.pi)
-        offset = generator.uniform(-0.25, 0.25, 2)
-        cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
-        desk = np.array([[cosine, -sine, offset[0]], [sine, cosine, offset[1]], [0, 0, 1]])
-        desk = desk @ np.array([[1, 0, -SIDE_PX / 2], [0, 1, -SIDE_PX / 2], [0, 0, 1.0]])
+        desk = self._lay_desk(moment, generator)
         return Scene(tuple(surfaces), self._shadow_of(surfaces), desk, float(generator.uniform(0.92, 1.08)))
+
+    def _lay_desk(self, moment: Moment, generator: np.random.Generator) -> Float64[ndarray, "3 3"]:
+        """Desk pixels to metres, the object being above the desk, not beyond its edge."""
+        while True:
+            turn = generator.uniform(0, 2 * np.pi)
+            offset = generator.uniform(-0.25, 0.25, 2)
+            cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
+            turned = np.array([[cosine, -sine, offset[0]], [sine, cosine, offset[1]], [0, 0, 1]])
+            desk: ndarray = turned @ np.array([[1, 0, -SIDE_PX / 2], [0, 1, -SIDE_PX / 2], [0, 0, 1.0]])
+            below = np.linalg.solve(desk, [*moment.object_pose[:2, 3], 1.0])
+            if self._desk.room_m(below[:2]) > _FROM_EDGE_M:
+                return desk
 
     def paint(self, scene: Scene, camera: Camera, generator: np.random.Generator) -> UInt8[ndarray, "height width 3"]:
         """The picture, RGB. The generator makes the sensor's noise."""
@@ -137,14 +155,13 @@ class Painter:
         desk_m = self._sequence.desk_m
         extrinsics = camera.extrinsics.astype(np.float64)
         plane = np.stack([extrinsics[:3, 0], extrinsics[:3, 1], extrinsics[:3, 2] * desk_m + extrinsics[:3, 3]], axis=1)
+        seen = intrinsics @ plane
         half = (FRAME_SIZE[0] // 2, FRAME_SIZE[1] // 2)
-        to_half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # pixel centres at integers
         desk = cv2.warpPerspective(
-            self._desk, to_half @ intrinsics @ plane @ scene.desk, half, borderMode=cv2.BORDER_REFLECT_101
+            self._desk_rgba, _SHRUNK[2] @ seen @ scene.desk, half, borderMode=cv2.BORDER_REFLECT_101
         )
         width, height = FRAME_SIZE[0] // _COARSE, FRAME_SIZE[1] // _COARSE
-        small = np.diag([1 / _COARSE, 1 / _COARSE, 1]) @ intrinsics
-        shadow = cv2.warpPerspective(scene.shadow, small @ plane @ _SHADOW_TO_M, (width, height))
+        shadow = cv2.warpPerspective(scene.shadow, _SHRUNK[_COARSE] @ seen @ _SHADOW_TO_M, (width, height))
         soft = cv2.GaussianBlur(shadow, (0, 0), 1.4)[..., None]
         light = (1 - 0.8 * self._shadow * soft) * (200 * scene.brightness * self._fall)
         factors = cv2.resize(np.clip(light, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_LINEAR)
@@ -163,11 +180,17 @@ class Painter:
         lit = ax * by - ay * bx > 0
         triangles = Triangles(fallen, np.ones(len(fallen)), faces[lit], (_SHADOW_SIDE, _SHADOW_SIDE))
         shadow: ndarray = (triangles.nearest(triangles.spans()).keys > 0).astype(np.float32)
+        # What touches the desk keeps the sky's light off around it, too.
+        low = verts[verts[:, 2] < desk_m + _NEAR_DESK_M, :2]
+        if len(low):
+            footprint = np.rint(low / _SHADOW_PIXEL_M + (_SHADOW_SIDE - 1) / 2).astype(np.int32)
+            cv2.fillConvexPoly(shadow, cv2.convexHull(footprint), 1.0)
+            cv2.polylines(shadow, [cv2.convexHull(footprint)], True, 1.0, 3)
         return shadow
 
     def _hand(self, hand: Hand, balls: Balls, moment: Moment) -> Surface:
         normals = vertex_normals(hand.verts_m, self._faces)
-        light = behind_balls(hand.verts_m, normals, balls, self._sequence.lamp)
+        light = behind_balls(hand.verts_m, normals, balls, self._sequence.lamp, OWN)
         pose = moment.object_pose.astype(np.float64)
         shown = object_named(self._sequence.object_name)
         turn = pose[:3, :3]
@@ -192,7 +215,8 @@ class Painter:
         pose = moment.object_pose.astype(np.float64)
         verts = shown.verts_m @ pose[:3, :3].T + pose[:3, 3]
         normals = vertex_normals(verts, shown.faces)
-        light = Light(np.ones(len(verts)), np.ones(len(verts)))
+        height = verts[:, 2] - self._sequence.desk_m
+        light = Light(np.clip(0.45 + 0.55 * height / _NEAR_DESK_M, 0, 1), np.ones(len(verts)))
         for of_hand in balls:
             one = behind_balls(verts, normals, of_hand, self._sequence.lamp)
             light = Light(light.ambient * one.ambient, light.direct * one.direct)
