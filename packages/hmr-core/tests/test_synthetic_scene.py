@@ -151,7 +151,7 @@ def test_fingers_before_an_object_hide_it_and_the_object_hides_the_palm() -> Non
     assert len(both.rows) - of_object < len(alone[0].rows)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 5])
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 5, 8])
 def test_objects_are_above_the_desk_and_have_a_shadow_all_around_their_foot(number: int) -> None:
     """Lying on it, too, and not beyond its edge."""
     sequence, moment = moment_of(number, 0)
@@ -167,6 +167,13 @@ def test_objects_are_above_the_desk_and_have_a_shadow_all_around_their_foot(numb
     beside = near[(near @ to_lamp).argmax()] + 0.005 * to_lamp  # where the lamp throws none
     column, row = np.rint(beside / 0.006 + 103.5).astype(int)
     assert scene.shadow[row, column] == 1
+
+    away = moment.object_pose.copy()
+    away[0, 3] += 50
+    without = painter.scene(replace(moment, object_pose=away), np.random.default_rng(0)).shadow
+    rows, columns = np.nonzero(scene.shadow != without)
+    places = (np.stack([columns, rows], axis=1) - 103.5) * 0.006
+    assert np.linalg.norm(places - moment.object_pose[:2, 3], axis=1).max() < 0.25, "nothing else has a foot"
 
 
 def test_sleeves_do_not_end_inside_a_picture() -> None:

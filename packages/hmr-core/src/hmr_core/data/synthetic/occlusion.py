@@ -69,7 +69,7 @@ def behind_balls(
 
     ahead = lamp @ centres - (points @ lamp)[:, None]
     beside = np.sqrt(np.maximum(square - ahead**2, 0))
-    # The farther the ball, the softer its shade's edge.
+    # The farther the ball, the softer its shade's edge; at contact it is as wide as an object's vertices lie apart.
     edge = 0.6 * balls.radii_m + 0.12 * np.maximum(ahead, 0)
     passes = np.clip((beside - balls.radii_m) / edge * 0.5 + 0.5, 0, 1)
     direct = np.where(other & (ahead > 0), passes, 1).min(1)

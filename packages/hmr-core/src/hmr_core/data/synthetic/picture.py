@@ -44,11 +44,11 @@ _SHADOW_TO_M = np.diag([_SHADOW_PIXEL_M, _SHADOW_PIXEL_M, 1]) @ np.array(
 )
 """... whose pixels, column by row, are at these places in world space."""
 
-_NEAR_DESK_M = 0.02
-"""Below this height a thing's sides get less of the sky, and the desk around it does."""
+_NEAR_DESK_M, _SKY_AT_DESK = 0.02, 0.45
+"""Below this height an object gets less of the sky's light, at the desk this part, and the desk around it is dark."""
 
 _FROM_EDGE_M = 0.09
-"""So far from the desk's edge an object's middle is: half the longest object."""
+"""At least so far from the desk's edge is an object's middle: a little more than half the longest object."""
 
 _NOISE_SIDE = (1000, 600)
 
@@ -104,7 +104,7 @@ class Painter:
 
     def _lay_desk(self, moment: Moment, generator: np.random.Generator) -> Float64[ndarray, "3 3"]:
         """Desk pixels to metres, the object being above the desk, not beyond its edge."""
-        while True:
+        while True:  # the desk's middle is a quarter of a metre from the edge, so that half of all turns do at least
             turn = generator.uniform(0, 2 * np.pi)
             offset = generator.uniform(-0.25, 0.25, 2)
             cosine, sine = PIXEL_M * np.cos(turn), PIXEL_M * np.sin(turn)
@@ -169,7 +169,9 @@ class Painter:
         return np.asarray(cv2.resize(shaded, FRAME_SIZE, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
     def _shadow_of(self, surfaces: list[Surface]) -> Float32[ndarray, "side side"]:
-        """What the lamp throws on the desk: 1 in the shadow, with _SHADOW_TO_M."""
+        """Where the desk is dark, with _SHADOW_TO_M: 1 in the lamp's shadow, and around the foot of an object that lies
+        on it. The object is the last surface.
+        """
         desk_m, lamp = self._sequence.desk_m, self._sequence.lamp
         counts = np.cumsum([0, *(len(s.verts_m) for s in surfaces)])
         verts = np.concatenate([s.verts_m for s in surfaces])
@@ -180,12 +182,12 @@ class Painter:
         lit = ax * by - ay * bx > 0
         triangles = Triangles(fallen, np.ones(len(fallen)), faces[lit], (_SHADOW_SIDE, _SHADOW_SIDE))
         shadow: ndarray = (triangles.nearest(triangles.spans()).keys > 0).astype(np.float32)
-        # What touches the desk keeps the sky's light off around it, too.
-        low = verts[verts[:, 2] < desk_m + _NEAR_DESK_M, :2]
-        if len(low):
-            footprint = np.rint(low / _SHADOW_PIXEL_M + (_SHADOW_SIDE - 1) / 2).astype(np.int32)
-            cv2.fillConvexPoly(shadow, cv2.convexHull(footprint), 1.0)
-            cv2.polylines(shadow, [cv2.convexHull(footprint)], True, 1.0, 3)
+        foot = surfaces[-1].verts_m
+        foot = foot[foot[:, 2] < desk_m + _NEAR_DESK_M, :2]
+        if len(foot):
+            hull = cv2.convexHull(np.rint(foot / _SHADOW_PIXEL_M + (_SHADOW_SIDE - 1) / 2).astype(np.int32))
+            cv2.fillConvexPoly(shadow, hull, 1.0)
+            cv2.polylines(shadow, [hull], isClosed=True, color=1.0, thickness=3)
         return shadow
 
     def _hand(self, hand: Hand, balls: Balls, moment: Moment) -> Surface:
@@ -216,7 +218,7 @@ class Painter:
         verts = shown.verts_m @ pose[:3, :3].T + pose[:3, 3]
         normals = vertex_normals(verts, shown.faces)
         height = verts[:, 2] - self._sequence.desk_m
-        light = Light(np.clip(0.45 + 0.55 * height / _NEAR_DESK_M, 0, 1), np.ones(len(verts)))
+        light = Light(np.clip(_SKY_AT_DESK + (1 - _SKY_AT_DESK) * height / _NEAR_DESK_M, 0, 1), np.ones(len(verts)))
         for of_hand in balls:
             one = behind_balls(verts, normals, of_hand, self._sequence.lamp)
             light = Light(light.ambient * one.ambient, light.direct * one.direct)

@@ -50,8 +50,7 @@ _ARM_M = np.linspace(0, 0.3, 13)
 """Places along a forearm, from the wrist."""
 
 # What a generator is for, so that no two draw the same numbers.
-_FOR_SUBJECT, _FOR_SEQUENCE, _FOR_MOMENT = 0, 1, 2
-_FOR_OBJECT = 4  # 3 is for pictures: see the writer
+_FOR_SUBJECT, _FOR_SEQUENCE, _FOR_MOMENT, FOR_PICTURE, _FOR_OBJECT, FOR_ROOM = range(6)
 
 
 @dataclass(frozen=True, kw_only=True)
