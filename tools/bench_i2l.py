@@ -167,7 +167,7 @@ def make_batch(model: I2LMeshNet, batch: int) -> tuple[Inputs, Targets]:
         root=joints[:, 0],
         intrinsics=camera,
     )
-    return Inputs(image=torch.rand(batch, 3, size, size) - 0.5), targets
+    return Inputs(image=(torch.rand(batch, size, size, 3) - 0.5).permute(0, 3, 1, 2)), targets
 
 
 def train_step(

@@ -213,11 +213,15 @@ def test_images_become_rgb_from_minus_half_to_half(mini_pack: Pack) -> None:
     image = made.inputs().image
     assert image is not None
     torch.testing.assert_close(image[0, :, 3, 5], made.image[0, 3, 5].float() / 255 - 0.5)
+    assert image.is_contiguous(memory_format=torch.channels_last), "as the pixels came"
 
 
 def test_augmentation_beyond_the_stored_windows_is_an_error_that_names_the_margin(mini_pack: Pack) -> None:
     with pytest.raises(HmrError, match=r"stores windows of 2\.705 times.*reach to 3\.182 times.*--margin 3\.182"):
         hands(mini_pack, AugmentConfig(), data=DataConfig(bbox_expand=2.0))
+    # 3.11127 times: the margin that is told must be enough.
+    with pytest.raises(HmrError, match=r"reach to 3\.111 times .*augment\.scale 0\.1, .*--margin 3\.112"):
+        hands(mini_pack, AugmentConfig(scale=0.1), data=DataConfig(bbox_expand=2.0))
 
 
 def test_a_batch_moves_and_is_pinned_as_a_whole(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:

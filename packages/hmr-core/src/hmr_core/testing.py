@@ -427,7 +427,8 @@ def _inputs(spec: ModelSpec, image_size: int, targets: Targets, generator: torch
     """What the model consumes: images of noise, or the joints of the targets."""
     if spec.consumes == "joints":
         return Inputs(joints=targets.joints)
-    return Inputs(image=torch.rand(BATCH, 3, image_size, image_size, generator=generator) - 0.5)
+    image = torch.rand(BATCH, image_size, image_size, 3, generator=generator) - 0.5
+    return Inputs(image=image.permute(0, 3, 1, 2))
 
 
 def _unseen(targets: Targets) -> Targets:

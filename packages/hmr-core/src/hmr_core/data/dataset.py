@@ -6,6 +6,7 @@ stay uint8 until they are on the device. An item's key is (epoch, row), so that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -46,7 +47,7 @@ class Batch:
     def inputs(self) -> Inputs:
         """What a model may see: images as 0..1 minus 0.5.
 
-        In memory they stay pixel by pixel, as they came (PyTorch's channels_last), which convolutions are quicker with.
+        In memory they stay pixel by pixel, as they came (PyTorch's channels_last), which is quicker on a CPU.
         """
         return Inputs(image=self.image.permute(0, 3, 1, 2).float() / 255 - 0.5)
 
@@ -148,7 +149,7 @@ def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -
     if needed > pack.info.margin + 1e-9:
         raise HmrError(
             f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
-            f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1}, rotation "
-            f"{'on' if diagonal > 1 else 'off'}). Pack again with `hmr pack oakink --root OakInk --margin {needed:.3f} "
-            "--out FILE`, or lower them."
+            f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1:.4g}, "
+            f"rotation {'on' if diagonal > 1 else 'off'}). Pack again with `hmr pack oakink --root OakInk --margin "
+            f"{math.ceil(1000 * needed) / 1000:.3f} --out FILE`, or lower them."
         )

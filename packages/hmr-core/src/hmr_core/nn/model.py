@@ -42,7 +42,8 @@ class _Tensors:
 class Inputs(_Tensors):
     """What a model sees.
 
-    image: RGB crops, 0..1 minus 0.5; for models that consume images.
+    image: RGB crops, 0..1 minus 0.5, channels_last in memory (reshape or flatten what comes of them, do not view); for
+    models that consume images.
     joints: metres, camera space, OpenPose order; for models that consume joints.
     """
 
