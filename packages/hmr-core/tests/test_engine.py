@@ -307,6 +307,22 @@ def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
     assert state["exp_avg_sq"].abs().sum() > 0
 
 
+def test_state_of_any_adam_goes_on_in_the_fused_one(run: Run, small_spec: ModelSpec) -> None:
+    """Checkpoints hold no optimizer's options, so those of runs before it was fused go on."""
+    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    stepped = []
+    for fused in (False, True):
+        model = checkpoints.load_checkpoint(folder, small_spec).model
+        optimizer = torch.optim.Adam(model.parameters(), fused=fused)
+        checkpoints.load_optimizer(folder, model, optimizer)
+        assert optimizer.param_groups[0]["fused"] is fused
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        stepped.append([parameter.detach() for parameter in model.parameters()])
+    torch.testing.assert_close(stepped[0], stepped[1])
+
+
 # Checkpoints that do not fit.
 
 

@@ -116,6 +116,14 @@ def test_a_cut_file(copy: Path) -> None:
     assert problems[0].startswith(f"{copy} is truncated: its header records {size} bytes, the file has {size // 2}.")
 
 
+@pytest.mark.parametrize("size", [22, 150, 511, 512])
+def test_a_file_cut_inside_its_header(copy: Path, size: int) -> None:
+    os.truncate(copy, size)
+    (problem,) = verify_pack(copy)
+    assert problem.startswith(f"{copy} is ")
+    assert problem.endswith("Copy it again from its source, or pack the data set again.")
+
+
 @pytest.mark.parametrize("position", [*range(26), 40, 150, 300, 511])
 def test_a_byte_of_the_header(copy: Path, position: int) -> None:
     for bit in (0, 7):

@@ -53,9 +53,8 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded:
-    """The last epoch is done (reason "finished"), or the run ended early (reason "interrupted", "stopped by ...").
-
-    epoch: the last that was done.
+    """A run ended. reason: "finished", "interrupted", or a text that begins with "stopped by an error"; epoch: the last
+    that was done.
     """
 
     epoch: int
