@@ -158,7 +158,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         if summary.was_finished:
             click.echo(f"{out} is whole: the packing that was stopped had finished", err=True)
         size = f"{summary.size_bytes / 1e6:.1f} MB, {summary.image_bytes / summary.samples / 1e3:.1f} kB an image"
-        click.echo(f"{out}: {summary.samples} samples, {size}")
+        click.echo(f"{out}: {counted(summary.samples, 'sample')}, {size}")
         click.echo(_counts_table(summary.counts))
         click.echo(f"next: hmr train MODEL --split {next(iter(summary.counts))} --data {out}   (hmr models lists them)")
 

@@ -41,6 +41,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.nn.model import HandModel, Prediction
 from hmr_core.nn.posing import pose
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.wording import counted
 
 Notify = Callable[[Run, Event], None]
 
@@ -67,8 +68,8 @@ def train(
     steps = len(rows) // config.batch_size
     if steps == 0:
         raise HmrError(
-            f"{run.split} {config.subset} has {len(rows)} samples, fewer than a batch of {config.batch_size}. "
-            f"Use a smaller --batch-size."
+            f"{run.split} {config.subset} has {counted(len(rows), 'sample')}, fewer than a batch of "
+            f"{config.batch_size}. Use a smaller --batch-size."
         )
     to_train_on, to_validate_on = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
