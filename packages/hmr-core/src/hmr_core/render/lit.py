@@ -110,14 +110,13 @@ def draw_lit(
     spans = triangles.spans()
     keys, mask = triangles.nearest(spans)
     covered = np.flatnonzero(keys)
-    key = keys.ravel().take(covered)
-    pixels[covered] = _look(triangles, spans, light, covered, key & mask)
+    span = keys.ravel().take(covered) & mask
+    pixels[covered] = _look(triangles, spans, light, covered, span)
 
     # Where a pixel and one beside it show different surfaces, or parts of one that lie one behind the other.
-    surface, closeness = np.zeros(len(pixels), np.uint8), np.zeros(len(pixels), np.float32)
-    surface[covered] = 1 + owner[spans.tri].take(key & mask)
-    closeness[covered] = key
-    rough = _unlike(surface.reshape(height, width), 0.0) | _unlike(closeness.reshape(height, width), _STEP)
+    surface = np.zeros(len(pixels), np.uint8)
+    surface[covered] = (1 + owner.astype(np.uint8))[spans.tri].take(span)
+    rough = _unlike(surface.reshape(height, width), 0.0) | _unlike(keys.astype(np.float32), _STEP)
     near = faces[triangles.touching(rough)]
     pixels[rough.ravel()] = _edges(behind, rough, here_px, depth_m, near, light)
     drawn = pixels.view(np.uint8).reshape(height, width, 4)

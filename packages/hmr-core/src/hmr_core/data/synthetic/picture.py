@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -270,6 +271,7 @@ def complexion(model: HandModel) -> Float64[ndarray, "v 3"]:
     return colours
 
 
+@cache
 def _tube_faces(around: int, rings: int) -> Int64[ndarray, "f 3"]:
     """A tube of rings of vertices that turn as a mesh's border does, closed at its last ring by a fan around one more
     vertex.
