@@ -47,7 +47,7 @@ $(TOOLS): $(SETUP)
 	$(BIN)/pip install --quiet --no-compile $(DEV)
 	@touch $@
 
-demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (about ten minutes)
+demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (under ten minutes)
 	+$(SIDE_BY_SIDE) $(DEMO)/sp0/checked
 	@cat $(DEMO)/sp0/figures.txt
 	@echo "figures: $(DEMO)/sp0/eval/*/report.json"
