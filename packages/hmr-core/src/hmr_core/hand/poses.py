@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -126,23 +127,25 @@ def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"
     """The rotations of MANO's 16 joints relative to the flat hand, float64, within FLEXION_DEG and ABDUCTION_DEG; the
     wrist's is the identity.
     """
-    flexion_axes, abduction_axes = bend_axes(model)
+    about_flexion, about_abduction = _bend_crosses(model)
+    limits = _limits()
     bent, sideways = torch.from_numpy(bends.flexion), torch.from_numpy(bends.sideways)
-    low, high = _radians([FLEXION_DEG[name] for name in FINGER_ORDER])
+    low, high = limits.flexion
     flexion = low + (high - low) * bent
-    turns = _turn_about(flexion_axes, flexion.reshape(-1, 15)).reshape(-1, 5, 3, 3, 3)
+    turns = _turn_about(about_flexion, flexion.reshape(-1, 15)).reshape(-1, 5, 3, 3, 3)
 
-    low, high = _radians([ABDUCTION_DEG[name] for name in FINGER_ORDER])
-    # A finger that is fully bent at its knuckle cannot be moved sideways; the thumb can.
+    low, high = limits.abduction
     abduction = low + (high - low) * sideways
-    bound = bent[:, :, 0] * torch.tensor([name != "thumb" for name in FINGER_ORDER], dtype=torch.float64)
-    converged = torch.tensor([math.radians(CONVERGENCE_DEG.get(n, 0)) for n in FINGER_ORDER], dtype=torch.float64)
-    abduction = (1 - bound) * abduction + bound * converged
-    turns[:, :, 0] = _turn_about(abduction_axes, abduction) @ turns[:, :, 0]
+    bound = bent[:, :, 0] * limits.bound
+    abduction = (1 - bound) * abduction + bound * limits.converged
+    turns[:, :, 0] = _turn_about(about_abduction, abduction) @ turns[:, :, 0]
 
     wrist = torch.eye(3, dtype=torch.float64).expand(len(turns), 1, 3, 3)
     return torch.cat([wrist, turns.reshape(-1, 15, 3, 3)], dim=1)
 
+
+_THUMB = 1 + 3 * FINGER_ORDER.index("thumb")
+"""MANO's joint at the base of the thumb."""
 
 OPPOSITION_DEG = (35, -40)
 """How far the base of a thumb that is set against the fingers turns towards the palm's side, and about its bone."""
@@ -154,25 +157,70 @@ def oppose_thumb(
     """Rotations as of bend_fingers, the thumb brought before the palm and turned so that its pad faces the fingers'; a
     share of 0 leaves it, 1 brings it as far as it goes.
     """
-    base = 1 + 3 * FINGER_ORDER.index("thumb")
-    joints = model.joint_regressor[base : base + 2] @ model.template
-    bone = (joints[1] - joints[0]) / (joints[1] - joints[0]).norm()
-    out = torch.linalg.cross(bone, torch.tensor([0.0, -1.0, 0.0], dtype=bone.dtype))
-    axes = torch.stack([out / out.norm(), bone])
     angles = torch.from_numpy(np.radians(OPPOSITION_DEG) * share[:, None])
-    turns = _turn_about(axes, angles)
+    turns = _turn_about(_opposition_crosses(model), angles)
     opposed = rotations.clone()
-    opposed[:, base] = turns[:, 0] @ turns[:, 1] @ rotations[:, base]
+    opposed[:, _THUMB] = turns[:, 0] @ turns[:, 1] @ rotations[:, _THUMB]
     return opposed
 
 
-def _turn_about(axes: Float[Tensor, "axes 3"], angles: Float[Tensor, "n axes"]) -> Float[Tensor, "n axes 3 3"]:
-    """Rotations by angles, in radians, about unit axes: Rodrigues' formula, quick for many angles about few axes."""
+class _Crosses(NamedTuple):
+    """What turns about unit axes are made of, which takes longer to make than they do: the identity, the axes' matrices
+    of cross products, and the squares of these.
+    """
+
+    identity: Float[Tensor, "3 3"]
+    once: Float[Tensor, "axes 3 3"]
+    twice: Float[Tensor, "axes 3 3"]
+
+
+def _crosses(axes: Float[Tensor, "axes 3"]) -> _Crosses:
     identity = torch.eye(3, dtype=axes.dtype)
-    cross = torch.linalg.cross(axes[:, None], identity.expand(len(axes), 3, 3)).mT
+    once = torch.linalg.cross(axes[:, None], identity.expand(len(axes), 3, 3)).mT
+    return _Crosses(identity, once, once @ once)
+
+
+@lru_cache(maxsize=4)
+def _bend_crosses(model: HandModel) -> tuple[_Crosses, _Crosses]:
+    flexion, abduction = bend_axes(model)
+    return _crosses(flexion), _crosses(abduction)
+
+
+@lru_cache(maxsize=4)
+def _opposition_crosses(model: HandModel) -> _Crosses:
+    """Of the axes that OPPOSITION_DEG is about."""
+    joints = model.joint_regressor[_THUMB : _THUMB + 2] @ model.template
+    bone = (joints[1] - joints[0]) / (joints[1] - joints[0]).norm()
+    out = torch.linalg.cross(bone, torch.tensor([0.0, -1.0, 0.0], dtype=bone.dtype))
+    return _crosses(torch.stack([out / out.norm(), bone]))
+
+
+def _turn_about(axes: _Crosses, angles: Float[Tensor, "n axes"]) -> Float[Tensor, "n axes 3 3"]:
+    """Rotations by angles, in radians: Rodrigues' formula."""
     angles = angles[..., None, None]
-    turns: Tensor = identity + angles.sin() * cross + (1 - angles.cos()) * (cross @ cross)
+    turns: Tensor = axes.identity + angles.sin() * axes.once + (1 - angles.cos()) * axes.twice
     return turns
+
+
+class _Limits(NamedTuple):
+    """The ranges above as tensors, in radians, fingers in FINGER_ORDER. bound: 1 for a finger that cannot be moved
+    sideways when it is fully bent at its knuckle, and then is at the angle converged; the thumb can.
+    """
+
+    flexion: tuple[Float[Tensor, "5 3"], Float[Tensor, "5 3"]]
+    abduction: tuple[Float[Tensor, "5"], Float[Tensor, "5"]]
+    bound: Float[Tensor, "5"]
+    converged: Float[Tensor, "5"]
+
+
+@lru_cache(maxsize=1)
+def _limits() -> _Limits:
+    return _Limits(
+        flexion=_radians([FLEXION_DEG[name] for name in FINGER_ORDER]),
+        abduction=_radians([ABDUCTION_DEG[name] for name in FINGER_ORDER]),
+        bound=torch.tensor([name != "thumb" for name in FINGER_ORDER], dtype=torch.float64),
+        converged=torch.tensor([math.radians(CONVERGENCE_DEG.get(n, 0)) for n in FINGER_ORDER], dtype=torch.float64),
+    )
 
 
 def _radians(ranges_deg: Sequence[object]) -> tuple[Tensor, Tensor]:
