@@ -28,7 +28,7 @@ def synth(
     Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
     pixels, joints, meshes, MANO poses and shapes, cameras, objects), DIR/hand.npz, the synthetic hand that it shows,
     and DIR/contact_sheet.png, a look at it. Hands hold an object in the second half of each sequence; before, it lies
-    on the desk. A picture takes about half a megabyte: demo 0.7 GB, small 2.2 GB, full 11 GB.
+    on the desk. A picture takes about 0.6 MB: demo 0.8 GB, small 2.5 GB, full 13 GB.
 
     It takes the place of the real data set anywhere, but results on it are results on synthetic hands, and are
     labelled so.
