@@ -69,7 +69,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(out: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(frames, "_write_png", full)
-    with pytest.raises(HmrError, match=r"could not write .*out: No space left on device\. .* Make room, about 11 MB"):
+    with pytest.raises(HmrError, match=r"could not write .*out: No space left on device\. .* Make room, about 13 MB"):
         write_synthetic(out, sequences=5, frames=1)
     assert not out.exists()
 
