@@ -17,7 +17,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 
-TODO = "pack it again"
+REMEDY = "pack it again"
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def hands(mini_pack: Pack) -> Hands:
 
 
 def found(hands: Hands) -> list[Finding]:
-    return list(geometry("data", hands, TODO))
+    return list(geometry("data", hands, REMEDY))
 
 
 def amiss(hands: Hands) -> list[tuple[str, str]]:
     """Level and text of what is not as it should be, each with what to do."""
     findings = [finding for finding in found(hands) if finding.level != "ok"]
-    assert all(finding.remedy == TODO for finding in findings)
+    assert all(finding.remedy == REMEDY for finding in findings)
     return [(finding.level, finding.text) for finding in findings]
 
 
