@@ -49,6 +49,34 @@ def test_either_winding_covers_the_same_pixels() -> None:
     assert len(one.rows) > 20
 
 
+@pytest.mark.parametrize("grain", [None, 1.0, 0.5], ids=["anywhere", "on pixel centres", "on half pixels"])
+def test_a_triangle_covers_the_pixels_whose_centres_its_sides_enclose(grain: float | None) -> None:
+    """Against the three half planes of each of 300 triangles: flat ones above and below, slivers, parts outside."""
+    generator = np.random.default_rng(7)
+    columns, rows = np.meshgrid(np.arange(24.0), np.arange(16.0))
+    level = 0
+    for _ in range(300):
+        corners = generator.uniform(-6, 30, (3, 2))
+        if grain:
+            corners = np.round(corners / grain) * grain
+            level += len(set(corners[:, 1])) < 3
+        (ax, ay), (bx, by), (cx, cy) = corners
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area == 0:
+            continue
+        sides = [(ax, ay, bx, by), (bx, by, cx, cy), (cx, cy, ax, ay)]
+        inside = np.stack([((x2 - x1) * (rows - y1) - (y2 - y1) * (columns - x1)) / area for x1, y1, x2, y2 in sides])
+        covered = coverage(rasterise(corners, np.ones(3), ONE, (24, 16)), 24, 16)
+        np.testing.assert_array_equal(covered[inside.min(0) >= 0], 1)
+        np.testing.assert_array_equal(covered[inside.min(0) < -1e-6], 0)
+    assert level > 10 or not grain, "sides that are level were among them"
+
+
+def test_no_triangles_cover_nothing() -> None:
+    found = rasterise(np.zeros((3, 2)), np.ones(3), np.zeros((0, 3), dtype=np.int64), (8, 6))
+    assert len(found.rows) == 0
+
+
 def test_depth_and_weights_undo_perspective() -> None:
     """Against the intersection of each pixel's ray with the triangle's plane."""
     intrinsics = np.array([[300.0, 0, 32.0], [0, 310.0, 30.0], [0, 0, 1]])

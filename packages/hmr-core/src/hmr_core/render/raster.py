@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from numpy import ndarray
 
-_EDGE = 1e-9
-"""How far outside a triangle, in weight, a pixel centre still counts: rounding must leave no gap between neighbours."""
+_EDGE_PX = 1e-7
+"""How far outside a triangle a pixel centre still counts: rounding must leave no gap between neighbours."""
 
 _CANDIDATES_AT_ONCE = 4_000_000
 """So many (triangle, pixel) pairs are looked at together, to bound the memory."""
@@ -38,15 +38,23 @@ class Fragments:
 
 
 class Spans(NamedTuple):
-    """The pixels of triangles row by row. Of each run of pixels its triangle, its row and first column relative to the
-    triangle's box, its length, at least one, and the place of its first pixel among all of the image, row by row.
+    """The pixels of triangles row by row. Of each run of pixels its triangle; how far to the right of the triangle's
+    uppermost corner, and how far below it, its first pixel's centre is; its length, at least one; and the place of its
+    first pixel among all of the image, row by row.
     """
 
     tri: Int64[ndarray, "s"]
-    row: Int64[ndarray, "s"]
-    column: Int64[ndarray, "s"]
+    right_px: Float64[ndarray, "s"]
+    down_px: Float64[ndarray, "s"]
     length: Int64[ndarray, "s"]
     place: Int64[ndarray, "s"]
+
+
+class _Sides(NamedTuple):
+    """Sides of triangles: the column, not whole, where each is on its first row, and what each row adds to it."""
+
+    column: Float64[ndarray, "n"]
+    lean: Float64[ndarray, "n"]
 
 
 class Nearest(NamedTuple):
@@ -72,47 +80,68 @@ class Triangles:
         faces: Int[ndarray, "f 3"],
         size: tuple[int, int],
     ) -> None:
-        self._size = width, height = size
-        self._faces = faces
-        x, y = verts_px.T[:, faces.T]  # corner by corner, so that numbers that are used together lie together
-        low_x, high_x = np.ceil(_least(x)).clip(0), np.floor(-_least(-x)).clip(max=width - 1)
-        low_y, high_y = np.ceil(_least(y)).clip(0), np.floor(-_least(-y)).clip(max=height - 1)
-        area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
+        self._size = size
+        self._faces, self._verts_px = faces, verts_px
         ahead = depth_m > 1e-6
-        visible = ahead[faces].all(1) & (np.abs(area) > 1e-12) & (high_x >= low_x) & (high_y >= low_y)
-        self._drawn = np.flatnonzero(visible)
-        self._columns, self._rows = (high_x - low_x + 1).astype(np.int64), (high_y - low_y + 1).astype(np.int64)
-        self._corner_x, self._corner_y = low_x.astype(np.int64), low_y.astype(np.int64)
-        # In the image the corners' weights, and 1 / depth, are linear: constant + per_column x + per_row y, relative to
-        # the box's corner.
-        self._inverse = (1.0 / np.where(ahead, depth_m, 1.0))[faces.T]
-        self._weights = _weights(x - low_x, y - low_y, np.where(visible, area, 1.0))
-        self._closeness = np.einsum("pkf,kf->pf", self._weights, self._inverse)
+        self._inverse = 1.0 / np.where(ahead, depth_m, 1.0)
+        # Corners from the uppermost to the lowest, in the order of the vertices' ranks: whole numbers are quick.
+        x, y = np.ascontiguousarray(verts_px.T)
+        by_height = np.argsort(y)
+        rank = np.empty_like(by_height)
+        rank[by_height] = np.arange(len(by_height))
+        a, b, c = rank[faces.T]
+        top, bottom = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+        self._corners = by_height.take([top, a + b + c - top - bottom, bottom])
+        self._x, self._y = x, y = x.take(self._corners), y.take(self._corners)
+        (x1, x2), (y1, y2) = x[1:] - x[0], y[1:] - y[0]
+        area = x1 * y2 - y1 * x2  # twice the triangle's, positive where the middle corner is on the right
+        self._middle_right = area > 0
+        self._drawn = np.abs(area) > 1e-12
+        if not ahead.all():
+            self._drawn &= ahead[faces].all(1)
+        # What makes slopes over the image of a value's differences to the uppermost corner's.
+        safe = np.where(self._drawn, area, 1.0)
+        self._to_slopes = y2 / safe, -y1 / safe, -x2 / safe, x1 / safe
 
     def spans(self) -> Spans:
         """The pixels of all triangles."""
-        n = self._rows[self._drawn]
-        tri = np.repeat(self._drawn, n)
-        row = np.arange(len(tri)) - np.repeat(np.cumsum(n) - n, n)
-        # A weight is not negative where constant + slope x + per_row y >= 0: beyond a crossing where the slope is
-        # positive, before it where it is negative. A level edge bounds rows alone, which the box does, too.
-        constant, slope, per_row = self._weights
-        safe = np.where(slope == 0, 1.0, slope)
-        crossing, lean = -(constant + _EDGE) / safe, -per_row / safe
-        first = np.zeros(len(tri))
-        last = (self._columns - 1.0).take(tri)
-        for k in range(3):
-            at = lean[k].take(tri)
-            at *= row
-            at += crossing[k].take(tri)
-            np.maximum(first, np.where((slope[k] > 0).take(tri), at, 0), out=first)
-            np.minimum(last, np.where((slope[k] < 0).take(tri), at, last), out=last)
-        column = np.ceil(first)
-        length = np.floor(last) - column + 1
-        some = np.flatnonzero(length > 0)
-        tri, row, column = tri[some], row[some], column[some].astype(np.int64)
-        place = (row + self._corner_y[tri]) * self._size[0] + column + self._corner_x[tri]
-        return Spans(tri, row, column, length[some].astype(np.int64), place)
+        width, _ = self._size
+        rows, row, *sides = self._parts()
+        part = np.repeat(np.arange(len(rows)), rows)
+        below = np.arange(len(part)) - (np.cumsum(rows) - rows).take(part)
+        left, right = (side.lean.take(part) * below + side.column.take(part) for side in sides)
+        column, last = np.ceil(left.clip(0)), np.floor(right.clip(None, width - 1))
+        some = np.flatnonzero(last >= column)
+        column, last, part = column.take(some), last.take(some), part.take(some)
+        row = row.take(part) + below.take(some)
+        tri = np.tile(np.arange(len(self._drawn)), 2).take(part)
+        return Spans(
+            tri,
+            column - self._x[0].take(tri),
+            row - self._y[0].take(tri),
+            (last - column).astype(np.int64) + 1,
+            (row * width + column).astype(np.int64),
+        )
+
+    def _parts(self) -> tuple[Int64[ndarray, "n"], Float64[ndarray, "n"], _Sides, _Sides]:
+        """The parts of all triangles above their middle corners, and then all those below: how many rows each has, the
+        first of them, and its left and its right side.
+        """
+        x, y = self._x, self._y
+        ends = np.stack([np.ceil(y[0]), np.ceil(y[1]), np.floor(y[2]) + 1]).clip(0, self._size[1])
+        row, rows = ends[:2], (np.diff(ends, axis=0) * self._drawn).astype(np.int64)
+        # On one side is the triangle's long edge, on the other a short one: another in each part.
+        down = np.stack([y[1] - y[0], y[2] - y[1], y[2] - y[0]])
+        lean = np.stack([x[1] - x[0], x[2] - x[1], x[2] - x[0]]) / np.where(down > 0, down, 1.0)
+        short, short_lean = x[:2] + (row - y[:2]) * lean[:2], lean[:2]
+        long, long_lean = x[0] + (row - y[0]) * lean[2], np.broadcast_to(lean[2], rows.shape)
+        left, right = (
+            _Sides(np.where(is_long, long, short).ravel(), np.where(is_long, long_lean, short_lean).ravel())
+            for is_long in (self._middle_right, ~self._middle_right)
+        )
+        left.column[:] -= _EDGE_PX
+        right.column[:] += _EDGE_PX
+        return rows.ravel(), row.ravel(), left, right
 
     def nearest(self, spans: Spans) -> Nearest:
         """Which of these spans is seen at each pixel."""
@@ -123,19 +152,21 @@ class Triangles:
         # Depths as whole numbers with the span's number behind them: one comparison finds both.
         most = float(self._inverse.max(initial=1e-30))
         scale = 2.0 ** (61 - bits) / most
-        start = self._along(self._closeness, spans).clip(0, most)
+        start, slope = self._along(self._inverse.take(self._corners), spans)
+        start = start.clip(0, most)
         first = (np.maximum(start * scale, 1.0).astype(np.int64) << bits) | np.arange(count)
-        step = (self._closeness[1].clip(-most, most) * scale).astype(np.int64)[spans.tri] << bits
+        step = (slope.clip(-most, most) * scale).astype(np.int64) << bits
         ends = np.cumsum(spans.length)
         cuts = np.searchsorted(ends, np.arange(_CANDIDATES_AT_ONCE, ends[-1] if count else 0, _CANDIDATES_AT_ONCE))
         for low, high in pairwise([0, *cuts, count]):
-            part, n = slice(low, high), spans.length[low:high]
+            n, per_column = spans.length[low:high], step[low:high]
             before = np.cumsum(n) - n
-            pixel = np.arange(n.sum())
-            key = np.repeat(step[part], n)
+            span = np.repeat(np.arange(high - low), n)
+            pixel = np.arange(len(span))
+            key = per_column.take(span)
             key *= pixel
-            key += np.repeat(first[part] - step[part] * before, n)
-            pixel += np.repeat(spans.place[part] - before, n)
+            key += (first[low:high] - per_column * before).take(span)
+            pixel += (spans.place[low:high] - before).take(span)
             np.maximum.at(keys, pixel, key)
         return Nearest(keys.reshape(height, width), (1 << bits) - 1)
 
@@ -143,11 +174,11 @@ class Triangles:
         self, face: Int64[ndarray, "n"], x: Float64[ndarray, "n"], y: Float64[ndarray, "n"]
     ) -> tuple[Float64[ndarray, "n 3"], Float64[ndarray, "n"]]:
         """The weights of triangles' corners in 3D, and the depth, at places of the image (column, row)."""
-        constant, per_column, per_row = self._weights[:, :, face]
-        dx, dy = x - self._corner_x[face], y - self._corner_y[face]
-        w = (constant + per_column * dx + per_row * dy) * self._inverse[:, face]
-        total = w.sum(0)
-        return (w / total).T, 1.0 / total
+        corners = self._faces[face].T
+        (ax, bx, cx), (ay, by, cy) = self._verts_px.T[:, corners] - np.stack([x, y])[:, None]
+        areas = np.stack([bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx])
+        w = areas * self._inverse[corners]
+        return (w / w.sum(0)).T, areas.sum(0) / w.sum(0)
 
     def values(
         self, spans: Spans, given: Float64[ndarray, "v c"]
@@ -155,28 +186,30 @@ class Triangles:
         """Values of the vertices as linear functions over the image: at the beginning of each span, and how they change
         per column. As perspective is left out, for triangles much smaller than their distance.
         """
-        corners = given.T[:, self._faces.T]
-        functions = sum(self._weights[:, None, k] * corners[:, k] for k in range(3)).astype(np.float32)
-        return self._along(functions, spans), functions[1].take(spans.tri, axis=1)
+        return self._along(given.T.astype(np.float32)[:, self._corners], spans)
 
     def touching(self, mask: Bool[ndarray, "height width"]) -> Bool[ndarray, "f"]:
         """Which triangles may cover a part of the pixels in a mask: whose boxes, rounded up, hold one of them."""
         width, height = self._size
         held = cv2.integral(mask.astype(np.uint8)).ravel()
-        left, top = (self._corner_x - 1).clip(0, width), (self._corner_y - 1).clip(0, height)
-        right = (self._corner_x + self._columns + 1).clip(0, width)
-        bottom = (self._corner_y + self._rows + 1).clip(0, height)
-        above, below = top * (width + 1), bottom * (width + 1)
+        x = np.stack([np.floor(self._x.min(0)), np.ceil(self._x.max(0)) + 1]).clip(0, width).astype(np.int64)
+        y = np.stack([np.floor(self._y[0]), np.ceil(self._y[2]) + 1]).clip(0, height).astype(np.int64)
+        (left, right), (above, below) = x, y * (width + 1)
         count = held[below + right] - held[below + left] - held[above + right] + held[above + left]
         touching: np.ndarray = count > 0
         return touching
 
-    def _along(self, functions: Float[ndarray, "3 *c f"], spans: Spans) -> Float[ndarray, "*c s"]:
-        """Linear functions of triangles at the beginnings of spans."""
-        constant, per_column, per_row = functions.take(spans.tri, axis=-1)
-        at = spans.column.astype(functions.dtype), spans.row.astype(functions.dtype)
-        found: np.ndarray = constant + per_column * at[0] + per_row * at[1]
-        return found
+    def _along(
+        self, at_corners: Float[ndarray, "*c 3 f"], spans: Spans
+    ) -> tuple[Float[ndarray, "*c s"], Float[ndarray, "*c s"]]:
+        """A linear function of each triangle: at the beginnings of spans, and how it changes per column."""
+        middle, lowest = at_corners[..., 1, :] - at_corners[..., 0, :], at_corners[..., 2, :] - at_corners[..., 0, :]
+        a, b, c, d = (part.astype(at_corners.dtype) for part in self._to_slopes)
+        per_column = (middle * a + lowest * b).take(spans.tri, axis=-1)
+        start = at_corners[..., 0, :].take(spans.tri, axis=-1)
+        start += per_column * spans.right_px.astype(start.dtype)
+        start += (middle * c + lowest * d).take(spans.tri, axis=-1) * spans.down_px.astype(start.dtype)
+        return start, per_column
 
 
 def rasterise(
@@ -192,27 +225,7 @@ def rasterise(
     triangles = Triangles(verts_px, depth_m, faces, size)
     spans = triangles.spans()
     keys, mask = triangles.nearest(spans)
-    rows, columns = np.nonzero(keys)
+    rows, columns = np.nonzero(keys != 0)
     face = spans.tri[keys[rows, columns] & mask]
     weights, depth = triangles.at(face, columns.astype(np.float64), rows.astype(np.float64))
     return Fragments(rows=rows, columns=columns, face=face, weights=weights, depth_m=depth)
-
-
-def _least(corners: Float64[ndarray, "3 f"]) -> Float64[ndarray, "f"]:
-    least: np.ndarray = np.minimum(np.minimum(corners[0], corners[1]), corners[2])
-    return least
-
-
-def _weights(
-    x: Float64[ndarray, "3 f"], y: Float64[ndarray, "3 f"], area: Float64[ndarray, "f"]
-) -> Float64[ndarray, "3 3 f"]:
-    """The corners' barycentric weights as linear functions: constant, per column and per row, of each corner.
-
-    They are not negative inside whichever way the triangle turns, because the area has a sign.
-    """
-    weights = np.empty((3, 3, x.shape[1]))
-    for k, (a, b) in enumerate([(1, 2), (2, 0), (0, 1)]):
-        weights[0, k] = (x[a] * y[b] - y[a] * x[b]) / area
-        weights[1, k] = (y[a] - y[b]) / area
-        weights[2, k] = (x[b] - x[a]) / area
-    return weights
