@@ -146,8 +146,9 @@ class Painter:
         brighter, darker = (tile[y : y + height, x : x + width] for tile in self._noise)
         if generator.integers(2):
             brighter, darker = darker, brighter
-        cv2.subtract(cv2.add(image, brighter, dst=image), darker, dst=image)
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        cv2.subtract(cv2.add(rgb, brighter, dst=rgb), darker, dst=rgb)
+        return rgb
 
     def _below(
         self, scene: Scene, camera: Camera, intrinsics: Float64[ndarray, "3 3"]
@@ -300,12 +301,12 @@ def _light_fall(generator: np.random.Generator) -> ndarray:
 
 def _noise_tile(generator: np.random.Generator) -> tuple[ndarray, ndarray]:
     """A sensor's noise, larger than a picture, so that each picture takes another part: grey and coloured. What it adds
-    and what it takes away, RGBA, which OpenCV does faster with bytes than it adds numbers that have a sign.
+    and what it takes away, RGB, which OpenCV does faster with bytes than it adds numbers that have a sign.
     """
     width, height = _NOISE_SIDE
     grey = generator.standard_normal((height, width, 1), dtype=np.float32)
     coloured = generator.standard_normal((height, width, 3), dtype=np.float32)
     mixed = cv2.GaussianBlur(0.8 * grey + 0.6 * coloured, (3, 3), 0.5)
     level = generator.uniform(1.0, 2.0)
-    noise = cv2.cvtColor(np.rint(mixed * (level / mixed.std())), cv2.COLOR_RGB2RGBA)
-    return noise.clip(0, 127).astype(np.uint8), (-noise).clip(0, 127).astype(np.uint8)
+    noise = np.rint(mixed * (level / mixed.std())).astype(np.int8)  # of a dozen grey levels at most
+    return np.maximum(noise, 0).view(np.uint8), np.maximum(-noise, 0).view(np.uint8)
