@@ -119,8 +119,10 @@ def test_what_a_picture_costs_is_what_was_measured() -> None:
     rows = recorded("render.csv")
     table = cells(page.partition("results/render.csv")[2].partition("\n\n")[0])
     assert [line[1:] for line in table] == [
-        [f"{float(row['ms_per_picture']):.1f}", f"{float(row['pictures_per_s_per_process']):.0f}"] for row in rows
+        [f"{float(row['ms_per_picture']):.1f}", f"{float(row['pictures_per_s']):.0f}"] for row in rows
     ]
-    drawn = next(row for row in rows if row["step"] == "all but png")
-    sentence = "Two cores so draw a hundred pictures a second, encoding aside"
-    assert (2 * float(drawn["pictures_per_s_per_process"]) >= 100) == (sentence in page), sentence
+    two = next(row for row in rows if row["processes"] == "2")
+    rate = float(two["pictures_per_s"])
+    assert rate >= 100, "what docs/synthetic.md calls the aim"
+    sentence = f"Two processes at once draw {rate:.0f} pictures a second on two cores, encoding aside"
+    assert sentence in page, sentence
