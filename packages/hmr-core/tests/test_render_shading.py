@@ -27,10 +27,10 @@ def blank() -> np.ndarray:
 
 def test_full_light_shows_the_colour_and_the_background_stays() -> None:
     image = blank()
-    drawn = draw(image, [square(1.0, (1.0, 0.5, 0.0))], INTRINSICS, TOWARDS_CAMERA)
+    drawn = draw(image, [square(1.0, (1.0, 0.4, 0.0))], INTRINSICS, TOWARDS_CAMERA)
     assert (image == 7).all(), "the given image is not changed"
-    assert drawn[20, 20].tolist() == [255, 128, 0]
-    assert (drawn[10:31, 10:31] == [255, 128, 0]).all()
+    assert drawn[20, 20].tolist() == [255, 102, 0]
+    assert (drawn[10:31, 10:31] == [255, 102, 0]).all()
     assert (drawn[:10] == 7).all()
     assert (drawn[:, 31:] == 7).all()
 
