@@ -114,7 +114,7 @@ def draw_lit(
     triangles = Triangles(here_px, depth_m, faces, (width, height))
     spans = triangles.spans()
     keys, mask = triangles.nearest(spans)
-    covered = np.flatnonzero(keys != 0)  # in truth values numpy finds them eight times as fast
+    covered = np.flatnonzero(keys != 0)  # numpy looks through truth values eight times as fast as through integers
     span = keys.ravel().take(covered) & mask
     pixels[covered] = _look(triangles, spans, light, covered, span)
 
