@@ -111,11 +111,15 @@ def test_every_line_that_is_not_right_says_what_to_do(
     assert wrong[2]["text"].startswith("bad.npz is not a hand model")
 
 
-@pytest.mark.parametrize("given", ["folder", "gone.h5", "other.h5"])
+@pytest.mark.parametrize("given", ["folder", "gone.h5", "other.h5", "pipe"])
 def test_a_pack_that_is_none_has_no_remedy_but_its_error_s(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("folder").mkdir()
     Path("other.h5").write_bytes(b"something else, which --force would replace")
+    os.mkfifo("pipe")
+    held = os.open("pipe", os.O_RDWR)
+    os.write(held, bytes(1000))  # so that what reads from it fails instead of waiting
     status, report = findings(capsys, "--data", given)
+    os.close(held)
     assert status == 1
     (wrong,) = [finding for finding in report["findings"] if finding["section"] == "data"]
     assert wrong["level"] == "wrong"

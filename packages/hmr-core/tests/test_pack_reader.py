@@ -128,6 +128,17 @@ def test_files_that_are_no_pack(tmp_path: Path) -> None:
         Pack(tmp_path)
 
 
+def test_a_pipe_is_refused_without_waiting_for_what_it_brings(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    held = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # so that a reader that does wait fails instead
+    try:
+        with pytest.raises(HmrError, match=r"is a pipe or a device, not a pack, .* made by: hmr pack oakink --root"):
+            Pack(pipe)
+    finally:
+        os.close(held)
+
+
 def test_a_pack_of_another_format(copy: Path) -> None:
     with copy.open("r+b") as file:
         header = Header(**json.loads(file.readline()) | {"format": "hmr-pack/2"})

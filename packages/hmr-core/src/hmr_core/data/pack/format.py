@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,6 +122,12 @@ def open_pack(path: Path) -> tuple[int, Header]:
     header is damaged or the file's size is not the recorded one.
     """
     with _explained(path):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # to open a pipe would wait for one who writes
+            raise HmrError(
+                f"{path} is a pipe or a device, not a pack, which is read at any place. "
+                "Data files are made by: hmr pack oakink --root OakInk --out FILE"
+            )
         descriptor = os.open(path, os.O_RDONLY)
     try:
         with _explained(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -197,11 +198,11 @@ def _mend(data: Path) -> str:
     """What to do about a pack that does not open; nothing where the file is none, of which its error says enough."""
     from hmr_core.data.pack.format import FORMAT
 
-    try:
-        with data.open("rb") as file:
-            damaged = FORMAT.encode("ascii") in file.read(100)
-    except OSError:
-        damaged = False
+    damaged = False
+    with suppress(OSError):
+        if data.is_file():  # a pipe would be waited for
+            with data.open("rb") as file:
+                damaged = FORMAT.encode("ascii") in file.read(100)
     if not damaged:
         return ""
     again = f"copy it again, or hmr pack oakink --root OakInk --out {data} --force"
