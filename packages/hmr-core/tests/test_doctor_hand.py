@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,27 @@ def test_the_annotations_own_hand(source: HandModelSource, mini_pack: Pack) -> N
         f"it makes the meshes of {mini_pack.path} from their poses and shapes: 0.00 mm apart on average, 0.00 mm at "
         "most (64 samples)"
     )
+
+
+def test_meshes_of_which_a_few_are_another_hand_s(source: HandModelSource, mini_pack: Pack) -> None:
+    """A part of one mesh out of 64, far off: little on average."""
+
+    class Altered(Pack):
+        def array(self, name: str, rows: Any) -> Any:
+            values = super().array(name, rows)
+            if name == "verts":
+                values = values.copy()
+                values[:1, 100:110] += 0.4
+            return values
+
+    altered = Altered(mini_pack.path)
+    found = of_pack(source, altered)
+    assert found.level == "wrong"
+    assert found.text.startswith(
+        f"1 of 64 meshes of {mini_pack.path} are not what it makes of their poses and shapes "
+        f"({mini_pack.ids([0])[0]}): 0.14 mm apart on average, 692.82 mm at most"
+    )
+    assert found.remedy == doctor.COMPARE
 
 
 def test_a_hand_that_is_a_little_different(source: HandModelSource, mini_pack: Pack) -> None:

@@ -59,6 +59,17 @@ def files(tree: Path) -> list[tuple[str, str, str]]:
     return amiss(doctor.files(reader, every(reader)))
 
 
+def test_lists_that_are_missing_or_empty(tree: Path) -> None:
+    shutil.rmtree(tree / "image" / "anno" / "split" / "split1")
+    replace(tree / "image" / "anno" / "split" / "split0" / "seq_test.json", b"[]")
+    (tree / "image" / "anno" / "seq_all.json").unlink()
+    found = [(level, text) for level, text, _ in contents(tree) if level == "warning"]
+    assert ("warning", "sp0: the tree has no list of all") in found
+    assert ("warning", "sp0: nothing is listed in test") in found
+    assert ("warning", "sp1: the tree has no list of train+val, test, all") in found
+    assert ("warning", "sp2: the tree has no list of all") in found
+
+
 def samples(tree: Path) -> list[tuple[str, str, str]]:
     """What is amiss with thirty samples, SAMPLE among them; all are looked at."""
     reader = open_oakink(tree)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.doctor.choose import chosen
-from hmr_core.engine.doctor.finding import Finding
+from hmr_core.engine.doctor.finding import Finding, listed
 from hmr_core.engine.hand_model_check import ANOTHER_HAND_MM, TOLERANCE_MM, hand_model_gaps_mm
 from hmr_core.hand.joints import N_FACES, N_VERTS
 from hmr_core.hand.layer import HandLayer
@@ -24,6 +24,8 @@ GET = (
     f"Give the annotations' own by --hand-model or {ENVIRONMENT}: `hmr mano import MANO_RIGHT.pkl --out hand.npz` "
     "makes OakInk's, `hmr synth DIR` leaves DIR/hand.npz."
 )
+
+COMPARE = "Compare these annotations with the release's; where they differ, unpack and pack them again."
 
 
 def contents(source: HandModelSource) -> Iterator[Finding]:
@@ -60,8 +62,15 @@ def of_pack(source: HandModelSource, pack: Pack, rng: np.random.Generator, *, gi
     rows = chosen(len(pack), SAMPLES, rng)
     gaps = hand_model_gaps_mm(HandLayer(source.model), pack, rows)
     mean, worst = float(gaps.mean()), float(gaps.max())
+    apart = np.flatnonzero((gaps.amax(dim=1) > ANOTHER_HAND_MM).numpy())
     measured = f"{mean:.2f} mm apart on average, {worst:.2f} mm at most ({len(rows)} samples)"
-    if mean <= TOLERANCE_MM:
+    if mean <= TOLERANCE_MM and len(apart):
+        text = (
+            f"{len(apart)} of {len(rows)} meshes of {pack.path} are not what it makes of their poses and shapes "
+            f"({listed(pack.ids(rows[apart]))}): {measured}"
+        )
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=COMPARE)
+    elif mean <= TOLERANCE_MM:
         text = f"it makes the meshes of {pack.path} from their poses and shapes: {measured}"
         yield Finding(section=SECTION, level="ok", text=text)
     elif mean <= ANOTHER_HAND_MM:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hmr_core.data.oakink.layout import ANNOTATIONS, FRAMES, SampleKey
 from hmr_core.data.oakink.reader import OakInkReader
-from hmr_core.data.sample import Sample
+from hmr_core.data.sample import SUBSETS, Sample
 from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.counts import RELEASE, counts, lists
 from hmr_core.engine.doctor.finding import Finding, listed
@@ -48,13 +48,14 @@ def contents(reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]])
         yield Finding(section=SECTION, level="note", text=text)
     found = {split: {subset: len(ids) for subset, ids in subsets.items()} for split, subsets in there.items()}
     yield from counts(SECTION, reader.release, found, AGAIN)
+    yield from _gaps(there)
     wrong = False
     for split, subsets in there.items():
         named = {subset: ids for subset, ids in subsets.items() if subset != "all"}
         for finding in lists(SECTION, split, named, AGAIN):
             wrong = True
             yield finding
-    if not wrong:
+    if not wrong and any(subsets.get("test") for subsets in there.values()):
         yield Finding(section=SECTION, level="ok", text="no sample of a test subset is in what is trained on")
 
 
@@ -126,6 +127,18 @@ def samples(reader: OakInkReader, ids: Sequence[str], rng: np.random.Generator) 
 def every_id(there: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
     """The samples that any list names, once each, in the order in which they are first named."""
     return list(dict.fromkeys(name for subsets in there.values() for ids in subsets.values() for name in ids))
+
+
+def _gaps(there: Mapping[str, Mapping[str, list[str]]]) -> Iterator[Finding]:
+    """The lists that a split lacks, or that are empty."""
+    for split, subsets in there.items():
+        for what, names in (
+            ("the tree has no list of", [subset for subset in SUBSETS if subset not in subsets]),
+            ("nothing is listed in", [subset for subset, ids in subsets.items() if not ids]),
+        ):
+            if names:
+                text = f"{split}: {what} {', '.join(names)}"
+                yield Finding(section=SECTION, level="warning", text=text, remedy=AGAIN)
 
 
 def _names(folder: Path) -> set[str]:
