@@ -44,6 +44,45 @@ def test_packing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Pack(out).info.codec == "png"
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--split", "sp1", "--subset", "train+val"], "hmr train MODEL --split sp1 --data OUT"),
+        (["--split", "sp0", "--subset", "train"], "hmr train MODEL --split sp0 --subset train --data OUT"),
+        (["--split", "sp2", "--subset", "test"], "hmr eval MODEL --ckpt RUN --split sp2 --data OUT"),
+        (["--split", "sp0", "--subset", "val"], "hmr eval MODEL --ckpt RUN --split sp0 --subset val --data OUT"),
+    ],
+)
+def test_what_is_told_to_do_next_can_be_done(
+    options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "part.h5"
+    assert main(["pack", "oakink", "--root", str(OAKINK), "--out", str(out), "--codec", "jpeg:50", *options]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"next: {told.replace('OUT', str(out))}   (hmr models lists them)"
+
+
+def test_lists_that_the_data_set_lacks_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = Path(shutil.copytree(OAKINK, tmp_path / "OakInk", copy_function=os.symlink))
+    shutil.rmtree(tree / "image" / "anno" / "split" / "split1")
+    arguments = ["pack", "oakink", "--root", str(tree), "--codec", "jpeg:50", "--out"]
+    assert main([*arguments, str(tmp_path / "all.h5")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == [f"note: {tree} has no list of train+val, test of sp1"]
+    assert main([*arguments, str(tmp_path / "train.h5"), "--subset", "val"]) == 0
+    assert "note: " not in capsys.readouterr().err
+
+
+def test_a_subset_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "part.h5"
+    both = ["--subset", "test", "--subset", "val"]
+    assert main(["pack", "oakink", "--root", str(OAKINK), "--out", str(out), "--split", "sp0", *both]) == 2
+    assert "error: --subset is given 2 times (test, val); valid: once, or not at all for every subset." in (
+        capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
 def test_an_existing_file_needs_force(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pack", "oakink", "--root", str(OAKINK), "--out", str(file), "--subset", "val", "--split", "sp0"]
     before = file.read_bytes()

@@ -66,6 +66,16 @@ def pack() -> None:
     """
 
 
+def _only_one(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """The value of an option that, unlike --split beside it, is given once; UsageError when it is repeated."""
+    if len(given) > 1:
+        raise UsageError(
+            f"{param.opts[0]} is given {len(given)} times ({', '.join(given)}); valid: once, or not at all for every "
+            "subset."
+        )
+    return given[0] if given else None
+
+
 def _packing_command(spec: DatasetSpec) -> click.Command:
     """The command that packs a data set."""
 
@@ -100,7 +110,13 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         metavar="SPLIT",
         help="sp0, sp1, sp2 or sp0-ho; may be repeated.  [default: all]",
     )
-    @click.option("--subset", metavar="SUBSET", help="train, val, train+val, test or all.  [default: every one]")
+    @click.option(
+        "--subset",
+        multiple=True,
+        callback=_only_one,
+        metavar="SUBSET",
+        help="train, val, train+val, test or all; one of them.  [default: every one]",
+    )
     @click.option(
         "--codec",
         default="png",
@@ -135,6 +151,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         from hmr_core.data.pack.codecs import codec_named
         from hmr_core.data.pack.format import DEFAULT_MARGIN
         from hmr_core.data.pack.writer import write_pack
+        from hmr_core.data.sample import SUBSETS
 
         chosen = codec_named(codec)
         told = _Told(out)
@@ -160,13 +177,28 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         size = f"{summary.size_bytes / 1e6:.1f} MB, {summary.image_bytes / summary.samples / 1e3:.1f} kB an image"
         click.echo(f"{out}: {counted(summary.samples, 'sample')}, {size}")
         click.echo(_counts_table(summary.counts))
-        click.echo(f"next: hmr train MODEL --split {next(iter(summary.counts))} --data {out}   (hmr models lists them)")
+        for split, by_subset in summary.counts.items():
+            if subset is None and (lacking := [name for name in SUBSETS if name not in by_subset]):
+                click.echo(f"note: {root} has no list of {', '.join(lacking)} of {split}", err=True)
+        click.echo(f"next: {_next_step(summary.counts, out)}   (hmr models lists them)")
 
     if spec.readers:
         choice = click.Choice([OWN_READER, *spec.readers])
         text = "What reads the data set; the pack is the same."
         command.params.append(click.Option(["--reader"], type=choice, default=OWN_READER, show_default=True, help=text))
     return command
+
+
+def _next_step(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
+    """The command that what was packed is good for: to train where something can be trained on, else to evaluate."""
+    for needed, choice in (({"train", "train+val"}, ""), ({"train"}, " --subset train")):
+        for split, by_subset in counts.items():
+            if all(by_subset.get(subset) for subset in needed):
+                return f"hmr train MODEL --split {split}{choice} --data {out}"
+    split = next(iter(counts))
+    subset = next((subset for subset in ("test", *counts[split]) if counts[split].get(subset)), "test")
+    choice = "" if subset == "test" else f" --subset {subset}"
+    return f"hmr eval MODEL --ckpt RUN --split {split}{choice} --data {out}"
 
 
 class _Told:
