@@ -488,6 +488,7 @@ def test_a_hand_model_that_nothing_needs_is_told(hmr: Run, mini_hand_path: Path)
 
 
 BAD = {
+    "unknown solver": (f"{EVAL} --solver flot", 2, 'unknown solver "flot". Did you mean "flat"?'),
     "no checkpoint": (f"{EVAL} --solver flat", 2, "--solver flat needs its weights: add --solver-ckpt FILE (a run of"),
     "checkpoint alone": (
         f"{EVAL} --solver-ckpt flat.pt",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hmr_core.cli.main import current_registry
 from hmr_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check_solver_options(
             from hmr_core.engine.solving import mesh_already
 
             raise mesh_already(spec)
+        current_registry().solver(solver)  # raises: misspelt, not installed, broken
         if ckpt is None:
             raise UsageError(
                 f"--solver {solver} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, a checkpoint, or "
