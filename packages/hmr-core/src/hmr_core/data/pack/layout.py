@@ -75,8 +75,8 @@ def read_layout(
         raise HmrError(f"{path} was replaced while it was opened. Start again.") from None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
         raise HmrError(
-            f"{path}: its HDF5 structure is damaged ({error}). See `hmr pack verify {path}`, copy it again from its "
-            "source, or pack the data set again."
+            f"{path}: its HDF5 structure is damaged ({error}). Copy it again from its source, or pack the data set "
+            "again."
         ) from error
 
 
