@@ -123,8 +123,8 @@ def draw_lit(
     surface[covered] = (1 + owner.astype(np.uint8))[spans.tri].take(span)
     rough = _unlike(surface.reshape(height, width), 0.0) | _unlike(keys.astype(np.float32), _STEP)
     near = faces[triangles.touching(rough)]
-    edge = np.flatnonzero(rough)
-    pixels[edge] = _edges(behind, rough, edge, here_px, depth_m, near, light)
+    edge, looks = _edges(behind, rough, here_px, depth_m, near, light)
+    pixels[edge] = looks
     drawn = pixels.view(np.uint8).reshape(height, width, 4)
     region = image[top:bottom, left:right]
     if blur_px:
@@ -137,18 +137,18 @@ def draw_lit(
 def _edges(
     behind: UInt32[ndarray, "n"],
     rough: Bool[ndarray, "height width"],
-    edge: Int64[ndarray, "r"],
     verts_px: Float64[ndarray, "v 2"],
     depth_m: Float64[ndarray, "v"],
     faces: Int[ndarray, "f 3"],
     light: Float64[ndarray, "v 3"],
-) -> UInt32[ndarray, "r"]:
-    """The rough pixels, whose places are edge, drawn finer over what is behind them: the means of their parts."""
+) -> tuple[Int64[ndarray, "r"], UInt32[ndarray, "r"]]:
+    """The places of the rough pixels, and these drawn finer over what is behind them: the means of their parts."""
     # Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
     k, (height, width) = SUPERSAMPLING, rough.shape
     fine = Triangles(k * verts_px + (k - 1) / 2, depth_m, faces, (k * width, k * height))
     spans = _within(fine.spans(), rough, k)
     keys, mask = fine.nearest(spans)
+    edge = np.flatnonzero(rough)
     first = k * edge + edge // width * ((k - 1) * k * width)
     parts = np.concatenate([first + (y * k * width + x) for y in range(k) for x in range(k)])
     key = keys.ravel().take(parts)
@@ -156,8 +156,8 @@ def _edges(
     looks = np.tile(behind.take(edge), k * k)
     looks[there] = _look(fine, spans, light, parts.take(there), key.take(there) & mask)
     total = looks.view(np.uint8).reshape(k * k, -1).sum(0, dtype=np.uint16)
-    mean: np.ndarray = ((total + k * k // 2) // (k * k)).astype(np.uint8).view(np.uint32)
-    return mean
+    mean = ((total + k * k // 2) // (k * k)).astype(np.uint8).view(np.uint32)
+    return edge, mean
 
 
 def _within(spans: Spans, rough: Bool[ndarray, "height width"], k: int) -> Spans:
