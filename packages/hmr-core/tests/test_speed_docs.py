@@ -111,6 +111,16 @@ def test_what_jpeg_does_is_what_was_measured() -> None:
             ]
         )
     assert shown("What JPEG does to the figures") == expected
+    for row in recorded("jpeg.csv")[1:]:
+        share = abs(float(row["difference_mm"])) / float(row["mpjpe_mm"])
+        if row["codec"] == "jpeg:30":
+            assert 0.0025 < share < 0.0035, "docs/speed.md: three thousandths"
+        else:
+            assert share < 0.0015, "docs/speed.md: about a thousandth"
+            assert abs(float(row["difference_mm"])) <= 2 * float(row["standard_error_mm"]), "docs/speed.md: within two"
+    assert states(
+        "down to quality 50 within two of these and about a thousandth of the MPJPE at most, three thousandths"
+    )
     assert "synthetic" in PAGE.partition("## What JPEG does to the figures")[2].partition("|")[0]
 
 
