@@ -59,6 +59,13 @@ def files(tree: Path) -> list[tuple[str, str, str]]:
     return amiss(doctor.files(reader, every(reader)))
 
 
+def samples(tree: Path) -> list[tuple[str, str, str]]:
+    """What is amiss with thirty samples, SAMPLE among them; all are looked at."""
+    reader = open_oakink(tree)
+    others = [name for name in every(reader) if name[:-1] != SAMPLE[:-1]]
+    return amiss(doctor.samples(reader, [SAMPLE, *others[:29]], np.random.default_rng(0)))
+
+
 def test_lists_that_are_missing_or_empty(tree: Path) -> None:
     shutil.rmtree(tree / "image" / "anno" / "split" / "split1")
     replace(tree / "image" / "anno" / "split" / "split0" / "seq_test.json", b"[]")
@@ -68,13 +75,6 @@ def test_lists_that_are_missing_or_empty(tree: Path) -> None:
     assert ("warning", "sp0: nothing is listed in test") in found
     assert ("warning", "sp1: the tree has no list of train+val, test, all") in found
     assert ("warning", "sp2: the tree has no list of all") in found
-
-
-def samples(tree: Path) -> list[tuple[str, str, str]]:
-    """What is amiss with thirty samples, SAMPLE among them; all are looked at."""
-    reader = open_oakink(tree)
-    others = [name for name in every(reader) if name[:-1] != SAMPLE[:-1]]
-    return amiss(doctor.samples(reader, [SAMPLE, *others[:29]], np.random.default_rng(0)))
 
 
 def test_the_counts_are_shown_beside_the_documented_ones(tree: Path) -> None:
