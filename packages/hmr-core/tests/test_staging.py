@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hmr_core.errors import HmrError
-from hmr_core.staging import staged_file, staged_folder, write_text
+from hmr_core.staging import clear_leftovers, staged_file, staged_folder, write_text
 
 
 def test_a_folder_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -99,3 +104,104 @@ def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -
         text = rf"the file {target} cannot be written: .*({reason}).*\. Choose another\."
         with pytest.raises(HmrError, match=text), staged_file(target):
             pytest.fail("the block was entered")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hmr_core import staging
+
+target = Path(sys.argv[2])
+if sys.argv[1] == "between the renames":
+    rename = Path.rename
+    def rename_or_die(self, to):
+        if self.name.endswith(".part"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, to)
+    Path.rename = rename_or_die
+with (staging.staged_file if sys.argv[1] == "in a file" else staging.staged_folder)(target) as part:
+    (part if sys.argv[1] == "in a file" else part / "new").write_text("half of it")
+    if sys.argv[1] != "between the renames":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill(when: str, target: Path) -> None:
+    """A process that is killed while it writes the target."""
+    assert subprocess.run([sys.executable, "-c", KILLED, when, str(target)], check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("when", ["in a folder", "in a file"])
+def test_what_a_killed_process_left_is_cleared_away_with_the_next_writing(tmp_path: Path, when: str) -> None:
+    target = tmp_path / "out"
+    kill(when, target)
+    assert [path.name for path in tmp_path.iterdir()] != []
+    if when == "in a file":
+        write_text(target, "whole")
+    else:
+        with staged_folder(target) as part:
+            (part / "new").write_text("whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_was_set_aside_when_its_process_was_killed_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("old")
+    kill("between the renames", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    clear_leftovers(tmp_path / "out")
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["out", "out/old"]
+
+
+def test_a_folder_that_was_replaced_does_not_come_back(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / ".out.0123abcd.old").mkdir()  # by a process that was killed after its second rename
+    clear_leftovers(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with staged_folder(tmp_path / "out") as part:
+        (part / "mine").write_text("")
+        with staged_folder(tmp_path / "out") as other:
+            (other / "theirs").write_text("")
+        assert (part / "mine").exists()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["out", "out/mine"]
+
+
+def test_where_nothing_can_be_locked_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".out.0123abcd.part").mkdir()
+    write_text(tmp_path / "out", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.0123abcd.part", "out"]
+
+
+def test_files_of_similar_names_are_no_leftovers(tmp_path: Path) -> None:
+    names = [".out.part", ".out.x.0123abcd.part", ".out2.0123abcd.part", "out.0123abcd.part", ".oxt.0123abcd.old"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    write_text(tmp_path / "out", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "out"])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_the_umask_gives_the_permissions(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with staged_folder(tmp_path / "folder") as part:
+            (part / "own").touch(0o600)
+            (part / "inner").mkdir()
+            (part / "inner/all").write_text("")
+        with staged_file(tmp_path / "file") as path:
+            path.touch(0o600)
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    folders, files = 0o777 & ~umask, 0o666 & ~umask
+    assert modes == {"folder": folders, "folder/own": files, "folder/inner": folders, "folder/inner/all": files,
+                     "file": files}  # fmt: skip

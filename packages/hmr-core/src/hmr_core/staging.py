@@ -1,11 +1,18 @@
-"""Files and folders that are either whole or not there: written beside, brought to the disk, renamed at the end."""
+"""Files and folders that are either whole or not there: written beside, brought to the disk, renamed at the end.
+
+OUT is made in a folder `.OUT.TOKEN.part` beside it, which its process keeps locked; a folder OUT that is replaced is
+`.OUT.TOKEN.old` for a moment. What a process that was killed left of these is cleared away when OUT is next written.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hmr_core.errors import HmrError
@@ -19,23 +26,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
     HmrError before the block when nothing can be written there.
     """
     target = target.resolve()
-    part, old = (target.with_name(f".{target.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
     try:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(f"{target} is a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
+        part, descriptor = _begin(target)
     except OSError as error:
         raise HmrError(f"the folder {target} cannot be written: {error}. Choose another.") from error
     try:
         yield part
-        for path in part.rglob("*"):
-            _sync(path)
-        _sync(part)
-        _replace(part, target, old)
+        _settle(part)
+        _replace(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -45,35 +48,94 @@ def staged_file(target: Path) -> Iterator[Path]:
     A file that was at the target is replaced, or is as it was after an error. Raises HmrError before the block when
     nothing can be written there.
     """
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if target.is_dir():
             raise IsADirectoryError(f"{target} is a folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
+        part, descriptor = _begin(target)
     except OSError as error:
         raise HmrError(f"the file {target} cannot be written: {error}. Choose another.") from error
     try:
-        yield part
-        _sync(part)
-        part.replace(target)
+        yield part / target.name
+        _settle(part)
+        (part / target.name).replace(target)
         _sync(target.parent)
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(descriptor)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a file whole: a reader sees the old text or the new, never a part."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.write_text(text)
+    """Write a file whole, in UTF-8: a reader sees the old text or the new, never a part."""
+    with staged_file(target) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove what processes that were killed left beside a target, and bring back a folder that one had set aside.
+
+    What another process is just writing is locked by it, and left alone; so is everything where nothing can be locked.
+    """
+    left = re.compile(re.escape(f".{target.name}.") + r"([0-9a-f]{8})\.(part|old)")
+    for token in {found[1] for path in target.parent.glob(".*") if (found := left.fullmatch(path.name))}:
+        part, old = _beside(target, token, "part"), _beside(target, token, "old")
+        with suppress(OSError), _locked(part):
+            if old.exists() and not target.exists():  # killed between its two renames
+                old.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _begin(target: Path) -> tuple[Path, int]:
+    """An empty folder beside the target, and the open descriptor that keeps it locked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target)
+    while True:
+        part = _beside(target, secrets.token_hex(4), "part")
+        part.mkdir()
+        with suppress(FileNotFoundError):
+            descriptor = os.open(part, os.O_RDONLY)
+            with suppress(OSError):  # a file system that locks no folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if part.exists():
+                return part, descriptor
+            os.close(descriptor)
+        # Another process cleared it away, as a leftover, before it was locked.
+
+
+def _beside(target: Path, token: str, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{token}.{kind}")
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Keep a leftover to this process; OSError when another one has it. One that is not there is nobody's."""
+    if not part.exists():
+        yield
+        return
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _settle(part: Path) -> None:
+    """Bring all that is in a folder to the disk, with the permissions that new files have by the umask."""
+    by_umask = part.stat().st_mode & 0o666
+    for path in part.rglob("*"):
+        mode = path.stat().st_mode & 0o777
+        if path.is_file() and mode != by_umask:  # safetensors makes files that nobody else can read
+            path.chmod(by_umask)
+        _sync(path)
     _sync(part)
-    part.replace(target)
 
 
-def _replace(part: Path, target: Path, old: Path) -> None:
+def _replace(part: Path, target: Path) -> None:
     if not target.exists():
         part.rename(target)
     else:
+        old = part.with_suffix(".old")
         target.rename(old)
         try:
             part.rename(target)

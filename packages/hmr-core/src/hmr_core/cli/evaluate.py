@@ -127,11 +127,12 @@ def evaluate(
     from hmr_core.engine.evaluate import write_evaluation
     from hmr_core.engine.evaluation_request import EvaluationRequest
     from hmr_core.engine.solving import load_solver
-    from hmr_core.staging import staged_folder
+    from hmr_core.staging import clear_leftovers, staged_folder
     from hmr_core.viz.contact_sheet import contact_sheet, write_png
 
     name = "-".join([model, split, subset, *([solver] if solver else []), *(["best"] if protocol == "best" else [])])
     folder = out or Path("eval") / name
+    clear_leftovers(folder.resolve())  # which may bring an evaluation back
     _refuse_foreign(folder)
     pack = Pack(find_data(data))
     pack.indices(split, subset)  # that they are there is known before anything is loaded

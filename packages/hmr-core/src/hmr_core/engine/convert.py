@@ -12,6 +12,7 @@ from hmr_core.engine.recognise import describe
 from hmr_core.engine.released import PUBLISHED
 from hmr_core.errors import HmrError
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.staging import clear_leftovers
 from hmr_core.versions import versions
 
 WRITTEN = {"model.safetensors", "model.json"}
@@ -34,6 +35,7 @@ def convert_released(
     it holds a converted checkpoint; nothing else ever is.
     Raises HmrError for a folder that is in the way, and for anything but a released file of an installed model.
     """
+    clear_leftovers(folder.resolve())  # which may bring a checkpoint back
     _refuse_taken(folder, force)
     found = describe(path, models, broken=broken)
     if found["kind"] == "checkpoint":
