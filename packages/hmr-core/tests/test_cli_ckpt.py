@@ -517,7 +517,10 @@ def test_a_converted_checkpoint_cannot_be_resumed(hmr: Hmr, released: Path) -> N
     hmr("ckpt", "convert", str(released), "--out", "ours")
     said = hmr("train", "small", "--resume", "ours")
     assert said.status == 1
-    assert "ours is not a run: ours/config.json cannot be read. It is a checkpoint, which has no run." in said.err
+    assert (
+        "ours is not a run: ours/config.json cannot be read (No such file or directory). "
+        "It is a checkpoint, which has no run." in said.err
+    )
 
     hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu", "--out", "run")
     config = json.loads(Path("run/config.json").read_text())

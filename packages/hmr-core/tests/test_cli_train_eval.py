@@ -355,7 +355,7 @@ BAD = {
         2,
         'unknown device "gpu". Valid: cpu, cuda, cuda:N, mps.',
     ),
-    "not a run": (("train", "small", "--resume", "."), 1, ". is not a run: config.json cannot be read."),
+    "not a run": (("train", "small", "--resume", "."), 1, ". is not a run: config.json cannot be read (No such file"),
     "a folder for a pack": (
         ("train", "small", "--split", "sp0", "--data", "."),
         1,

@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[3]
 CORE = ROOT / "packages/hmr-core/src/hmr_core"
 FLOORS = (
-    {"plugins", "config", "cpus", "digests", "errors", "interrupts", "safe_pickle", "staging", "versions", "wording"},
+    {
+        "plugins",
+        "config",
+        "cpus",
+        "digests",
+        "errors",
+        "files",
+        "interrupts",
+        "safe_pickle",
+        "staging",
+        "versions",
+        "wording",
+    },
     {"geometry"},
     {"hand"},
     {"render"},

@@ -133,7 +133,7 @@ def test_a_pipe_is_refused_without_waiting_for_what_it_brings(tmp_path: Path) ->
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # so that a reader that does wait fails instead
     try:
-        with pytest.raises(HmrError, match=r"is a pipe or a device, not a pack, .* made by: hmr pack oakink --root"):
+        with pytest.raises(HmrError, match=r"is no pack: it is a pipe, not a file, .* made by: hmr pack oakink --root"):
             Pack(pipe)
     finally:
         os.close(held)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from hmr_core.errors import HmrError, UsageError, did_you_mean, unknown_name
+from hmr_core.files import read_bytes
 
 if TYPE_CHECKING:
     from hmr_core.plugins.specs import ModelSpec
@@ -153,8 +154,8 @@ def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Re
         raise unknown_name(f"recipe of {spec.name}", name, spec.recipes)
     path = spec.recipes[name]
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(read_bytes(path).decode())
+    except (OSError, ValueError) as error:
         raise HmrError(
             f"recipe {name} of {spec.name} ({path}) cannot be read: {error}. Reinstall its package."
         ) from error

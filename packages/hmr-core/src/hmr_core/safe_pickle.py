@@ -22,6 +22,7 @@ import numpy as np
 from numpy import ndarray
 
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 
 Allowed = Mapping[tuple[str, str], Any]
 """(module, name) as the file spells them -> what the file gets for it."""
@@ -97,9 +98,14 @@ def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again:
     Raises HmrError naming the path when the file is missing, damaged, or names anything that is not allowed.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}. {again}") from error
+    return parse_pickle(data, path, allowed, encoding=encoding, again=again)
+
+
+def parse_pickle(data: bytes, path: Path, allowed: Allowed, *, encoding: str = "ASCII", again: str) -> Any:
+    """What a pickle holds that was read from path; the rest as of `load_pickle`."""
     try:
         return _Unpickler(io.BytesIO(data), allowed, encoding=encoding).load()
     except RefusedNameError as error:

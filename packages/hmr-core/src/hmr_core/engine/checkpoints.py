@@ -30,6 +30,7 @@ from hmr_core.engine.run import FORMAT as RUN_FORMAT
 from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes
 from hmr_core.engine.weights import Uninitialised, load_weights
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.staging import staged_folder, write_text
@@ -148,7 +149,7 @@ def read_info(weights: Path) -> dict[str, Any]:
     """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
     path = weights.with_name("model.json")
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise HmrError(
             f"{weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "

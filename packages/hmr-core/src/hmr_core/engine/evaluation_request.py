@@ -11,6 +11,7 @@ from typing import Any
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.checkpoints import Checkpoint
 from hmr_core.engine.solving import LoadedSolver
+from hmr_core.files import read_bytes
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource
 from hmr_core.plugins.specs import ModelSpec
@@ -80,7 +81,7 @@ class EvaluationRequest:
 def evaluated(folder: Path) -> dict[str, Any] | None:
     """The identity of the evaluation that a folder holds; None if it holds none."""
     try:
-        return _identity(json.loads((folder / "report.json").read_text()))
+        return _identity(json.loads(read_bytes(folder / "report.json")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.errors import HmrError
+from hmr_core.files import open_regular, read_bytes
 from hmr_core.staging import write_text
 
 FORMAT = "hmr-run/1"
@@ -87,13 +88,14 @@ def open_run(folder: Path) -> Run:
     """An existing run; HmrError if the folder is not one."""
     path = folder / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_bytes(path))
     except OSError as error:
         checkpoint = " It is a checkpoint, which has no run." if (folder / "model.json").is_file() else ""
         raise HmrError(
-            f"{folder} is not a run: {path} cannot be read.{checkpoint} Runs are made by `hmr train`."
+            f"{folder} is not a run: {path} cannot be read ({error.strerror}).{checkpoint} "
+            "Runs are made by `hmr train`."
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # neither JSON nor UTF-8
         raise HmrError(f"{path} is not valid JSON ({error}); the run cannot be resumed.") from error
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != FORMAT:
@@ -116,14 +118,14 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
     """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
     path = run.folder / "metrics.jsonl"
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _epoch_of(line) <= epoch]
+        lines = [line for line in read_bytes(path).decode().splitlines() if _epoch_of(line) <= epoch]
         write_text(path, "".join(line + "\n" for line in lines))
 
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
-    with (run.folder / "config.json").open() as file:
+    with open_regular(run.folder / "config.json") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
+from hmr_core.files import check_regular, open_regular
 from hmr_core.hand.model import SHAPES
 
 Format = Literal["safetensors", "zip", "pickle", "unknown"]
@@ -32,7 +33,7 @@ _LONGEST_HEADER = 100_000_000
 def file_format(path: Path) -> Format:
     """The format of a file by its first bytes, whether or not the rest is sound; HmrError when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             begin = file.read(9)
     except OSError as error:
         raise HmrError(f"{path} cannot be read: {error.strerror}.") from error
@@ -46,6 +47,7 @@ def file_format(path: Path) -> Format:
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; HmrError when it is damaged."""
     try:
+        check_regular(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
@@ -54,6 +56,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_shapes(path: Path) -> dict[str, Tensor]:
     """What a safetensors file holds, as tensors without numbers, int64 for all that is no float; HmrError as above."""
     try:
+        check_regular(path)
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
             return {name: _empty(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
@@ -73,7 +76,7 @@ def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
         raise HmrError(_refusal(path, reason, option))
     misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             held = torch.load(
                 file if misnamed else path,
                 map_location="cpu",
@@ -124,7 +127,7 @@ def _other_zip(path: Path) -> str:
 
 def _reason(path: Path, found: Format, error: Exception) -> str:
     """Why torch could not load a file, in words."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         begin = file.read(USER_BLOCK_BYTES + len(HDF5_MAGIC))
     if not begin:
         return "it is empty"

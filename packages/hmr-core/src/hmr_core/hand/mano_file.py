@@ -8,6 +8,7 @@ record of ours, and what it stands for is computed here; any other name refuses 
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +19,11 @@ import numpy as np
 from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.files import read_bytes
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
 from hmr_core.hand.model import SHAPES, HandModel, as_tensors, check_arrays
 from hmr_core.hand.side import side_of
-from hmr_core.safe_pickle import ARRAYS, Allowed, load_pickle
+from hmr_core.safe_pickle import ARRAYS, Allowed, parse_pickle
 
 NAME = "mano"
 """What an imported model is called."""
@@ -89,9 +91,13 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     Raises HmrError, naming the file, when it is missing or damaged, names anything that is not on the list, or is not
     the model of that hand; UsageError when neither its name nor `side` says which hand it is of.
     """
-    if zipfile.is_zipfile(path):
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
+    if zipfile.is_zipfile(io.BytesIO(data)):
         raise HmrError(f"{path} is no file of MANO's; if it is a hand model already, give it as --hand-model {path}.")
-    content = load_pickle(path, ALLOWED, encoding="latin1", again=AGAIN)
+    content = parse_pickle(data, path, ALLOWED, encoding="latin1", again=AGAIN)
     what = f"the MANO file {path}"
     if not isinstance(content, dict):
         raise HmrError(f"{what} holds no dictionary of arrays. {AGAIN}")
@@ -112,7 +118,7 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
         seen = f"lies as a {found} hand's" if found else "lies as neither of MANO's hands, palm facing -y"
         origin = "--side" if side else "its name"
         raise HmrError(f"{what} is of a {claimed} hand by {origin}, but its template {seen}. Is it another file?")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(data).hexdigest()
     return HandModel(
         name=NAME, side=claimed, source=f"{path.name}, sha256 {digest}", licence=LICENCE, **as_tensors(arrays)
     )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmr_core.errors import HmrError
+from hmr_core.files import open_regular
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
 
 FORMAT = "hmr-hand/1"
@@ -95,18 +96,19 @@ def load_hand_model(path: Path) -> HandModel:
 
     Raises HmrError, naming the file, when it is missing, is no such file, or holds arrays that are no hand model.
     """
-    if not path.is_file():
-        raise HmrError(
-            f"no hand model at {path}. `hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one of the licensed file; "
-            "`hmr synth DIR` writes the synthetic hand's to DIR/hand.npz."
-        )
+    make = (
+        "`hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one of the licensed file; "
+        "`hmr synth DIR` writes the synthetic hand's to DIR/hand.npz."
+    )
+    if not path.exists():
+        raise HmrError(f"no hand model at {path}. {make}")
     if path.suffix == ".pkl":
         raise HmrError(
             f"{path} is no hand model by its name. If it is MANO's file, import it: "
             f"hmr mano import {path} --out hand.npz"
         )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
@@ -114,6 +116,8 @@ def load_hand_model(path: Path) -> HandModel:
         return _checked(found, path)
     except HmrError:
         raise
+    except OSError as error:
+        raise HmrError(f"the hand model {path} cannot be read: {error.strerror or error}. {make}") from error
     except Exception as error:  # a damaged archive raises almost anything
         raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file): {error}") from error
 

@@ -18,6 +18,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.predictions import Predictions, read_predictions
 from hmr_core.engine.report import evaluation_name
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption, wrapped
 
 SAMPLES = 6
@@ -37,7 +38,7 @@ def read_evaluations(folders: Sequence[Path]) -> list[Evaluated]:
     found = []
     for folder in folders:
         try:
-            report = json.loads((folder / "report.json").read_text())
+            report = json.loads(read_bytes(folder / "report.json"))
         except (OSError, ValueError) as error:
             raise HmrError(f"{folder} holds no evaluation: {error}. `hmr eval` leaves one in its --out.") from error
         found.append(Evaluated(report=report, predictions=read_predictions(folder / "predictions.h5")))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 
 RELEASE = "OakInk-Image v2.1"
 CAMERAS = ("north_east", "south_east", "north_west", "south_west")
@@ -86,10 +87,22 @@ def list_file(root: Path, split: str, subset: str) -> Path:
     }[subset]
 
 
+def read_release(root: Path) -> str:
+    """What a tree is; HmrError naming the file that should say so when it cannot be read."""
+    path = root / RELEASE_FILE
+    try:
+        return read_bytes(path).decode().strip()
+    except FileNotFoundError:
+        return RELEASE
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise HmrError(f"cannot read {path}: {reason}. Remove it if the tree is the release; it has none.") from error
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of the release; HmrError naming it when it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the release's annotations again.") from error
     except ValueError as error:

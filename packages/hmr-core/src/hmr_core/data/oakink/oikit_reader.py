@@ -27,11 +27,12 @@ from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from hmr_core.data.oakink.annotations import checked_array, read_mano
-from hmr_core.data.oakink.layout import SampleKey
+from hmr_core.data.oakink.layout import SampleKey, list_file
 from hmr_core.data.oakink.reader import UNKNOWN_STATUS, OakInkReader, open_oakink
 from hmr_core.data.sample import SPLIT_NAMES, Sample
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
+from hmr_core.files import NotAFileError, check_regular
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 
 ROOT_VARIABLE = "OAKINK_DIR"
@@ -96,7 +97,7 @@ class OikitReader:
         everything = self._ids(self._images())
         if subset == "all":
             return everything
-        ids = self._ids(self._open(subset, SPLIT_NAMES[split]))
+        ids = self._ids(self._open(subset, split))
         if ids == everything:
             raise HmrError(
                 f"the installed oikit gives every sample as subset {subset} of {split}: it is a version that does not "
@@ -129,6 +130,7 @@ class OikitReader:
     def read_image(self, sample: Sample) -> UInt8[ndarray, "height width 3"]:
         """The sample's frame; HmrError naming the sample when oikit cannot read it, or it has another size."""
         try:
+            self._check_file(sample.image_path)
             image = np.asarray(_call(self._images(), "get_image", self._place(sample.id)))
         except HmrError as error:
             raise HmrError(f"sample {sample.id}: {error}") from error
@@ -143,19 +145,21 @@ class OikitReader:
     def _images(self) -> Any:
         """oikit's list of all samples, opened at its first use."""
         if self._all is None:
-            self._all = self._open("all", "default")
+            self._all = self._open("all", "sp0")
             self._index = {sample_id: i for i, sample_id in enumerate(self._ids(self._all))}
         return self._all
 
-    def _open(self, data_split: str, mode_split: str) -> Any:
+    def _open(self, subset: str, split: str) -> Any:
+        self._check_file(list_file(self.root, split, subset))
         kind = _oakink_image(self.root)
         try:
             with _told(self.root):
-                return kind(data_split=data_split, mode_split=mode_split)
+                return kind(data_split=subset, mode_split=SPLIT_NAMES[split])
         except Exception as error:  # it asserts, and fails as files, JSON and trimesh do
             raise HmrError(
-                f"oikit could not open {data_split} of {mode_split} in {self.root} ({type(error).__name__}: {error}). "
-                f"It needs image/anno/seq_all.json and every mesh of image/obj, too. {OTHERWISE}"
+                f"oikit could not open {subset} of {SPLIT_NAMES[split]} in {self.root} "
+                f"({type(error).__name__}: {error}). It needs image/anno/seq_all.json and every mesh of image/obj, "
+                f"too. {OTHERWISE}"
             ) from error
 
     def _ids(self, images: Any) -> list[str]:
@@ -173,7 +177,17 @@ class OikitReader:
     def _annotation(self, method: str, sample_id: str) -> Float32[ndarray, "..."]:
         folder, shape = ANNOTATIONS[method]
         path = self.root / "image" / "anno" / folder / f"{sample_id}.pkl"
+        self._check_file(path)
         return checked_array(_call(self._images(), method, self._place(sample_id)), shape, path, f"oikit's {method}")
+
+    def _check_file(self, path: Path) -> None:
+        """HmrError for what is no file, such as a pipe, for which oikit would wait."""
+        try:
+            check_regular(path)
+        except OSError as error:
+            if not isinstance(error, NotAFileError):  # oikit says so itself
+                return
+            raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the data set again.") from error
 
     def _status(self, sample_id: str) -> int:
         try:

@@ -14,17 +14,18 @@ from hmr_core.data.oakink.annotations import read_array, read_mano
 from hmr_core.data.oakink.layout import (
     FRAMES,
     RELEASE,
-    RELEASE_FILE,
     SPLIT_FOLDERS,
     SampleKey,
     find_root,
     list_file,
     read_ids,
     read_json,
+    read_release,
 )
 from hmr_core.data.sample import SUBSETS, Sample
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 
 UNKNOWN_STATUS = -1
 """The status of a sequence that `seq_status.json` does not list."""
@@ -45,8 +46,7 @@ class OakInkReader:
 
     def __init__(self, root: Path) -> None:
         self.root = find_root(root)
-        release = self.root / RELEASE_FILE
-        self.release = release.read_text(encoding="utf-8").strip() if release.is_file() else RELEASE
+        self.release = read_release(self.root)
         status = read_json(self.root / "image" / "anno" / "seq_status.json")
         if not isinstance(status, dict) or not all(isinstance(value, int) for value in status.values()):
             raise HmrError(f"{self.root}/image/anno/seq_status.json does not map each sequence to a whole number.")
@@ -54,7 +54,7 @@ class OakInkReader:
 
     def splits(self) -> Mapping[str, Sequence[str]]:
         """The splits and subsets whose lists are in this tree."""
-        found = {split: [s for s in SUBSETS if list_file(self.root, split, s).is_file()] for split in SPLIT_FOLDERS}
+        found = {split: [s for s in SUBSETS if list_file(self.root, split, s).exists()] for split in SPLIT_FOLDERS}
         # The list of all samples belongs to no split, so it alone does not make one.
         return {split: subsets for split, subsets in found.items() if set(subsets) - {"all"}}
 
@@ -87,7 +87,7 @@ class OakInkReader:
         """The sample's frame; HmrError naming the sample and the file when it is missing, damaged, of another size."""
         path = sample.image_path
         try:
-            data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+            data = np.frombuffer(read_bytes(path), dtype=np.uint8)
         except OSError as error:
             raise HmrError(
                 f"sample {sample.id}: cannot read {path}: {error.strerror}. Unpack the release's {FRAMES} again."

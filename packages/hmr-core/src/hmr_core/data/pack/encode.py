@@ -13,6 +13,7 @@ from hmr_core.data.pack.journal import RECORD, EncodedSample, record_checksum
 from hmr_core.data.pack.window import crop_window
 from hmr_core.data.sample import DatasetReader, Sample
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Encoder:
             record[name] = row
         record["image_bytes"] = len(image)
         record["image_checksum"] = _as_array(item_checksum(image))
-        record["source"] = _as_array(item_checksum(sample.image_path.read_bytes()))
+        record["source"] = _as_array(item_checksum(read_bytes(sample.image_path)))
         record["sample_checksum"] = _as_array(item_checksum(padded_id, *(row.tobytes() for row in rows.values())))
         record["record_checksum"] = _as_array(record_checksum(record.tobytes()))
         return EncodedSample(record, image)

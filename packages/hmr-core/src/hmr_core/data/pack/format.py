@@ -13,13 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hmr_core.errors import HmrError
+from hmr_core.files import NotAFileError, open_descriptor
 
 FORMAT = "hmr-pack/1"
 _START = b'{"format": "hmr-pack/'
@@ -122,13 +122,7 @@ def open_pack(path: Path) -> tuple[int, Header]:
     header is damaged or the file's size is not the recorded one.
     """
     with _explained(path):
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # to open a pipe would wait for one who writes
-            raise HmrError(
-                f"{path} is a pipe or a device, not a pack, which is read at any place. "
-                "Data files are made by: hmr pack oakink --root OakInk --out FILE"
-            )
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_descriptor(path)
     try:
         with _explained(path):
             start = os.pread(descriptor, USER_BLOCK_BYTES + len(HDF5_MAGIC), 0)
@@ -152,6 +146,11 @@ def _explained(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise HmrError(
             f"{path} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {path} --out FILE"
+        ) from None
+    except NotAFileError as error:
+        raise HmrError(
+            f"{path} is no pack: {error.strerror}, and a pack is read at any place. "
+            "Data files are made by: hmr pack oakink --root OakInk --out FILE"
         ) from None
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}.") from error

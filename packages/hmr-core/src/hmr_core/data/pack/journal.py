@@ -26,6 +26,7 @@ from numpy import ndarray
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.differences import differences
 from hmr_core.errors import HmrError
+from hmr_core.files import open_descriptor
 
 FORMAT = "hmr-pack-journal/1"
 
@@ -94,7 +95,7 @@ def discard_finished(out: Path) -> bytes | None:
     """
     path = _journal_path(out)
     try:
-        with _locked(path, "rb") as records, out.open("rb") as file:
+        with _locked(path, "rb") as records, FileIO(open_descriptor(out)) as file:
             size = max(os.fstat(records.fileno()).st_size - fmt.USER_BLOCK_BYTES, 0)
             if os.pread(records.fileno(), fmt.USER_BLOCK_BYTES, size) != file.read(fmt.USER_BLOCK_BYTES):
                 return None
@@ -108,7 +109,7 @@ def discard_finished(out: Path) -> bytes | None:
 def kept_samples(out: Path) -> int:
     """How many samples a packing that was stopped keeps beside out."""
     try:
-        with FileIO(_journal_path(out)) as records:
+        with FileIO(open_descriptor(_journal_path(out))) as records:
             line, newline, _ = os.pread(records.fileno(), _LONGEST_HEAD_BYTES, 0).partition(b"\n")
             return (os.fstat(records.fileno()).st_size - len(line + newline)) // RECORD.itemsize
     except (FileNotFoundError, NotADirectoryError):
@@ -265,7 +266,7 @@ def _opened_images(out: Path, records: FileIO) -> FileIO:
 def _locked(path: Path, mode: str) -> Iterator[FileIO]:
     """The journal at path, opened in that mode, for this process alone; HmrError while another packer has it."""
     while True:
-        with FileIO(path, mode) as file:
+        with FileIO(path, mode) if "a" in mode else FileIO(open_descriptor(path)) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

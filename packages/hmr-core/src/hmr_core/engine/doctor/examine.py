@@ -197,12 +197,11 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
 def _mend(data: Path) -> str:
     """What to do about a pack that does not open; nothing where the file is none, of which its error says enough."""
     from hmr_core.data.pack.format import FORMAT
+    from hmr_core.files import open_regular
 
     damaged = False
-    with suppress(OSError):
-        if data.is_file():  # a pipe would be waited for
-            with data.open("rb") as file:
-                damaged = FORMAT.encode("ascii") in file.read(100)
+    with suppress(OSError), open_regular(data) as file:
+        damaged = FORMAT.encode("ascii") in file.read(100)
     if not damaged:
         return ""
     again = f"copy it again, or hmr pack oakink --root OakInk --out {data} --force"

@@ -15,6 +15,7 @@ from hmr_core.data.sample import Sample
 from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.finding import Finding, listed
 from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
 
 SECTION = "root and data"
 
@@ -116,6 +117,6 @@ def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Fin
 
 def _is_of(frame: Path, checksum: bytes) -> bool:
     try:
-        return fmt.item_checksum(frame.read_bytes()) == checksum
+        return fmt.item_checksum(read_bytes(frame)) == checksum
     except OSError:
         return False

@@ -142,10 +142,10 @@ def _gaps(there: Mapping[str, Mapping[str, list[str]]]) -> Iterator[Finding]:
 
 
 def _names(folder: Path) -> set[str]:
-    """The names in a folder; none where there is no such folder."""
+    """The names of the files in a folder, links among them; none where there is no such folder."""
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
+        with os.scandir(folder) as entries:  # which kind an entry is comes with its name; a link's would be asked for
+            return {entry.name for entry in entries if entry.is_symlink() or entry.is_file()}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
