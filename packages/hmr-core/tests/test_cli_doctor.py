@@ -49,8 +49,8 @@ def test_without_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[place + 1] == "           -> hmr doctor --root OakInk, the release's folder"
     place = lines.index("  note     no pack: neither --data nor HMR_DATA names one, and there is no data/oakink.h5")
     assert lines[place + 1] == (
-        "           -> hmr pack oakink --root OakInk --out data/oakink.h5; without the release: hmr synth demo, then "
-        "hmr pack oakink --root demo/OakInk --out data/oakink.h5"
+        "           -> `hmr pack oakink --root OakInk --out data/oakink.h5`; without the release: "
+        "`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out data/oakink.h5`"
     )
     assert not list(Path().iterdir())  # nothing is written
 
@@ -102,8 +102,8 @@ def test_every_line_that_is_not_right_says_what_to_do(
     assert wrong[0]["remedy"] == ""  # the error's own text says what to do
     assert "Pass as --root the folder OakInk" in wrong[0]["text"]
     assert wrong[1]["remedy"] == (
-        "hmr pack verify cut.h5 tells what is damaged; then copy it again, or hmr pack oakink --root OakInk --out "
-        "cut.h5 --force"
+        "`hmr pack verify cut.h5` tells what is damaged; then copy it again, or `hmr pack oakink --root OakInk --out "
+        "cut.h5 --force`"
     )
     assert wrong[2]["remedy"]
     assert wrong[0]["text"].startswith("nowhere is not a tree of OakInk-Image v2.1: there is no such folder.")

@@ -343,7 +343,7 @@ BAD = {
     "no data": (
         ("train", "small", "--split", "sp0", "--data", "no.h5"),
         1,
-        "there is no data file no.h5. Make one: hmr pack",
+        "there is no data file no.h5. Make one: `hmr pack",
     ),
     "no checkpoint": (
         ("eval", "small", "--ckpt", "no", "--split", "sp0"),

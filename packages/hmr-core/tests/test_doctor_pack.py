@@ -59,8 +59,8 @@ def test_a_pack_with_other_counts_than_the_release(mini_pack: Pack) -> None:
         "train+val 192,532, test 83,503, all 314,404); train, val, train+val, test, all differ"
     )
     assert found[2].remedy == (
-        "If the pack should hold the whole release, hmr doctor --root OakInk tells whether the tree does; then "
-        f"hmr pack oakink --root OakInk --out {mini_pack.path} --force"
+        "If the pack should hold the whole release, `hmr doctor --root OakInk` tells whether the tree does; then "
+        f"`hmr pack oakink --root OakInk --out {mini_pack.path} --force`."
     )
 
 
@@ -91,11 +91,11 @@ def test_lists_that_train_on_test(mini_tree: Path, tmp_path: Path) -> None:
     found = list(doctor.split_lists(packed(Leaking(mini_tree), tmp_path)))
     assert [finding.level for finding in found] == ["wrong", "wrong"]
     assert found[0].text.startswith("sp0: 1 samples of test are trained on, too (")
-    assert found[0].remedy.startswith("Pack the data set again; hmr doctor --root OakInk tells whether")
+    assert found[0].remedy.startswith("Pack the data set again; `hmr doctor --root OakInk` tells whether")
 
 
 def test_a_whole_pack(mini_pack: Pack) -> None:
-    text = f"images and annotations of 64 samples have their checksums (every byte: hmr pack verify {mini_pack.path})"
+    text = f"images and annotations of 64 samples have their checksums (every byte: `hmr pack verify {mini_pack.path}`)"
     assert shown(list(doctor.integrity(mini_pack, rng()))) == [("ok", text)]
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_pack(mini_pack_path: Path, tmp_path: Path, array: str, text: 
     assert only.level == "wrong"
     assert only.text.startswith("64 of 64 samples looked at are damaged (")
     assert text.format(first, path) in only.text
-    assert only.remedy.startswith(f"hmr pack verify {path} names all that is damaged;")
+    assert only.remedy.startswith(f"`hmr pack verify {path}` names all that is damaged;")
 
 
 def test_the_selection_is_always_the_same(mini_pack: Pack) -> None:
@@ -141,6 +141,6 @@ def test_annotations_in_millimetres(mini_tree: Path, tmp_path: Path) -> None:
     assert found[0].level == "wrong"
     assert found[0].text.startswith("joints look like millimetres: ")
     assert found[0].remedy == (
-        "Look at the tree that was packed: hmr doctor --root OakInk. If the release is whole there, pack it again."
+        "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
     )
     assert found[1].text.startswith("verts look like millimetres: ")

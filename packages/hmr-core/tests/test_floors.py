@@ -20,6 +20,7 @@ FLOORS = (
         "files",
         "interrupts",
         "safe_pickle",
+        "shell",
         "staging",
         "versions",
         "wording",

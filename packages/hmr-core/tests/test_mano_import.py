@@ -399,14 +399,16 @@ def test_out_must_be_an_npz_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["mano", "import", str(MANO), "--out", str(tmp_path / "hand.pkl")]) == 2
     assert capsys.readouterr().err == (
         f"error: --out {tmp_path / 'hand.pkl'} does not end in .npz. Give another, for instance "
-        f"{tmp_path / 'hand.npz'}.\n"
+        f"--out {tmp_path / 'hand.npz'}.\n"
     )
 
 
 def test_a_hand_model_is_not_imported_again(tmp_path: Path) -> None:
     path = tmp_path / "hand.npz"
     save_hand_model(load_synthetic_hand(), path)
-    with pytest.raises(HmrError, match=r"is no file of MANO's; if it is a hand model already, give it as --hand-model"):
+    with pytest.raises(
+        HmrError, match=r"is no file of MANO's; if it is a hand model already, give it as `--hand-model"
+    ):
         read_mano_file(path)
 
 

@@ -106,7 +106,7 @@ def test_an_existing_file_needs_force(file: Path, capsys: pytest.CaptureFixture[
         (["oakink", "--root", str(OAKINK), "--codec", "jpg"], 2, 'unknown codec "jpg". Did you mean "jpeg"?'),
         (["oakink", "--root", str(OAKINK), "--margin", "0.1"], 2, "margin 0.1: "),
         (["oakink", "--root", str(OAKINK), "--workers", "0"], 2, "workers 0: at least 1."),
-        (["info", "none.h5"], 1, "there is no data file none.h5. Make one: hmr pack oakink"),
+        (["info", "none.h5"], 1, "there is no data file none.h5. Make one: `hmr pack oakink"),
     ],
 )
 def test_misuse(
@@ -161,7 +161,7 @@ def test_verify_of_what_is_no_pack(tmp_path: Path, capsys: pytest.CaptureFixture
         made["joints"] = [0.0]
     made_by = "it does not begin with the header of hmr-pack/1. Data files are made by: hmr pack oakink"
     for path, told in (
-        (missing, f"there is no data file {missing}. Make one: hmr pack oakink --root OakInk --out {missing};"),
+        (missing, f"there is no data file {missing}. Make one: `hmr pack oakink --root OakInk --out {missing}`;"),
         (folder, f"{folder} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {folder} "),
         (text, f"{text} is not a pack: {made_by}"),
         (other, f"{other} is an HDF5 file, but not a pack: {made_by}"),

@@ -105,8 +105,8 @@ def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(HmrError) as error:
         Pack(path)
     assert str(error.value) == (
-        f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
-        f"hmr synth demo, then hmr pack oakink --root demo/OakInk --out {path}"
+        f"there is no data file {path}. Make one: `hmr pack oakink --root OakInk --out {path}`; without the release, "
+        f"`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out {path}`"
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from hmr_core.errors import HmrError, UsageError, did_you_mean, unknown_name
 from hmr_core.files import read_bytes
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from hmr_core.plugins.specs import ModelSpec
@@ -175,7 +176,7 @@ def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recip
     """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
     values = recipe.model_dump(mode="json")
     paths = {key: _path(key) for key in options(spec)}
-    flag = _Flag("--set", f"`hmr models {spec.name}`", "train.learning_rate=3e-4")
+    flag = _Flag("--set", f"`{command_line('hmr models', spec.name)}`", "train.learning_rate=3e-4")
     _apply(values, overrides, paths, flag, lambda: _validated(spec, values))
     return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
 

@@ -20,6 +20,7 @@ from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_ang
 from hmr_core.hand.joints import WRIST
 from hmr_core.hand.solver import measured_bone
 from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.shell import command_line
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.plugin import hmr_models
@@ -125,7 +126,7 @@ class I2LParam(I2LMeshNet):
             if own != its:
                 raise HmrError(
                     f"lixel_weights={path} was trained with {key}={its}, and this recipe has {own}. "
-                    f"Give --set {key}={its}, or another file."
+                    f"Give {command_line('--set', f'{key}={its}')}, or another file."
                 )
         state = checkpoint.model.state_dict()
         state |= {f"param_regressor.{name}": value for name, value in self.param_regressor.state_dict().items()}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hmr_core.plugins.known import KNOWN
+from hmr_core.shell import command_line
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
     if checkpoint.released is not None and (note := checkpoint.released.note()):
         click.echo(f"note: {note}")
     click.echo(f"written: {out}/ with model.safetensors, model.json")
-    click.echo(f"next: hmr ckpt show {quote(str(out))}")
+    click.echo(f"next: {command_line('hmr ckpt show', out)}")
 
 
 def _broken(registry: Registry) -> set[str]:

@@ -21,6 +21,7 @@ from hmr_core.cli.arguments import (
 from hmr_core.cli.solver_options import check_solver_options
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins.protocols import PROTOCOLS
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,8 +203,8 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
         if not key.startswith("data.") and key.removeprefix("model.") in options(spec):
             valid = ", ".join(key for key in options(spec) if key.startswith("data."))
             raise UsageError(
-                f"--set {text}: an evaluation can change what the model is given alone ({valid}); the rest is the "
-                "checkpoint's."
+                f"{command_line('--set', text)}: an evaluation can change what the model is given alone ({valid}); "
+                "the rest is the checkpoint's."
             )
     recipe = override(spec, checkpoint.recipe, sets)
     was, now = checkpoint.recipe.data.model_dump(mode="json"), recipe.data.model_dump(mode="json")
@@ -239,7 +240,7 @@ def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     differing = ", ".join(name for name in wanted if there[name] != wanted[name])
     raise HmrError(
         f"{folder} holds another evaluation ({there['split']} {there['subset']}; differing in: {differing}), which is "
-        f"left alone. Choose another --out (such as --out {folder}-2), or delete it."
+        f"left alone. Choose another --out (such as {command_line('--out', Path(f'{folder}-2'))}), or delete it."
     )
 
 

@@ -13,6 +13,7 @@ from hmr_core.cli.main import current_registry
 from hmr_core.cli.table import show_record, show_table
 from hmr_core.errors import HmrError, unknown_name
 from hmr_core.plugins.known import KNOWN
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from hmr_core.plugins.registry import PluginStatus, Registry
@@ -57,7 +58,7 @@ def datasets(name: str | None, as_json: bool) -> None:
             "state": "installed",
             "plugin": registry.provider(spec),
             "summary": spec.summary,
-            "pack": f"hmr pack {spec.name} --root DIR --out {spec.name}.h5",
+            "pack": command_line("hmr pack", spec.name, "--root", "DIR", "--out", f"{spec.name}.h5"),
         }
         for spec in specs.values()
     ]
@@ -205,7 +206,7 @@ def _list(
             continue
         mine = [plugin for plugin in statuses if plugin.distribution == known.distribution]
         state = f"{mine[0].status}: see hmr plugins" if mine and not mine[0].ok else "not installed"
-        install = "" if mine else f"pip install {known.distribution}"
+        install = "" if mine else command_line("pip install", known.distribution)
         entries.append({"name": name, "state": state, "summary": known.summary, "install": install})
     if as_json:
         _print_json(entries)

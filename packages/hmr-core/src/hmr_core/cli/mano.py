@@ -8,6 +8,7 @@ import click
 
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.joints import SIDES
+from hmr_core.shell import command_line
 
 
 @click.group()
@@ -47,7 +48,8 @@ def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
     from hmr_core.staging import staged_file
 
     if out.suffix != ".npz":
-        raise UsageError(f"--out {out} does not end in .npz. Give another, for instance {out.with_suffix('.npz')}.")
+        given, other = (command_line("--out", path) for path in (out, out.with_suffix(".npz")))
+        raise UsageError(f"{given} does not end in .npz. Give another, for instance {other}.")
     if out.exists() and not force:
         raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
     model = read_mano_file(source, side)
@@ -59,5 +61,5 @@ def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
         f"source: {model.source}\n"
         f"licence: {model.licence}\n"
         f"wrote {out}\n"
-        f"next: export HMR_HAND_MODEL={out.resolve()}"
+        f"next: {command_line('export', f'HMR_HAND_MODEL={out.resolve()}')}"
     )

@@ -10,6 +10,7 @@ import click
 
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import HmrError, UsageError, did_you_mean
+from hmr_core.shell import command_line
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _only_one(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
 
 def _packing_command(spec: DatasetSpec) -> click.Command:
     """The command that packs a data set."""
+    pack = command_line("hmr pack", spec.name)
 
     @click.command(
         spec.name,
@@ -90,9 +92,9 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
 
     \b
     Examples:
-      hmr pack {spec.name} --root FOLDER
-      hmr pack {spec.name} --root FOLDER --split sp0 --split sp1 --subset train+val --out train.h5
-      hmr pack {spec.name} --root FOLDER --codec jpeg:90 --workers 8
+      {pack} --root FOLDER
+      {pack} --root FOLDER --split sp0 --split sp1 --subset train+val --out train.h5
+      {pack} --root FOLDER --codec jpeg:90 --workers 8
     """,
     )
     @click.option("--root", type=click.Path(path_type=Path), required=True, help="The data set's folder.")
@@ -191,14 +193,14 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
 
 def _next_step(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
     """The command that what was packed is good for: to train where something can be trained on, else to evaluate."""
-    for needed, choice in (({"train", "train+val"}, ""), ({"train"}, " --subset train")):
+    for needed, choice in (({"train", "train+val"}, []), ({"train"}, ["--subset", "train"])):
         for split, by_subset in counts.items():
             if all(by_subset.get(subset) for subset in needed):
-                return f"hmr train MODEL --split {split}{choice} --data {out}"
+                return command_line("hmr train MODEL --split", split, *choice, "--data", out)
     split = next(iter(counts))
     subset = next((subset for subset in ("test", *counts[split]) if counts[split].get(subset)), "test")
-    choice = "" if subset == "test" else f" --subset {subset}"
-    return f"hmr eval MODEL --ckpt RUN --split {split}{choice} --data {out}"
+    choice = [] if subset == "test" else ["--subset", subset]
+    return command_line("hmr eval MODEL --ckpt RUN --split", split, *choice, "--data", out)
 
 
 class _Told:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import UsageError
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from hmr_core.plugins.specs import ModelSpec
@@ -29,15 +30,15 @@ def check_solver_options(
         current_registry().solver(solver)  # raises: misspelt, not installed, broken
         if ckpt is None:
             raise UsageError(
-                f"--solver {solver} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, a checkpoint, or "
-                "a released file)."
+                f"{command_line('--solver', solver)} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, "
+                "a checkpoint, or a released file)."
             )
         return
     given = (
         ("--solver-ckpt", ckpt is not None),
         ("--solver-set", bool(sets)),
-        (f"--protocol {protocol}", protocol != "published"),
-        (f"--hand-layer {hand_layer}", hand_layer != "own" and not spec.uses_hand),
+        (command_line("--protocol", protocol), protocol != "published"),
+        (command_line("--hand-layer", hand_layer), hand_layer != "own" and not spec.uses_hand),
     )
     if useless := ", ".join(name for name, there in given if there):
         remedy = (

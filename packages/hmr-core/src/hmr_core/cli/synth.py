@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hmr_core.shell import command_line
+
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
@@ -74,11 +76,12 @@ def synth(
             workers=workers,
             on_progress=on_progress,
         )
+    pack = command_line("hmr pack oakink --root", summary.root, "--out", directory / "oakink.h5")
     sheet = directory / "contact_sheet.png"
     write_png(sheet, tree_sheet(open_oakink(summary.root)))
     click.echo(
         f"{summary.images} images of {summary.sequences} sequences, {summary.samples} samples: {summary.root}\n"
         f"hand model: {summary.hand_model}\n"
         f"a look at it: {sheet}\n"
-        f"next: hmr pack oakink --root {summary.root} --out {directory / 'oakink.h5'}"
+        f"next: {pack}"
     )

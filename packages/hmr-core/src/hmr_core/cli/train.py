@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from hmr_core.cli.arguments import (
     workers_option,
 )
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -221,13 +221,11 @@ def _resumed(
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoints import saved_checkpoints
     from hmr_core.engine.devices import choose_device
-    from hmr_core.engine.run import open_run
+    from hmr_core.engine.run import open_run, resume_command
 
     run = open_run(folder)
     if run.model != model:
-        raise UsageError(
-            f'{folder} is a run of "{run.model}", not of "{model}": hmr train {run.model} --resume {folder}'
-        )
+        raise UsageError(f'{folder} is a run of "{run.model}", not of "{model}": {resume_command(run)}')
     spec = registry.model(model)
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
@@ -259,7 +257,7 @@ def _train(
 ) -> None:
     from hmr_core.engine.devices import choose_workers
     from hmr_core.engine.events import Event
-    from hmr_core.engine.run import locked
+    from hmr_core.engine.run import locked, resume_command
     from hmr_core.engine.train import train
 
     told: set[str] = set()
@@ -277,8 +275,7 @@ def _train(
             train(run, spec, recipe, pack, layer=layer, device=device, workers=processes, notify=notify)
     except KeyboardInterrupt:
         if _began(run):
-            again = f"hmr train {run.model} --resume {run.folder}"
-            click.echo(f"to go on after the last epoch that was finished: {again}", err=True)
+            click.echo(f"to go on after the last epoch that was finished: {resume_command(run)}", err=True)
         raise
     click.echo(f"run: {run.folder}")
     click.echo(f"next: {_evaluation(run, pack.path)}")
@@ -286,7 +283,6 @@ def _train(
 
 def _evaluation(run: Run, data: Path) -> str:
     """The command that scores a run."""
-    options = {"--ckpt": run.folder, "--split": run.split, "--data": data}
-    if run.hand_model is not None and run.hand_model["path"] is not None:
-        options["--hand-model"] = run.hand_model["path"]
-    return f"hmr eval {run.model} " + " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())
+    path = None if run.hand_model is None else run.hand_model["path"]
+    hand = [] if path is None else ["--hand-model", Path(path)]
+    return command_line("hmr eval", run.model, "--ckpt", run.folder, "--split", run.split, "--data", data, *hand)

@@ -23,6 +23,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import CropGeometry, crop_hands, make_targets, read_hands, visibility
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import Inputs, Targets
+from hmr_core.shell import command_line
 
 Key = tuple[int, int]
 """(epoch, row of the pack)."""
@@ -147,9 +148,10 @@ def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -
     diagonal = 1 if augment is None or augment.rotation_deg == 0 else 2**0.5
     needed = data.bbox_expand * scale * diagonal
     if needed > pack.info.margin + 1e-9:
+        margin = f"{math.ceil(1000 * needed) / 1000:.3f}"
+        again = command_line("hmr pack oakink --root OakInk --margin", margin, "--out", "FILE")
         raise HmrError(
             f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
             f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1:.4g}, "
-            f"rotation {'on' if diagonal > 1 else 'off'}). Pack again with `hmr pack oakink --root OakInk --margin "
-            f"{math.ceil(1000 * needed) / 1000:.3f} --out FILE`, or lower them."
+            f"rotation {'on' if diagonal > 1 else 'off'}). Pack again with `{again}`, or lower them."
         )

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.shell import command_line
 from hmr_core.staging import staged_folder, write_text
 
 FORMAT = "hmr-checkpoint/1"
@@ -153,7 +153,7 @@ def read_info(weights: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise HmrError(
             f"{weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "
-            f"back; `hmr ckpt show {quote(str(weights))}` says which model the weights fit."
+            f"back; `{command_line('hmr ckpt show', weights)}` says which model the weights fit."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint, read_info, save_checkpoint
 from hmr_core.engine.recognise import describe
 from hmr_core.engine.released import PUBLISHED
 from hmr_core.errors import HmrError
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.shell import command_line
 from hmr_core.staging import clear_leftovers
 from hmr_core.versions import versions
 
@@ -46,7 +46,7 @@ def convert_released(
     if found["kind"] != "released":
         raise HmrError(
             f"{path} is no released file of an installed model, so it cannot be converted. "
-            f"`hmr ckpt show {quote(str(path))}` says what it is."
+            f"`{command_line('hmr ckpt show', path)}` says what it is."
         )
     if not found["installed"]:
         use = found["use"][0]

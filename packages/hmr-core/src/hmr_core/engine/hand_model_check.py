@@ -13,6 +13,7 @@ from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource, require_side
+from hmr_core.shell import command_line
 
 TOLERANCE_MM = 2.0
 """A larger mismatch than this is worth a note; rounding in the annotations is far below it."""
@@ -42,7 +43,7 @@ def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"])
         raise HmrError(
             f"the mesh of sample {pack.ids(rows[bad[:1]])[0]} in {pack.path} cannot be compared with the hand model's: "
             f"how far they are apart is no finite number, in {len(bad)} of {len(rows)} samples looked at. Whether its "
-            f"annotations are hands is told by: hmr doctor --data {pack.path}"
+            f"annotations are hands is told by: {command_line('hmr doctor --data', pack.path)}"
         )
     return gaps
 

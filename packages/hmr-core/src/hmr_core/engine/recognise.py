@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
@@ -21,11 +20,12 @@ from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins.discovery import CATCH
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.shell import command_line
 
 SHOWN = 5
 """How many of the tensors that differ are described."""
 
-HAND = " --hand-model hand.npz"
+HAND = ("--hand-model", "hand.npz")
 """As `hmr mano import` writes it; solvers always need it, synthetic data never does."""
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -45,7 +45,7 @@ def describe(
     """
     if path.is_file() and is_optimizer_state(path):
         model = model_beside(path)
-        use = [f"hmr ckpt show {quote(model)}"] if Path(model).is_file() else []
+        use = [command_line("hmr ckpt show", Path(model))] if Path(model).is_file() else []
         return {"kind": "optimizer", **_size(path, read_shapes(path)), "model_file": model, "use": use}
     weights = find_weights(path, option="FILE")
     usable = _Usable(models, solvers, broken)
@@ -174,13 +174,13 @@ def _foreign(path: Path, state: Mapping[str, Tensor], usable: _Usable) -> dict[s
             "model": known,
             "installed": False,
             "broken": known in usable.broken,
-            "use": [*_commands(known, path, usable), f"hmr ckpt show {quote(str(path))}"],
+            "use": [*_commands(known, path, usable), command_line("hmr ckpt show", path)],
         }
     if (depth := _trunk_depth(state)) is not None:
         key = "backbone.weights"
         users = [spec for spec in models.values() if spec.consumes == "image" and key in options(spec)]
-        settings = f"--set backbone.depth={depth} --set {key}={quote(str(path))}"
-        use = [f"hmr train {user.name} --split sp0 {settings}{_hand(user)}" for user in users]
+        settings = ("--set", f"backbone.depth={depth}", "--set", f"{key}={path}")
+        use = [command_line("hmr train", user.name, "--split", "sp0", *settings, *_hand(user)) for user in users]
         return {"kind": "trunk", **size, "depth": depth, "use": use}
     return {"kind": "unknown", **size, **_closest(others, state), "use": []}
 
@@ -211,10 +211,13 @@ def _kind(value: Tensor) -> str:
 
 def _released_commands(names: list[str], path: Path, usable: _Usable) -> list[str]:
     """The commands that take a released file that fits the models of these names."""
-    convert = f"hmr ckpt convert {quote(str(path))} --out"
     evaluate = [command for name in names for command in _commands(name, path, usable)]
     choose = len(names) > 1
-    return [*evaluate, *(f"{convert} {name}-released" + (f" --model {name}" if choose else "") for name in names)]
+    convert = [
+        command_line("hmr ckpt convert", path, "--out", f"{name}-released", *(["--model", name] if choose else []))
+        for name in names
+    ]
+    return [*evaluate, *convert]
 
 
 def _commands(name: str, path: Path, usable: _Usable, *, split: str | None = None) -> list[str]:
@@ -223,16 +226,16 @@ def _commands(name: str, path: Path, usable: _Usable, *, split: str | None = Non
         return ["hmr plugins"]
     if name not in usable.models:
         known = KNOWN["model"].get(name)
-        return [f"pip install {known.distribution}"] if known else []
-    file = quote(str(path))
-    evaluate = f"hmr eval {name} --ckpt {file} --split {split or 'sp0'}{_hand(usable.models[name])}"
-    as_solver = f"hmr eval MODEL --ckpt RUN --split sp0 --solver {name} --solver-ckpt {file}{HAND}"
+        return [command_line("pip install", known.distribution)] if known else []
+    hand = _hand(usable.models[name])
+    evaluate = command_line("hmr eval", name, "--ckpt", path, "--split", split or "sp0", *hand)
+    as_solver = command_line("hmr eval MODEL --ckpt RUN --split sp0 --solver", name, "--solver-ckpt", path, *HAND)
     return [evaluate, *([as_solver] if name in usable.solvers else [])]
 
 
-def _hand(spec: ModelSpec) -> str:
+def _hand(spec: ModelSpec) -> tuple[str, ...]:
     """What a command line needs besides for a model that works with the annotations' hand model."""
-    return HAND if spec.uses_hand else ""
+    return HAND if spec.uses_hand else ()
 
 
 def _trunk_depth(state: Mapping[str, Tensor]) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -22,6 +21,7 @@ from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.specs import ModelSpec, Released
+from hmr_core.shell import command_line
 
 PUBLISHED = "published"
 """The recipe that released files are of."""
@@ -142,5 +142,5 @@ def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], op
         return
     raise HmrError(
         f'{path} is a released file of the model "{name}", not of "{spec.name}". Give {option} one of {spec.name}, or '
-        f"use it with {name}: `hmr ckpt show {quote(str(path))}` says how."
+        f"use it with {name}: `{command_line('hmr ckpt show', path)}` says how."
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular, read_bytes
+from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 
 FORMAT = "hmr-run/1"
@@ -59,7 +60,7 @@ def create_run(run: Run) -> None:
         raise HmrError(f"{run.folder} is a file, so it cannot be a run's folder. Choose another with --out.")
     if (run.folder / "config.json").exists():
         raise HmrError(
-            f"{run.folder} is a run already. Go on with it by `hmr train {run.model} --resume {run.folder}`, "
+            f"{run.folder} is a run already. Go on with it by `{resume_command(run)}`, "
             f"delete it, or choose another folder with --out."
         )
     try:
@@ -104,6 +105,11 @@ def open_run(folder: Path) -> Run:
         return Run(**{**values, "folder": folder, "data": Path(values["data"])})
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
+
+
+def resume_command(run: Run) -> str:
+    """The command that goes on with a run."""
+    return command_line("hmr train", run.model, "--resume", run.folder)
 
 
 def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:

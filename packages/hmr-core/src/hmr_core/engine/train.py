@@ -34,7 +34,7 @@ from hmr_core.engine.checkpoints import (
 from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
-from hmr_core.engine.run import Run, drop_later_metrics
+from hmr_core.engine.run import Run, drop_later_metrics, resume_command
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -259,5 +259,5 @@ def _non_finite(values: dict[str, float], step: int, epoch: int, ids: list[str],
         f"the loss is not finite at step {step} (epoch {epoch}): {terms}. The optimizer was not run. "
         f"The samples of that batch: {', '.join(ids)}. "
         f"The last checkpoint is untouched; go on from it, with the cause removed, by "
-        f"`hmr train {run.model} --resume {run.folder}`."
+        f"`{resume_command(run)}`."
     )

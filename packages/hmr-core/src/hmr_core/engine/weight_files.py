@@ -7,7 +7,6 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Literal
 
 import torch
@@ -19,6 +18,7 @@ from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
 from hmr_core.files import check_regular, open_regular
 from hmr_core.hand.model import SHAPES
+from hmr_core.shell import command_line
 
 Format = Literal["safetensors", "zip", "pickle", "unknown"]
 """zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
@@ -137,7 +137,8 @@ def _reason(path: Path, found: Format, error: Exception) -> str:
         return "it is a web page, not weights: download it again"
     if named := re.search(r"GLOBAL (\S+)", str(error)):
         mano = path.suffix == ".pkl" and found != "zip" and named[1].split(".")[0] in _MANOS
-        turn = f"`hmr mano import {quote(str(path))} --out hand.npz` makes the file that goes to --hand-model"
+        convert = command_line("hmr mano import", path, "--out", "hand.npz")
+        turn = f"`{convert}` makes the file that goes to --hand-model"
         return f"it names {named[1]}, which is no tensor" + (f". It may be MANO's file: {turn}" if mano else "")
     return (
         "it is a damaged or cut off zip file, as torch's are: get it again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from shlex import quote
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hmr_core.errors import HmrError
+from hmr_core.shell import command_line
 
 
 class Uninitialised(TorchFunctionMode):
@@ -70,7 +71,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, 
     own = model.state_dict()
     differences = compare(own, state)
     unfit = f'{source} does not fit the model "{model_name}":'
-    show = f"`hmr ckpt show {quote(source)}` says what it is."
+    show = f"`{command_line('hmr ckpt show', Path(source))}` says what it is."
     if differences.missing or differences.unknown:
         listed = "; ".join(
             f"{what} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")

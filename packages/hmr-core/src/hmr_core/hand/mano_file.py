@@ -24,6 +24,7 @@ from hmr_core.hand.joints import MANO_PARENTS, SIDES
 from hmr_core.hand.model import SHAPES, HandModel, as_tensors, check_arrays
 from hmr_core.hand.side import side_of
 from hmr_core.safe_pickle import ARRAYS, Allowed, parse_pickle
+from hmr_core.shell import command_line
 
 NAME = "mano"
 """What an imported model is called."""
@@ -96,7 +97,8 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
     if zipfile.is_zipfile(io.BytesIO(data)):
-        raise HmrError(f"{path} is no file of MANO's; if it is a hand model already, give it as --hand-model {path}.")
+        give = command_line("--hand-model", path)
+        raise HmrError(f"{path} is no file of MANO's; if it is a hand model already, give it as `{give}`.")
     content = parse_pickle(data, path, ALLOWED, encoding="latin1", again=AGAIN)
     what = f"the MANO file {path}"
     if not isinstance(content, dict):

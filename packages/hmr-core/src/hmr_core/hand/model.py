@@ -15,6 +15,7 @@ from torch import Tensor
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
+from hmr_core.shell import command_line
 
 FORMAT = "hmr-hand/1"
 
@@ -105,7 +106,7 @@ def load_hand_model(path: Path) -> HandModel:
     if path.suffix == ".pkl":
         raise HmrError(
             f"{path} is no hand model by its name. If it is MANO's file, import it: "
-            f"hmr mano import {path} --out hand.npz"
+            f"{command_line('hmr mano import', path, '--out', 'hand.npz')}"
         )
     try:
         with open_regular(path) as file:

@@ -12,6 +12,7 @@ from hmr_core.errors import HmrError
 from hmr_core.hand.model import HandModel, load_hand_model
 from hmr_core.hand.synthetic import NAME as SYNTHETIC
 from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.shell import command_line
 
 ENVIRONMENT = "HMR_HAND_MODEL"
 """The variable that names a hand-model file."""
@@ -80,7 +81,8 @@ def require_side(source: HandModelSource, side: str, why: str) -> None:
     """HmrError when the hand model is of the other hand. why: what needs this side, as the subject of a sentence."""
     if source.model.side == side:
         return
+    make = command_line("hmr mano import", f"MANO_{side.upper()}.pkl", "--out", "hand.npz")
     raise HmrError(
         f"{why} needs a {side} hand, and the hand model {source.label} is of a {source.model.side} one. Give a {side} "
-        f"hand's by --hand-model or {ENVIRONMENT}: `hmr mano import MANO_{side.upper()}.pkl --out hand.npz` makes one."
+        f"hand's by --hand-model or {ENVIRONMENT}: `{make}` makes one."
     )

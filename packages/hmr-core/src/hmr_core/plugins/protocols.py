@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hmr_core.config import Section, configure, section_options
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from hmr_core.plugins.specs import SolverSpec
@@ -27,11 +28,12 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
     Raises UsageError for an unknown key, a value of the wrong type, and a protocol other than `published` that the
     solver does not know; HmrError when the solver's plugin sets what its options do not allow.
     """
+    given = command_line("--protocol", protocol)
     if protocol not in spec.protocols and protocol != "published":
         known = ", ".join(spec.protocols) or "published"
         raise UsageError(
-            f'the solver "{spec.name}" does not say what --protocol {protocol} means. Valid: {known}. Its options can '
-            f"be set one by one: `hmr solvers {spec.name}` lists them."
+            f'the solver "{spec.name}" does not say what {given} means. Valid: {known}. Its options can be set one by '
+            f"one: `{command_line('hmr solvers', spec.name)}` lists them."
         )
     example = next(iter(section_options(spec.config)), "key")
     try:
@@ -40,14 +42,14 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
             spec.protocols.get(protocol, {}),
             overrides,
             flag="--solver-set",
-            command=f"hmr solvers {spec.name}",
+            command=command_line("hmr solvers", spec.name),
             example=f"{example}=...",
         )
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise HmrError(
-            f'the solver "{spec.name}" is broken: its own options under --protocol {protocol} are not valid '
+            f'the solver "{spec.name}" is broken: its own options under {given} are not valid '
             f"({place}: {problem['msg']}). Reinstall or repair its package."
         ) from error
 

@@ -14,6 +14,7 @@ from hmr_core.errors import UsageError, did_you_mean
 from hmr_core.plugins.discovery import CATCH, GROUP, EntryPointLike, Plugin, Status, cause, load_plugins
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.specs import DatasetSpec, ModelSpec, SolverSpec
+from hmr_core.shell import command_line
 
 Spec = TypeVar("Spec", bound=ModelSpec | DatasetSpec | SolverSpec)
 
@@ -208,7 +209,7 @@ class Registry:
         chosen = [plugin.distribution if ambiguous else plugin.name for plugin in keep]
         return (
             f'{kind} "{name}" is offered by {" and by ".join(str(plugin) for plugin in plugins)}. '
-            f"Uninstall one (pip uninstall {plugins[-1].distribution}) "
+            f"Uninstall one ({command_line('pip uninstall', plugins[-1].distribution)}) "
             f"or name the plugins to use (HMR_PLUGINS={','.join(chosen)})"
         )
 
@@ -232,7 +233,7 @@ class Registry:
                     f'{kind} "{name}" cannot be used, because {plugin} is broken: {reason}. See: hmr plugins'
                 )
         if known:
-            raise UsageError(f'{kind} "{name}" is not installed: pip install {distribution}')
+            raise UsageError(f'{kind} "{name}" is not installed: {command_line("pip install", distribution)}')
         usable = offers.usable()
         broken = [plugin.name for plugin in self._plugins if plugin.status == "broken"]
         raise UsageError(

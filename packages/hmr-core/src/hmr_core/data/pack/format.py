@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hmr_core.errors import HmrError
 from hmr_core.files import NotAFileError, open_descriptor
+from hmr_core.shell import command_line
 
 FORMAT = "hmr-pack/1"
 _START = b'{"format": "hmr-pack/'
@@ -140,12 +141,14 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise HmrError(
-            f"there is no data file {path}. Make one: hmr pack oakink --root OakInk --out {path}; without the release, "
-            f"hmr synth demo, then hmr pack oakink --root demo/OakInk --out {path}"
+            f"there is no data file {path}. Make one: `{command_line('hmr pack oakink --root OakInk --out', path)}`; "
+            f"without the release, `hmr synth demo`, then "
+            f"`{command_line('hmr pack oakink --root demo/OakInk --out', path)}`"
         ) from None
     except IsADirectoryError:
         raise HmrError(
-            f"{path} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {path} --out FILE"
+            f"{path} is a folder, not a pack. If it is a data set, pack it: "
+            f"{command_line('hmr pack oakink --root', path, '--out', 'FILE')}"
         ) from None
     except NotAFileError as error:
         raise HmrError(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.differences import differences
 from hmr_core.errors import HmrError
 from hmr_core.files import open_descriptor
+from hmr_core.shell import command_line
 
 FORMAT = "hmr-pack-journal/1"
 
@@ -184,7 +184,7 @@ class Journal:
     @property
     def removal(self) -> str:
         """The command that removes its files."""
-        return shlex.join(["rm", str(_journal_path(self.out)), str(_images_path(self.out))])
+        return command_line("rm", _journal_path(self.out), _images_path(self.out))
 
     def _begin(self, line: bytes) -> None:
         try:

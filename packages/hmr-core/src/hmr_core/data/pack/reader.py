@@ -23,6 +23,7 @@ from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
 from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
+from hmr_core.shell import command_line
 
 SPARE_BYTES = 1 << 16
 """What a compressed image may take besides twice its pixels' bytes. More is damage, and is not read into memory."""
@@ -106,7 +107,7 @@ class Pack:
         """
         split, subset = split_name(split), subset_name(subset)
         there = self.info.counts
-        remedy = f"Pack it: hmr pack oakink --root OakInk --split {split} --out FILE"
+        remedy = f"Pack it: {command_line('hmr pack oakink --root OakInk --split', split, '--out', 'FILE')}"
         if split not in there:
             raise HmrError(f"{self.path} does not hold split {split}; it holds {', '.join(there)}. {remedy}")
         if subset not in there[split]:
@@ -131,10 +132,7 @@ class Pack:
         for row, value in zip(chosen.tolist(), values, strict=True):
             if not value.isascii():
                 shown = value.decode("ascii", errors="backslashreplace")
-                raise HmrError(
-                    f'the id of row {row} in {self.path} is damaged: "{shown}". '
-                    f"Find all that is damaged: hmr pack verify {self.path}"
-                )
+                raise HmrError(f'the id of row {row} in {self.path} is damaged: "{shown}". {self._find_all}')
         return [value.decode("ascii") for value in values]
 
     def array(self, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
@@ -161,10 +159,7 @@ class Pack:
         with self._reading() as descriptor:
             digest = stretch_digest(descriptor, place.offset, place.size)
         if digest != place.blake2b:
-            raise HmrError(
-                f"/{name} in {self.path} is damaged: it does not have the recorded digest. "
-                f"Find all that is damaged: hmr pack verify {self.path}"
-            )
+            raise HmrError(f"/{name} in {self.path} is damaged: it does not have the recorded digest. {self._find_all}")
 
     def verify_annotations(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> None:
         """Compare the checksums of the samples in the given rows; HmrError names the first that is damaged."""
@@ -172,7 +167,7 @@ class Pack:
             for row in damaged_annotations(descriptor, self._places, np.asarray(rows, dtype=np.int64)):
                 raise HmrError(
                     f"the annotations of sample {self.ids([row])[0]} in {self.path} are damaged: they do not have the "
-                    f"recorded checksum. Find all that is damaged: hmr pack verify {self.path}"
+                    f"recorded checksum. {self._find_all}"
                 )
 
     def window(self, row: SupportsIndex, *, verify: bool = False) -> Window:
@@ -216,10 +211,13 @@ class Pack:
                     raise self._unreadable(row, f"it is {sizes}")
                 yield Window(image, x, y)
 
+    @property
+    def _find_all(self) -> str:
+        return f"Find all that is damaged: {command_line('hmr pack verify', self.path)}"
+
     def _unreadable(self, row: int, reason: str) -> HmrError:
         return HmrError(
-            f"the image of sample {self.ids([row])[0]} in {self.path} is unreadable: {reason}. "
-            f"Find all that is damaged: hmr pack verify {self.path}"
+            f"the image of sample {self.ids([row])[0]} in {self.path} is unreadable: {reason}. {self._find_all}"
         )
 
     def _read(self, place: Place, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:

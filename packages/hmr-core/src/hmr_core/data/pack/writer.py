@@ -29,6 +29,7 @@ from hmr_core.data.pack.selection import Selection, select
 from hmr_core.data.pack.workers import encode_all
 from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.shell import command_line
 
 SAMPLES_PER_WORKER = 500
 """Fewer are packed sooner than another process has started."""
@@ -93,7 +94,7 @@ def write_pack(
         raise UsageError(f"workers {workers}: at least 1.")
     with _described(out):
         if out.is_dir():
-            raise UsageError(f"{out} is a folder. Give the file to write: --out {out / 'pack.h5'}")
+            raise UsageError(f"{out} is a folder. Give the file to write: {command_line('--out', out / 'pack.h5')}")
         if out.exists() and not out.is_file():
             raise UsageError(f"{out} is no regular file. Give another --out.")
         finished = discard_finished(out)

@@ -8,6 +8,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 
 from hmr_core.engine.doctor.finding import Finding
+from hmr_core.shell import command_line
 
 SECTION = "versions"
 
@@ -59,7 +60,7 @@ def versions() -> Iterator[Finding]:
                 section=SECTION,
                 level="wrong",
                 text=f"{module} cannot be imported ({_reason(error)})",
-                remedy=f"pip install --force-reinstall {package}",
+                remedy=command_line("pip install --force-reinstall", package),
             )
         else:
             # Its metadata first: reading a module's own __version__ is deprecated by some.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hmr_core.engine.doctor.finding import Finding, guarded
+from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,8 +156,8 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     """The pack: opened, then its counts, lists, checksums and annotations."""
     if not subject.data_named and not subject.data.exists():
         make = (
-            f"hmr pack oakink --root OakInk --out {subject.data}; without the release: hmr synth demo, then "
-            f"hmr pack oakink --root demo/OakInk --out {subject.data}"
+            f"`{command_line('hmr pack oakink --root OakInk --out', subject.data)}`; without the release: "
+            f"`hmr synth demo`, then `{command_line('hmr pack oakink --root demo/OakInk --out', subject.data)}`"
         )
         text = f"no pack: neither --data nor HMR_DATA names one, and there is no {subject.data}"
         yield Finding(section=DATA, level="note", text=text, remedy=make)
@@ -189,7 +190,7 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
 
         return pack.measured(found, opened.rng)
 
-    verify = f"hmr pack verify {subject.data} names all that is damaged."
+    verify = f"`{command_line('hmr pack verify', subject.data)}` names all that is damaged."
     for what, check in (("lists", split_lists), ("checksums", integrity), ("annotations", annotations)):
         yield from guarded(DATA, f"the {what} of {subject.data}", check, verify)
 
@@ -204,8 +205,8 @@ def _mend(data: Path) -> str:
         damaged = FORMAT.encode("ascii") in file.read(100)
     if not damaged:
         return ""
-    again = f"copy it again, or hmr pack oakink --root OakInk --out {data} --force"
-    return f"hmr pack verify {data} tells what is damaged; then {again}"
+    again = f"copy it again, or `{command_line('hmr pack oakink --root OakInk --out', data, '--force')}`"
+    return f"`{command_line('hmr pack verify', data)}` tells what is damaged; then {again}"
 
 
 def _match(opened: _Opened) -> Iterator[Finding]:

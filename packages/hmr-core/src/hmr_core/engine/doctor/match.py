@@ -16,6 +16,7 @@ from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.finding import Finding, listed
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
+from hmr_core.shell import command_line
 
 SECTION = "root and data"
 
@@ -29,9 +30,8 @@ def match(
     reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]], pack: Pack, rng: np.random.Generator
 ) -> Iterator[Finding]:
     """Whether the pack holds what the tree does. there: the tree's lists."""
-    again = (
-        f"Give the tree that was packed as --root, or pack this one: hmr pack oakink --root {reader.root} --out FILE"
-    )
+    this_one = command_line("hmr pack oakink --root", reader.root, "--out", "FILE")
+    again = f"Give the tree that was packed as --root, or pack this one: {this_one}"
     if pack.info.release != reader.release:
         text = f'the pack is of "{pack.info.release}", the tree is "{reader.release}"'
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)

@@ -12,6 +12,7 @@ from hmr_core.engine.doctor.counts import RELEASE, counts, lists
 from hmr_core.engine.doctor.finding import Finding, listed
 from hmr_core.engine.doctor.geometry import Hands, geometry
 from hmr_core.errors import HmrError
+from hmr_core.shell import command_line
 
 SECTION = "data"
 
@@ -35,15 +36,16 @@ def contents(pack: Pack) -> Iterator[Finding]:
         text = f"the data set is not {RELEASE}, so that its counts are not compared with documented ones"
         yield Finding(section=SECTION, level="note", text=text)
     again = (
-        f"If the pack should hold the whole release, hmr doctor --root OakInk tells whether the tree does; then "
-        f"hmr pack oakink --root OakInk --out {pack.path} --force"
+        "If the pack should hold the whole release, `hmr doctor --root OakInk` tells whether the tree does; then "
+        f"`{command_line('hmr pack oakink --root OakInk --out', pack.path, '--force')}`."
     )
     yield from counts(SECTION, info.release, info.counts, again)
 
 
 def split_lists(pack: Pack) -> Iterator[Finding]:
     """Whether the lists of each split fit together."""
-    remedy = f"Pack the data set again; hmr doctor --root OakInk tells whether its own lists are right. {_verify(pack)}"
+    lists_right = "`hmr doctor --root OakInk` tells whether its own lists are right"
+    remedy = f"Pack the data set again; {lists_right}. {_verify(pack)}"
     wrong = False
     for split, by_subset in pack.info.counts.items():
         rows = {subset: pack.indices(split, subset) for subset, count in by_subset.items() if count}
@@ -71,7 +73,7 @@ def integrity(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
         yield Finding(section=SECTION, level="wrong", text=text, remedy=_verify(pack))
         return
     text = f"images and annotations of {len(rows)} samples have their checksums"
-    yield Finding(section=SECTION, level="ok", text=f"{text} (every byte: hmr pack verify {pack.path})")
+    yield Finding(section=SECTION, level="ok", text=f"{text} (every byte: `{_verification(pack)}`)")
 
 
 def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
@@ -86,9 +88,13 @@ def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
         mano_shape=pack.array("mano_shape", rows),
         frame_px=pack.array("frame_px", rows).astype(np.float32),
     )
-    remedy = "Look at the tree that was packed: hmr doctor --root OakInk. If the release is whole there, pack it again."
+    remedy = "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
     yield from geometry(SECTION, hands, remedy)
 
 
 def _verify(pack: Pack) -> str:
-    return f"hmr pack verify {pack.path} names all that is damaged; copy the file again, or pack the data set again."
+    return f"`{_verification(pack)}` names all that is damaged; copy the file again, or pack the data set again."
+
+
+def _verification(pack: Pack) -> str:
+    return command_line("hmr pack verify", pack.path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hmr_core.engine.doctor.finding import Finding, Level
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.registry import Registry
+from hmr_core.shell import command_line
 
 SECTION = "plugins"
 
@@ -26,7 +27,7 @@ def plugins(registry: Registry) -> Iterator[Finding]:
             section=SECTION,
             level=level,
             text=f"{name} is {plugin.status}: {plugin.reason}",
-            remedy=f"hmr plugins {plugin.name}",
+            remedy=command_line("hmr plugins", plugin.name),
         )
     there = {plugin.distribution for plugin in statuses}
     missing: dict[str, list[str]] = {}
@@ -39,5 +40,5 @@ def plugins(registry: Registry) -> Iterator[Finding]:
             section=SECTION,
             level="note",
             text=f"{distribution} is not installed: {', '.join(names)}",
-            remedy=f"pip install {distribution}",
+            remedy=command_line("pip install", distribution),
         )

@@ -16,6 +16,7 @@ from hmr_core.engine.doctor.counts import RELEASE, counts, lists
 from hmr_core.engine.doctor.finding import Finding, listed
 from hmr_core.engine.doctor.geometry import Hands, geometry
 from hmr_core.errors import HmrError
+from hmr_core.shell import command_line
 
 SECTION = "root"
 
@@ -108,9 +109,8 @@ def samples(reader: OakInkReader, ids: Sequence[str], rng: np.random.Generator) 
     else:
         width, height = reader.frame_size
         text = f"{len(read)} samples were read: annotations, and frames of {width}x{height} pixels"
-        yield Finding(
-            section=SECTION, level="ok", text=f"{text} (every one is, by hmr pack oakink --root {reader.root})"
-        )
+        every_one = command_line("hmr pack oakink --root", reader.root)
+        yield Finding(section=SECTION, level="ok", text=f"{text} (every one is, by `{every_one}`)")
     if read:
         hands = Hands(
             ids=tuple(sample.id for sample in read),
