@@ -13,6 +13,7 @@ CORE = ROOT / "packages/hmr-core/src/hmr_core"
 FLOORS = (
     {
         "plugins",
+        "arrays",
         "config",
         "cpus",
         "digests",

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hmr_core.errors import HmrError
+from hmr_core.hand.joints import MANO_PARENTS
 from hmr_core.hand.model import SHAPES, load_hand_model, save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
 
@@ -119,6 +120,7 @@ def first_weights(*values: float) -> np.ndarray:
         ),
         ({"template": np.full((778, 3), 1e300)}, "it must be in metres"),
         ({"parents": np.arange(16)}, "it must be MANO's"),
+        ({"parents": np.array(MANO_PARENTS, dtype=complex)}, "it must be MANO's"),
         ({"parents": np.full(16, np.nan)}, r"joint tree \(nan, nan, .*; it must be MANO's"),
         ({"parents": np.array(["a"] * 16)}, r"joint tree \('a', 'a', .*; it must be MANO's"),
         ({"side": np.array("both")}, 'side "both"; it must be right or left'),

@@ -145,6 +145,14 @@ def tree(mini_tree: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(mini_tree, tmp_path / "OakInk", copy_function=os.symlink))
 
 
+@pytest.mark.parametrize("given", ["'3'", "2.5", "True"])
+def test_a_status_that_is_no_whole_number(install: Callable[..., None], mini_tree: Path, given: str) -> None:
+    install(("return self.seq_status[self.info_list[i][0]]", f"return {given}"))
+    reader = open_with_oikit(mini_tree)
+    with pytest.raises(HmrError, match=f"oikit's get_sample_status gave {given}, not a whole number"):
+        reader.read(reader.split_ids("sp0", "test")[0])
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_packs_are_the_same_byte_for_byte(
     install: Callable[..., None], mini_tree: Path, mini_pack_path: Path, tmp_path: Path, workers: str

@@ -148,7 +148,12 @@ def test_annotations_of_any_kind(tree: Path, reader: OakInkReader, kind: Callabl
     [
         ("hand_j", np.zeros((20, 3)), "has shape (20, 3), not (21, 3)"),
         ("hand_v", np.full((778, 3), np.nan), "has numbers that are not finite"),
-        ("cam_intr", "text", "is not an array of numbers"),
+        ("cam_intr", "text", "is not an array of numbers (it holds text)"),
+        ("cam_intr", np.eye(3).astype(str), "is not an array of numbers (it holds text)"),
+        ("cam_intr", np.eye(3).astype(str).tolist(), "is not an array of numbers (it holds text)"),
+        ("cam_intr", np.eye(3, dtype=bool), "is not an array of numbers (it holds true or false)"),
+        ("hand_j", np.ones((21, 3), complex), "is not an array of numbers (it holds complex numbers)"),
+        ("hand_j", torch.ones((21, 3), dtype=torch.bool), "is not an array of numbers (it holds true or false)"),
         ("obj_transf", [[1, 2], [3]], "is not an array of numbers"),
         ("general_info", {"cam_extr": 1}, "'hand_anno' is missing"),
         ("general_info", 7, "does not hold hand_anno"),
@@ -271,9 +276,10 @@ def test_statuses(tree: Path) -> None:
     reader = open_oakink(tree)
     assert reader.read(SAMPLE).status == 3
     assert reader.read("C12001_0001_0007__2021-10-04-15-20-09__0__19__1").status == -1
-    replace(path, "[1]")
-    with pytest.raises(HmrError, match="does not map each sequence to a whole number"):
-        open_oakink(tree)
+    for wrong in ("[1]", '{"a/b": "3"}', '{"a/b": 3.5}', '{"a/b": true}', '{"a/b": null}'):
+        replace(path, wrong)
+        with pytest.raises(HmrError, match="does not map each sequence to a whole number"):
+            open_oakink(tree)
     path.unlink()
     with pytest.raises(HmrError, match=r"cannot read .*seq_status\.json"):
         open_oakink(tree)

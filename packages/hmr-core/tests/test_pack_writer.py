@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -261,6 +262,42 @@ def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path
 
     with pytest.raises(HmrError, match=r"^sample A\S+: the reader gave status of shape \(2,\), not \(\)\.$"):
         write_pack(Short(OAKINK), tmp_path / "x.h5", codec=JPEG)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"status": 2.5}, "status that are no numbers to store (it holds numbers that are not whole ones of 32 bits)."),
+        (
+            {"status": 2**40},
+            "status that are no numbers to store (it holds numbers that are not whole ones of 32 bits).",
+        ),
+        ({"status": True}, "status that are no numbers to store (it holds true or false)."),
+        ({"joints": np.ones((21, 3), complex)}, "joints that are no numbers to store (it holds complex numbers)."),
+        ({"mano_shape": ["1"] * 10}, "mano_shape that are no numbers to store (it holds text)."),
+        ({"verts": None}, "verts that are no numbers to store (it holds objects)."),
+        ({"verts": np.full((778, 3), np.nan)}, "verts with numbers that are not finite."),
+        ({"frame": np.zeros((480, 848, 3), np.float32)}, "a frame of float32 (480, 848, 3), not of uint8 (height,"),
+        ({"frame": np.zeros((480, 848), np.uint8)}, "a frame of uint8 (480, 848), not of uint8 (height, width, 3)."),
+        ({"frame": np.zeros((0, 848, 3), np.uint8)}, "a frame of uint8 (0, 848, 3), not of uint8 (height, width, 3)."),
+        ({"frame": [[[0, 0, 0]]]}, "a frame that is a list, not an array."),
+    ],
+)
+def test_what_a_reader_gives_that_is_no_sample_is_named(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    class Odd(OakInkReader):
+        def read(self, sample_id: str) -> Sample:
+            sample = super().read(sample_id)
+            for name, value in change.items():
+                object.__setattr__(sample, name, value)  # past the check of types, which only tests make
+            return sample
+
+        def read_image(self, sample: Sample) -> Any:
+            return change.get("frame", np.zeros((480, 848, 3), np.uint8))
+
+    with pytest.raises(HmrError) as error:
+        write_pack(Odd(OAKINK), tmp_path / "x.h5", codec=JPEG)
+    assert f": the reader gave {text}" in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_is_plain_hdf5(reader: OakInkReader, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _checked(found: dict[str, np.ndarray], path: Path) -> HandModel:
         raise HmrError(f"the hand model {path} lacks {', '.join(missing)}.")
     check_arrays(found, f"the hand model {path}")
     parents = tuple(found["parents"].ravel().tolist())
-    if parents != MANO_PARENTS:
+    if found["parents"].dtype.kind not in "iu" or parents != MANO_PARENTS:
         raise HmrError(f"the hand model {path} has the joint tree {parents!s:.80}; it must be MANO's, {MANO_PARENTS}.")
     side = str(found["side"])
     if side not in SIDES:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from hmr_core.arrays import real_array
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import (
     matrix_to_axis_angle,
@@ -20,9 +21,6 @@ from hmr_core.safe_pickle import ARRAYS, TENSORS, load_pickle
 
 AGAIN = "Unpack the data set again."
 
-MOST = 100_000
-"""How many numbers and lists an entry may hold; the largest, a hand's vertices, has 3113."""
-
 
 def read_array(path: Path, shape: tuple[int, ...], what: str = "") -> Float32[ndarray, "..."]:
     """The array in an annotation file, whatever kind of array it is; HmrError naming the file for a wrong one."""
@@ -32,12 +30,12 @@ def read_array(path: Path, shape: tuple[int, ...], what: str = "") -> Float32[nd
 def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = "") -> Float32[ndarray, "..."]:
     """value as float32 of this shape: numpy arrays, tensors (which load_pickle makes arrays) and nested lists.
 
-    Raises HmrError naming the file, and the entry `what` in it, when the shape differs or a number is not finite.
+    Raises HmrError naming the file, and the entry `what` in it, for what are no numbers (text, complex numbers, true
+    and false), for another shape, and when a number is not finite.
     """
     entry = f"{path}: {what}" if what else str(path)
     try:
-        _check_size(value)
-        array = np.asarray(value, dtype=np.float32)
+        array = real_array(value, "<f4")
     except (TypeError, ValueError) as error:
         raise HmrError(f"{entry} is not an array of numbers ({error}). {AGAIN}") from error
     if array.shape != shape:
@@ -45,18 +43,6 @@ def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = ""
     if not np.isfinite(array).all():
         raise HmrError(f"{entry} has numbers that are not finite. {AGAIN}")
     return array
-
-
-def _check_size(value: Any) -> None:
-    """ValueError for more than MOST numbers: lists that share lists make any number of them in a small file."""
-    pending, seen = [value], 0
-    while pending:
-        item = pending.pop()
-        seen += item.size if isinstance(item, ndarray) else 1
-        if isinstance(item, list | tuple):
-            pending.extend(item)
-        if seen + len(pending) > MOST:
-            raise ValueError(f"it holds more than {MOST} numbers")
 
 
 def read_mano(path: Path) -> tuple[Float32[ndarray, "16 3"], Float32[ndarray, "10"]]:

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from hmr_core.arrays import real_array
 from hmr_core.data.oakink.annotations import checked_array, read_mano
 from hmr_core.data.oakink.layout import SampleKey, list_file
 from hmr_core.data.oakink.reader import UNKNOWN_STATUS, OakInkReader, open_oakink
@@ -191,9 +192,13 @@ class OikitReader:
 
     def _status(self, sample_id: str) -> int:
         try:
-            return int(self._images().get_sample_status(self._place(sample_id)))
+            given = self._images().get_sample_status(self._place(sample_id))
         except KeyError:  # as ours has it for a sequence that is not listed
             return UNKNOWN_STATUS
+        try:
+            return int(real_array(given, "<i4").item())
+        except (TypeError, ValueError) as error:
+            raise HmrError(f"oikit's get_sample_status gave {given!r:.80}, not a whole number. {OTHERWISE}") from error
 
     def _check_pose(self, own: Float32[ndarray, "16 3"], given: Float32[ndarray, "16 3"]) -> None:
         a, b = (axis_angle_to_matrix(torch.from_numpy(pose).double()) for pose in (own, given))

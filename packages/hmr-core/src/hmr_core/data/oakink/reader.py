@@ -48,7 +48,7 @@ class OakInkReader:
         self.root = find_root(root)
         self.release = read_release(self.root)
         status = read_json(self.root / "image" / "anno" / "seq_status.json")
-        if not isinstance(status, dict) or not all(isinstance(value, int) for value in status.values()):
+        if not isinstance(status, dict) or not all(type(value) is int for value in status.values()):
             raise HmrError(f"{self.root}/image/anno/seq_status.json does not map each sequence to a whole number.")
         self._status: Mapping[str, int] = status
 

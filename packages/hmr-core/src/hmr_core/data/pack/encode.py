@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
+from hmr_core.arrays import real_array
 from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.format import ARRAYS, item_checksum
 from hmr_core.data.pack.journal import RECORD, EncodedSample, record_checksum
@@ -40,11 +41,17 @@ class Encoder:
 
     def _encode(self, sample_id: str) -> EncodedSample:
         sample = self.reader.read(sample_id)
+        annotations = _annotations(sample)
         frame = self.reader.read_image(sample)
+        _check_frame(frame)
         frame_px = (frame.shape[1], frame.shape[0])
-        x, y, width, height = crop_window(sample.joints, sample.intrinsics, frame_px, self.margin)
+        x, y, width, height = crop_window(annotations["joints"], annotations["intrinsics"], frame_px, self.margin)
         image = self.codec.encode(np.ascontiguousarray(frame[y : y + height, x : x + width]))
-        rows = _rows(sample, (x, y, width, height), frame_px)
+        places = {"window_px": (x, y, width, height), "frame_px": frame_px}
+        rows = {
+            name: annotations[name] if name in annotations else np.array(places[name], dtype=spec.dtype)
+            for name, spec in ARRAYS.items()
+        }
         padded_id = sample_id.encode("ascii").ljust(self.id_bytes, b"\0")
         record = np.zeros((), dtype=RECORD)
         for name, row in rows.items():
@@ -57,15 +64,30 @@ class Encoder:
         return EncodedSample(record, image)
 
 
-def _rows(sample: Sample, window_px: tuple[int, ...], frame_px: tuple[int, int]) -> dict[str, ndarray]:
-    values = {"window_px": window_px, "frame_px": frame_px}
+def _annotations(sample: Sample) -> dict[str, ndarray]:
+    """What is stored of a sample besides its window, checked: a plugin's reader may give anything."""
     rows = {}
     for name, spec in ARRAYS.items():
-        row = np.asarray(values[name] if name in values else getattr(sample, name)).astype(spec.dtype)
+        if name in ("window_px", "frame_px"):
+            continue
+        try:
+            row = real_array(getattr(sample, name), spec.dtype)
+        except (TypeError, ValueError) as error:
+            raise HmrError(f"the reader gave {name} that are no numbers to store ({error}).") from error
         if row.shape != spec.shape:
             raise HmrError(f"the reader gave {name} of shape {row.shape}, not {spec.shape}.")
+        if not np.isfinite(row).all():
+            raise HmrError(f"the reader gave {name} with numbers that are not finite.")
         rows[name] = row
     return rows
+
+
+def _check_frame(frame: object) -> None:
+    """HmrError unless a reader's frame is an RGB image: OpenCV would encode other types as well, as something else."""
+    if not isinstance(frame, ndarray):
+        raise HmrError(f"the reader gave a frame that is a {type(frame).__name__}, not an array.")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        raise HmrError(f"the reader gave a frame of {frame.dtype} {frame.shape}, not of uint8 (height, width, 3).")
 
 
 def _as_array(checksum: bytes) -> ndarray:

@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
 def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> None:
     """Raise ValueError for a structure that is not the format's, in a file of size bytes."""
     for name, kind in fmt.ATTRIBUTES.items():
-        if not isinstance(attributes[name], kind):
+        if type(attributes[name]) is not kind:  # true is an int
             raise ValueError(f"its attribute {name} is {attributes[name]!r:.100}")
     if len(attributes["frame_size_px"]) != 2:
         raise ValueError("its attribute frame_size_px is not a width and a height")

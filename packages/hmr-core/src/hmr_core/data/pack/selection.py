@@ -75,7 +75,7 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
             "Name another --subset or --split."
         )
     for sample_id in ids:
-        if not (sample_id and sample_id.isascii() and sample_id.isprintable()):
+        if not (isinstance(sample_id, str) and sample_id and sample_id.isascii() and sample_id.isprintable()):
             raise HmrError(
                 f"the data set's reader ({reader_name(reader)}) lists a sample with the id {sample_id!a}. An id is of "
                 "printable ASCII characters, one at least; give the sample another."
