@@ -40,17 +40,18 @@ class _Display:
         self._began = self._spoke = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
+            from hmr_core.cli.terminal import terminal, text_column
+
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                text_column("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                text_column("{task.fields[rate]}"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=terminal(stderr=True),
             )
             self._task = self._bar.add_task("training", total=self._total, completed=self._done, rate="")
             self._bar.start()
@@ -101,11 +102,11 @@ class _Display:
             )
 
     def _say(self, text: str) -> None:
+        self._log(text)  # first: whatever the terminal does, it is in the log
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(text, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
-        self._log(text)
 
     def _log(self, text: str) -> None:
         with (self._run.folder / "train.log").open("a") as file:

@@ -101,17 +101,18 @@ def _plain_line(finding: Finding) -> None:
 
 def _rich_line(finding: Finding) -> None:
     """As a plain line, but that what is long hangs under its beginning."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from hmr_core.cli.terminal import terminal
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=WIDTH + 2, no_wrap=True)
     table.add_column()
-    table.add_row(Text(f"  {finding.level}", style=STYLES[finding.level]), Text(finding.text))
+    table.add_row(Text(f"  {finding.level}", style=STYLES[finding.level]), finding.text)
     if finding.remedy:
-        table.add_row("", Text(f"-> {finding.remedy}"))
-    Console().print(table)
+        table.add_row("", f"-> {finding.remedy}")
+    terminal().print(table)
 
 
 def _summary(levels: Counter[str]) -> str:

@@ -28,13 +28,13 @@ def show_record(fields: Sequence[tuple[str, str]]) -> None:
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from hmr_core.cli.terminal import terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, style="cyan" if i == 0 else "", no_wrap=i == 0)  # names stay whole, to be copied
     for row in rows:
-        table.add_row(*(Text(text) for text in row))  # Text: brackets in a text are not rich's markup
-    Console().print(table)
+        table.add_row(*row)
+    terminal().print(table)

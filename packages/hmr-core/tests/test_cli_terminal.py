@@ -1,0 +1,107 @@
+"""On a terminal every text stands as it is: a path in brackets is no markup of rich's, and ":cat:" no picture."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmr_core.cli import console
+from hmr_core.cli.doctor import _show
+from hmr_core.cli.progress import progress
+from hmr_core.cli.table import show_table
+from hmr_core.engine.doctor.finding import Finding
+from hmr_core.engine.events import RunEnded, RunStarted
+from hmr_core.engine.run import Run
+
+SOURCES = Path(__file__).parents[3] / "packages"
+NAME = "set [red]/[/red] :cat: [link=x].h5"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """What stdout and stderr show from here on, which are one terminal."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    return terminal
+
+
+def plain(shown: Terminal) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+
+
+def test_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = a_terminal(monkeypatch)
+    with progress(f"packing {NAME}", 3, "images") as advance:
+        advance(3)
+    assert f"packing {NAME}" in plain(shown)
+
+
+def test_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = a_terminal(monkeypatch)
+    show_table((f"column {NAME}", "b"), [(f"first {NAME}", f"second {NAME}")])
+    assert [f"column {NAME}" in plain(shown), f"first {NAME}  " in plain(shown)] == [True, True]
+    assert f"second {NAME}" in plain(shown)
+
+
+def test_what_the_doctor_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = a_terminal(monkeypatch)
+    _show(iter([Finding(section=f"section {NAME}", level="wrong", text=f"text {NAME}", remedy=f"remedy {NAME}")]))
+    for text in (f"section {NAME}", f"text {NAME}", f"-> remedy {NAME}"):
+        assert text in plain(shown)
+
+
+def started(note: str) -> RunStarted:
+    sizes: dict[str, Any] = {"steps_per_epoch": 10, "train_samples": 80, "val_samples": 9, "parameters": 1}
+    return RunStarted(first_epoch=1, epochs=3, device="cpu", notes=(note,), **sizes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
+    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", **made)
+
+
+def test_a_run_on_the_terminal_and_in_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = a_terminal(monkeypatch)
+    long = f"no val figures: {NAME} " + "and so on " * 30
+    console.watch(run, started(long))
+    console.watch(run, RunEnded(epoch=1, seconds=1.0, reason="finished"))
+    assert f"note: {long}" in plain(shown)  # on one line, so that what is to be run can be copied
+    assert f"note: {long}" in (run.folder / "train.log").read_text(encoding="utf-8")
+
+
+def test_what_is_said_is_in_the_log_though_the_terminal_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with pytest.raises(BrokenPipeError):
+        console.watch(run, started("a note"))
+    assert "80 samples to train on" in (run.folder / "train.log").read_text(encoding="utf-8")
+
+
+def test_consoles_and_columns_of_text_are_made_in_one_place() -> None:
+    makers = ("Console", "TextColumn", "Prompt", "print")
+    found = {
+        file.name: name.name
+        for file in SOURCES.glob("*/src/**/*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rich"
+        for name in node.names
+        if name.name in makers
+    }
+    assert set(found) == {"terminal.py"}
