@@ -3,8 +3,11 @@
 Dinh et al., Density estimation using Real NVP, ICLR 2017 (arXiv 1605.08803). Names are those of the released files.
 Deviations, all of them the benchmark's: the shift `t` ends in a tanh and the log-scale `s` does not (usually it is the
 other way round, so that no scale can explode); every coupling adds 1e-8 to all values, which the log-determinant, being
-that of a shift, need not know; a log-probability that is no finite number is replaced by one, so that a residual far
-out of the ordinary cannot stop a run by itself. Weights start by Xavier's rule with gain 0.01, near the identity.
+that of a shift, need not know. Weights start by Xavier's rule with gain 0.01, near the identity.
+
+Our own: a log-density below LOWEST, or that is no number, counts as LOWEST and has no gradient, so that a residual far
+out of the ordinary cannot stop a run by itself. The benchmark replaces what is no finite number after it was computed
+(nan_to_num), whose backward pass gives NaN to every weight of the flow.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from torch import Tensor, nn
 
 COUPLINGS = 6
 WIDTH = 64
+
+LOWEST = -1e8
+"""The log-density of a point some ten thousand standard deviations off; gradients grow with its square."""
 
 
 def _network(*last: nn.Module) -> nn.Sequential:
@@ -61,8 +67,16 @@ class RealNVP(nn.Module):
         return z, log_det
 
     def log_prob(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """The log-density at the points, in float32 at least; NaN becomes 0, an infinity the largest finite number."""
+        """The log-density at the points, in float32 at least; LOWEST, without a gradient, where it is no number or less."""
         with torch.autocast(points.device.type, enabled=False):
-            z, log_det = self.to_normal(points if points.dtype == torch.float64 else points.float())
-            log_prob = log_det - 0.5 * (z * z).sum(1) - 1.5 * math.log(2 * math.pi)
-            return torch.nan_to_num(log_prob)
+            points = points if points.dtype == torch.float64 else points.float()
+            log_prob = self._log_prob(points)
+            lost = ~(log_prob >= LOWEST)  # NaN, too
+            if bool(lost.any()):
+                # Computed again without them: what overflowed would be NaN in the backward pass, even times zero.
+                log_prob = torch.where(lost, LOWEST, self._log_prob(torch.where(lost[:, None], 0, points)))
+            return log_prob
+
+    def _log_prob(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        z, log_det = self.to_normal(points)
+        return log_det - 0.5 * (z * z).sum(1) - 1.5 * math.log(2 * math.pi)

@@ -100,8 +100,6 @@ class RLE(HandModel):
         flow = torch.log(sigma) - log_phi
         amplitude = 1 / math.sqrt(2 * math.pi)
         laplace = torch.log(sigma / amplitude) + error.abs() / (math.sqrt(2) * sigma + 1e-7)
-        # Divided before they are summed: the largest finite number, which stands for an infinite one, three times over
-        # would be infinite again and stop the run.
         weight = weight / len(error)
         return {"flow": (flow * weight).sum(), "laplace": (laplace * weight).sum()}
 
