@@ -29,6 +29,7 @@ from hmr_core.engine import checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.devices import choose_workers
+from hmr_core.engine.divergence import gradient_norms
 from hmr_core.engine.evaluate import Evaluation, evaluate, write_evaluation
 from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
@@ -195,11 +196,131 @@ def test_a_non_finite_loss_stops_before_the_optimizer_and_names_step_and_samples
     with pytest.raises(HmrError) as caught:
         trainer(tmp_path / "run", "broken_after=9")
     text = str(caught.value)
+    saved = tmp_path / "run/checkpoints/epoch-0001"
     assert "the loss is not finite at step 10 (epoch 2): uvd nan, total nan. The optimizer was not run." in text
-    assert f"--resume {tmp_path / 'run'}" in text
+    assert f"The last checkpoint, {saved}, is untouched; a resumed run would take the same steps, so remove" in text
     named = [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
     assert len(named) == 8
-    assert [p.name for p in checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+    assert checkpoints.saved_checkpoints(tmp_path / "run/checkpoints") == [saved]
+
+
+class Broken(torch.autograd.Function):
+    """Passes values on, and another gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        return gradients[0] * ctx.factor, None
+
+
+def breaking(spec: ModelSpec, *, step: int, factor: float) -> ModelSpec:
+    """The small model, whose loss is always finite, and whose gradients are multiplied by the factor in one step."""
+
+    def build(config: Any) -> HandModel:
+        model = spec.build(config)
+        loss, steps = model.loss, iter(range(1, 1000))
+
+        def broken(prediction: Any, targets: Any) -> dict[str, torch.Tensor]:
+            terms: dict[str, torch.Tensor] = loss(prediction, targets)
+            return {"uvd": Broken.apply(terms["uvd"], factor if next(steps) == step else 1.0)}
+
+        model.loss = broken
+        return model
+
+    return replace(spec, build=build)
+
+
+@pytest.mark.parametrize("clip", ["null", "0.1"])
+@pytest.mark.parametrize("factor", [math.nan, math.inf, 1e30])  # the last: finite, but for its square
+@pytest.mark.parametrize("step", [9, 14])  # in an epoch, and the last of one
+def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_too(
+    small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path, step: int, factor: float, clip: str
+) -> None:
+    trainer = Trainer(breaking(small_spec, step=step, factor=factor), mini_pack)
+    with pytest.raises(HmrError) as caught:
+        trainer(tmp_path / "run", f"train.clip_norm={clip}")
+    text = str(caught.value)
+    norm = "inf" if factor == 1e30 else "nan"
+    start = "the gradient of body.2.weight and of 1 more parameter is not finite"
+    assert text.startswith(f"{start} at step {step} (epoch 2): its norm is {norm}. The loss is finite: uvd 0.")
+    rows = mini_pack.indices("sp0", "train")
+    batch = epoch_order(rows, 3, 2)[8 * (step - 8) : 8 * (step - 7)]
+    assert {i for i in mini_pack.ids(rows) if i in text} == set(mini_pack.ids(batch))
+    assert f"hmr doctor --data {mini_pack.path}" in text
+    saved = checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")
+    assert [path.name for path in saved] == ["epoch-0001"]
+    assert all(bool(value.isfinite().all()) for value in load_file(saved[0] / "model.safetensors").values())
+
+
+def test_weights_that_have_grown_are_blamed_on_the_learning_rate_and_not_on_samples(
+    trainer: Trainer, tmp_path: Path, mini_pack: Pack
+) -> None:
+    with pytest.raises(HmrError) as caught:
+        trainer(tmp_path / "run", "train.learning_rate=1e39", "train.precision=bfloat16")
+    text = str(caught.value)
+    assert "The weights have grown to" in text
+    assert "use a smaller train.learning_rate (here 1e+39), or set train.clip_norm." in text
+    assert "No checkpoint was written yet; a resumed run would take the same steps" in text
+    assert not [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            MemoryError("1 GiB"),
+            "memory ran out on cpu at step 3 (epoch 1), with a batch of 8: 1 GiB. Use a smaller --batch-size, or a "
+            "smaller image_size where the model sees images.",
+        ),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory: 1.\nmore"),
+            "memory ran out on cpu at step 3 (epoch 1), with a batch of 8: [enforce fail at alloc_cpu.cpp:125] "
+            "DefaultCPUAllocator: can't allocate memory: 1. Use a smaller",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory ran out on cpu at step 3 (epoch 1), with a batch of 8"),
+        (
+            RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x48 and 12x63)"),
+            'the model "small" failed at step 3 (epoch 1): RuntimeError: mat1 and mat2 shapes cannot be multiplied '
+            "(8x48 and 12x63) (set HMR_DEBUG=1 for the traceback). See: hmr plugins",
+        ),
+        (KeyError(), 'the model "small" failed at step 3 (epoch 1): KeyError: KeyError (set'),
+    ],
+)
+def test_what_a_model_raises_is_told_with_the_model_and_the_step(
+    small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path, error: Exception, text: str
+) -> None:
+    def build(config: Any) -> HandModel:
+        model, steps = small_spec.build(config), iter(range(1, 1000))
+
+        def fail(*_: object) -> None:
+            if next(steps) == 3:
+                raise error
+
+        model.body.register_forward_pre_hook(fail)
+        return model
+
+    with pytest.raises(HmrError) as caught:
+        Trainer(replace(small_spec, build=build), mini_pack)(tmp_path / "run")
+    assert str(caught.value).startswith(text)
+    assert caught.value.__cause__ is error
+
+
+def test_a_batch_norm_with_one_value_says_what_to_do(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
+    def build(config: Any) -> HandModel:
+        model = small_spec.build(config)
+        model.body.append(torch.nn.BatchNorm1d(63))
+        return model
+
+    with pytest.raises(HmrError) as caught:
+        Trainer(replace(small_spec, build=build), mini_pack)(tmp_path / "run", "train.batch_size=1")
+    assert str(caught.value) == (
+        'the batch norm of the model "small" has one value a channel at step 1 (epoch 1), on which it cannot train: '
+        "train with --batch-size 2 or more."
+    )
 
 
 def test_what_goes_wrong_in_validation_does_not_cost_the_epoch(
@@ -292,7 +413,7 @@ def test_each_parameter_tensor_is_clipped_by_itself(small_spec: ModelSpec) -> No
     model = small_spec.build(load_recipe(small_spec, "tiny").model)
     weight, bias = model.parameters()
     weight.grad, bias.grad = torch.full_like(weight, 3.0), torch.full_like(bias, 1e-3)
-    clip_each(model, 0.1)
+    clip_each(model, gradient_norms(model), 0.1)
     assert weight.grad.norm() == pytest.approx(0.1, rel=1e-4)
     assert torch.equal(bias.grad, torch.full_like(bias, 1e-3))  # its norm is below the limit
 

@@ -234,14 +234,6 @@ def test_the_hand_model_is_given_not_saved(mini_hand: HandModel) -> None:
     assert torch.equal(model.faces, mini_hand.faces.flip(1))
 
 
-def test_a_batch_of_one_cannot_be_trained_on(mini_hand: HandModel) -> None:
-    model = small().train()
-    model.use_hand(mini_hand)
-    with pytest.raises(HmrError, match="cannot train on a batch of one: train with --batch-size 2 or more"):
-        model(small_image(1))
-    assert model.eval()(small_image(1)).verts_uvd.shape == (1, 778, 3)
-
-
 def test_the_mesh_sees_the_joints_but_does_not_teach_them(mini_hand: HandModel) -> None:
     model = small().train()
     model.use_hand(mini_hand)

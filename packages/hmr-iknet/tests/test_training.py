@@ -16,7 +16,6 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mirror import mirrored
@@ -105,11 +104,6 @@ def test_autocast_leaves_the_rotations_exact() -> None:
     exact = model(Inputs(joints=joints)).rotations
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model(Inputs(joints=joints)).rotations, exact)
-
-
-def test_a_batch_of_one_cannot_be_trained_on() -> None:
-    with pytest.raises(HmrError, match=r"cannot train on a batch of one: train with --batch-size 2 or more\."):
-        IKNet(IKNetConfig()).train()(Inputs(joints=torch.randn(1, 21, 3)))
 
 
 @pytest.fixture

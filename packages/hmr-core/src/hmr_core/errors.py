@@ -31,3 +31,12 @@ def unknown_name(kind: str, given: str, valid: Iterable[str], hint: str = "") ->
     return UsageError(
         f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.{" " + hint if hint else ""}'
     )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's and NumPy's own, or torch's for a CPU or a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # torch's allocator for CPUs raises a RuntimeError.
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

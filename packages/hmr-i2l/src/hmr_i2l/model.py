@@ -22,7 +22,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import to_uvd
 from hmr_core.hand import model as hand_model
 from hmr_core.hand.joints import N_FACES, N_JOINTS, N_VERTS, TIP_VERTICES
@@ -72,10 +71,6 @@ class I2LMeshNet(HandModel):
             raise ValueError("I2L-MeshNet consumes images; inputs.image is None")
         if not self.has_hand:
             raise ValueError("I2L-MeshNet needs the hand model: call use_hand before it predicts")
-        if self.training and len(inputs.image) == 1:
-            raise HmrError(
-                "I2L-MeshNet's batch norm cannot train on a batch of one: train with --batch-size 2 or more."
-            )
         early = self.pose_backbone.stem(inputs.image)
         joints = self.pose_net(self.pose_backbone.stages(early))
         verts = self.mesh_net(self.mesh_backbone.stages(self.pose2feat(early, joints.detach())))

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_axis_angle
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.solver import measured_bone
@@ -38,8 +37,6 @@ class IKNet(HandModel):
         """Predict axis-angle vectors of angle at most pi, and betas of zero, from inputs.joints."""
         if inputs.joints is None:
             raise ValueError("IKNet consumes joints; inputs.joints is None")
-        if self.training and len(inputs.joints) == 1:
-            raise HmrError("IKNet's batch norm cannot train on a batch of one: train with --batch-size 2 or more.")
         # Half precision would cost a millimetre at the tips.
         with torch.autocast(inputs.joints.device.type, enabled=False):
             rotations = quaternion_to_axis_angle(self.quaternions(inputs.joints))

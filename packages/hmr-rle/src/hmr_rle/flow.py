@@ -67,7 +67,7 @@ class RealNVP(nn.Module):
         return z, log_det
 
     def log_prob(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """The log-density at the points, in float32 at least; LOWEST, without a gradient, where it is no number or less."""
+        """The log-density at the points, in float32 at least; LOWEST, without gradient, where it is less or NaN."""
         with torch.autocast(points.device.type, enabled=False):
             points = points if points.dtype == torch.float64 else points.float()
             log_prob = self._log_prob(points)

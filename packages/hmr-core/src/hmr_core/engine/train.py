@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,11 @@ from hmr_core.engine.checkpoints import (
     saved_checkpoints,
 )
 from hmr_core.engine.datasets import open_dataset
+from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
-from hmr_core.engine.run import Run, drop_later_metrics, resume_command
+from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.run import Run, drop_later_metrics
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -60,8 +62,8 @@ def train(
     """Train a model from the run's last checkpoint, or from the start, to the recipe's last epoch.
 
     layer: the hand layer of the annotations' hand model, on the CPU, for a model that uses the hand.
-    Raises HmrError when there is too little to train on, and on the first loss that is not finite (before the
-    optimizer sees it).
+    Raises HmrError when there is too little to train on, when the model fails, and on the first loss or gradient that
+    is not finite (before the optimizer sees it).
     """
     config = recipe.train
     rows = pack.indices(run.split, config.subset)
@@ -141,27 +143,31 @@ def _run_epoch(
 ) -> dict[str, float]:
     """One pass over the loaded batches; the mean of each loss. posing: of a model that uses the hand."""
     sums: dict[str, float] = {}
+    saved = next(reversed(saved_checkpoints(run.checkpoints)), None)
     model.train()
     step_started = time.monotonic()
     for step, batch in enumerate(loaded, start=(epoch - 1) * steps + 1):
         rate = learning_rate(config, epoch, step, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            prediction = model(batch.inputs())
-        if posing is not None and prediction.rotations is not None:
-            prediction = posing(prediction, batch.targets.root)
-        losses = model.loss(prediction, batch.targets)
-        terms = torch.stack(list(losses.values()))
-        total = terms.sum()
-        # One wait for the device, not one for each term.
-        values = dict(zip([*losses, "total"], torch.cat([terms, total[None]]).tolist(), strict=True))
-        if not math.isfinite(values["total"]):
-            raise HmrError(_non_finite(values, step, epoch, batch.ids, run))
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
+        with failures_told(run.model, f"at step {step} (epoch {epoch})", samples=len(batch.ids), device=str(device)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                prediction = model(batch.inputs())
+            if posing is not None and prediction.rotations is not None:
+                prediction = posing(prediction, batch.targets.root)
+            losses = model.loss(prediction, batch.targets)
+            terms = torch.stack(list(losses.values()))
+            total = terms.sum()
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(total)
+            norms = gradient_norms(model)
+            # One wait for the device, not one for each term and gradient.
+            measured = torch.cat([terms, total[None], *(norm[None] for norm in norms.values())]).tolist()
+        values = dict(zip([*losses, "total"], measured, strict=False))
+        at = Step(step=step, epoch=epoch, learning_rate=rate, ids=batch.ids, data=run.data, saved=saved)
+        refuse_non_finite(values, dict(zip(norms, measured[len(values) :], strict=True)), model, at)
         if config.clip_norm is not None:
-            clip_each(model, config.clip_norm)
+            clip_each(model, norms, config.clip_norm)
         optimizer.step()
         sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
         now = time.monotonic()
@@ -194,12 +200,14 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: i
     return config.learning_rate * config.gamma ** sum(epoch > milestone for milestone in config.milestones)
 
 
-def clip_each(model: HandModel, max_norm: float) -> None:
-    """Scale each parameter tensor's gradient to an L2 norm of at most max_norm, each by itself, as published."""
-    for parameter in model.parameters():
+def clip_each(model: HandModel, norms: Mapping[str, Tensor], max_norm: float) -> None:
+    """Scale each parameter tensor's gradient to an L2 norm of at most max_norm, each by itself, as published.
+
+    norms: of the gradients as they are, by the parameters' names; finite ones.
+    """
+    for name, parameter in model.named_parameters():
         if parameter.grad is not None:
-            norm = torch.linalg.vector_norm(parameter.grad)
-            parameter.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1))
+            parameter.grad.mul_((max_norm / (norms[name] + 1e-6)).clamp(max=1))
 
 
 def _start(
@@ -251,13 +259,3 @@ def _validate(
     points = gather(predict(model, loader, rows, layer=layer, batch_size=batch_size))
     verts = None if points.verts is None else points.verts.numpy()
     return score(loader.dataset.pack, rows, points.joints.numpy(), verts).metrics
-
-
-def _non_finite(values: dict[str, float], step: int, epoch: int, ids: list[str], run: Run) -> str:
-    terms = ", ".join(f"{name} {value}" for name, value in values.items())
-    return (
-        f"the loss is not finite at step {step} (epoch {epoch}): {terms}. The optimizer was not run. "
-        f"The samples of that batch: {', '.join(ids)}. "
-        f"The last checkpoint is untouched; go on from it, with the cause removed, by "
-        f"`{resume_command(run)}`."
-    )

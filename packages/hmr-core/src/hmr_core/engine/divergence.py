@@ -1,0 +1,80 @@
+"""Numbers that are not finite in training: found before the optimizer sees them, told with step, samples and cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hmr_core.errors import HmrError
+from hmr_core.shell import command_line
+from hmr_core.wording import counted
+
+GROWN = 1e6
+"""No weight of a network that learns is as large; one that is has been made so by the optimizer's steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of a run, for its errors. ids: of the batch's samples; saved: the run's last checkpoint, if any."""
+
+    step: int
+    epoch: int
+    learning_rate: float
+    ids: Sequence[str]
+    data: Path
+    saved: Path | None
+
+
+def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
+    """The L2 norm of each parameter tensor's gradient, by name; those without a gradient are left out."""
+    return {
+        name: torch.linalg.vector_norm(parameter.grad)
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def refuse_non_finite(losses: Mapping[str, float], norms: Mapping[str, float], model: nn.Module, at: Step) -> None:
+    """HmrError for a loss or a gradient that is not finite; the optimizer must not have been run.
+
+    losses: the terms and "total". norms: of the gradients. A norm that is infinite although its gradient is finite is
+    refused, too: its square would be in Adam's state for good.
+    """
+    terms = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+    place = f"at step {at.step} (epoch {at.epoch})"
+    if not math.isfinite(losses["total"]):
+        what = f"the loss is not finite {place}: {terms}."
+    elif bad := [name for name, norm in norms.items() if not math.isfinite(norm)]:
+        more = f" and of {counted(len(bad) - 1, 'more parameter')}" if len(bad) > 1 else ""
+        what = (
+            f"the gradient of {bad[0]}{more} is not finite {place}: its norm is {norms[bad[0]]:g}. "
+            f"The loss is finite: {terms}."
+        )
+    else:
+        return
+    raise HmrError(f"{what} The optimizer was not run. {_what_next(at.saved)} {_cause(model, at)}")
+
+
+def _cause(model: nn.Module, at: Step) -> str:
+    """What is to be blamed: the learning rate if it has made the weights huge, else the batch."""
+    largest = {name: float(p.detach().abs().max()) for name, p in model.named_parameters() if p.numel()}
+    if grown := [name for name, size in largest.items() if not size <= GROWN]:
+        return (
+            f"The weights have grown to {largest[grown[0]]:.3g} ({grown[0]}), so it is the optimizer's steps and not "
+            f"the samples: use a smaller train.learning_rate (here {at.learning_rate:g}), or set train.clip_norm."
+        )
+    return (
+        f"Whether annotations are hands is told by: {command_line('hmr doctor --data', at.data)}. If they are, "
+        f"train.learning_rate (here {at.learning_rate:g}) may be too large. "
+        f"The samples of that batch: {', '.join(at.ids)}."
+    )
+
+
+def _what_next(saved: Path | None) -> str:
+    kept = "No checkpoint was written yet" if saved is None else f"The last checkpoint, {saved}, is untouched"
+    return f"{kept}; a resumed run would take the same steps, so remove the cause and start a new run."
