@@ -43,6 +43,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.scene import Spread
 from hmr_core.data.synthetic.writer import write_synthetic
+from hmr_core.pictures import read_picture
 
 CODECS = ("png", "webp", "raw", "jpeg:95", "jpeg:90")
 SAMPLES, BATCH, IMAGE_PX, ROOT_JOINT, EPSILON_M, DEPTH_M = 256, 64, 256, 9, 1e-6, 0.4
@@ -96,9 +97,7 @@ class Tree(torch.utils.data.Dataset[dict[str, Any]]):
         }
         camera, joints, verts = (np.asarray(read[name], np.float32) for name in ("cam_intr", "hand_j", "hand_v"))
         hand = read["general_info"]["hand_anno"]
-        bgr = cv2.imread(str(self.frame_path(sample_id)))
-        assert bgr is not None
-        frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        frame = read_picture(self.frame_path(sample_id))
 
         joints_px, verts_px = project(joints, camera), project(verts, camera)
         low, high = joints_px.min(0), joints_px.max(0)

@@ -13,8 +13,8 @@ from hmr_core.cli.figures import show_comparison
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.source import find_hand_model
+from hmr_core.pictures import write_png
 from hmr_core.viz.comparison import comparison_sheet, read_evaluations
-from hmr_core.viz.contact_sheet import write_png
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("evaluations", type=Path, nargs="+", metavar="EVALUATION", help="a folder that `hmr eval` left")

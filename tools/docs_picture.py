@@ -7,6 +7,9 @@ from pathlib import Path
 
 import cv2
 
+from hmr_core.errors import HmrError
+from hmr_core.pictures import encode, read_picture
+
 WIDTHS_PX = (1120, 1000, 900, 800, 700, 600)
 MOST_KB = 650
 
@@ -15,14 +18,15 @@ parser.add_argument("sheet", type=Path)
 parser.add_argument("out", type=Path)
 arguments = parser.parse_args()
 
-sheet = cv2.imread(str(arguments.sheet))
-if sheet is None:
-    raise SystemExit(f"{arguments.sheet} is not a picture; `make demo` leaves one")
+try:
+    sheet = read_picture(arguments.sheet)
+except HmrError as error:
+    raise SystemExit(f"{error} `make demo` leaves one") from error
 for width in WIDTHS_PX:
     size = (width, round(sheet.shape[0] * width / sheet.shape[1]))
     small = cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
-    done, encoded = cv2.imencode(".png", small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    encoded = encode(".png", small, (cv2.IMWRITE_PNG_COMPRESSION, 9))
     if len(encoded) < 1000 * MOST_KB:
         break
-arguments.out.write_bytes(encoded.tobytes())
+arguments.out.write_bytes(encoded)
 print(f"{arguments.out}: {size[0]}x{size[1]}, {len(encoded) / 1000:.0f} kB")

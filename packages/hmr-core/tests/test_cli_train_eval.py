@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import cv2
 import h5py
 import pytest
 
@@ -23,6 +22,7 @@ from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
+from hmr_core.pictures import read_picture
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 
@@ -92,7 +92,7 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert {"small (this)", "mean pose of train", "published, on OakInk-Image"} <= set(rows)
     assert f"{report['metrics']['mpjpe_mm']:.2f}" in out
     assert "note: this model predicts joints only" in out
-    picture = cv2.imread(str(folder / "contact_sheet.png"))
+    picture = read_picture(folder / "contact_sheet.png")
     assert picture.shape[1] == 2304
     assert len({tuple(color) for color in picture[::7, ::7].reshape(-1, 3)}) > 500  # images, not a blank sheet
 
@@ -146,7 +146,7 @@ def test_a_failure_while_results_are_written_keeps_the_older_ones(
     def full(*args: Any) -> None:
         raise HmrError("the picture could not be written")
 
-    monkeypatch.setattr("hmr_core.viz.contact_sheet.write_png", full)
+    monkeypatch.setattr("hmr_core.pictures.write_png", full)
     status, _, err = hmr(*arguments)
     assert (status, err.splitlines()[-1]) == (1, "error: the picture could not be written")
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before

@@ -20,6 +20,7 @@ FLOORS = (
         "errors",
         "files",
         "interrupts",
+        "pictures",
         "safe_pickle",
         "shell",
         "staging",

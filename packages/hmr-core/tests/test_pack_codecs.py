@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr_core.data.pack.codecs import codec_named, decode
+from hmr_core.data.pack.codecs import codec_named
 from hmr_core.errors import UsageError
+from hmr_core.pictures import decode
 
 
 def picture() -> np.ndarray:

@@ -73,10 +73,10 @@ def test_another_process_is_not_let_in(process: subprocess.Popen[str], out: Path
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_path: Path, _image: object) -> None:
+    def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(frames, "_write_png", full)
+    monkeypatch.setattr(frames, "encode", full)
     with pytest.raises(HmrError, match=r"could not write .*out: No space left on device\. .* Make room, about 13 MB"):
         write_synthetic(out, sequences=5, frames=1)
     assert not out.exists()

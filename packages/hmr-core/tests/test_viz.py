@@ -18,10 +18,9 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.evaluate import Evaluation
 from hmr_core.engine.predictions import Predictions
 from hmr_core.engine.scoring import score
-from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import BONES
-from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet, write_png
+from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet
 from hmr_core.viz.skeleton import FINGER_COLORS, WRIST_COLOR, draw_skeleton
 from hmr_core.viz.tiles import banner
 from hmr_core.viz.tree_sheet import tree_sheet
@@ -95,14 +94,6 @@ def test_each_finger_has_its_colour() -> None:
 def test_points_nowhere_near_the_image_do_no_harm() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
     draw_skeleton(image, np.full((21, 2), [np.nan, 1e30]))
-
-
-def test_pictures_are_written_in_rgb(tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    write_png(tmp_path / "a.png", image)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], image)
-    with pytest.raises(HmrError, match=r"the picture .*b\.png could not be written"):
-        write_png(tmp_path / "nowhere/b.png", image)
 
 
 def test_the_title_of_a_tree_s_sheet_says_which_samples_it_counts(

@@ -128,8 +128,9 @@ def evaluate(
     from hmr_core.engine.evaluate import write_evaluation
     from hmr_core.engine.evaluation_request import EvaluationRequest
     from hmr_core.engine.solving import load_solver
+    from hmr_core.pictures import write_png
     from hmr_core.staging import clear_leftovers, staged_folder
-    from hmr_core.viz.contact_sheet import contact_sheet, write_png
+    from hmr_core.viz.contact_sheet import contact_sheet
 
     name = "-".join([model, split, subset, *([solver] if solver else []), *(["best"] if protocol == "best" else [])])
     folder = out or Path("eval") / name

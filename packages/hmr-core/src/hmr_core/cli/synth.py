@@ -50,7 +50,7 @@ def synth(
     from hmr_core.data.synthetic.scene import CAMERAS
     from hmr_core.data.synthetic.sizes import SIZES
     from hmr_core.data.synthetic.writer import write_synthetic
-    from hmr_core.viz.contact_sheet import write_png
+    from hmr_core.pictures import write_png
     from hmr_core.viz.tree_sheet import tree_sheet
 
     if workers is None:

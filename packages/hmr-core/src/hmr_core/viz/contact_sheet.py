@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from hmr_core.engine.evaluate import Evaluation
-from hmr_core.errors import HmrError
 from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption
 
 PER_ROW = {2: 6, 3: 4}
@@ -37,12 +34,6 @@ def contact_sheet(evaluation: Evaluation, faces: Int[ndarray, "f 3"] | None = No
         strips.append(banner(f"{name}: {errors_mm[picks[0]]:.1f} to {errors_mm[picks[-1]]:.1f} mm", width))
         strips.append(np.concatenate([_tile(evaluation, int(i), float(errors_mm[i]), faces) for i in picks], axis=1))
     return np.concatenate(strips)
-
-
-def write_png(path: Path, image: UInt8[ndarray, "height width 3"]) -> None:
-    """Write an RGB picture; HmrError when it cannot be written."""
-    if not cv2.imwrite(str(path), image[..., ::-1]):
-        raise HmrError(f"the picture {path} could not be written")
 
 
 def _title(report: Mapping[str, Any], pictures: int) -> str:

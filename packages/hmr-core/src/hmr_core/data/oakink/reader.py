@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -26,6 +24,7 @@ from hmr_core.data.sample import SUBSETS, Sample
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
+from hmr_core.pictures import decode
 
 UNKNOWN_STATUS = -1
 """The status of a sequence that `seq_status.json` does not list."""
@@ -87,12 +86,11 @@ class OakInkReader:
         """The sample's frame; HmrError naming the sample and the file when it is missing, damaged, of another size."""
         path = sample.image_path
         try:
-            data = np.frombuffer(read_bytes(path), dtype=np.uint8)
+            image = decode(read_bytes(path))
         except OSError as error:
             raise HmrError(
                 f"sample {sample.id}: cannot read {path}: {error.strerror}. Unpack the release's {FRAMES} again."
             ) from error
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
         if image is None:
             raise HmrError(f"sample {sample.id}: {path} is not a readable image. Unpack the release's {FRAMES} again.")
         height, width = image.shape[:2]
@@ -101,4 +99,4 @@ class OakInkReader:
                 f"sample {sample.id}: {path} is {width}x{height} pixels, but the annotations of {RELEASE} are for "
                 f"{self.frame_size[0]}x{self.frame_size[1]}. Use the release's own frames, not resized ones."
             )
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return image

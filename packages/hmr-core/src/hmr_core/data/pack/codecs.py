@@ -18,17 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from hmr_core.errors import HmrError, UsageError, did_you_mean
+from hmr_core.errors import UsageError, did_you_mean
+from hmr_core.pictures import encode
 
 CODEC_NAMES = ("png", "webp", "raw", "jpeg")
 DEFAULT_JPEG_QUALITY = 95
-
-_COLOR: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
-"""Decode straight to RGB; OpenCV before 4.11 gives BGR alone."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,7 @@ class Codec:
 
     def encode(self, image: UInt8[ndarray, "height width 3"]) -> bytes:
         """The compressed bytes of an RGB image; HmrError when OpenCV cannot make them."""
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        done, data = cv2.imencode(self.extension, bgr, self.parameters)
-        if not done:
-            raise HmrError(
-                f"OpenCV could not encode a window of {image.shape[1]}x{image.shape[0]} pixels as {self.name}."
-            )
-        return bytes(data)
+        return encode(self.extension, image, self.parameters)
 
 
 def codec_named(text: str) -> Codec:
@@ -71,16 +62,6 @@ def codec_named(text: str) -> Codec:
     if not quality.isdecimal() or not 1 <= int(quality) <= 100:
         raise UsageError(f'codec "{text}": the quality of jpeg is a whole number from 1 to 100, as in jpeg:95.')
     return Codec(f"jpeg:{int(quality)}", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, int(quality)), lossless=False)
-
-
-def decode(data: bytes | UInt8[ndarray, " size"]) -> UInt8[ndarray, "height width 3"] | None:
-    """The RGB image that compressed bytes hold, by whichever codec; None when they hold none."""
-    if len(data) == 0:
-        return None
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or _COLOR != cv2.IMREAD_COLOR:
-        return image
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
 
 
 def _png_parameters() -> tuple[int, ...]:

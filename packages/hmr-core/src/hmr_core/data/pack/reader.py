@@ -18,11 +18,11 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
-from hmr_core.data.pack.codecs import decode
 from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
 from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
+from hmr_core.pictures import decode
 from hmr_core.shell import command_line
 
 SPARE_BYTES = 1 << 16

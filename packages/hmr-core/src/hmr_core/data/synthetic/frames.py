@@ -25,8 +25,8 @@ from hmr_core.data.synthetic.scene import (
     make_moment,
     to_camera,
 )
-from hmr_core.errors import HmrError
 from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.pictures import encode
 
 ARRAYS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 
@@ -68,19 +68,13 @@ def write_frames(task: Frames, wanted: Callable[[], bool] = lambda: True) -> int
             generator = np.random.default_rng([task.seed, FOR_PICTURE, sequence.number, index, which])
             image = painter.paint(scene, camera, generator)
             name = f"{CAMERAS[which]}_color_{frame_number(index)}.png"
-            _write_png(task.folder / "image" / "stream_release_v2" / sequence.name / sequence.time / name, image)
+            frame = task.folder / "image" / "stream_release_v2" / sequence.name / sequence.time / name
+            frame.write_bytes(encode(".png", image, PNG_PARAMETERS))
             for flag, hand in enumerate(moment.hands):
                 stem = f"{sequence.name}__{sequence.time}__{flag}__{frame_number(index)}__{which}"
                 _write_annotations(task.folder / "image" / "anno", stem, hand, moment, camera)
             written += 1
     return written
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    done, encoded = cv2.imencode(".png", image[..., ::-1], PNG_PARAMETERS)
-    if not done:
-        raise HmrError(f"OpenCV could not encode {path}.")
-    path.write_bytes(encoded.tobytes())
 
 
 def _write_annotations(anno: Path, stem: str, hand: Hand, moment: Moment, camera: Camera) -> None:
