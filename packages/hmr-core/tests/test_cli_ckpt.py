@@ -16,8 +16,9 @@ from torch import Tensor
 from hmr_core.cli.main import cli, main
 from hmr_core.config import load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine import checkpoints
-from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, read_info, save_checkpoint
+from hmr_core.engine import checkpoint_record, checkpoints
+from hmr_core.engine.checkpoint_record import read_info
+from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -564,7 +565,7 @@ def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, re
 
 
 def test_figures_that_are_not_there_are_no_figures(tmp_path: Path) -> None:
-    said: dict[str, Any] = {"format": checkpoints.FORMAT, "model": "small", "recipe": {}, "blake2b": ""}
+    said: dict[str, Any] = {"format": checkpoint_record.FORMAT, "model": "small", "recipe": {}, "blake2b": ""}
     for epoch, val in enumerate([{"mpjpe_mm": 10.0}, {"val": None}, {"val": {"mpjpe_mm": 20.0}}, {}], start=1):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()

@@ -25,7 +25,7 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.digests import file_digest
-from hmr_core.engine import checkpoints
+from hmr_core.engine import checkpoint_record, checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.engine.devices import choose_workers
@@ -391,7 +391,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int)
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
         said = {"model": "small", "recipe": {}, "blake2b": "", "val": {"mpjpe_mm": mpjpe}}
-        info = {"format": checkpoints.FORMAT, **said}
+        info = {"format": checkpoint_record.FORMAT, **said}
         (folder / "model.json").write_text(json.dumps(info))
     checkpoints.prune_checkpoints(tmp_path)
     kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]

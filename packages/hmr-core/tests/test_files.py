@@ -19,7 +19,7 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.journal import discard_finished, kept_samples
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.checkpoints import read_info
+from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.doctor.examine import Subject, examine
 from hmr_core.engine.run import open_run
 from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes

@@ -24,36 +24,22 @@ from torch import Tensor
 
 from hmr_core.config import Recipe, parse_recipe
 from hmr_core.digests import file_digest
+from hmr_core.engine.checkpoint_record import FORMAT as RECORD_FORMAT
+from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
 from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes
 from hmr_core.engine.weights import Uninitialised, load_weights
 from hmr_core.errors import HmrError
-from hmr_core.files import read_bytes
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
-from hmr_core.shell import command_line
 from hmr_core.staging import staged_folder, write_text
-
-FORMAT = "hmr-checkpoint/1"
 
 ALTERED = "altered or damaged, or model.json belongs to other weights"
 """What is to be said of weights whose digest is not the one in their JSON file."""
 
 SHOWN_RUNS = 3
 """How many runs are named of a folder that holds runs."""
-
-_KINDS: dict[str, tuple[Any, str]] = {
-    "model": (str, "text"),
-    "recipe": (dict, "an object"),
-    "blake2b": (str, "text"),
-    "recipe_name": (str | None, "text or null"),
-    "split": (str | None, "text or null"),
-    "epoch": (int | None, "a whole number or null"),
-    "val": (dict | None, "an object or null"),
-    "versions": (dict, "an object"),
-}
-"""What the JSON file's values are; the first three must be there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +69,7 @@ def save_checkpoint(
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
         if optimizer is not None:
             save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
-        values = {"format": FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
+        values = {"format": RECORD_FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
         (part / "model.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
@@ -143,37 +129,6 @@ def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimi
         for index, name in enumerate(names)
     }
     optimizer.load_state_dict(state)
-
-
-def read_info(weights: Path) -> dict[str, Any]:
-    """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
-    path = weights.with_name("model.json")
-    try:
-        info = json.loads(read_bytes(path))
-    except FileNotFoundError as error:
-        raise HmrError(
-            f"{weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "
-            f"back; `{command_line('hmr ckpt show', weights)}` says which model the weights fit."
-        ) from error
-    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-        raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
-    if absent := [key for key in ("model", "recipe", "blake2b") if key not in info]:
-        raise HmrError(f"{path} does not say the checkpoint's {absent[0]}, so the checkpoint cannot be used.")
-    for key, (kind, wanted) in _KINDS.items():
-        if key in info and not isinstance(info[key], kind):
-            raise _altered(path, f'"{key}" is a {type(info[key]).__name__}, and should be {wanted}')
-    if not isinstance(info["recipe"].get("train", {}), dict):
-        raise _altered(path, 'the "train" of "recipe" is no object')
-    for name, value in (info.get("val") or {}).items():
-        if not isinstance(value, int | float | None):
-            raise _altered(path, f'"{name}" of "val" is a {type(value).__name__}, and should be a number or null')
-    return info
-
-
-def _altered(path: Path, how: str) -> HmrError:
-    return HmrError(f"{path} was altered or damaged: {how}.")
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint, read_info, save_checkpoint
+from hmr_core.engine.checkpoint_record import read_info
+from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hmr_core.engine.recognise import describe
 from hmr_core.engine.released import PUBLISHED
 from hmr_core.errors import HmrError
