@@ -19,6 +19,7 @@ from hmr_core.digests import file_digest
 from hmr_core.engine import checkpoint_record, checkpoints
 from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
+from hmr_core.engine.run import saved_checkpoints
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -571,7 +572,7 @@ def test_figures_that_are_not_there_are_no_figures(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "model.json").write_text(json.dumps({**said, **val}))
     prune_checkpoints(tmp_path)
-    kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]
+    kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == ["epoch-0003", "epoch-0004"]
 
 

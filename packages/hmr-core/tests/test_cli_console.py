@@ -29,7 +29,9 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
-    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", **made)
+    where = {"folder": "/home/me", "host": "desk", "commits": {"hmr-core": "0123abc", "folder": None}}
+    begun = {"command": "hmr train small --out 'a b'", **where}
+    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", started=begun, **made)
 
 
 @pytest.fixture
@@ -83,7 +85,8 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         "finished after epoch 3, 1:02:05",
     ]
     log = [line.removeprefix("2026-01-01 00:00:00 ") for line in (run.folder / "train.log").read_text().splitlines()]
-    assert log == [*err.splitlines()[:6], "checkpoint checkpoints/epoch-0002", *err.splitlines()[6:]]
+    assert log[:2] == ["command: hmr train small --out 'a b'", "in /home/me on desk, hmr-core at commit 0123abc"]
+    assert log[2:] == [*err.splitlines()[:6], "checkpoint checkpoints/epoch-0002", *err.splitlines()[6:]]
 
 
 def test_one_epoch_of_one_step_is_said_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,8 @@ def started(note: str) -> RunStarted:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
-    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", **made)
+    begun = {"command": "hmr train small", "folder": "/home/me", "host": "desk", "commits": {}}
+    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", started=begun, **made)
 
 
 def test_a_run_on_the_terminal_and_in_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -292,8 +294,112 @@ def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:
     assert status == 0, err
     board = EventAccumulator("runs/small-sp0-tiny").Reload()
     assert {"loss/uvd", "loss/total", "learning_rate", "val/mpjpe_mm"} <= set(board.Tags()["scalars"])
-    assert [event.step for event in board.Scalars("loss/total")] == [20]
-    assert [event.step for event in board.Scalars("val/mpjpe_mm")] == [7, 14, 21]
+    assert [event.step for event in board.Scalars("loss/total")] == [1, 7, 14, 20, 21]
+    for name in ("val/mpjpe_mm", "epoch_loss/uvd", "epoch_loss/total"):
+        assert [event.step for event in board.Scalars(name)] == [7, 14, 21]
+    lines = [json.loads(line) for line in Path("runs/small-sp0-tiny/metrics.jsonl").read_text().splitlines()]
+    written = [(line["kind"], line["step"]) for line in lines]
+    assert written == [("step", 1), ("step", 7), ("epoch", 7), ("step", 14), ("epoch", 14), ("step", 20), ("step", 21),
+                       ("epoch", 21)]  # fmt: skip
+    means = [event.value for event in board.Scalars("epoch_loss/total")]
+    assert means == pytest.approx([line["losses"]["total"] for line in lines if line["kind"] == "epoch"], rel=1e-5)
+
+
+def test_tensorboard_shows_a_step_that_was_taken_twice_once(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    arguments = ("--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--tensorboard", "--out", "run")
+    with monkeypatch.context() as patch:
+        failing_step(patch, 3)
+        assert hmr("train", "small", *arguments)[0] == 1
+    assert hmr("train", "small", "--resume", "run", "--device", "cpu")[0] == 0
+    board = EventAccumulator("run").Reload()
+    assert [event.step for event in board.Scalars("loss/total")] == [1, 7, 14, 20, 21]
+
+
+def failing_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a training fail in one of its steps."""
+    from hmr_core.engine import train as module
+
+    def rate(config: Any, epoch: int, step: int, steps_per_epoch: int) -> float:
+        if step == number:
+            raise HmrError("the step failed")
+        return 1e-3
+
+    monkeypatch.setattr(module, "learning_rate", rate)
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "runs/small-sp0-tiny")])
+def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
+    hmr: Hmr, monkeypatch: pytest.MonkeyPatch, out: tuple[str, ...]
+) -> None:
+    arguments = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu", *out)
+    with monkeypatch.context() as patch:
+        failing_step(patch, 1)
+        status, _, err = hmr(*arguments)
+        assert (status, err.splitlines()[-1]) == (1, "error: the step failed")
+    status, printed, err = hmr(*arguments)
+    assert status == 0, err
+    assert printed.splitlines()[0] == "run: runs/small-sp0-tiny"
+    log = Path("runs/small-sp0-tiny/train.log").read_text()
+    assert "stopped by an error after epoch 0" in log  # what is known of the failed one
+    assert "finished after epoch 1" in log
+    assert [path.name for path in Path("runs").iterdir()] == ["small-sp0-tiny"]
+
+
+def test_a_run_records_how_it_was_started(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "x")):
+        identity = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+        subprocess.run(["git", *identity, *command], check=True, capture_output=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    arguments = ("--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu", "--out", "räume/a run")
+    status, _, err = hmr("train", "small", *arguments)
+    assert status == 0, err
+    command = "hmr train small --split sp0 --recipe tiny --epochs 1 --device cpu --out 'räume/a run'"
+    config = json.loads(Path("räume/a run/config.json").read_text())
+    started = config["started"]
+    assert started["command"] == command
+    assert (started["host"], started["folder"]) == (platform.node(), str(Path.cwd()))
+    assert started["commits"]["folder"] == commit
+    assert datetime.now().astimezone() - datetime.fromisoformat(started["date"]) < timedelta(minutes=10)
+    assert f"command: {command}\n" in Path("räume/a run/train.log").read_text(encoding="utf-8")
+
+    more_epochs(Path("räume/a run"))
+    monkeypatch.setenv("PATH", "")  # without git
+    assert hmr("train", "small", "--resume", "räume/a run", "--device", "cpu")[0] == 0
+    assert json.loads(Path("räume/a run/config.json").read_text())["started"] == started
+    log = Path("räume/a run/train.log").read_text(encoding="utf-8")
+    assert "command: hmr train small --resume 'räume/a run' --device cpu\n" in log
+    assert [line.count(commit) for line in log.splitlines() if "on " + platform.node() in line] == [1, 0]
+
+
+def test_a_log_is_utf_8_whatever_the_locale(hmr: Hmr, mini_pack_path: Path) -> None:
+    arguments = ("--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--batch-size", "30", "--device", "cpu")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "hmr_core", "train", "integral", *arguments, "--out", b"r\xc3\xa4ume-\xff"]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    (log,) = Path().glob("*/train.log")
+    assert "--out 'räume-\\xff'\n" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_the_umask_gives_the_permissions_of_all_that_is_left(
+    hmr: Hmr, mini_tree: Path, umask: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        assert hmr("pack", "oakink", "--root", str(mini_tree), "--out", "x.h5", "--codec", "jpeg:50")[0] == 0
+        data = ("--split", "sp0", "--data", "x.h5", "--device", "cpu")
+        assert hmr("train", "small", *data, "--recipe", "tiny", "--epochs", "1", "--out", "run")[0] == 0
+        assert hmr("eval", "small", *data, "--ckpt", "run", "--out", "results")[0] == 0
+    finally:
+        os.umask(before)
+    left = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*")}
+    assert {"x.h5", "run/checkpoints/epoch-0001/model.safetensors", "results/predictions.h5"} <= set(left)
+    for name, path in left.items():
+        wanted = (0o777 if path.is_dir() else 0o666) & ~umask
+        assert (name, oct(path.stat().st_mode & 0o777)) == (name, oct(wanted))
 
 
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -35,7 +36,15 @@ from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.predictions import read_predictions
 from hmr_core.engine.report import NO_MESH
-from hmr_core.engine.run import Run, create_run, default_folder, drop_later_metrics, locked, open_run
+from hmr_core.engine.run import (
+    Run,
+    default_folder,
+    drop_later_metrics,
+    locked,
+    new_run,
+    open_run,
+    saved_checkpoints,
+)
 from hmr_core.engine.scoring import rescore, score
 from hmr_core.engine.train import clip_each, learning_rate, train
 from hmr_core.engine.writers import write_jsonl
@@ -66,9 +75,11 @@ class Trainer:
             data=self.pack.path,
             data_digest=self.pack.info.digest,
             versions=versions(),
+            started={},
         )
         if not folder.exists():
-            create_run(run)
+            with new_run(run):
+                pass
         self.events = []
 
         def notify(run: Run, event: Event) -> None:
@@ -98,7 +109,7 @@ def run(trained: Run, tmp_path: Path) -> Run:
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    return load_file(checkpoints.saved_checkpoints(run.checkpoints)[-1] / "model.safetensors")
+    return load_file(saved_checkpoints(run.checkpoints)[-1] / "model.safetensors")
 
 
 def test_training_lowers_the_loss_and_tells_of_every_step(trainer: Trainer, tmp_path: Path) -> None:
@@ -114,7 +125,8 @@ def test_training_lowers_the_loss_and_tells_of_every_step(trainer: Trainer, tmp_
     assert epochs[-1].losses["total"] < 0.8 * epochs[0].losses["total"]
     assert all(event.val["mpjpe_mm"] is not None for event in epochs)
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if line["kind"] == "step"] == [20, 40]
+    written = [line["step"] for line in lines if line["kind"] == "step"]
+    assert written == [1, 7, 14, 20, 21, 28, 35, 40, 42, 49, 56]  # the first, each twentieth, the last of each epoch
     assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == list(range(1, 9))
 
 
@@ -201,7 +213,7 @@ def test_a_non_finite_loss_stops_before_the_optimizer_and_names_step_and_samples
     assert f"The last checkpoint, {saved}, is untouched; a resumed run would take the same steps, so remove" in text
     named = [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
     assert len(named) == 8
-    assert checkpoints.saved_checkpoints(tmp_path / "run/checkpoints") == [saved]
+    assert saved_checkpoints(tmp_path / "run/checkpoints") == [saved]
 
 
 class Broken(torch.autograd.Function):
@@ -251,7 +263,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_too(
     batch = epoch_order(rows, 3, 2)[8 * (step - 8) : 8 * (step - 7)]
     assert {i for i in mini_pack.ids(rows) if i in text} == set(mini_pack.ids(batch))
     assert f"hmr doctor --data {mini_pack.path}" in text
-    saved = checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")
+    saved = saved_checkpoints(tmp_path / "run/checkpoints")
     assert [path.name for path in saved] == ["epoch-0001"]
     assert all(bool(value.isfinite().all()) for value in load_file(saved[0] / "model.safetensors").values())
 
@@ -333,7 +345,7 @@ def test_what_goes_wrong_in_validation_does_not_cost_the_epoch(
         patch.setattr(train_module, "_validate", fail)
         with pytest.raises(HmrError, match="the image of sample X"):
             trainer(tmp_path / "run")
-    assert [path.name for path in checkpoints.saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+    assert [path.name for path in saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
     trainer(tmp_path / "run")
     assert isinstance(trainer.events[0], RunStarted)
     assert trainer.events[0].first_epoch == 2
@@ -349,7 +361,7 @@ def test_a_pack_without_val_trains_without_val_figures(small_spec: ModelSpec, mi
     assert started.val_samples == 0
     assert "no val figures: " in started.notes[0]
     assert [event.val for event in ended] == [{}, {}]
-    assert [path.name for path in checkpoints.saved_checkpoints(run.checkpoints)] == ["epoch-0002"]
+    assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["epoch-0002"]
 
 
 def test_two_processes_do_not_train_one_run(run: Run) -> None:
@@ -367,7 +379,7 @@ def test_a_line_of_metrics_that_was_cut_off_is_dropped(run: Run) -> None:
     drop_later_metrics(run, 3)
     assert path.read_text() == whole
     drop_later_metrics(run, 1)
-    assert len(path.read_text().splitlines()) == 1
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 7, 7]
 
 
 def test_too_few_samples_for_a_batch_is_an_error(trainer: Trainer, tmp_path: Path) -> None:
@@ -394,7 +406,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int)
         info = {"format": checkpoint_record.FORMAT, **said}
         (folder / "model.json").write_text(json.dumps(info))
     checkpoints.prune_checkpoints(tmp_path)
-    kept = [path.name for path in checkpoints.saved_checkpoints(tmp_path)]
+    kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 3:04d}"]
 
 
@@ -419,7 +431,7 @@ def test_each_parameter_tensor_is_clipped_by_itself(small_spec: ModelSpec) -> No
 
 
 def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
-    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    folder = saved_checkpoints(run.checkpoints)[-1]
     model = checkpoints.load_checkpoint(folder, small_spec).model
     optimizer = torch.optim.Adam(model.parameters())
     checkpoints.load_optimizer(folder, model, optimizer)
@@ -430,7 +442,7 @@ def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
 
 def test_state_of_any_adam_goes_on_in_the_fused_one(run: Run, small_spec: ModelSpec) -> None:
     """Checkpoints hold no optimizer's options, so those of runs before it was fused go on."""
-    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    folder = saved_checkpoints(run.checkpoints)[-1]
     stepped = []
     for fused in (False, True):
         model = checkpoints.load_checkpoint(folder, small_spec).model
@@ -462,7 +474,7 @@ def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: Mo
     for path, reason in reasons.items():
         with pytest.raises(HmrError, match=rf"weights alone: {reason}\. --ckpt takes a run's folder, a"):
             checkpoints.load_checkpoint(path, small_spec)
-    newest = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    newest = saved_checkpoints(run.checkpoints)[-1]
     with pytest.raises(HmrError, match=r"is the optimizer's state, not the model: give .*model\.safetensors"):
         checkpoints.load_checkpoint(newest / "optimizer.safetensors", small_spec)
     assert checkpoints.load_checkpoint(run.checkpoints, small_spec).path == newest / "model.safetensors"
@@ -476,7 +488,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(run: Run, small_spec: 
 
 
 def test_an_altered_checkpoint_is_refused(run: Run, small_spec: ModelSpec) -> None:
-    path = checkpoints.saved_checkpoints(run.checkpoints)[-1] / "model.safetensors"
+    path = saved_checkpoints(run.checkpoints)[-1] / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -529,13 +541,44 @@ def test_a_released_file_loads_as_the_published_recipe(
 
 
 def test_a_run_is_not_started_over_another(run: Run) -> None:
-    with pytest.raises(HmrError, match=r"is a run already\. Go on with it by `hmr train small --resume"):
-        create_run(run)
-    with pytest.raises(HmrError, match=r"checkpoints exists, is not empty and is no run\. Choose another folder with"):
-        create_run(replace(run, folder=run.checkpoints))
-    with pytest.raises(HmrError, match=r"the run's folder .* cannot be made: .*\. Choose another with --out"):
-        create_run(replace(run, folder=run.folder / "metrics.jsonl/inside"))
+    refused = {
+        run.folder: r"is a run already\. Go on with it by `hmr train small --resume",
+        run.checkpoints: r"checkpoints exists, is not empty and is no run\. Choose another folder with",
+        run.folder / "metrics.jsonl/inside": r"the run's folder .* cannot be made: .*\. Choose another with --out",
+    }
+    for folder, text in refused.items():
+        with pytest.raises(HmrError, match=text), new_run(replace(run, folder=folder)):
+            pytest.fail("it was begun")
     assert open_run(run.folder) == run
+
+
+def begin(run: Run, said: str = "") -> None:
+    """A run that ends by an error before its first checkpoint."""
+    with contextlib.suppress(ZeroDivisionError), new_run(run):
+        run.log.write_text(said)
+        raise ZeroDivisionError
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_in_nobody_s_way(run: Run, tmp_path: Path) -> None:
+    first, second = (replace(run, folder=tmp_path / "new", split=split) for split in ("sp0", "sp1"))
+    begin(first)
+    assert not first.folder.exists()  # nothing was said
+    begin(first, said="that it started\n")
+    with new_run(second):
+        assert open_run(second.folder).split == "sp1"
+        assert second.log.read_text() == "that it started\n"
+        with pytest.raises(HmrError, match="is being trained by another process"), new_run(first):
+            pytest.fail("it was begun")
+    assert open_run(second.folder).split == "sp1"
+
+
+def test_where_nothing_can_be_locked_runs_are_not_held(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(run), locked(run):
+        pass
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -549,11 +592,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
-def test_default_folders_are_numbered(tmp_path: Path) -> None:
-    first = default_folder("integral", "sp0", "tiny", tmp_path)
-    first.mkdir()
-    assert first.name == "integral-sp0-tiny"
-    assert default_folder("integral", "sp0", "tiny", tmp_path).name == "integral-sp0-tiny-2"
+def test_default_folders_are_numbered(run: Run, tmp_path: Path) -> None:
+    def name() -> str:
+        return default_folder("integral", "sp0", "tiny", tmp_path).name
+
+    assert name() == "integral-sp0-tiny"
+    begun = replace(run, folder=tmp_path / "integral-sp0-tiny")
+    with new_run(begun):
+        assert name() == "integral-sp0-tiny-2"  # it is being trained
+    assert name() == "integral-sp0-tiny"  # it has no checkpoint
+    (begun.checkpoints / "epoch-0001").mkdir()
+    assert name() == "integral-sp0-tiny-2"
+    (tmp_path / "integral-sp0-tiny-2").mkdir()
+    assert name() == "integral-sp0-tiny-3"
 
 
 # Evaluation.
@@ -711,7 +762,7 @@ def test_a_pack_without_the_training_subset_has_no_baseline_and_says_why(
 
 
 def test_a_prediction_that_is_not_finite_names_the_sample(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
-    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    folder = saved_checkpoints(run.checkpoints)[-1]
     checkpoint = checkpoints.load_checkpoint(folder, small_spec)
     torch.nn.init.constant_(next(checkpoint.model.parameters()), float("nan"))
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
@@ -750,7 +801,7 @@ def test_points_that_cannot_be_aligned_name_the_sample(evaluation: Any, tmp_path
 
 
 def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, small_spec: ModelSpec) -> None:
-    folder = checkpoints.saved_checkpoints(run.checkpoints)[-1]
+    folder = saved_checkpoints(run.checkpoints)[-1]
     save_file({"body.2.weight": torch.zeros(63, 12), "body.2.bias": torch.zeros(63)}, folder / "model.safetensors")
     info = json.loads((folder / "model.json").read_text())
     info["blake2b"] = file_digest(folder / "model.safetensors")
@@ -883,12 +934,12 @@ def test_precision_concerns_training_alone(
 
 def test_a_run_stands_for_its_newest_checkpoint(run: Run, small_spec: ModelSpec) -> None:
     newest = run.checkpoints / "epoch-0012"
-    shutil.copytree(checkpoints.saved_checkpoints(run.checkpoints)[-1], newest)
+    shutil.copytree(saved_checkpoints(run.checkpoints)[-1], newest)
     assert checkpoints.load_checkpoint(run.folder, small_spec).path == newest / "model.safetensors"
 
 
 def test_unfinished_checkpoints_of_a_killed_process_are_removed(run: Run) -> None:
-    kept = checkpoints.saved_checkpoints(run.checkpoints)
+    kept = saved_checkpoints(run.checkpoints)
     (run.checkpoints / ".epoch-0004.123.part").mkdir()
     (run.checkpoints / ".epoch-0004.123.part/model.safetensors").write_bytes(b"half")
     checkpoints.prune_checkpoints(run.checkpoints)

@@ -13,7 +13,7 @@ from torch import Tensor
 from hmr_core.config import load_recipe
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.checkpoints import load_checkpoint, save_checkpoint
-from hmr_core.engine.run import Run, create_run
+from hmr_core.engine.run import Run, new_run
 from hmr_core.engine.train import train
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
@@ -246,10 +246,11 @@ def test_a_run_goes_on_without_the_file_it_started_from(
         recipe = load_recipe(SPEC, "tiny", [*sets, "train.schedule=multistep", f"train.epochs={epochs}"])
         run = Run(
             folder=folder, model="i2l", split="sp0", recipe_name="tiny", recipe=recipe.model_dump(mode="json"),
-            data=mini_pack.path, data_digest=mini_pack.info.digest, versions={},
+            data=mini_pack.path, data_digest=mini_pack.info.digest, versions={}, started={},
         )  # fmt: skip
         if not folder.exists():
-            create_run(run)
+            with new_run(run):
+                pass
         device = torch.device("cpu")
         train(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
         return load_checkpoint(folder, SPEC).model.state_dict()

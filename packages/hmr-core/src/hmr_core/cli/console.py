@@ -58,6 +58,7 @@ class _Display:
 
     def show(self, event: Event) -> None:
         if isinstance(event, RunStarted):
+            self._log_start()
             self._say(
                 f"{self._run.model}, {self._run.split}, recipe {self._run.recipe_name}: "
                 f"{counted(event.train_samples, 'sample')} to train on, {event.val_samples} to validate on, "
@@ -82,6 +83,12 @@ class _Display:
             if self._bar is not None:
                 self._bar.stop()
             self._say(f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}")
+
+    def _log_start(self) -> None:
+        started = self._run.started
+        self._log(f"command: {started['command']}")
+        commits = [f"{what} at commit {commit}" for what, commit in started["commits"].items() if commit]
+        self._log(", ".join([f"in {started['folder']} on {started['host']}", *commits]))
 
     def _step(self, event: StepDone) -> None:
         self._done = event.step
@@ -109,5 +116,8 @@ class _Display:
             print(text, file=sys.stderr, flush=True)
 
     def _log(self, text: str) -> None:
-        with (self._run.folder / "train.log").open("a") as file:
+        text = text.encode("utf-8", "surrogateescape").decode(
+            "utf-8", "backslashreplace"
+        )  # paths are bytes of any kind
+        with self._run.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,6 +54,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
 LAZY_COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 PLUGIN_SECTION = "From plugins"
 _PLUGIN_COMMANDS = "hmr_core.plugin_commands"
+_COMMAND = "hmr_core.command"
 
 
 def current_registry() -> Registry:
@@ -65,8 +67,19 @@ def current_registry() -> Registry:
     return root.obj
 
 
+def current_command() -> str:
+    """The command line of this process, as it is typed."""
+    command: str = click.get_current_context().find_root().meta[_COMMAND]
+    return command
+
+
 class RootGroup(click.Group):
     """The group `hmr`: its own subcommands come from a table, the others from plugins."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; the whole command line is kept for `current_command`."""
+        ctx.meta[_COMMAND] = shlex.join([ctx.command_path, *args])
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the table in its order, then those of plugins."""

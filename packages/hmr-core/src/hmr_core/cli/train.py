@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from hmr_core.cli.arguments import (
     split_option,
     workers_option,
 )
+from hmr_core.cli.main import current_command, current_registry
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.shell import command_line
 
@@ -74,8 +75,6 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
     `hmr models MODEL` lists everything that --set takes. After an epoch a run can be stopped and resumed; it then
     takes the very steps that it would have taken.
     """
-    from hmr_core.cli.main import current_registry
-
     registry = current_registry()
     if resume is None:
         _fresh(registry, model, **options)
@@ -127,7 +126,8 @@ def _fresh(
 
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import choose_device
-    from hmr_core.engine.run import Run, create_run, default_folder
+    from hmr_core.engine.provenance import provenance
+    from hmr_core.engine.run import Run, default_folder, new_run
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
@@ -150,14 +150,10 @@ def _fresh(
         versions=versions(),
         tensorboard=tensorboard,
         verify=verify,
+        started=provenance(current_command()),
     )
-    create_run(run)
-    try:
+    with new_run(run):
         _train(registry, run, values, pack, layer, chosen, workers)
-    except BaseException:
-        if not _began(run):  # the folder would only be in the way of the next attempt
-            shutil.rmtree(run.folder)
-        raise
 
 
 def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
@@ -203,10 +199,6 @@ def _layer(hand: HandModelSource | None, pack: Pack, rows: Int64[ndarray, " n"])
     return layer
 
 
-def _began(run: Run) -> bool:
-    return (run.folder / "train.log").exists() or any(run.checkpoints.iterdir())
-
-
 def _resumed(
     registry: Registry,
     model: str,
@@ -219,9 +211,9 @@ def _resumed(
 ) -> None:
     from hmr_core.config import parse_recipe
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.checkpoints import saved_checkpoints
     from hmr_core.engine.devices import choose_device
-    from hmr_core.engine.run import open_run, resume_command
+    from hmr_core.engine.provenance import provenance
+    from hmr_core.engine.run import locked, open_run, resume_command, saved_checkpoints
 
     run = open_run(folder)
     if run.model != model:
@@ -243,7 +235,9 @@ def _resumed(
         )
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
     layer = _layer(hand, pack, pack.indices(run.split, recipe.train.subset))
-    _train(registry, run, recipe, pack, layer, choose_device(device), workers)
+    chosen = choose_device(device)
+    with locked(run):
+        _train(registry, replace(run, started=provenance(current_command())), recipe, pack, layer, chosen, workers)
 
 
 def _train(
@@ -257,7 +251,7 @@ def _train(
 ) -> None:
     from hmr_core.engine.devices import choose_workers
     from hmr_core.engine.events import Event
-    from hmr_core.engine.run import locked, resume_command
+    from hmr_core.engine.run import resume_command, saved_checkpoints
     from hmr_core.engine.train import train
 
     told: set[str] = set()
@@ -271,10 +265,9 @@ def _train(
 
     spec, processes = registry.model(run.model), choose_workers(workers, device)
     try:
-        with locked(run):
-            train(run, spec, recipe, pack, layer=layer, device=device, workers=processes, notify=notify)
+        train(run, spec, recipe, pack, layer=layer, device=device, workers=processes, notify=notify)
     except KeyboardInterrupt:
-        if _began(run):
+        if saved_checkpoints(run.checkpoints):
             click.echo(f"to go on after the last epoch that was finished: {resume_command(run)}", err=True)
         raise
     click.echo(f"run: {run.folder}")

@@ -11,7 +11,6 @@ model key by key and shape by shape.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from hmr_core.engine.checkpoint_record import FORMAT as RECORD_FORMAT
 from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
+from hmr_core.engine.run import saved_checkpoints
 from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes
 from hmr_core.engine.weights import Uninitialised, load_weights
 from hmr_core.errors import HmrError
@@ -70,7 +70,7 @@ def save_checkpoint(
         if optimizer is not None:
             save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
         values = {"format": RECORD_FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
-        (part / "model.json").write_text(json.dumps(values, indent=2) + "\n")
+        (part / "model.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
@@ -129,12 +129,6 @@ def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimi
         for index, name in enumerate(names)
     }
     optimizer.load_state_dict(state)
-
-
-def saved_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder of checkpoints, oldest first."""
-    paths = [path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name)]
-    return sorted(paths, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def prune_checkpoints(folder: Path) -> None:

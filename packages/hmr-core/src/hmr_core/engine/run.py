@@ -1,8 +1,8 @@
 """A training run on disk.
 
-RUN/config.json      the model, the whole recipe, the data and what made the run
+RUN/config.json      the model, the whole recipe, the data, versions, and how the run was started
 RUN/metrics.jsonl    what was measured, a line each
-RUN/train.log        what was said
+RUN/train.log        what was said; locked by the process that trains
 RUN/checkpoints/epoch-0007/    one folder for each checkpoint that is kept
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.errors import HmrError
-from hmr_core.files import open_regular, read_bytes
+from hmr_core.files import read_bytes
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 
@@ -32,6 +34,7 @@ class Run:
     recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path and blake2b of the
     hand model that the model trains with, both None for the hand in the package; None for a model that uses no hand.
     tensorboard: whether to write for it. verify: whether to compare checksums while reading the pack.
+    started: by what command, where and when (see `provenance`); config.json keeps how it was first.
     scratch: where watchers of the run's events keep what they need between events, each under its own name.
     """
 
@@ -43,6 +46,7 @@ class Run:
     data: Path
     data_digest: str
     versions: Mapping[str, str]
+    started: Mapping[str, Any]
     hand_model: Mapping[str, str | None] | None = None
     tensorboard: bool = False
     verify: bool = False
@@ -53,22 +57,48 @@ class Run:
         """The folder of checkpoints."""
         return self.folder / "checkpoints"
 
+    @property
+    def log(self) -> Path:
+        """The file of what was said."""
+        return self.folder / "train.log"
 
-def create_run(run: Run) -> None:
-    """Make the run's folder; HmrError if there is a run already."""
+
+@contextmanager
+def new_run(run: Run) -> Iterator[None]:
+    """Make the run's folder, and keep it to this process; after an error before anything was said, it is gone again.
+
+    A run that ended before its first checkpoint does not keep its folder from a new one; its log goes on.
+    Raises HmrError when there is a run with a checkpoint, or anything else, and while another process trains it.
+    """
+    made = not run.folder.exists()
+    _make_folder(run)
+    with locked(run):
+        if saved_checkpoints(run.checkpoints):
+            raise HmrError(
+                f"{run.folder} is a run already. Go on with it by `{resume_command(run)}`, "
+                f"delete it, or choose another folder with --out."
+            )
+        _write_config(run)
+        try:
+            yield
+        except BaseException:
+            if made and run.log.stat().st_size == 0:
+                shutil.rmtree(run.folder)
+            raise
+
+
+def _make_folder(run: Run) -> None:
     if run.folder.exists() and not run.folder.is_dir():
         raise HmrError(f"{run.folder} is a file, so it cannot be a run's folder. Choose another with --out.")
-    if (run.folder / "config.json").exists():
-        raise HmrError(
-            f"{run.folder} is a run already. Go on with it by `{resume_command(run)}`, "
-            f"delete it, or choose another folder with --out."
-        )
     try:
-        if run.folder.exists() and any(run.folder.iterdir()):
+        if not _is_run(run.folder) and run.folder.exists() and any(run.folder.iterdir()):
             raise HmrError(f"{run.folder} exists, is not empty and is no run. Choose another folder with --out.")
-        run.checkpoints.mkdir(parents=True)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
+
+
+def _write_config(run: Run) -> None:
     values = {
         "format": FORMAT,
         "model": run.model,
@@ -81,6 +111,7 @@ def create_run(run: Run) -> None:
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
         "verify": run.verify,
+        "started": dict(run.started),
     }
     write_text(run.folder / "config.json", json.dumps(values, indent=2) + "\n")
 
@@ -112,12 +143,36 @@ def resume_command(run: Run) -> str:
     return command_line("hmr train", run.model, "--resume", run.folder)
 
 
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder of checkpoints, oldest first."""
+    paths = [path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name)]
+    return sorted(paths, key=lambda path: int(path.name.removeprefix("epoch-")))
+
+
 def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
-    """A folder under runs/ that is not taken: runs/integral-sp0-tiny, then ...-2, ...-3."""
+    """A folder under runs/ that is not taken: runs/integral-sp0-tiny, then ...-2, ...-3.
+
+    A run that ended before its first checkpoint does not take its name.
+    """
     name, number = f"{model}-{split}-{recipe}", 1
-    while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists():
+    while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists() and not _may_be_taken(folder):
         number += 1
     return folder
+
+
+def _may_be_taken(folder: Path) -> bool:
+    """Whether there is a run that ended before its first checkpoint."""
+    if not _is_run(folder) or saved_checkpoints(folder / "checkpoints"):
+        return False
+    try:
+        with _lock(folder):
+            return True
+    except BlockingIOError:  # it is being trained
+        return False
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def drop_later_metrics(run: Run, epoch: int) -> None:
@@ -131,11 +186,22 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
-    with open_regular(run.folder / "config.json") as file:
+    try:
+        with _lock(run.folder):
+            yield
+    except BlockingIOError as error:
+        raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.") from error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "train.log").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.") from error
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # a file system without locks
         yield
 
 

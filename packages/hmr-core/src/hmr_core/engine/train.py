@@ -29,14 +29,13 @@ from hmr_core.engine.checkpoints import (
     prune_checkpoints,
     record_validation,
     save_checkpoint,
-    saved_checkpoints,
 )
 from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.model_failures import failures_told
-from hmr_core.engine.run import Run, drop_later_metrics
+from hmr_core.engine.run import Run, drop_later_metrics, saved_checkpoints
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer

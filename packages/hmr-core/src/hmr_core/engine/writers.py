@@ -12,12 +12,12 @@ from hmr_core.engine.run import Run
 from hmr_core.errors import HmrError
 
 LOG_EVERY = 20
-"""Steps between two lines of metrics.jsonl; every epoch has a line besides."""
+"""Steps between two whose figures are written; the first of a run and the last of each epoch are written besides."""
 
 
 def write_jsonl(run: Run, event: Event) -> None:
-    """Append an event's figures to metrics.jsonl: every LOG_EVERY-th step, and every epoch."""
-    if isinstance(event, StepDone) and event.step % LOG_EVERY == 0:
+    """Append an event's figures to metrics.jsonl: of some steps (see LOG_EVERY), and of every epoch."""
+    if _due(run, event):
         _append(run, {"kind": "step", **_rounded(asdict(event))})
     elif isinstance(event, EpochDone):
         _append(run, {"kind": "epoch", **_rounded(asdict(event))})
@@ -28,14 +28,18 @@ def write_tensorboard(run: Run, event: Event) -> None:
     if not run.tensorboard:
         return
     if isinstance(event, RunStarted):
-        run.scratch["tensorboard"] = _summary_writer(run)
+        run.scratch["tensorboard"] = _summary_writer(
+            run, first_step=1 + (event.first_epoch - 1) * event.steps_per_epoch
+        )
         return
     writer = run.scratch["tensorboard"]
-    if isinstance(event, StepDone) and event.step % LOG_EVERY == 0:
+    if isinstance(event, StepDone) and _due(run, event):
         for name, value in event.losses.items():
             writer.add_scalar(f"loss/{name}", value, event.step)
         writer.add_scalar("learning_rate", event.learning_rate, event.step)
     elif isinstance(event, EpochDone):
+        for name, value in event.losses.items():
+            writer.add_scalar(f"epoch_loss/{name}", value, event.step)
         for name, figure in event.val.items():
             if figure is not None:
                 writer.add_scalar(f"val/{name}", figure, event.step)
@@ -49,15 +53,25 @@ def require_tensorboard() -> None:
         raise HmrError('--tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"')
 
 
-def _summary_writer(run: Run) -> Any:
+def _due(run: Run, event: Event) -> bool:
+    """Whether an event is a step whose figures are written, to whichever file."""
+    if isinstance(event, RunStarted):
+        run.scratch["steps_per_epoch"] = event.steps_per_epoch
+    return isinstance(event, StepDone) and (
+        event.step == 1 or event.step % LOG_EVERY == 0 or event.step % run.scratch["steps_per_epoch"] == 0
+    )
+
+
+def _summary_writer(run: Run, first_step: int) -> Any:
     require_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run.folder))
+    # What an attempt that was stopped wrote of these steps is not shown any more: they are taken again.
+    return SummaryWriter(str(run.folder), purge_step=first_step)
 
 
 def _append(run: Run, line: dict[str, Any]) -> None:
-    with (run.folder / "metrics.jsonl").open("a") as file:
+    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
