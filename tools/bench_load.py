@@ -83,7 +83,7 @@ def measure(path: Path, how: str, threads: int) -> tuple[float, float]:
 
 def anonymous(pid: int) -> int:
     """The bytes of a process's memory that are no file's."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
 

@@ -16,7 +16,7 @@ JOINT_RATIO, MESH_RATIO = 0.75, 1.5
 
 def problems(path: Path, *, figures_only: bool) -> list[str]:
     """What is wrong with an evaluation; prints its figures."""
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text(encoding="utf-8"))
     metrics, baseline = report["metrics"], report["baseline"]["metrics"]["mpjpe_mm"]
     missing = [name for name, value in metrics.items() if value is None]
     if missing:

@@ -118,7 +118,9 @@ def _check_recipes(spec: ModelSpec, wanted: str) -> Recipe:
         except HmrError as error:
             raise AssertionError(f'model "{spec.name}": {error} Nobody could train with it.') from error
         # load_recipe has taken the values through JSON, as a checkpoint does; these have not been there.
-        before = spec.config.model_validate(tomllib.loads(spec.recipes[name].read_text()).get("model", {}))
+        before = spec.config.model_validate(
+            tomllib.loads(spec.recipes[name].read_text(encoding="utf-8")).get("model", {})
+        )
         if found[name].model != before:
             raise AssertionError(
                 f'model "{spec.name}": the config of recipe "{name}" is not the same after a trip through JSON, so '

@@ -110,7 +110,7 @@ def evaluate(
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and predictions.h5 into an existing folder."""
     write_predictions(folder / "predictions.h5", evaluation.predictions)
-    (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n")
+    (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n", encoding="utf-8")
 
 
 def _mismatch_mm(request: EvaluationRequest, rows: Int64[ndarray, " n"]) -> float:

@@ -105,11 +105,12 @@ def write_synthetic(
         anno = part / "image" / "anno"
         for name, text in list_files(planned, frames).items():
             (anno / name).parent.mkdir(parents=True, exist_ok=True)
-            (anno / name).write_text(text)
+            (anno / name).write_text(text, encoding="utf-8")
         for name in OBJECTS[:objects]:
-            (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name))
+            (part / "image" / "obj" / f"{name}.obj").write_text(object_text(name), encoding="utf-8")
         # The pack, and every result on it, says so too.
-        (part / RELEASE_FILE).write_text(f"synthetic 2, in OakInk-Image v2.1's layout (seed {seed})\n")
+        release = f"synthetic 2, in OakInk-Image v2.1's layout (seed {seed})\n"
+        (part / RELEASE_FILE).write_text(release, encoding="utf-8")
         save_hand_model(load_synthetic_hand(), part / hand_file.name)
         part.rename(root)
         (root / hand_file.name).rename(hand_file)
