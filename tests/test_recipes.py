@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hmr_core.config import SECTIONS, load_recipe, options
+from hmr_core.errors import UsageError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import discover
 
@@ -136,6 +137,21 @@ def test_the_table_leaves_no_option_out(specs: list[ModelSpec]) -> None:
     for column, spec in enumerate(specs):
         told = {key for templates in ROWS.values() for key in re.findall(r"\{([^}]+)\}", templates[column])}
         assert told - {"root_joint"} == set(options(spec)) - NOT_OF_STAGE_LIXEL, spec.name
+
+
+def test_one_override_makes_a_published_schedule_another(specs: list[ModelSpec]) -> None:
+    for spec in specs:
+        assert load_recipe(spec, "published").train.milestones
+        assert load_recipe(spec, "published", ["train.schedule=cosine"]).train.schedule == "cosine"
+        assert load_recipe(spec, "published", ["train.epochs=2"]).train.milestones[-1] > 2
+
+
+@pytest.mark.parametrize("given", ["train.milestones=[3]", "augment.occlusion_area=0.3", "param_loss.joint=2"])
+def test_the_documentation_s_options_without_effect_are_refused(specs: list[ModelSpec], given: str) -> None:
+    key = given.partition("=")[0]
+    assert f"`{key.removesuffix('.joint')}`" in DOCUMENTED.read_text()
+    with pytest.raises(UsageError, match=rf"{key} has no effect where"):
+        load_recipe(specs[-1], "tiny", [given])
 
 
 def test_the_splits_share_a_recipe(specs: list[ModelSpec]) -> None:

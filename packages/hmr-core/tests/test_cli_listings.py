@@ -100,12 +100,12 @@ def test_a_model_with_its_options(registry: Any) -> None:
     assert "tiny  learns in a minute" in lines
     assert any(line.startswith("bad   broken: recipe bad of toy") for line in lines)
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line}
-    assert rows["image_size"] == "int > 0 required 64 side of the square crop that the model sees, in pixels"
+    assert rows["image_size"] == "int > 0, <= 4096 required 64 side of the square crop that the model sees, in pixels"
     assert rows["head.kind"] == "a or b a b which head"
     assert rows["widths"] == "list of int [8, 16] [8, 16] channels"
     assert rows["weights"] == "path or null null null a file"
     assert rows["scale"] == "float > 0, < 10 2 2 how much [of it]"
-    assert rows["train.epochs"] == "int > 0 required 2 passes over the training subset"
+    assert rows["train.epochs"] == "int > 0, <= 1000000 required 2 passes over the training subset"
     assert {"data.bbox_expand", "augment.scale"} <= rows.keys()
 
 

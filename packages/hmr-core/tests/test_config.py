@@ -6,13 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from hmr_core.config import (
+    LARGEST_SEED,
+    MOST_EPOCHS,
     ModelConfig,
+    OnlyWith,
     Section,
+    TrainConfig,
     changed_options,
     configure,
     load_recipe,
@@ -21,6 +27,8 @@ from hmr_core.config import (
     parse_recipe,
     section_options,
 )
+from hmr_core.data.augment import sample_generator
+from hmr_core.data.loading import epoch_order
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import ModelSpec
 
@@ -30,9 +38,20 @@ class Trunk(Section):
     weights: str = "random"
 
 
+class Fast(Section):
+    steps: int = 1
+
+
+class Kinds(Section):
+    only_with = (OnlyWith("fast", "kind", ("fast",)),)
+    kind: Literal["slow", "fast"] = "slow"
+    fast: Fast = Fast()
+
+
 class Config(ModelConfig):
     backbone: Trunk = Trunk()
     sizes: tuple[int, ...] = (1, 2)
+    fit: Kinds = Kinds()
 
 
 @pytest.fixture
@@ -69,16 +88,65 @@ def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:
         ("train.epochs=true", "Input should be a valid integer"),
         ("train.epochs=0", "Input should be greater than 0"),
         ("train.learning_rate=inf", "Input should be a finite number"),
-        ("backbone.weights=3", "Input should be a valid string"),
+        ("train.epochs=2026-11-29", "Input should be a valid integer"),
+        ("train.epochs=3 # three", "Input should be a valid integer"),
+        ("train.epochs=1000001", "Input should be less than or equal to 1000000"),
+        ("train.learning_rate=10:00:00", "Input should be a valid number"),
+        ("train.schedule=2026-11-29", "Input should be 'multistep' or 'cosine'"),
+        ("train.seed=9223372036854775808", "Input should be less than or equal to 9223372036854775807"),
+        (f"train.seed={'9' * 5000}", "Input should be a valid integer"),
+        ("train.milestones=[-1]", "Input should be greater than 0"),
+        ("train.milestones=[5, 3]", "milestones are epochs in rising order, such as [30, 60]"),
+        ("train.milestones=[3, 3]", "milestones are epochs in rising order, such as [30, 60]"),
+        ("image_size=100000", "Input should be less than or equal to 4096"),
+        ("sizes=[2026-11-29]", "Input should be a valid integer"),
         ("train.schedule=sometimes", "Input should be 'multistep' or 'cosine'"),
     ],
 )
 def test_an_override_of_the_wrong_type_says_what_is_valid(spec: ModelSpec, text: str, reason: str) -> None:
-    key, value = text.split("=")
+    key, value = text.split("=", 1)
     with pytest.raises(UsageError) as caught:
         load_recipe(spec, "tiny", [text])
     assert str(caught.value).startswith(f'--set {text}: "{value}" is not valid for {key}: {reason}')
     assert "`hmr models small` lists the options with their types." in str(caught.value)
+
+
+def test_a_value_that_is_not_utf8_is_refused(spec: ModelSpec) -> None:
+    with pytest.raises(UsageError, match=r"--set backbone\.weights=\.\.\.: the value is not UTF-8"):
+        load_recipe(spec, "tiny", ["backbone.weights=w_\udcfc.pth"])
+
+
+def test_the_largest_seed_is_one_to_every_generator_after_every_epoch() -> None:
+    train = TrainConfig(epochs=MOST_EPOCHS, batch_size=1, seed=LARGEST_SEED)
+    for epoch in (1, train.epochs):
+        torch.Generator().manual_seed(train.seed + epoch)
+        assert sorted(epoch_order(np.arange(3), train.seed, epoch)) == [0, 1, 2]
+        sample_generator(train.seed, epoch, "a").random()
+
+
+def test_an_override_without_an_effect_is_refused(spec: ModelSpec) -> None:
+    cosine = ["train.schedule=cosine"]
+    refused = {
+        ("train.milestones=[2]", *cosine): r"train\.milestones=\[2\]: train\.milestones has no effect where "
+        r"train\.schedule is cosine\. Add --set train\.schedule=multistep, or leave train\.milestones out\.$",
+        (*cosine, "train.gamma=0.5"): r"train\.gamma has no effect where train\.schedule is cosine\.",
+        ("train.gamma=0.5",): r"--set train\.gamma=0\.5: train\.gamma has no effect where train\.milestones is \[\]\. "
+        r"Set that, too, or leave train\.gamma out\.$",
+        ("augment.occlusion_area=0.3", "augment.occlusion_probability=0"): r"where augment\.occlusion_probability is 0",
+        ("fit.fast.steps=3",): r"--set fit\.fast\.steps=3: fit\.fast\.steps has no effect where fit\.kind is slow\. "
+        r"Add --set fit\.kind=fast, or",
+    }
+    for sets, message in refused.items():
+        with pytest.raises(UsageError, match=message):
+            load_recipe(spec, "tiny", sets)
+    load_recipe(spec, "tiny", ["train.milestones=[2]", "train.gamma=0.5"])
+    load_recipe(spec, "tiny", ["fit.fast.steps=3", "fit.kind=fast"])
+    # What is off needs nothing else, and a recipe may hold what has no effect just now.
+    load_recipe(
+        spec, "tiny", [*cosine, "train.milestones=[]", "augment.rotation_deg=0", "augment.rotation_probability=0"]
+    )
+    with_milestones = load_recipe(spec, "tiny", ["train.milestones=[2]"])
+    assert override(spec, with_milestones, cosine).train.milestones == (2,)
 
 
 def test_an_override_without_a_value_shows_the_form(spec: ModelSpec) -> None:
@@ -97,6 +165,13 @@ def test_a_recipe_with_an_unknown_key_is_refused_by_name(spec: ModelSpec, tmp_pa
     path = tmp_path / "bad.toml"
     path.write_text("[model]\nimage_size = 32\n[train]\nepochs = 1\nbatch_size = 2\nspeed = 3\n")
     with pytest.raises(HmrError, match=r"recipe bad of small \(.*bad\.toml\) is not valid: train\.speed: Extra inputs"):
+        load_recipe(replace(spec, recipes={"bad": path}), "bad")
+
+
+def test_a_recipe_with_a_date_for_a_text_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[model]\nimage_size = 32\nbackbone.weights = 2026-11-29\n[train]\nepochs = 1\nbatch_size = 2\n")
+    with pytest.raises(HmrError, match=r"bad\.toml\) is not valid: backbone\.weights: Input should be a valid string"):
         load_recipe(replace(spec, recipes={"bad": path}), "bad")
 
 

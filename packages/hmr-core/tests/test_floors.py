@@ -20,6 +20,8 @@ FLOORS = (
         "errors",
         "files",
         "interrupts",
+        "option_names",
+        "option_text",
         "pictures",
         "safe_pickle",
         "shell",

@@ -183,7 +183,11 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
     [
         (["image_size=100"], r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
         (["stage=param"], r"stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a"),
-        (["lixel_weights=runs/x"], r"lixel_weights is what stage=param starts from.*leave it out"),
+        (
+            ["lixel_weights=runs/x"],
+            r"lixel_weights has no effect where stage is lixel\. Add --set stage=param, or leave",
+        ),
+        (["param_loss.shape=2"], r"param_loss\.shape has no effect where stage is lixel\. Add --set stage=param"),
         (["middle_tip=778"], r"middle_tip"),
         (["head.depth=1"], r"head\.depth"),
     ],

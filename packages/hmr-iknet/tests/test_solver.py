@@ -248,7 +248,7 @@ def test_options_of_the_fit_in_any_order_over_a_protocol() -> None:
     for overrides in (["fit=lm", "noise_mm=5"], ["noise_mm=5", "fit=lm"]):
         made = solver_config(spec, "published", overrides)
         assert made == IKNetSolverConfig(fit="lm", noise_mm=5)
-        assert protocol_label(spec, "published", made) == "published, but fit=lm, noise_mm=5.0"
+        assert protocol_label(spec, "published", made) == "published, but fit=lm, noise_mm=5"
     assert solver_config(spec, "published", ["fit=none"]) == IKNetSolverConfig(fit="none")
     assert solver_config(spec, "best", ["fit=published", "prior_group=1"]) == IKNetSolverConfig(
         fit="published", prior_group=1

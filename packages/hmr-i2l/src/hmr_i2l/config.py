@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hmr_core.config import ModelConfig, Section
+from hmr_core.config import ModelConfig, OnlyWith, Section
 from hmr_core.hand.joints import N_VERTS, TIP_VERTICES
 from hmr_core.nn.resnet_config import ResNetConfig
 
@@ -40,6 +40,15 @@ class ParamLossConfig(Section):
 class I2LConfig(ModelConfig):
     """I2L-MeshNet: two trunks, lixel heat maps of joints and vertices; or, behind them, MANO's parameters."""
 
+    # What stage param takes from its lixel stage is loaded and frozen.
+    only_with = (
+        OnlyWith("loss", "stage", ("lixel",)),
+        OnlyWith("init_std", "stage", ("lixel",)),
+        OnlyWith("backbone.weights", "stage", ("lixel",)),
+        OnlyWith("lixel_weights", "stage", ("param",)),
+        OnlyWith("param_loss", "stage", ("param",)),
+    )
+
     backbone: ResNetConfig = ResNetConfig()
     head: HeadConfig = HeadConfig()
     sigma: float = Field(2.5, gt=0, description="of the Gaussians at the joints, in heat-map cells")
@@ -66,9 +75,5 @@ class I2LConfig(ModelConfig):
             raise ValueError(
                 "stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a checkpoint or "
                 "a released file"
-            )
-        if self.stage == "lixel" and self.lixel_weights is not None:
-            raise ValueError(
-                "lixel_weights is what stage=param starts from, and of no use to stage=lixel: leave it out"
             )
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from hmr_core.config import Section
 
@@ -18,7 +18,7 @@ class LossConfig(Section):
 class IKNetConfig(Section):
     """IKNet: fully connected layers from joints to quaternions."""
 
-    widths: tuple[int, ...] = Field(
+    widths: tuple[PositiveInt, ...] = Field(
         (256, 512, 1024, 1024, 512, 256), min_length=1, description="outputs of the hidden layers, in order"
     )
     loss: LossConfig = LossConfig()

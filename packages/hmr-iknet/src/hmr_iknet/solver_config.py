@@ -33,6 +33,7 @@ class IKNetSolverConfig(Section):
     noise_mm: float | None = Field(
         None,
         ge=1,
+        le=1000,
         description="lm: the expected error of a joint, on each axis; more of it trusts IKNet and the mean shape more; "
         "null: 5",
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from hmr_core.option_text import value_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -28,7 +30,7 @@ def describe(fields: Mapping[str, FieldInfo], recipes: Mapping[str, Mapping[str,
     return [
         Option(
             key=key,
-            type=type_text(field.annotation) + _bounds(field),
+            type=type_text(field.annotation) + _bounds(field.metadata),
             required=field.is_required(),
             default=None if field.is_required() else _plain(field.get_default(call_default_factory=True)),
             recipes={name: _value(content, key) for name, content in recipes.items()},
@@ -45,6 +47,8 @@ def type_text(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Path):
         return "path"
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0]) + _bounds(arguments[1:])
     if origin is Literal:
         return " or ".join(value_text(value) for value in arguments)
     if origin in (Union, UnionType):
@@ -58,22 +62,11 @@ def type_text(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 
-def value_text(value: Any) -> str:
-    """A value as `--set` takes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return json.dumps(value)
-
-
-def _bounds(field: FieldInfo) -> str:
+def _bounds(metadata: Iterable[Any]) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
     found = [
         f"{text} {value_text(getattr(bound, name))}"
-        for bound in field.metadata
+        for bound in metadata
         for name, text in signs.items()
         if getattr(bound, name, None) is not None
     ]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmr_core.cli.config_options import Option, describe, value_text
+from hmr_core.cli.config_options import Option, describe
 from hmr_core.cli.main import current_registry
 from hmr_core.cli.table import show_record, show_table
 from hmr_core.errors import HmrError, unknown_name
+from hmr_core.option_text import value_text
 from hmr_core.plugins.known import KNOWN
 from hmr_core.shell import command_line
 

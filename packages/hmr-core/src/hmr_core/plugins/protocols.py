@@ -5,7 +5,6 @@ The options' defaults count least, then what the protocol sets, then what the us
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from hmr_core.config import Section, configure, section_options
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.option_text import value_text
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def protocol_label(spec: SolverSpec, protocol: str, config: Section) -> str:
     """The protocol as a report names it: `published`, or `published, but fit=lm` with every option that differs."""
     standard, used = (c.model_dump(mode="json") for c in (solver_config(spec, protocol), config))
     differing = [
-        f"{key}={_text(value)}"
+        f"{key}={value_text(value)}"
         for key in section_options(spec.config)
         if (value := _at(used, key)) != _at(standard, key)
     ]
@@ -69,10 +69,3 @@ def _at(values: Any, key: str) -> Any:
     for part in key.split("."):
         values = values[part]
     return values
-
-
-def _text(value: Any) -> str:
-    """A value as `--solver-set` takes it."""
-    if value is None:
-        return "null"
-    return value if isinstance(value, str) else json.dumps(value)
