@@ -105,7 +105,8 @@ def test_an_existing_file_needs_force(file: Path, capsys: pytest.CaptureFixture[
         (["oakink", "--root", str(OAKINK), "--subset", "tets"], 2, 'Did you mean "test"?'),
         (["oakink", "--root", str(OAKINK), "--codec", "jpg"], 2, 'unknown codec "jpg". Did you mean "jpeg"?'),
         (["oakink", "--root", str(OAKINK), "--margin", "0.1"], 2, "margin 0.1: "),
-        (["oakink", "--root", str(OAKINK), "--workers", "0"], 2, "workers 0: at least 1."),
+        (["oakink", "--root", str(OAKINK), "--workers", "0"], 2, "0 is not in the range 1<=x<=1024."),
+        (["oakink", "--root", str(OAKINK), "--workers", "99999"], 2, "99999 is not in the range 1<=x<=1024."),
         (["info", "none.h5"], 1, "there is no data file none.h5. Make one: `hmr pack oakink"),
     ],
 )

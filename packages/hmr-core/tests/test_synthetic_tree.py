@@ -255,10 +255,11 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"sequences": 4}, "sequences 4: it must be at least 5"),
-        ({"frames": 0}, "frames 0: it must be at least 1"),
+        ({"sequences": 4}, "sequences 4: it must be 5 to 10000"),
+        ({"sequences": 10**9}, "sequences 1000000000: it must be 5 to 10000"),
+        ({"frames": 0}, "frames 0: it must be 1 to 10000"),
         ({"workers": 0}, "workers 0: it must be at least 1"),
-        ({"seed": -1}, "seed -1: it must not be negative"),
+        ({"seed": -1}, "seed -1: it must be 0 to 9223372036854775807"),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path: Path, numbers: dict[str, int], message: str) -> None:

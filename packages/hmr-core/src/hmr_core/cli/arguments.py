@@ -10,6 +10,7 @@ import click
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
 
 DEFAULT_DATA = Path("data/oakink.h5")
+MOST_WORKERS = 1024
 
 data_option = click.option(
     "--data",
@@ -23,7 +24,7 @@ split_option = click.option(
 device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; by default the best there is.")
 workers_option = click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST_WORKERS),
     help="Data-loading processes; by default up to 8 for a GPU, none for a CPU.",
 )
 hand_model_option = click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hmr_core.cli.arguments import MOST_WORKERS
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import HmrError, UsageError, did_you_mean
 from hmr_core.shell import command_line
@@ -135,7 +136,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
     )
     @click.option(
         "--workers",
-        type=int,
+        type=click.IntRange(min=1, max=MOST_WORKERS),
         help="Processes; may be another number after a stop.  [default: one for each CPU, fewer for a small data set]",
     )
     @click.option("--force", is_flag=True, help="Replace the file if it exists.")

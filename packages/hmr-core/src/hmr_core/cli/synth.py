@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hmr_core.cli.arguments import MOST_WORKERS
 from hmr_core.shell import command_line
 
 
@@ -21,7 +22,7 @@ from hmr_core.shell import command_line
 @click.option("--frames", type=int, help="Frames of each sequence, in place of the size's; four cameras see each.")
 @click.option("--sequences", type=int, help="Sequences, in place of the size's: at least 5; every sixth is a handover.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--workers", default=None, type=int, help="Processes.  [default: one for each CPU]")
+@click.option("--workers", type=click.IntRange(min=1, max=MOST_WORKERS), help="Processes.  [default: one for each CPU]")
 def synth(
     directory: Path, size: str, frames: int | None, sequences: int | None, seed: int, workers: int | None
 ) -> None:

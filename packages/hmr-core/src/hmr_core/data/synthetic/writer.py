@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hmr_core.config import LARGEST_SEED
 from hmr_core.data.oakink.layout import RELEASE_FILE
 from hmr_core.data.synthetic.frames import ARRAYS, Frames
 from hmr_core.data.synthetic.lists import list_files
@@ -29,6 +30,8 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
 
+MOST = 10_000
+"""Sequences, and frames of each: together far more than any disk holds."""
 _FRAMES_PER_TASK = 26
 _IMAGE_MB = 0.63
 """What an image and its annotations take on the disk, about."""
@@ -59,29 +62,25 @@ def write_synthetic(
 ) -> SyntheticSummary:
     """Write OUT/OakInk in OakInk-Image v2.1's layout, and OUT/hand.npz, the hand model it was made with.
 
-    sequences: at least five; frames: of each sequence, each seen by four cameras; subjects: 4 to 10; objects: 4 to 12.
-    The same numbers and seed give the same bytes whatever the number of worker processes. on_progress gets the images
-    done and their total.
+    sequences: 5 to 10,000; frames: of each sequence, 1 to 10,000, each seen by four cameras; subjects: 4 to 10;
+    objects: 4 to 12. The same numbers and seed give the same bytes whatever the number of worker processes. on_progress
+    gets the images done and their total.
 
     Nothing appears under its name before it is complete. Raises UsageError for impossible numbers and HmrError when
     there is something at OUT/OakInk or OUT/hand.npz already, which is left alone, when another process writes there, or
     when the disk is full.
     """
-    for name, value, least in (
-        ("sequences", sequences, FEWEST_SEQUENCES),
-        ("frames", frames, 1),
-        ("workers", workers, 1),
-    ):
-        if value < least:
-            raise UsageError(f"{name} {value}: it must be at least {least}.")
     for name, value, least, most in (
+        ("sequences", sequences, FEWEST_SEQUENCES, MOST),
+        ("frames", frames, 1, MOST),
+        ("seed", seed, 0, LARGEST_SEED),
         ("subjects", subjects, FEWEST_SUBJECTS, len(SUBJECTS)),
         ("objects", objects, FEWEST_OBJECTS, len(OBJECTS)),
     ):
         if not least <= value <= most:
             raise UsageError(f"{name} {value}: it must be {least} to {most}.")
-    if seed < 0:
-        raise UsageError(f"seed {seed}: it must not be negative.")
+    if workers < 1:
+        raise UsageError(f"workers {workers}: it must be at least 1.")
     root, hand_file = out / "OakInk", out / "hand.npz"
     for path in (root, hand_file):
         if path.exists():
