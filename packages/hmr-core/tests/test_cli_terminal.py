@@ -15,6 +15,7 @@ from hmr_core.cli import console
 from hmr_core.cli.doctor import _show
 from hmr_core.cli.progress import progress
 from hmr_core.cli.table import show_table
+from hmr_core.cli.terminal import show_any_path
 from hmr_core.engine.doctor.finding import Finding
 from hmr_core.engine.events import RunEnded, RunStarted
 from hmr_core.engine.run import Run
@@ -106,3 +107,12 @@ def test_consoles_and_columns_of_text_are_made_in_one_place() -> None:
         if name.name in makers
     }
     assert set(found) == {"terminal.py"}
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", b"b\xfc \xc3\xbc"), ("ascii", rb"b\udcfc \xfc")])
+def test_a_path_that_is_no_utf_8_is_shown(encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, errors="strict"))
+    show_any_path()
+    print("b\udcfc ü", flush=True)
+    assert raw.getvalue().strip() == shown

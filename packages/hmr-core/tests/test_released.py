@@ -326,7 +326,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, spec: ModelSpec, mo
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(HmrError, match=r"/x cannot be read: Permission denied\.$"):
         load_checkpoint(path, spec)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
 
@@ -48,6 +50,26 @@ def open_descriptor(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """A name of the regular file at path for libraries that open files by UTF-8 names alone: another than its own where
+    that is none, as long as the block lasts.
+
+    Errors as of `open_regular`.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        descriptor = open_descriptor(path)
+        try:
+            yield Path(f"/dev/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    else:
+        check_regular(path)
+        yield path
 
 
 def read_bytes(path: Path) -> bytes:

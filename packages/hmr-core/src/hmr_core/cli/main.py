@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from hmr_core.cli.terminal import show_any_path
 from hmr_core.errors import HmrError, did_you_mean
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Errors are one line on stderr; with HMR_DEBUG=1 in the environment their traceback comes first.
     """
+    show_any_path()
     try:
         result = cli.main(args, prog_name="hmr", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

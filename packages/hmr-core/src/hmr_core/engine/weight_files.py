@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
-from hmr_core.files import check_regular, open_regular
+from hmr_core.files import open_regular, utf8_name
 from hmr_core.hand.model import SHAPES
 from hmr_core.shell import command_line
 
@@ -47,8 +47,8 @@ def file_format(path: Path) -> Format:
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; HmrError when it is damaged."""
     try:
-        check_regular(path)
-        return load_file(path)
+        with utf8_name(path) as name:
+            return load_file(name)
     except (OSError, SafetensorError) as error:
         raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
 
@@ -56,10 +56,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_shapes(path: Path) -> dict[str, Tensor]:
     """What a safetensors file holds, as tensors without numbers, int64 for all that is no float; HmrError as above."""
     try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-            return {name: _empty(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
+        with utf8_name(path) as name, safe_open(name, "pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
+            return {key: _empty(one.get_shape(), one.get_dtype()) for key, one in slices.items()}
     except (OSError, SafetensorError) as error:
         raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
 
@@ -76,9 +75,9 @@ def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
         raise HmrError(_refusal(path, reason, option))
     misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
     try:
-        with open_regular(path) as file:
+        with open_regular(path) as file, utf8_name(path) as name:
             held = torch.load(
-                file if misnamed else path,
+                file if misnamed else name,
                 map_location="cpu",
                 weights_only=True,
                 mmap=found == "zip" and not misnamed,  # it maps by name alone

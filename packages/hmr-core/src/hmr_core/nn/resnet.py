@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmr_core.errors import HmrError
-from hmr_core.files import check_regular
+from hmr_core.files import utf8_name
 from hmr_core.nn.resnet_config import ResNetConfig
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -192,15 +192,14 @@ def _fetch_imagenet(config: ResNetConfig) -> dict[str, Tensor]:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        check_regular(path)
+        with utf8_name(path) as name:
+            state = torch.load(name, map_location="cpu", weights_only=True)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
         raise HmrError(
             f'backbone.weights={path}: {reason}. Valid: "random", "imagenet", or a file of torchvision\'s, '
             f"such as {_IMAGENET[50]}."
         ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that is not its own
         raise HmrError(f"backbone.weights={path} is not a file of torch weights: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
