@@ -10,18 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
+from hmr_core.data.oakink import OakInkReader
+from hmr_core.data.pack import writer
+from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.sample import Sample
 from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
 from hmr_core.pictures import read_picture
@@ -102,6 +108,33 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert status == 0
     assert json.loads(out)["metrics"] == report["metrics"]
     assert json.loads(out)["aligned"] == report["aligned"]
+
+
+def test_data_that_would_mislead_are_not_used(
+    hmr: Hmr, trained: Path, mini_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack in millimetres, as another tool may have made it."""
+
+    class Millimetres(OakInkReader):
+        def read(self, sample_id: str) -> Sample:
+            sample = super().read(sample_id)
+            return replace(sample, joints=sample.joints * np.float32(1000), verts=sample.verts * np.float32(1000))
+
+    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")[0] == 0
+    monkeypatch.setattr(writer, "check_data_set", lambda *given: [])
+    writer.write_pack(Millimetres(mini_tree), Path("mm.h5"), codec=codec_named("jpeg"), splits=["sp0"])
+    monkeypatch.setenv("HMR_DATA", "mm.h5")
+    for arguments in (
+        ("train", "small", "--split", "sp0", "--recipe", "tiny", "--out", "run"),
+        ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out2"),
+        ("score", "out"),
+    ):
+        status, out, err = hmr(*arguments)
+        assert (status, out) == (1, "")
+        assert "error: mm.h5 is neither trained nor scored on, since every figure of it would be wrong: joints" in err
+        assert "`hmr doctor --data mm.h5` says more." in err
+    assert not Path("run").exists()
+    assert not Path("out2").exists()
 
 
 def test_evaluating_again_replaces_the_results(hmr: Hmr, trained: Path) -> None:

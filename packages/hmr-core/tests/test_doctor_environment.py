@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from hmr_core.engine.doctor import environment, machine
-from hmr_core.engine.doctor.finding import Finding, guarded, listed
+from hmr_core.engine.doctor.finding import Finding, guarded
 from hmr_core.engine.doctor.plugin_state import plugins
 from hmr_core.errors import HmrError
+from hmr_core.wording import listed
 
 Usage = namedtuple("Usage", "total used free")
 

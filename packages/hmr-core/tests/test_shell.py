@@ -47,7 +47,9 @@ def unquoted(source: str) -> list[int]:
 def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
     """The texts that a program puts together, with GIVEN for what is put in; none of what command_line is given."""
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "command_line":
-        assert isinstance(node.args[0], ast.Constant | ast.Attribute), f"line {node.lineno}: a command begins with what is known"
+        assert isinstance(node.args[0], ast.Constant | ast.Attribute), (
+            f"line {node.lineno}: a command begins with what is known"
+        )
         return
     if isinstance(node, ast.JoinedStr | ast.BinOp):
         yield node.lineno, _text(node)

@@ -12,7 +12,7 @@ from hmr_core.cli.arguments import MOST_WORKERS
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import HmrError, UsageError, did_you_mean
 from hmr_core.shell import command_line
-from hmr_core.wording import counted
+from hmr_core.wording import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -183,6 +183,15 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         for split, by_subset in summary.counts.items():
             if subset is None and (lacking := [name for name in SUBSETS if name not in by_subset]):
                 click.echo(f"note: {root} has no list of {', '.join(lacking)} of {split}", err=True)
+        if summary.odd:
+            click.echo(
+                f"warning: {counted(len(summary.odd), 'hand')} of no hand's size, or more than 5 m away: "
+                f"{listed(summary.odd)}. They are packed as they are; `{command_line('hmr doctor --data', out)}` "
+                "says more",
+                err=True,
+            )
+        for note in summary.notes:
+            click.echo(f"note: {note}", err=True)
         click.echo(f"next: {_next_step(summary.counts, out)}   (hmr models lists them)")
 
     if spec.readers:

@@ -124,6 +124,7 @@ def _fresh(
     overrides += tuple(f"train.{key}={value}" for key, value in short if value is not None)
     values = load_recipe(spec, recipe, overrides)
 
+    from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import choose_device
     from hmr_core.engine.provenance import provenance
@@ -136,6 +137,7 @@ def _fresh(
     chosen = choose_device(device)
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
+    check_pack(pack, split, rows)
     hand = _hand(spec, hand_model)
     layer = _layer(hand, pack, rows)
     run = Run(
@@ -210,6 +212,7 @@ def _resumed(
     workers: int | None,
 ) -> None:
     from hmr_core.config import parse_recipe
+    from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import choose_device
     from hmr_core.engine.provenance import provenance
@@ -234,7 +237,9 @@ def _resumed(
             f"{pack.path} is not the pack that {folder} was trained on (its digest differs). Give that one with --data."
         )
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
-    layer = _layer(hand, pack, pack.indices(run.split, recipe.train.subset))
+    rows = pack.indices(run.split, recipe.train.subset)
+    check_pack(pack, run.split, rows)
+    layer = _layer(hand, pack, rows)
     chosen = choose_device(device)
     with locked(run):
         _train(registry, replace(run, started=provenance(current_command())), recipe, pack, layer, chosen, workers)

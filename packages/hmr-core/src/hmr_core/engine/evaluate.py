@@ -16,6 +16,7 @@ from numpy import ndarray
 from hmr_core.config import DataConfig, ImageRecipe
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.loading import Loader
+from hmr_core.data.pack.entry import check_pack
 from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.hand_model_check import check_hand_model
@@ -63,12 +64,13 @@ def evaluate(
     A model of joints gives both by way of the hand.
     on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
 
-    Raises UsageError for a solver and a model that has a mesh already; HmrError, before anything is predicted, for
-    another hand model than the annotations'; and when a sample cannot be read, its prediction is not finite, or it has
-    no mesh.
+    Raises UsageError for a solver and a model that has a mesh already; HmrError, before anything is predicted, for a
+    pack of which every figure would be wrong, and for another hand model than the annotations'; and when a sample
+    cannot be read, its prediction is not finite, or it has no mesh.
     """
     started = time.monotonic()
     rows = request.pack.indices(request.split, request.subset)
+    check_pack(request.pack, request.split, rows)
     mismatch_mm = _mismatch_mm(request, rows)
     pictures = _pictures(request)
     points, mesh = _compute(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.predictions import Predictions
 from hmr_core.errors import HmrError
@@ -62,6 +63,7 @@ def score(
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
     """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
     rows = pack.indices(predictions.split, predictions.subset)
+    check_pack(pack, predictions.split, rows)
     by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
     given = set(predictions.ids)
     subset = f"{predictions.split} {predictions.subset}"

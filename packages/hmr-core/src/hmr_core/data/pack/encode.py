@@ -41,7 +41,7 @@ class Encoder:
 
     def _encode(self, sample_id: str) -> EncodedSample:
         sample = self.reader.read(sample_id)
-        annotations = _annotations(sample)
+        annotations = stored_annotations(sample)
         frame = self.reader.read_image(sample)
         _check_frame(frame)
         frame_px = (frame.shape[1], frame.shape[0])
@@ -64,7 +64,7 @@ class Encoder:
         return EncodedSample(record, image)
 
 
-def _annotations(sample: Sample) -> dict[str, ndarray]:
+def stored_annotations(sample: Sample) -> dict[str, ndarray]:
     """What is stored of a sample besides its window, checked: a plugin's reader may give anything."""
     rows = {}
     for name, spec in ARRAYS.items():

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from hmr_core.cpus import usable_cpus
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.encode import Encoder
+from hmr_core.data.pack.entry import check_data_set, odd_hands
 from hmr_core.data.pack.journal import RECORD, Journal, discard_finished, head_line, kept_samples, open_journal
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection, select
@@ -49,7 +51,9 @@ COMPARED = {
 class PackSummary:
     """What was written. counts: samples by split and subset. seconds: of wall time, since packing last began.
 
-    was_finished: the packing that was stopped had finished the file; nothing remained to be done.
+    was_finished: the packing that was stopped had finished the file; nothing remained to be done. odd: the samples
+    whose hands are of no hand's size, or too far away (`odd_hands`), which are packed as they are. notes: on the data
+    set.
     """
 
     path: Path
@@ -59,6 +63,8 @@ class PackSummary:
     counts: Mapping[str, Mapping[str, int]]
     seconds: float
     was_finished: bool = False
+    odd: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def write_pack(
@@ -82,7 +88,8 @@ def write_pack(
     what it names. on_progress: called with the samples done and their total, first with those that were done before.
     on_bytes: called with what is being done before and after that (READING, ASSEMBLING), the bytes done, and their
     total.
-    Raises UsageError for bad options, and HmrError for bad input (naming the sample), a disk that is full, a worker
+    Raises UsageError for bad options, and HmrError for a data set of which every figure would be wrong, for bad input
+    (naming the sample), a disk that is full, a worker
     that died, a packing that was begun otherwise. Then out does not exist, or is what it was, and the samples that were
     done are kept.
     """
@@ -107,6 +114,7 @@ def write_pack(
         info = Pack(out).info
         seconds = time.monotonic() - started
         return PackSummary(out, samples, info.size_bytes, info.image_bytes, info.counts, seconds, was_finished=True)
+    notes = check_data_set(reader, selection)
     with _described(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_journal(out, head, samples, partial(on_bytes, READING)) as journal:
@@ -115,10 +123,12 @@ def write_pack(
                 _check_kept(journal, encoder, selection.ids)
                 processes = workers or min(usable_cpus(), 1 + samples // SAMPLES_PER_WORKER)
                 _encode_rest(journal, encoder, selection.ids, processes, on_progress)
+                odd = _odd(journal, selection.ids)
                 header = _finish(out, journal, encoder, selection, partial(on_bytes, ASSEMBLING))
             _clear_away(out, journal)
             seconds = time.monotonic() - started
-            return PackSummary(out, samples, header.size, journal.image_bytes, selection.counts, seconds)
+            size, images = header.size, journal.image_bytes
+            return PackSummary(out, samples, size, images, selection.counts, seconds, odd=odd, notes=notes)
 
 
 def followed(out: Path) -> Path:
@@ -181,6 +191,12 @@ def _encode_rest(
         for sample in samples:
             journal.append(sample)
             on_progress(journal.done, len(ids))
+
+
+def _odd(journal: Journal, ids: Sequence[str]) -> list[str]:
+    """The samples whose hands cannot be what they should be; a few are no reason to stop."""
+    which = np.concatenate([odd_hands(records["joints"]) for records in journal.records()])
+    return [ids[row] for row in np.flatnonzero(which).tolist()]
 
 
 def _finish(

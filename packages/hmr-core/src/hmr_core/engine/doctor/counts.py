@@ -1,11 +1,11 @@
-"""How many samples each split has, beside the documented counts, and whether its lists fit together."""
+"""How many samples each split has, beside the documented counts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from hmr_core.data.sample import SUBSETS
-from hmr_core.engine.doctor.finding import Finding, listed
+from hmr_core.engine.doctor.finding import Finding
 
 RELEASE = "OakInk-Image v2.1"
 """The release whose counts are documented; a tree or pack that is something else says so."""
@@ -16,9 +16,6 @@ DOCUMENTED: Mapping[str, Mapping[str, int]] = {
     "sp2": {"train": 214_630, "val": 16_202, "train+val": 230_832, "test": 78_547, "all": 314_404},
 }
 """The samples of the release by split, as its documentation has them; sp0-ho has no count of its own there."""
-
-OVERLAPPING = ("sp1",)
-"""Where train and val are less than train+val: frames of two hands whose subjects are on both sides are dropped."""
 
 
 def counts(section: str, release: str, there: Mapping[str, Mapping[str, int]], remedy: str) -> Iterator[Finding]:
@@ -41,27 +38,3 @@ def counts(section: str, release: str, there: Mapping[str, Mapping[str, int]], r
             text=f"{text} (documented: {expected})" + (f"; {', '.join(differ)} differ" if differ else ""),
             remedy=remedy if differ else "",
         )
-
-
-def lists(section: str, split: str, there: Mapping[str, Collection[str]], remedy: str) -> Iterator[Finding]:
-    """Whether lists name each sample once, train and val make train+val, and test is apart from what is trained on."""
-    sets = {subset: set(names) for subset, names in there.items()}
-    problems = []
-    for subset, names in sets.items():
-        twice = len(there[subset]) - len(names)
-        if twice:
-            problems.append(f"{subset} lists {twice:,} samples twice")
-    training = [subset for subset in ("train+val", "train", "val") if subset in sets]
-    leaked = sorted({name for subset in training for name in sets[subset] & sets.get("test", set())})
-    if leaked:
-        problems.append(f"{len(leaked):,} samples of test are trained on, too ({listed(leaked)})")
-    if {"train", "val"} <= sets.keys() and (both := sorted(sets["train"] & sets["val"])):
-        problems.append(f"{len(both):,} samples are in train and in val ({listed(both)})")
-    if {"train", "val", "train+val"} <= sets.keys():
-        parts, whole = sets["train"] | sets["val"], sets["train+val"]
-        if more := sorted(parts - whole):
-            problems.append(f"{len(more):,} samples of train and val are not in train+val ({listed(more)})")
-        if split not in OVERLAPPING and (less := sorted(whole - parts)):
-            problems.append(f"{len(less):,} samples of train+val are in neither train nor val ({listed(less)})")
-    for problem in problems:
-        yield Finding(section=section, level="wrong", text=f"{split}: {problem}", remedy=remedy)

@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from hmr_core.data.remarks import Level, Remark
 from hmr_core.errors import HmrError
-
-Level = Literal["ok", "note", "warning", "wrong"]
 
 DEBUG = "HMR_DEBUG"
 """The variable that asks for tracebacks."""
-
-NAMED = 3
-"""How many samples a line names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +27,13 @@ class Finding:
     level: Level
     text: str
     remedy: str = ""
+
+
+def findings(section: str, remarks: Iterable[Remark], remedy: str) -> Iterator[Finding]:
+    """The lines that remarks on data make. remedy: what to do where one is not well."""
+    for remark in remarks:
+        amiss = remark.level in ("warning", "wrong")
+        yield Finding(section=section, level=remark.level, text=remark.text, remedy=remedy if amiss else "")
 
 
 def guarded(section: str, what: str, check: Callable[[], Iterable[Finding]], remedy: str) -> Iterator[Finding]:
@@ -54,9 +56,3 @@ def guarded(section: str, what: str, check: Callable[[], Iterable[Finding]], rem
             text=f"{what} could not be looked at: {reason}",
             remedy=remedy if asked else f"{remedy} The traceback: {DEBUG}=1 hmr doctor".strip(),
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -13,10 +13,11 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sample import Sample
 from hmr_core.engine.doctor.choose import chosen
-from hmr_core.engine.doctor.finding import Finding, listed
+from hmr_core.engine.doctor.finding import Finding
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.shell import command_line
+from hmr_core.wording import listed
 
 SECTION = "root and data"
 

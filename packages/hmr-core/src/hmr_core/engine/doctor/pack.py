@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hmr_core.data.lists import list_remarks
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.plausibility import Hands, plausibility
 from hmr_core.engine.doctor.choose import chosen
-from hmr_core.engine.doctor.counts import RELEASE, counts, lists
-from hmr_core.engine.doctor.finding import Finding, listed
-from hmr_core.engine.doctor.geometry import Hands, geometry
+from hmr_core.engine.doctor.counts import RELEASE, counts
+from hmr_core.engine.doctor.finding import Finding, findings
 from hmr_core.errors import HmrError
 from hmr_core.shell import command_line
+from hmr_core.wording import listed
 
 SECTION = "data"
 
@@ -49,8 +51,7 @@ def split_lists(pack: Pack) -> Iterator[Finding]:
     wrong = False
     for split, by_subset in pack.info.counts.items():
         rows = {subset: pack.indices(split, subset) for subset, count in by_subset.items() if count}
-        named = {subset: pack.ids(found) for subset, found in rows.items() if subset != "all"}
-        for finding in lists(SECTION, split, named, remedy):
+        for finding in findings(SECTION, list_remarks(split, rows, pack.ids), remedy):
             wrong = True
             yield finding
     if not wrong:
@@ -89,7 +90,7 @@ def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
         frame_px=pack.array("frame_px", rows).astype(np.float32),
     )
     remedy = "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
-    yield from geometry(SECTION, hands, remedy)
+    yield from findings(SECTION, plausibility(hands), remedy)
 
 
 def _verify(pack: Pack) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hmr_core.engine.doctor.finding import Finding, Level
+from hmr_core.data.remarks import Level
+from hmr_core.engine.doctor.finding import Finding
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.registry import Registry
 from hmr_core.shell import command_line

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from hmr_core.data.lists import list_remarks
 from hmr_core.data.oakink.layout import ANNOTATIONS, FRAMES, SampleKey
 from hmr_core.data.oakink.reader import OakInkReader
+from hmr_core.data.plausibility import Hands, plausibility
 from hmr_core.data.sample import SUBSETS, Sample
 from hmr_core.engine.doctor.choose import chosen
-from hmr_core.engine.doctor.counts import RELEASE, counts, lists
-from hmr_core.engine.doctor.finding import Finding, listed
-from hmr_core.engine.doctor.geometry import Hands, geometry
+from hmr_core.engine.doctor.counts import RELEASE, counts
+from hmr_core.engine.doctor.finding import Finding, findings
 from hmr_core.errors import HmrError
 from hmr_core.shell import command_line
+from hmr_core.wording import listed
 
 SECTION = "root"
 
@@ -52,8 +55,11 @@ def contents(reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]])
     yield from _gaps(there)
     wrong = False
     for split, subsets in there.items():
-        named = {subset: ids for subset, ids in subsets.items() if subset != "all"}
-        for finding in lists(SECTION, split, named, AGAIN):
+        names = list(dict.fromkeys(name for ids in subsets.values() for name in ids))
+        number = {name: i for i, name in enumerate(names)}
+        numbers = {subset: np.array([number[name] for name in ids], dtype=np.int64) for subset, ids in subsets.items()}
+        remarks = list_remarks(split, numbers, partial(_named, names))
+        for finding in findings(SECTION, remarks, AGAIN):
             wrong = True
             yield finding
     if not wrong and any(subsets.get("test") for subsets in there.values()):
@@ -121,7 +127,12 @@ def samples(reader: OakInkReader, ids: Sequence[str], rng: np.random.Generator) 
             mano_shape=np.stack([sample.mano_shape for sample in read]),
             frame_px=np.tile(np.array(reader.frame_size, dtype=np.float32), (len(read), 1)),
         )
-        yield from geometry(SECTION, hands, "Use the annotations as released, and unpack them again if they are.")
+        remedy = "Use the annotations as released, and unpack them again if they are."
+        yield from findings(SECTION, plausibility(hands), remedy)
+
+
+def _named(names: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    return [names[number] for number in numbers]
 
 
 def every_id(there: Mapping[str, Mapping[str, list[str]]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether annotations are hands in camera space: units, finger tips, bone lengths, place before the camera, pose."""
+"""Whether annotations are hands in camera space: units, finger tips, bone lengths, cameras, places, poses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from hmr_core.engine.doctor.finding import Finding, Level, listed
+from hmr_core.data.remarks import Level, Remark
 from hmr_core.hand.joints import BONES, FINGERS, JOINT_NAMES, MIDDLE_MCP, TIP_VERTICES, WRIST
+from hmr_core.wording import listed
 
 TIPS = (4, 8, 12, 16, 20)
 """The finger tips in OpenPose order, thumb to little finger."""
@@ -69,14 +70,14 @@ class Hands:
 _ARRAYS = ("joints", "verts", "intrinsics", "mano_pose", "mano_shape", "frame_px")
 
 
-def geometry(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
-    """What the annotations say of themselves. remedy: what to do with a data set whose annotations are wrong."""
+def plausibility(hands: Hands) -> Iterator[Remark]:
+    """What the annotations of some samples say of themselves."""
     finite = np.ones(len(hands.ids), dtype=bool)
     for name in _ARRAYS:
         finite &= np.isfinite(getattr(hands, name)).reshape(len(finite), -1).all(1)
     if not finite.all():
         text = f"annotations are not finite numbers in {_which(hands, ~finite)}"
-        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+        yield Remark(level="wrong", text=text, misleads=True)
     hands = hands.chosen(finite)
     if not hands.ids:
         return
@@ -84,13 +85,11 @@ def geometry(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
     for name in ("joints", "verts"):
         unit = _unit(name, getattr(hands, name))
         if unit != "metres":
-            yield Finding(
-                section=section, level="wrong", text=_unit_text(name, unit, getattr(hands, name)), remedy=remedy
-            )
+            yield Remark(level="wrong", text=_unit_text(name, unit, getattr(hands, name)), misleads=True)
         if unit in UNITS:
             rescaled = replace(rescaled, **{name: getattr(hands, name) / np.float32(UNITS[unit])})
-    for check in (_tips, _bones, _camera, _pose):
-        yield from check(section, rescaled, remedy)
+    for check in (_tips, _bones, _intrinsics, _places, _pose):
+        yield from check(rescaled)
 
 
 def _unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
@@ -118,23 +117,23 @@ def _unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> st
     return f"{name} are no hands in metres: {what}" if unit == "unknown" else f"{name} look like {unit}: {what}"
 
 
-def _tips(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+def _tips(hands: Hands) -> Iterator[Remark]:
     """The tips of the fingers against hand_v: joints TIPS are vertices TIP_VERTICES."""
     tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
     apart = np.linalg.norm(tips - verts, axis=-1)
     off = [finger for finger in range(5) if not apart[:, finger].max() <= TIP_TOLERANCE_M]
     if not off:
         text = f"the finger tips of {len(apart)} samples are at vertices {', '.join(map(str, TIP_VERTICES))}"
-        yield Finding(section=section, level="ok", text=f"{text}, {1000 * apart.max():.3f} mm apart at most")
+        yield Remark(level="ok", text=f"{text}, {1000 * apart.max():.3f} mm apart at most")
         return
     order = _order(hands.joints, verts)
     if order == MANO_TIPS:
         text = "the joints look like MANO's order (16 joints, then the tips); here they are in OpenPose order"
-        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+        yield Remark(level="wrong", text=text, misleads=True)
     elif order is not None:
         shown = ", ".join(f"joint {joint} is at the {FINGERS[finger]}'s" for finger, joint in enumerate(order))
         text = f"the tips are in another order: {shown}; they should be joints {', '.join(map(str, TIPS))}"
-        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+        yield Remark(level="wrong", text=text, misleads=True)
     for finger in off:
         gaps = apart[:, finger]
         text = (
@@ -144,7 +143,7 @@ def _tips(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
         other = _vertex_at(tips[:, finger], hands.verts)
         if order is None and other is not None:
             text += f"; it is at vertex {other}"
-        yield Finding(section=section, level="wrong", text=text, remedy=remedy)
+        yield Remark(level="wrong", text=text)
 
 
 def _order(joints: Float[ndarray, "n 21 3"], verts: Float[ndarray, "n 5 3"]) -> tuple[int, ...] | None:
@@ -163,7 +162,7 @@ def _vertex_at(tip: Float[ndarray, "n 3"], verts: Float[ndarray, "n 778 3"]) -> 
     return nearest if apart[nearest] <= TIP_TOLERANCE_M else None
 
 
-def _bones(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+def _bones(hands: Hands) -> Iterator[Remark]:
     """The length of every bone against what people's are."""
     wrong = 0
     for parent, child in BONES:
@@ -178,13 +177,13 @@ def _bones(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
             f"{1000 * lengths[odd].min():.0f} to {1000 * lengths[odd].max():.0f} mm long in {_which(hands, odd)}; "
             f"people's are {1000 * low:.0f} to {1000 * high:.0f}"
         )
-        yield Finding(section=section, level=_level(odd), text=text, remedy=remedy)
+        yield Remark(level=_level(odd), text=text)
     if not wrong:
         palm = 1000 * np.linalg.norm(hands.joints[:, MIDDLE_MCP] - hands.joints[:, WRIST], axis=-1)
         text = (
             f"the {len(BONES)} bones have lengths that people's have; palms are {palm.min():.0f} to {palm.max():.0f} mm"
         )
-        yield Finding(section=section, level="ok", text=text)
+        yield Remark(level="ok", text=text)
 
 
 def _kind(child: int) -> str:
@@ -194,18 +193,36 @@ def _kind(child: int) -> str:
     return ("last", "", "first", "middle")[child % 4]
 
 
-def _camera(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+def _intrinsics(hands: Hands) -> Iterator[Remark]:
+    """The form of a camera's matrix: focal lengths above 0, skew at most besides, and 0 0 1 below."""
+    matrix = hands.intrinsics
+    focal = np.minimum(matrix[:, 0, 0], matrix[:, 1, 1])
+    odd = (matrix[:, 1, 0] != 0) | (matrix[:, 2] != np.array([0, 0, 1])).any(1) | ~(focal > 0)
+    if odd.any():
+        text = (
+            f"intrinsics are no camera's matrix in {_which(hands, odd)}; such a matrix has two focal lengths above 0 "
+            "on its diagonal, 0 below it, and 0 0 1 for its last row"
+        )
+        yield Remark(level="wrong", text=text, misleads=_most(odd))
+    skewed = ~odd & (matrix[:, 0, 1] != 0)
+    if skewed.any():
+        most = np.abs(matrix[skewed, 0, 1]).max()
+        text = f"cameras have skew, of up to {most:.3g} pixels, in {_which(hands, skewed)}: the matrix is used with it"
+        yield Remark(level="note", text=text)
+
+
+def _places(hands: Hands) -> Iterator[Remark]:
     """Hands are before the camera, not too far, and seen in the frame."""
     depth = hands.joints[..., 2]
     behind = depth.min(1) <= 0
     if behind.any():
         hint = "; the camera seems to look along -z, as in OpenGL: here z is away from it" if behind.all() else ""
         text = f"joints are behind the camera in {_which(hands, behind)}"
-        yield Finding(section=section, level="wrong", text=text + hint, remedy=remedy)
+        yield Remark(level="wrong", text=text + hint, misleads=_most(behind))
     far = ~behind & (depth.max(1) > FARTHEST_M)
     if far.any():
         text = f"hands are more than {FARTHEST_M:g} m away in {_which(hands, far)}"
-        yield Finding(section=section, level="warning", text=text, remedy=remedy)
+        yield Remark(level="warning", text=text)
     projected = hands.joints @ hands.intrinsics.swapaxes(-1, -2)
     with np.errstate(all="ignore"):
         pixels = projected[..., :2] / projected[..., 2:]
@@ -217,34 +234,38 @@ def _camera(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
             "another camera"
         )
         # Some samples of seq_all.json are so; the release's splits have only frames with half of the joints in them.
-        yield Finding(section=section, level=_level(unseen), text=text, remedy=remedy)
+        yield Remark(level=_level(unseen), text=text, misleads=_most(unseen))
     if not (behind | far | unseen).any():
         seen = 100 * float(inside.mean())
         text = (
             f"hands are {depth.min():.2f} to {depth.max():.2f} m before the camera; {seen:.1f} % of joints in the frame"
         )
-        yield Finding(section=section, level="ok", text=text)
+        yield Remark(level="ok", text=text)
 
 
-def _pose(section: str, hands: Hands, remedy: str) -> Iterator[Finding]:
+def _pose(hands: Hands) -> Iterator[Remark]:
     """Axis-angle vectors in radians, betas in standard deviations."""
     angles, betas = np.linalg.norm(hands.mano_pose, axis=-1), np.abs(hands.mano_shape).max(1)
     long, odd = angles.max(1) > ANGLE_LIMIT, betas > BETAS_LIMIT
     if long.any():
         text = f"mano_pose turns joints by up to {angles.max():.0f} in {_which(hands, long)}"
         hint = ": these look like degrees, not radians" if angles.max() <= 361 else ""
-        yield Finding(section=section, level="wrong", text=text + hint, remedy=remedy)
+        yield Remark(level="wrong", text=text + hint, misleads=_most(long))
     if odd.any():
         text = f"betas are up to {betas.max():.1f} in {_which(hands, odd)}"
-        yield Finding(section=section, level="warning", text=f"{text}; people's are within 5 or so", remedy=remedy)
+        yield Remark(level="warning", text=f"{text}; people's are within 5 or so")
     if not (long | odd).any():
         text = f"poses are axis-angle in radians (up to {angles.max():.2f}), betas within {betas.max():.1f}"
-        yield Finding(section=section, level="ok", text=text)
+        yield Remark(level="ok", text=text)
 
 
 def _level(odd: Bool[ndarray, " n"]) -> Level:
     """A few odd samples are no reason to stop; most being odd means another order, unit or camera."""
-    return "wrong" if odd.mean() >= 0.5 else "warning"
+    return "wrong" if _most(odd) else "warning"
+
+
+def _most(odd: Bool[ndarray, " n"]) -> bool:
+    return bool(odd.mean() >= 0.5)
 
 
 def _which(hands: Hands, which: Bool[ndarray, " n"]) -> str:

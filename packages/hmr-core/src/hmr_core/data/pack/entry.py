@@ -1,0 +1,101 @@
+"""What is looked at of a data set before it is packed, trained or scored on: what would make every figure of it wrong.
+
+It is little, so that it costs nothing: the lists, and the annotations of a fixed selection of samples. `hmr doctor`
+says all that can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from numpy import ndarray
+
+from hmr_core.data.lists import list_remarks
+from hmr_core.data.pack.encode import stored_annotations
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.selection import Selection
+from hmr_core.data.plausibility import FARTHEST_M, PALM_M, Hands, plausibility
+from hmr_core.data.remarks import Remark, misleading
+from hmr_core.data.sample import DatasetReader
+from hmr_core.errors import HmrError
+from hmr_core.hand.joints import MIDDLE_MCP, WRIST
+from hmr_core.shell import command_line
+
+SAMPLES = 32
+"""How many samples are looked at, evenly spread."""
+
+
+def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
+    """What is worth a note of a data set, such as cameras with skew; HmrError for one that is not to be packed.
+
+    What cannot be read is named when it is packed.
+    """
+    remarks = [
+        *(remark for split, lists in selection.rows.items() for remark in _lists(split, lists, selection.ids)),
+        *_samples(reader, selection.ids),
+    ]
+    if problem := misleading(remarks):
+        raise HmrError(
+            f"this data set is not packed, since every figure of it would be wrong: {problem}. Mend the data set. Of a "
+            f"tree of OakInk-Image, `{command_line('hmr doctor --root', 'OakInk')}` says more."
+        )
+    return [remark.text for remark in remarks if remark.level == "note"]
+
+
+def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> None:
+    """HmrError for a pack that is not to be trained or scored on in this split. rows: those that will be."""
+    lists = {subset: pack.indices(split, subset) for subset, count in pack.info.counts[split].items() if count}
+    chosen = _spread(rows)
+    hands = Hands(
+        ids=tuple(pack.ids(chosen)),
+        joints=pack.array("joints", chosen),
+        verts=pack.array("verts", chosen),
+        intrinsics=pack.array("intrinsics", chosen),
+        mano_pose=pack.array("mano_pose", chosen),
+        mano_shape=pack.array("mano_shape", chosen),
+        frame_px=pack.array("frame_px", chosen).astype(np.float32),
+    )
+    if problem := misleading([*list_remarks(split, lists, pack.ids), *plausibility(hands)]):
+        raise HmrError(
+            f"{pack.path} is neither trained nor scored on, since every figure of it would be wrong: {problem}. Mend "
+            f"the data set, and pack it again; `{command_line('hmr doctor --data', pack.path)}` says more."
+        )
+
+
+def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
+    """Which hands (metres, camera space) have no hand's size, or are where no camera of the data sets sees them."""
+    palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=-1)
+    odd: ndarray = ~((palm >= PALM_M[0]) & (palm <= PALM_M[1]) & (joints[..., 2].max(1) <= FARTHEST_M))
+    return odd
+
+
+def _lists(split: str, lists: dict[str, ndarray], ids: Sequence[str]) -> Iterator[Remark]:
+    return list_remarks(split, lists, lambda rows: [ids[row] for row in rows])
+
+
+def _samples(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Remark]:
+    read = {}
+    for sample_id in (ids[row] for row in _spread(np.arange(len(ids)))):
+        with suppress(Exception):  # a plugin's reader may raise anything
+            read[sample_id] = stored_annotations(reader.read(sample_id))
+    if read:
+        arrays = {name: np.stack([sample[name] for sample in read.values()]) for name in next(iter(read.values()))}
+        yield from plausibility(
+            Hands(
+                ids=tuple(read),
+                joints=arrays["joints"],
+                verts=arrays["verts"],
+                intrinsics=arrays["intrinsics"],
+                mano_pose=arrays["mano_pose"],
+                mano_shape=arrays["mano_shape"],
+                frame_px=np.tile(np.array(reader.frame_size, dtype=np.float32), (len(read), 1)),
+            )
+        )
+
+
+def _spread(rows: Integer[ndarray, " n"]) -> Integer[ndarray, " chosen"]:
+    """Some of the rows, evenly spread, in rising order, which is that of the file."""
+    return np.unique(rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLES)).astype(np.int64)])
