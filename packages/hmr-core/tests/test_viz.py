@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.dataset import HandDataset, Key
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.evaluate import Evaluation
@@ -22,7 +23,7 @@ from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import BONES
 from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet
 from hmr_core.viz.skeleton import FINGER_COLORS, WRIST_COLOR, draw_skeleton
-from hmr_core.viz.tiles import banner
+from hmr_core.viz.tiles import Tile, banner
 from hmr_core.viz.tree_sheet import tree_sheet
 
 SIZE = 64
@@ -58,8 +59,8 @@ def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_r
             batch = evaluation.dataset[(0, int(evaluation.rows[i]))]
             predicted = torch.from_numpy(evaluation.predictions.joints[i]).double()
             points = (  # of the truth by the targets, of the prediction by the camera
-                batch.targets.joints_uvd[0, LITTLE_TIP, :2] * TILE_PX,
-                project(predicted, batch.targets.intrinsics[0].double())[LITTLE_TIP] * TILE_PX / SIZE,
+                batch.targets.joints_uvd[0, LITTLE_TIP, :2] * TILE_PX + 1,  # a pixel x of 64 is 3 x + 1 of 192
+                project(predicted, batch.targets.intrinsics[0].double())[LITTLE_TIP] * TILE_PX / SIZE + 1,
             )
             for half, point in zip(np.split(tile, 2, axis=1), points, strict=True):
                 x, y = (round(float(value)) for value in point)
@@ -89,6 +90,34 @@ def test_each_finger_has_its_colour() -> None:
         if 0 <= inside[0] < 260:
             x, y = inside.round().astype(int)
             assert tuple(image[y, x]) == FINGER_COLORS[(child - 1) // 4], (parent, child)
+
+
+class Blob(HandDataset):
+    """A crop of the given size with one bright blob, where its camera sees all the joints."""
+
+    def __init__(self, size: int) -> None:
+        self.image_size = size
+
+    def __getitem__(self, key: Key) -> Any:
+        size = self.image_size
+        intrinsics = torch.tensor([[2.0 * size, 0, 0.5 * size], [0, 2.0 * size, 0.5 * size], [0, 0, 1]])
+        joints = torch.tensor([0.011, -0.017, 0.5]).repeat(1, 21, 1)
+        x, y = project(joints[0, :1], intrinsics)[0].tolist()
+        rows, columns = np.mgrid[:size, :size]
+        image = 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (size / 20) ** 2))
+        picture = torch.from_numpy(image.round().astype(np.uint8))[None, ..., None].repeat(1, 1, 1, 3)
+        targets = types.SimpleNamespace(intrinsics=intrinsics[None], joints=joints)
+        return types.SimpleNamespace(image=picture, targets=targets)
+
+
+@pytest.mark.parametrize("size", [32, 64, 96, 192, 224, 256])
+def test_a_tile_s_camera_sees_a_point_where_the_tile_shows_it(size: int) -> None:
+    tile = Tile.of(Blob(size), 0)
+    weight = tile.image[..., 0].astype(np.float64)
+    rows, columns = np.mgrid[:TILE_PX, :TILE_PX]
+    shown = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    seen = project(torch.from_numpy(tile.true_joints).double(), torch.from_numpy(tile.intrinsics))[0].numpy()
+    np.testing.assert_allclose(seen, shown, atol=0.1)  # half a tile's pixel would be 0.5
 
 
 def test_points_nowhere_near_the_image_do_no_harm() -> None:

@@ -143,7 +143,7 @@ def test_the_third_picture_of_a_sample_is_its_mesh_in_its_place(
     best = 1
     batch = evaluation.dataset[(0, int(evaluation.rows[best]))]
     tile = sheet[2 * 26 : 2 * 26 + TILE_PX, 2 * TILE_PX : 3 * TILE_PX]
-    camera = np.diag([3.0, 3.0, 1.0]) @ batch.targets.intrinsics[0].double().numpy()
+    camera = np.array([[3.0, 0, 1], [0, 3, 1], [0, 0, 1]]) @ batch.targets.intrinsics[0].double().numpy()
     verts = evaluation.predictions.verts
     assert verts is not None
     crop = sheet[2 * 26 : 2 * 26 + TILE_PX, :TILE_PX]

@@ -7,8 +7,10 @@ published protocol takes from the ground truth.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
+from numpy import ndarray
 from torch import Tensor
 
 DEPTH_RANGE_M = 0.4
@@ -16,6 +18,15 @@ DEPTH_RANGE_M = 0.4
 
 PUBLISHED_DEPTH_EPSILON_M = 1e-6
 """What the published code adds to the depth before it divides, where it makes 2D annotations."""
+
+
+def pixel_scaling(scale: float) -> Float64[ndarray, "3 3"]:
+    """The map of a picture's pixels when the picture is scaled, as cv2.resize does it; it takes its intrinsics along.
+
+    Pixel centres are at integers, and the picture's edges stay its edges: a pixel x becomes s x + (s - 1) / 2.
+    """
+    shift = (scale - 1) / 2
+    return np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
 
 
 def project(

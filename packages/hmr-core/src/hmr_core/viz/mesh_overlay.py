@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
+from hmr_core.geometry.camera import pixel_scaling
 from hmr_core.render.shading import RenderMesh, draw
 
 SUPERSAMPLING = 3
@@ -33,8 +34,7 @@ def draw_mesh(
     """
     k = SUPERSAMPLING
     large = image.repeat(k, axis=0).repeat(k, axis=1)
-    # Pixel (x, y) becomes those from k x to k x + k - 1, whose middle is k x + (k - 1) / 2.
-    scaled = np.array([[k, 0, (k - 1) / 2], [0, k, (k - 1) / 2], [0, 0, 1]]) @ intrinsics.astype(np.float64)
+    scaled = pixel_scaling(float(k)) @ intrinsics.astype(np.float64)
     mesh = RenderMesh(
         verts_m=verts_m.astype(np.float64), faces=faces, colours=np.tile(np.array(COLOUR), (len(verts_m), 1))
     )

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from numpy import ndarray
 
 from hmr_core.data.dataset import HandDataset
-from hmr_core.geometry.camera import project
+from hmr_core.geometry.camera import pixel_scaling, project
 from hmr_core.viz.mesh_overlay import draw_mesh
 from hmr_core.viz.skeleton import draw_skeleton
 
@@ -38,7 +38,7 @@ class Tile:
         scale = TILE_PX / dataset.image_size
         return cls(
             image=cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA),
-            intrinsics=np.diag([scale, scale, 1.0]) @ batch.targets.intrinsics[0].double().numpy(),
+            intrinsics=pixel_scaling(scale) @ batch.targets.intrinsics[0].double().numpy(),
             true_joints=batch.targets.joints[0].numpy(),
         )
 

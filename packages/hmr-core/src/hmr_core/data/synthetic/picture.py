@@ -14,6 +14,7 @@ from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
 from hmr_core.data.synthetic.objects import object_named
 from hmr_core.data.synthetic.occlusion import OWN, Balls, Light, behind_balls, behind_object, hand_balls
 from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, Sequence, to_camera
+from hmr_core.geometry.camera import pixel_scaling
 from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import TIP_VERTICES
 from hmr_core.hand.model import HandModel
@@ -35,7 +36,7 @@ _FLUSH = np.array([0.55, 0.08, -0.05])
 _COARSE = 8
 """Shadows on the desk and the fall of light are painted at so small a part of the size."""
 
-_SHRUNK = {k: np.array([[1 / k, 0, (1 / k - 1) / 2], [0, 1 / k, (1 / k - 1) / 2], [0, 0, 1]]) for k in (2, _COARSE)}
+_SHRUNK = {k: pixel_scaling(1 / k) for k in (2, _COARSE)}
 """From the pixels of a picture to those of one a k-th as wide and high; pixel centres are at integers."""
 
 _SHADOW_SIDE, _SHADOW_PIXEL_M = 208, 0.006
