@@ -139,6 +139,21 @@ def test_degenerate_points_are_an_error_that_names_the_sample(side: int, name: s
         alignment.align(points[0], points[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [21, 778])
+def test_points_that_are_all_the_same_are_refused_wherever_they_are(n: int, dtype: torch.dtype) -> None:
+    """Their mean, and so their distance from it, is not exact in either type."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(1, n, 3, generator=generator, dtype=dtype)
+    for size in (1e-3, 0.1, 0.7, 30.0, 1e6):
+        for _ in range(20):
+            same = (size * torch.randn(1, 1, 3, generator=generator, dtype=dtype)).expand(1, n, 3)
+            with pytest.raises(alignment.DegeneratePointsError, match="prediction are all in one place"):
+                alignment.align(same, target)
+            with pytest.raises(alignment.DegeneratePointsError, match="ground truth are all in one place"):
+                alignment.align(target, same)
+
+
 def test_a_hand_collapsed_to_a_tenth_of_a_millimetre_is_still_aligned() -> None:
     target = normal(1, 21, 3) * 0.05
     torch.testing.assert_close(alignment.align(target * 1e-3, target), target)
