@@ -12,6 +12,7 @@ import click
 
 from hmr_core.cli.terminal import show_any_path
 from hmr_core.errors import HmrError, did_you_mean
+from hmr_core.system import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,6 +151,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Errors are one line on stderr; with HMR_DEBUG=1 in the environment their traceback comes first.
     """
+    if reason := refusal():
+        _say(f"error: {reason}")
+        return HmrError.exit_code
     show_any_path()
     try:
         result = cli.main(args, prog_name="hmr", standalone_mode=False)

@@ -46,12 +46,12 @@ def synth(
       hmr pack oakink --root demo/OakInk --out demo.h5
     """
     from hmr_core.cli.progress import progress
-    from hmr_core.cpus import usable_cpus
     from hmr_core.data.oakink import open_oakink
     from hmr_core.data.synthetic.scene import CAMERAS
     from hmr_core.data.synthetic.sizes import SIZES
     from hmr_core.data.synthetic.writer import write_synthetic
     from hmr_core.pictures import write_png
+    from hmr_core.system import usable_cpus
     from hmr_core.viz.tree_sheet import tree_sheet
 
     if workers is None:

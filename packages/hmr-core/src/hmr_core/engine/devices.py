@@ -6,8 +6,8 @@ import re
 
 import torch
 
-from hmr_core.cpus import usable_cpus
 from hmr_core.errors import UsageError
+from hmr_core.system import usable_cpus
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -21,6 +21,7 @@ from hmr_core.data.pack.journal import FIELDS, Journal, write_at
 from hmr_core.data.pack.layout import Place, read_layout, structure_digest
 from hmr_core.data.pack.selection import Selection
 from hmr_core.hand.joints import JOINT_NAMES
+from hmr_core.system import reserve
 
 STRUCTURE_BYTES = 1 << 20
 """More than the structure of any pack takes."""
@@ -62,7 +63,7 @@ def _write_structure(part: Path, encoder: Encoder, small: Mapping[str, np.ndarra
     room for the structure is asked first, in the same way: HDF5's library begins the file anew.
     """
     with FileIO(part, "w") as file:
-        os.posix_fallocate(file.fileno(), 0, STRUCTURE_BYTES)  # OSError when there is none
+        reserve(file.fileno(), STRUCTURE_BYTES)
     # The oldest file format has no time stamps in groups: the same input gives the same bytes.
     with h5py.File(part, "w", userblock_size=fmt.USER_BLOCK_BYTES, libver=("earliest", "v108")) as file:
         _describe(file, encoder, journal.done)

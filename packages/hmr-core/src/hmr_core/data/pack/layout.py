@@ -20,6 +20,7 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.errors import HmrError
+from hmr_core.system import read_at
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _runs(rows: Int64[ndarray, "rows"]) -> Iterator[tuple[int, int]]:
 def read_into(descriptor: int, buffer: memoryview, offset: int) -> None:
     """Fill the buffer from the file at offset; EOFError when the file ends before."""
     while len(buffer):
-        count = os.preadv(descriptor, [buffer], offset)
+        count = read_at(descriptor, buffer, offset)
         if count == 0:
             raise EOFError(f"the file ends at or before byte {offset}")
         buffer, offset = buffer[count:], offset + count

@@ -24,6 +24,7 @@ from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.pictures import decode
 from hmr_core.shell import command_line
+from hmr_core.system import will_read
 
 SPARE_BYTES = 1 << 16
 """What a compressed image may take besides twice its pixels' bytes. More is damage, and is not read into memory."""
@@ -196,7 +197,7 @@ class Pack:
         first = self._places[fmt.BYTES].offset
         with self._reading() as descriptor:
             for start, stop in stretches:  # the disk may fetch the batch while its first windows are decoded
-                os.posix_fadvise(descriptor, first + start, stop - start, os.POSIX_FADV_WILLNEED)
+                will_read(descriptor, first + start, stop - start)
             for i, ((start, stop), (x, y, width, height)) in enumerate(zip(stretches, places_px, strict=True)):
                 row = int(chosen[i])
                 data = buffer[: stop - start]

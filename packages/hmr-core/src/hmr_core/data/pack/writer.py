@@ -19,7 +19,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hmr_core.cpus import usable_cpus
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
@@ -32,6 +31,7 @@ from hmr_core.data.pack.workers import encode_all
 from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.shell import command_line
+from hmr_core.system import usable_cpus
 
 SAMPLES_PER_WORKER = 500
 """Fewer are packed sooner than another process has started."""

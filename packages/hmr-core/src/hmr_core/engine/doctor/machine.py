@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hmr_core.cpus import usable_cpus
 from hmr_core.engine.doctor.finding import Finding
+from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
 SECTION = "machine"
