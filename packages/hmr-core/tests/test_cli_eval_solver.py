@@ -457,16 +457,6 @@ def test_scoring_the_predictions_again_shows_what_they_are_of(hmr: Run) -> None:
         shutil.rmtree("out")
 
 
-def test_predictions_of_before_there_were_labels_are_scored_without(hmr: Run) -> None:
-    assert hmr(f"{SOLVER} --out out")[0] == 0
-    with h5py.File("out/predictions.h5", "r+") as file:
-        del file.attrs["labels"]
-    status, out, err = hmr("score out")
-    assert status == 0, err
-    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
-    assert "mesh:" not in out
-
-
 def test_a_model_of_joints_is_evaluated_where_the_pack_stores_little_of_the_images(
     hmr: Run, mini_tree: Path, tmp_path: Path
 ) -> None:

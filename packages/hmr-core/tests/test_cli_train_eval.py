@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -28,6 +28,7 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sample import Sample
+from hmr_core.engine.predictions import MEANINGS, SHAPES, read_predictions, write_predictions
 from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
 from hmr_core.pictures import read_picture
@@ -311,11 +312,29 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
         "note: this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
         "--solver iknet --solver-ckpt FILE makes one"
     ]
-    with h5py.File("out/predictions.h5", "r+", locking=False) as file:
-        file.attrs["pack"] = "another"
+    write_predictions(Path("out/predictions.h5"), replace(read_predictions(Path("out/predictions.h5")), pack="another"))
     status, out, _ = hmr("score", "out/predictions.h5")
     assert status == 0
     assert "note: the predictions were made on another pack than " in out
+
+
+def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Hmr, mini_pack_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/predictions.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (command,) = re.findall(r"^hmr (score .*)$", page, flags=re.MULTILINE)
+    Path("data").mkdir()
+    shutil.copy(mini_pack_path, "data/oakink.h5")
+    exec(compile(program, "docs/predictions.md", "exec"), {})
+    status, out, err = hmr(*command.split(), "--json")
+    assert status == 0, err
+    scored = json.loads(out)
+    assert (scored["model"], scored["samples"]) == ("mine", 24)
+    assert scored["metrics"]["mpjpe_mm"] == pytest.approx(10 * 3**0.5, rel=1e-4)
+    assert scored["notes"] == ["mine.h5 has no digest, so that nobody can tell whether it is as it was written"]
+    for name in (*SHAPES, *MEANINGS):
+        assert f"`{name}`" in page
+    for meaning in MEANINGS.values():
+        assert f"`{meaning}`" in page
 
 
 def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:

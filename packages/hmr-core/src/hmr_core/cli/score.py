@@ -14,11 +14,14 @@ from hmr_core.cli.arguments import data_option, find_data
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, as they stand in report.json.")
 def score(predictions: Path, data: Path | None, as_json: bool) -> None:
-    """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack again, without a model.
+    """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack, without a model.
+
+    The file may be of a model of your own: docs/predictions.md says how to write one.
 
     \b
-    Example:
+    Examples:
       hmr score eval/integral-sp0-test/predictions.h5
+      hmr score mine.h5 --data data/oakink.h5 --json
     """
     import json
 
@@ -33,7 +36,11 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     content = read_predictions(predictions)
     pack = Pack(find_data(data))
     scores = rescore(predictions, pack, content)
-    another = f"the predictions were made on another pack than {pack.path}"
+    notes = list(content.labels.get("notes", []))
+    if content.pack not in ("", pack.info.digest):
+        notes.append(f"the predictions were made on another pack than {pack.path}")
+    if not content.sealed:
+        notes.append(f"{predictions} has no digest, so that nobody can tell whether it is as it was written")
     report = {
         **content.labels,
         "model": content.model,
@@ -41,7 +48,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
         "subset": content.subset,
         **scores.as_report(),
         "missing": [] if content.verts is not None else [NO_MESH],
-        "notes": [*content.labels.get("notes", []), *([another] if content.pack != pack.info.digest else [])],
+        "notes": notes,
         "synthetic": pack.info.synthetic,
     }
     if as_json:

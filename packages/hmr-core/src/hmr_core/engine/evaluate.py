@@ -99,6 +99,8 @@ def evaluate(
             pack=request.pack.info.digest,
             labels=labels(report),
             ids=points.ids,
+            joints_error_m=scores.errors.joints.mean(1).float().numpy(),
+            verts_error_m=None if scores.errors.verts is None else scores.errors.verts.float().numpy(),
             **arrays,
         ),
         scores=scores,

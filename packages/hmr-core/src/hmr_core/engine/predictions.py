@@ -1,18 +1,24 @@
-"""The file of predictions that an evaluation leaves: predictions.h5.
+"""The file of predictions: what an evaluation leaves as predictions.h5, and anybody can write. docs/predictions.md.
 
-Root attributes: format, model, split, subset, units, frame, joint_order, pack (the digest of the pack it was made on),
-and labels, a JSON object with what a reader of figures has to know, as it stands in report.json: consumes, notes,
-protocol, solver, hand_model, hand_layer. Files of before there were labels have none.
+Root attributes: format, split, subset, units, frame, joint_order (`MEANINGS`); and, of an evaluation, model, pack (the
+digest of the pack it was made on) and labels, a JSON object with what a reader of figures has to know, as it stands in
+report.json: consumes, notes, protocol, solver, hand_model, hand_layer.
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
 If the mesh is a posed hand model's, also pose (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera space,
 relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21), 0..1.
+Of an evaluation also joints_error_m (n) and, of a mesh, verts_error_m (n): each sample's mean distance to the truth.
+
+An evaluation's file is HDF5 behind a block with the digest of all that follows it, which is compared before the HDF5
+library sees the file: it may end the process where a file was damaged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +27,39 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from hmr_core.data.pack.format import HDF5_MAGIC
 from hmr_core.errors import HmrError
+from hmr_core.files import open_regular
 
 FORMAT = "hmr-predictions/1"
 
-SHAPES = {"joints": (21, 3), "verts": (778, 3), "confidence": (21,), "pose": (16, 3), "betas": (10,)}
+MEANINGS = {"units": "metres", "frame": "camera space: x right, y down, z away", "joint_order": "OpenPose"}
+"""What a file must say of its points: there is no other choice."""
+
+SHAPES: Mapping[str, tuple[int, ...]] = {
+    "joints": (21, 3),
+    "verts": (778, 3),
+    "confidence": (21,),
+    "pose": (16, 3),
+    "betas": (10,),
+    "joints_error_m": (),
+    "verts_error_m": (),
+}
 """Of each sample's arrays. All but the joints may be missing."""
+
+_BLOCK_BYTES = 512
+_START = b'{"format": "hmr-predictions/'
+_HOW = "docs/predictions.md says how such a file is written."
 
 _LABELS = ("consumes", "notes", "protocol", "solver", "hand_model", "hand_layer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Predicted points of a subset, in the subset's order; pose and betas where a hand model was posed.
+    """Predicted points of a subset; pose and betas where a hand model was posed.
 
-    labels: of a report, as `labels` takes them from it.
+    pack: the digest of the pack that they were made on, "" where the file does not say. labels: of a report, as
+    `labels` takes them from it. sealed: whether the file that they were read from has a digest.
     """
 
     model: str
@@ -48,7 +72,10 @@ class Predictions:
     pose: Float32[ndarray, "n 16 3"] | None = None
     betas: Float32[ndarray, "n 10"] | None = None
     confidence: Float32[ndarray, "n 21"] | None = None
+    joints_error_m: Float32[ndarray, " n"] | None = None
+    verts_error_m: Float32[ndarray, " n"] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+    sealed: bool = field(default=False, compare=False)
 
 
 def labels(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,44 +84,110 @@ def labels(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the file."""
-    with h5py.File(path, "w") as file:
+    """Write the file, with its digest."""
+    with h5py.File(path, "w", userblock_size=_BLOCK_BYTES) as file:
         file.attrs.update(
             format=FORMAT,
             model=predictions.model,
             split=predictions.split,
             subset=predictions.subset,
             pack=predictions.pack,
-            units="metres",
-            frame="camera space: x right, y down, z away",
-            joint_order="OpenPose",
             labels=json.dumps(predictions.labels),
+            **MEANINGS,
         )
         file["id"] = np.array([i.encode() for i in predictions.ids])
         for name in SHAPES:
             if (array := getattr(predictions, name)) is not None:
                 file[name] = array
+    with path.open("r+b") as file:
+        block = _block(file)
+        file.seek(0)
+        file.write(block)
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a file of predictions; HmrError if it is not one, was cut off, or its arrays do not agree."""
-    if not path.is_file():
-        raise HmrError(f"no such file of predictions: {path}. `hmr eval` leaves one as predictions.h5 in its folder.")
+    """Read a file of predictions, an evaluation's or anybody's.
+
+    Raises HmrError when it is none, was altered or cut off, when its arrays do not agree, and when its points are in
+    other units, another frame or another order of joints than ours.
+    """
+    sealed = _check_digest(path)
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise HmrError(f"{path} is not a file of predictions of format {FORMAT!r}, as `hmr eval` writes them.")
-            ids = [i.decode() for i in file["id"][:]]
-            present = [name for name in SHAPES if name in file or name == "joints"]
-            arrays: dict[str, Any] = {name: file[name][:].astype(np.float32) for name in present}
-            text: dict[str, Any] = {key: str(file.attrs[key]) for key in ("model", "split", "subset", "pack")}
-            kept = json.loads(file.attrs.get("labels", "{}"))
+            attributes = {name: _text(value) for name, value in file.attrs.items()}
+            if attributes.get("format") != FORMAT:
+                raise HmrError(f"{path} is not a file of predictions of format {FORMAT!r}. {_HOW}")
+            if absent := [name for name in ("split", "subset", *MEANINGS) if name not in attributes]:
+                raise HmrError(f"{path} does not say its {', '.join(absent)}: attributes of its root. {_HOW}")
+            for name, ours in MEANINGS.items():
+                if attributes[name] != ours:
+                    raise HmrError(f'{path}: {name} is "{attributes[name]}"; valid: "{ours}". {_HOW}')
+            arrays = {name: _array(file, name) for name in SHAPES if name in file or name == "joints"}
+            ids = _ids(file)
+            kept = json.loads(attributes.get("labels", "{}"))
             if not isinstance(kept, dict):
                 raise ValueError("its labels are no JSON object")
-    except (OSError, KeyError, ValueError) as error:
-        raise HmrError(f"{path} cannot be read as predictions: {error}. Write it again with `hmr eval`.") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise HmrError(f"{path} cannot be read as predictions: {error}. {_HOW}") from error
     for name, array in arrays.items():
         if array.shape != (len(ids), *SHAPES[name]):
             wanted = ", ".join(str(size) for size in ("n", *SHAPES[name]))
             raise HmrError(f"{path}: {name} of shape {array.shape} do not fit its {len(ids)} ids; valid: ({wanted}).")
-    return Predictions(ids=ids, labels=kept, **arrays, **text)
+    return Predictions(
+        model=attributes.get("model", path.stem),
+        split=attributes["split"],
+        subset=attributes["subset"],
+        pack=attributes.get("pack", ""),
+        ids=ids,
+        labels=kept,
+        sealed=sealed,
+        **arrays,
+    )
+
+
+def _block(file: BufferedRandom | BufferedReader) -> bytes:
+    """What a file begins with by all that follows: the digest of that, as a line of JSON, and zeros."""
+    file.seek(_BLOCK_BYTES)
+    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return (json.dumps({"format": FORMAT, "blake2b": digest}) + "\n").encode("ascii").ljust(_BLOCK_BYTES, b"\0")
+
+
+def _check_digest(path: Path) -> bool:
+    """Whether a file has a digest; HmrError for one that is not the file's, and for what is no file of predictions."""
+    try:
+        with open_regular(path) as file:
+            begin = file.read(_BLOCK_BYTES)
+            if begin.startswith(HDF5_MAGIC):
+                return False
+            if not begin.startswith(_START):
+                raise HmrError(f"{path} is not a file of predictions of format {FORMAT!r}. {_HOW}")
+            if begin != _block(file):
+                raise HmrError(
+                    f"{path} was altered or damaged since `hmr eval` wrote it: its digest is another. Evaluate again."
+                )
+            return True
+    except FileNotFoundError as error:
+        raise HmrError(
+            f"no such file of predictions: {path}. `hmr eval` leaves one as predictions.h5 in its folder."
+        ) from error
+    except OSError as error:
+        raise HmrError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _text(value: Any) -> str:
+    """An attribute as text, whoever wrote it: h5py gives texts of fixed length as bytes."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _ids(file: h5py.File) -> list[str]:
+    held = file["id"]
+    if h5py.check_string_dtype(held.dtype) is None:
+        raise ValueError(f"its id is of type {held.dtype}, not text")
+    return [value.decode("utf-8") for value in np.atleast_1d(held[()]).tolist()]
+
+
+def _array(file: h5py.File, name: str) -> Float32[ndarray, "..."]:
+    held = file[name]
+    if held.dtype.kind != "f":
+        raise ValueError(f"its {name} is of type {held.dtype}, not floats")
+    return np.asarray(held[()], dtype=np.float32)
