@@ -454,6 +454,16 @@ def test_the_umask_gives_the_permissions_of_all_that_is_left(
         assert (name, oct(path.stat().st_mode & 0o777)) == (name, oct(wanted))
 
 
+def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmr_core.cli.arguments.usable_cpus", lambda: 1)
+    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--workers")
+    note = (
+        "note: --workers 2 is more than the 1 CPU core there are: more processes take more memory, and load no faster"
+    )
+    assert note in hmr(*arguments, "2")[2].splitlines()
+    assert "more than" not in hmr(*arguments, "1")[2]
+
+
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
     hmr: Hmr, monkeypatch: pytest.MonkeyPatch
 ) -> None:

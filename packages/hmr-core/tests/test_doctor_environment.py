@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+from hmr_core import shared_memory
 from hmr_core.engine.doctor import environment, machine
 from hmr_core.engine.doctor.finding import Finding, guarded
 from hmr_core.engine.doctor.plugin_state import plugins
 from hmr_core.errors import HmrError
+from hmr_core.shared_memory import Room
 from hmr_core.wording import listed
 
 Usage = namedtuple("Usage", "total used free")
@@ -126,6 +128,30 @@ def test_one_core_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     cores, threads, *_ = shown(machine.devices())
     assert cores[1].startswith("1 CPU core, ")
     assert threads[1] == "torch computes with 1 thread"
+
+
+def test_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "{} GB of {} GB free in /dev/shm, through which loading workers hand over"
+    for room, wanted in (
+        (Room(size=64_000_000, free=60_000_000), ("warning", text.format("0.06", "0.06"))),
+        (Room(size=8_000_000_000, free=990_000_000), ("warning", text.format("0.99", "8.00"))),
+        (Room(size=8_000_000_000, free=8_000_000_000), ("ok", text.format("8.00", "8.00"))),
+    ):
+        monkeypatch.setattr(machine, "shared_memory", lambda room=room: room)
+        ((level, told, remedy),) = shown(machine.shared())
+        assert (level, told) == wanted
+        assert ("docker run --shm-size=8g" in remedy and "--workers 0" in remedy) == (level == "warning")
+    monkeypatch.setattr(machine, "shared_memory", lambda: None)  # as on macOS
+    assert shown(machine.shared()) == []
+
+
+def test_shared_memory_is_that_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "PLACE", tmp_path)
+    room = shared_memory.shared_memory()
+    assert room is not None
+    assert room.size == shutil.disk_usage(tmp_path).total
+    monkeypatch.setattr(shared_memory, "PLACE", tmp_path / "no such place")
+    assert shared_memory.shared_memory() is None
 
 
 def test_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

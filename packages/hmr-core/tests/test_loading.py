@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
+from hmr_core.shared_memory import Room
 
 CPU = torch.device("cpu")
 MORE_KIB = 6 * 1024
@@ -183,6 +188,80 @@ def test_a_fault_that_nobody_expected_names_the_rows_and_keeps_its_traceback(min
         "The traceback: HMR_DEBUG=1."
     )
     assert 'raise ZeroDivisionError("too much")' in caught.value.__notes__[0]
+
+
+FULL = "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_shared_memory_that_is_full_is_an_error_of_the_batch(
+    mini_pack: Pack, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise RuntimeError(FULL)
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+    monkeypatch.setattr(torch.UntypedStorage, "_share_filename_cpu_", full)
+    monkeypatch.setattr("hmr_core.data.loading.shared_memory", lambda: Room(size=64_000_000, free=1_250_000))
+    loaded = telling(mini_pack, workers).load(split_batches(np.arange(8), 2))
+    if workers == 0:
+        assert len(list(loaded)) == 4  # nothing is shared
+        return
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it was waited for"))
+    signal.alarm(60)
+    try:
+        with pytest.raises(HmrError) as caught:
+            next(loaded)
+    finally:
+        signal.alarm(0)
+    assert str(caught.value) == (
+        f"shared memory (/dev/shm: 64.0 MB, 1.2 MB of it free) has no room for the batch of a loading worker: {FULL}. "
+        "Use fewer --workers or a smaller --batch-size; --workers 0 needs no shared memory. A container is given more "
+        "with `docker run --shm-size=8g` or `--ipc=host`."
+    )
+
+
+LOADS = """
+    import sys
+    import numpy as np, torch
+    from hmr_core.config import DataConfig
+    from hmr_core.data.dataset import HandDataset
+    from hmr_core.data.loading import Loader, split_batches
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.errors import HmrError
+
+    data = HandDataset(Pack(sys.argv[1]), image_size=256, root_joint=9, data=DataConfig())
+    try:
+        for _ in Loader(data, workers=2, device=torch.device("cpu")).load(split_batches(np.arange(64), 32)):
+            pass
+    except HmrError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [("1m", "shared memory (/dev/shm: 1.0 MB, "), ("4k", "2 loading workers cannot be started: [Errno 28] No space")],
+)
+def test_small_shared_memory_is_told_in_a_line_and_ends_the_loading(mini_pack: Pack, size: str, text: str) -> None:
+    own = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
+    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+    inside = [*own, "sh", "-c", mount, "sh"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this machine lets nobody mount a file system for a process alone")
+    command = [*inside, sys.executable, "-c", textwrap.dedent(LOADS), str(mini_pack.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.startswith(text)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_torch_does_not_warn_of_workers(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert len(told(telling(mini_pack, workers), 4)) == 4  # a warning would be an error
 
 
 def anonymous_kib(process: int | None) -> int:

@@ -337,3 +337,16 @@ def test_command_writes_the_tree_and_says_what_comes_next(tmp_path: Path) -> Non
     plain, marked = sheet[-2 * 192 : -192].astype(int), sheet[-192:].astype(int)
     changed = (plain != marked).any(2).mean()
     assert 0.03 < changed < 0.3, "the last row is the one above it with joints"
+
+
+def test_processes_that_cannot_be_started_are_not_told_as_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hmr_core.data.synthetic.workers.ProcessPoolExecutor", full)
+    text = r"^2 worker processes cannot be started: .*No space left on device\. --workers 1 needs none\.$"
+    with pytest.raises(HmrError, match=text):
+        write_synthetic(tmp_path / "out", sequences=SEQUENCES, frames=FRAMES, seed=3, workers=2)
+    assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,24 @@ from pathlib import Path
 import click
 
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
+from hmr_core.system import usable_cpus
+from hmr_core.wording import counted
 
 DEFAULT_DATA = Path("data/oakink.h5")
 MOST_WORKERS = 1024
+
+
+def _workers_told(ctx: click.Context, param: click.Parameter, workers: int | None) -> int | None:
+    """The number of workers, as given; a line where they are more than can run at once."""
+    cores = usable_cpus()
+    if workers is not None and workers > cores:
+        click.echo(
+            f"note: --workers {workers} is more than the {counted(cores, 'CPU core')} there are: more processes take "
+            "more memory, and load no faster",
+            err=True,
+        )
+    return workers
+
 
 data_option = click.option(
     "--data",
@@ -25,6 +40,7 @@ device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; by defa
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=0, max=MOST_WORKERS),
+    callback=_workers_told,
     help="Data-loading processes; by default up to 8 for a GPU, none for a CPU.",
 )
 hand_model_option = click.option(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import fields, is_dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -21,6 +23,7 @@ from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.errors import HmrError
 from hmr_core.interrupts import interrupts_held
+from hmr_core.shared_memory import PLACE, shared_memory
 
 AnyDataset = HandDataset | JointDataset
 AnyBatch = Batch | JointBatch
@@ -62,7 +65,8 @@ class Loader:
     def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
         """The batches in order, on the device.
 
-        Raises HmrError when samples cannot be read, whichever process read them, and when a worker died.
+        Raises HmrError when samples cannot be read, whichever process read them, when shared memory is too small for
+        the workers' batches, and when a worker died.
         """
         for batch in self._team.load([(self._place, keys) for keys in batches]):
             if isinstance(batch, HmrError):
@@ -77,16 +81,17 @@ class _Team:
         self._datasets: list[AnyDataset] = []
         self._batches: list[Any] = []
         self._processes: set[BaseProcess] = set()
-        self._loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-            _Reporting(self._datasets),
-            batch_sampler=self._batches,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_one_thread,
-            persistent_workers=workers > 0,  # starting them takes seconds where they are not forked
-            generator=torch.Generator(),  # its own: starting workers must not draw from the one that dropout uses
-        )
+        with _workers_uncounted():
+            self._loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+                _Reporting(self._datasets),
+                batch_sampler=self._batches,
+                collate_fn=_as_it_is,
+                num_workers=workers,
+                pin_memory=device.type == "cuda",
+                worker_init_fn=_one_thread,
+                persistent_workers=workers > 0,  # starting them takes seconds where they are not forked
+                generator=torch.Generator(),  # its own: starting workers must not draw from the one that dropout uses
+            )
 
     def take_in(self, dataset: AnyDataset) -> int:
         """The place of a further data set among those that are loaded."""
@@ -109,7 +114,8 @@ class _Team:
     def _start(self) -> Iterator[Any]:
         """Begin to load for the first time: this is where workers are started."""
         others, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
-        with interrupts_held():
+        with interrupts_held(), _workers_uncounted():
+            _check_start(self._loader.num_workers)
             loaded = iter(self._loader)
         self._processes = set(multiprocessing.active_children()) - others
         if signal.getsignal(signal.SIGCHLD) is not handler:
@@ -144,7 +150,7 @@ class _Reporting(torch.utils.data.Dataset[Any]):
         place, keys = wanted
         dataset = self._datasets[place]
         try:
-            return dataset.__getitems__(keys)
+            return _shared(dataset.__getitems__(keys))
         except HmrError as error:
             return error
         except Exception as error:
@@ -155,6 +161,56 @@ class _Reporting(torch.utils.data.Dataset[Any]):
             )
             told.add_note(traceback.format_exc())  # it gets through to another process, as a cause does not
             return told
+
+
+_MORE_ROOM = (
+    "Use fewer --workers or a smaller --batch-size; --workers 0 needs no shared memory. A container is given more with "
+    "`docker run --shm-size=8g` or `--ipc=host`."
+)
+
+
+@contextmanager
+def _workers_uncounted() -> Iterator[None]:
+    """Without torch's warning of more workers than cores: the command line says it in a line of its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        yield
+
+
+def _check_start(workers: int) -> None:
+    """HmrError when there is no room for the queues of so many workers, which torch fails at untidily."""
+    try:
+        queues: list[Any] = [multiprocessing.Queue() for _ in range(workers + 3 if workers else 0)]
+    except OSError as error:
+        raise HmrError(f"{workers} loading workers cannot be started: {error}. {_MORE_ROOM}") from error
+    del queues
+
+
+def _shared(batch: AnyBatch) -> AnyBatch:
+    """The batch, its tensors in shared memory already where a worker hands it over; HmrError when they have no room.
+
+    The queue would do it, in a thread whose failure nobody hears of: the batch would be waited for for ever.
+    """
+    if torch.utils.data.get_worker_info() is not None:
+        try:
+            for tensor in _tensors(batch):
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        except (RuntimeError, OSError) as error:
+            room = shared_memory()
+            there = "" if room is None else f" ({PLACE}: {room.size / 1e6:.1f} MB, {room.free / 1e6:.1f} MB of it free)"
+            raise HmrError(
+                f"shared memory{there} has no room for the batch of a loading worker: {error}. {_MORE_ROOM}"
+            ) from error
+    return batch
+
+
+def _tensors(batch: Any) -> Iterator[torch.Tensor]:
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif is_dataclass(value):
+            yield from _tensors(value)
 
 
 def _how(exitcode: int) -> str:

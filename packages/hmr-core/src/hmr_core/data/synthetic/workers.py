@@ -27,9 +27,13 @@ def write_all(tasks: Sequence[Frames], workers: int) -> Generator[int]:
         yield from map(write_frames, tasks)
         return
     context = multiprocessing.get_context("spawn")  # fork would copy the locks of torch's threads
-    stop = context.Event()
     count = min(workers, len(tasks))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
+    try:
+        stop = context.Event()
+        executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    except OSError as error:  # their locks and queues are in shared memory, not where the data set goes
+        raise HmrError(f"{count} worker processes cannot be started: {error}. --workers 1 needs none.") from error
+    with executor as pool:
         try:
             with interrupts_held():  # the first task starts the processes: Ctrl-C is for this one to answer
                 futures = [pool.submit(_write_wanted, task) for task in tasks]

@@ -69,6 +69,7 @@ def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
         ("versions", "what is installed", _versions),
         ("versions", "what is optional", _optional),
         ("machine", "the devices", _devices),
+        ("machine", "shared memory", _shared),
         ("machine", "the disk", lambda: _disk(subject)),
         ("plugins", "the plugins", lambda: _plugins(registry)),
     ):
@@ -96,6 +97,12 @@ def _devices() -> Iterator[Finding]:
     from hmr_core.engine.doctor.machine import devices
 
     return devices()
+
+
+def _shared() -> Iterator[Finding]:
+    from hmr_core.engine.doctor.machine import shared
+
+    return shared()
 
 
 def _disk(subject: Subject) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hmr_core.engine.doctor.finding import Finding
+from hmr_core.shared_memory import PLACE, shared_memory
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
@@ -15,6 +16,9 @@ SECTION = "machine"
 
 FREE_BYTES = 2_000_000_000
 """Less free space than this is worth a warning: a run with a ResNet-50 keeps checkpoints of half of it."""
+
+SHARED_BYTES = 1_000_000_000
+"""Less free shared memory than this is worth a warning: eight workers with two batches of 64 crops each take half."""
 
 
 def devices() -> Iterator[Finding]:
@@ -44,6 +48,26 @@ def devices() -> Iterator[Finding]:
     yield Finding(
         section=SECTION, level="ok", text=f"without --device, hmr runs on {choose_device(None)}: the best there is"
     )
+
+
+def shared() -> Iterator[Finding]:
+    """The shared memory by which loading workers hand over batches; nothing where it has no size of its own."""
+    room = shared_memory()
+    if room is None:
+        return
+    text = (
+        f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, through which loading workers hand over"
+    )
+    if room.free >= SHARED_BYTES:
+        yield Finding(section=SECTION, level="ok", text=text)
+    else:
+        yield Finding(
+            section=SECTION,
+            level="warning",
+            text=text,
+            remedy="Start the container with docker run --shm-size=8g or --ipc=host, or train and evaluate with "
+            "--workers 0.",
+        )
 
 
 def disk(places: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
