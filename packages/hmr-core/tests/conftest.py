@@ -4,14 +4,16 @@ costly to make; commands in processes of their own.
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
+from hmr_core.engine.checkpoint_record import read_info, write_info
+from hmr_core.engine.checkpoints import saved_checkpoints
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.registry import Registry, discover
 
@@ -159,3 +163,35 @@ def start_hmr() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
         assert process.stderr is not None
         process.stderr.close()
+
+
+@pytest.fixture
+def files_up_to() -> Callable[[int], AbstractContextManager[None]]:
+    """Limits the size that a file may have, in bytes: it fails in the same places as a full disk does."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+    return limited
+
+
+@pytest.fixture
+def more_epochs() -> Callable[[Path], None]:
+    """Lets a finished run have one epoch more; its checkpoints are told, too."""
+
+    def lengthen(run: Path) -> None:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        config["recipe"]["train"]["epochs"] += 1
+        (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        for checkpoint in saved_checkpoints(run / "checkpoints"):
+            write_info(checkpoint, {**read_info(checkpoint / "model.safetensors"), "recipe": config["recipe"]})
+
+    return lengthen

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,18 +25,10 @@ def reader() -> OakInkReader:
 
 @pytest.mark.parametrize("limit", [100, 5_000, 300_000, 1_100_000, 1_400_000])
 def test_a_full_disk_leaves_no_half_file_and_packing_goes_on(
-    reader: OakInkReader, whole: bytes, out: Path, limit: int
+    reader: OakInkReader, whole: bytes, out: Path, files_up_to: Callable[[int], Any], limit: int
 ) -> None:
-    """The size that a file may have is limited instead, which fails in the same places."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(HmrError, match=rf"^could not write {out}: .*File too large") as error:
-            write_pack(reader, out, codec=JPEG, workers=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        signal.signal(signal.SIGXFSZ, before)
+    with files_up_to(limit), pytest.raises(HmrError, match=rf"^could not write {out}: .*File too large") as error:
+        write_pack(reader, out, codec=JPEG, workers=1)
     done = {100: 0, 5_000: 0, 300_000: 29}.get(limit, SAMPLES)
     kept_files = {"x.h5.part-journal", "x.h5.part-images"} if done else set()
     assert {path.name for path in out.parent.iterdir()} == kept_files

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hmr_core.errors import HmrError
 from hmr_core.staging import clear_leftovers, staged_file, staged_folder, write_text
@@ -205,3 +212,42 @@ def test_the_umask_gives_the_permissions(tmp_path: Path, umask: int) -> None:
     folders, files = 0o777 & ~umask, 0o666 & ~umask
     assert modes == {"folder": folders, "folder/own": files, "folder/inner": folders, "folder/inner/all": files,
                      "file": files}  # fmt: skip
+
+
+def _save_safetensors(path: Path) -> None:
+    save_file({"x": torch.zeros(10_000)}, path)
+
+
+def _save_hdf5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros(10_000)
+
+
+def _save_text(path: Path) -> None:
+    path.write_text("x" * 10_000)
+
+
+def _save_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, x=np.zeros(10_000))
+
+
+@pytest.mark.parametrize("save", [_save_safetensors, _save_hdf5, _save_text, _save_numpy])
+def test_a_full_disk_is_told_and_nothing_is_left(
+    tmp_path: Path, files_up_to: Callable[[int], Any], save: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "out"
+    text = (
+        f"{target} could not be written: File too large. Make room there, or choose another place. "
+        "Nothing of it was left behind."
+    )
+    with files_up_to(1000), pytest.raises(HmrError, match=f"^{re.escape(text)}$"), staged_file(target) as part:
+        save(part)
+    with files_up_to(1000), pytest.raises(HmrError, match=f"^{re.escape(text)}$"), staged_folder(target) as folder:
+        save(folder / "x")
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_errors_in_the_block_are_left_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), staged_folder(tmp_path / "out"):
+        (tmp_path / "nothing").read_bytes()

@@ -6,6 +6,7 @@ OUT is made in a folder `.OUT.TOKEN.part` beside it, which its process keeps loc
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -23,7 +24,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """An empty folder that takes the target's place when the block ends; after an error or Ctrl-C nothing is left.
 
     A folder that was at the target is replaced; it is as it was if the block, or the replacement, fails. Raises
-    HmrError before the block when nothing can be written there.
+    HmrError before the block when nothing can be written there, and in it when the disk is full.
     """
     target = target.resolve()
     try:
@@ -33,9 +34,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise HmrError(f"the folder {target} cannot be written: {error}. Choose another.") from error
     try:
-        yield part
-        _settle(part)
-        _replace(part, target)
+        with _full_disk_told(target):
+            yield part
+            _settle(part)
+            _replace(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         os.close(descriptor)
@@ -46,7 +48,7 @@ def staged_file(target: Path) -> Iterator[Path]:
     """A path to write to, which becomes the target when the block ends; after an error or Ctrl-C nothing is left.
 
     A file that was at the target is replaced, or is as it was after an error. Raises HmrError before the block when
-    nothing can be written there.
+    nothing can be written there, and in it when the disk is full.
     """
     try:
         if target.is_dir():
@@ -55,10 +57,11 @@ def staged_file(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise HmrError(f"the file {target} cannot be written: {error}. Choose another.") from error
     try:
-        yield part / target.name
-        _settle(part)
-        (part / target.name).replace(target)
-        _sync(target.parent)
+        with _full_disk_told(target):
+            yield part / target.name
+            _settle(part)
+            (part / target.name).replace(target)
+            _sync(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         os.close(descriptor)
@@ -83,6 +86,26 @@ def clear_leftovers(target: Path) -> None:
                 old.rename(target)
             shutil.rmtree(old, ignore_errors=True)
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_told(target: Path) -> Iterator[None]:
+    """HmrError for a disk, a quota or a file size that is used up, as Python, HDF5 and safetensors say it."""
+    try:
+        yield
+    except HmrError:
+        raise
+    except Exception as error:  # each library has a type of its own for it
+        number = getattr(error, "errno", None) or next((n for n in _FULL if f"os error {n})" in str(error)), None)
+        if number not in _FULL:
+            raise
+        raise HmrError(
+            f"{target} could not be written: {os.strerror(number)}. Make room there, or choose another place. "
+            "Nothing of it was left behind."
+        ) from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _begin(target: Path) -> tuple[Path, int]:
