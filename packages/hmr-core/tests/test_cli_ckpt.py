@@ -16,8 +16,8 @@ from torch import Tensor
 from hmr_core.cli.main import cli, main
 from hmr_core.config import load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine import checkpoint_record, checkpoints
-from hmr_core.engine.checkpoint_record import read_info
+from hmr_core.engine import checkpoints
+from hmr_core.engine.checkpoint_record import read_info, write_info
 from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
 from hmr_core.engine.run import saved_checkpoints
 from hmr_core.errors import HmrError
@@ -119,6 +119,12 @@ def trained(spec: ModelSpec, tmp_path: Path) -> Path:
     return Path("run")
 
 
+def of_another(run: Path, model: str) -> None:
+    """Let a run's checkpoint be of another model."""
+    folder = run / "checkpoints/epoch-0003"
+    write_info(folder, {**read_info(folder / "model.safetensors"), "model": model})
+
+
 # show
 
 
@@ -157,8 +163,7 @@ def test_a_checkpoint_is_shown(hmr: Hmr, trained: Path, given: str) -> None:
         f"blake2b:  {file_digest(file)}",
         f"use:      hmr eval small --ckpt {given} --split sp1",
     ]
-    described = trained / "checkpoints/epoch-0003/model.json"
-    described.write_text(described.read_text().replace('"epoch": 3', '"epoch": 1'))
+    write_info(file.parent, {**read_info(file), "epoch": 1})
     assert "trained:  1 epoch on sp1 train" in hmr("ckpt", "show", given).out.splitlines()
     found = json.loads(hmr("ckpt", "show", given, "--json").out)
     assert found["val"] == {"mpjpe_mm": 12.3456, "mpvpe_mm": None}
@@ -175,23 +180,30 @@ def test_an_altered_checkpoint_is_shown_as_such(hmr: Hmr, trained: Path) -> None
         "altered or damaged, or model.json belongs to other weights: its digest is not the one in model.json beside it"
     )
     assert said.status == 1
-    assert said.out.endswith(f"problem:  {text}\n")  # and no command that would refuse it
+    assert said.out.endswith(f"problem:  model.safetensors was {text}\n")  # and no command that would refuse it
     as_json = hmr("ckpt", "show", str(trained), "--json")
     assert as_json.status == 1
-    assert (json.loads(as_json.out)["problem"], json.loads(as_json.out)["use"]) == (text, [])
+    assert json.loads(as_json.out)["problem"] == f"model.safetensors was {text}"
+    assert json.loads(as_json.out)["use"] == []
     said = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp1")
     assert said == (1, "", f"error: {file} was {text}.\n")
     file.write_bytes(data[:20])
     assert hmr("ckpt", "show", str(trained)).err.startswith(f"error: {file} cannot be read as safetensors: ")
 
 
+def test_an_altered_optimizers_state_is_shown_as_such(hmr: Hmr, trained: Path) -> None:
+    save_file({"exp_avg/body.2.bias": torch.ones(63)}, trained / "checkpoints/epoch-0003/optimizer.safetensors")
+    said = hmr("ckpt", "show", str(trained))
+    assert said.status == 1
+    assert "problem:  optimizer.safetensors was altered or damaged" in said.out
+
+
 def test_a_checkpoint_of_a_model_that_is_not_installed_is_shown(hmr: Hmr, trained: Path) -> None:
-    file = trained / "checkpoints/epoch-0003/model.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rle"}))
+    of_another(trained, "rle")
     said = hmr("ckpt", "show", str(trained))
     assert 'what:     a checkpoint of the model "rle", which is not installed\n' in said.out
     assert said.out.endswith("use:      pip install hmr-rle\n")
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "nobody's"}))
+    of_another(trained, "nobody's")
     assert "use:" not in hmr("ckpt", "show", str(trained)).out
 
 
@@ -340,8 +352,7 @@ def test_a_known_model_whose_plugin_is_there_is_not_answered_with_pip(
     assert hmr("ckpt", "convert", "x.pth", "--out", "ours").err == (
         'error: x.pth is a released file of the model "rle", whose plugin cannot be used. See: hmr plugins\n'
     )
-    file = trained / "checkpoints/epoch-0003/model.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rle"}))
+    of_another(trained, "rle")
     said = hmr("ckpt", "show", str(trained))
     assert 'what:     a checkpoint of the model "rle", whose plugin cannot be used\n' in said.out
     assert said.out.endswith("use:      hmr plugins\n")
@@ -353,13 +364,14 @@ def test_a_known_model_whose_plugin_is_there_is_not_answered_with_pip(
         ("model", 3, '"model" is a int, and should be text'),
         ("recipe", [1], '"recipe" is a list, and should be an object'),
         ("recipe", {"train": 1}, 'the "train" of "recipe" is no object'),
-        ("blake2b", None, '"blake2b" is a NoneType, and should be text'),
+        ("digests", None, '"digests" is a NoneType, and should be an object'),
         ("recipe_name", 1, '"recipe_name" is a int, and should be text or null'),
         ("split", [], '"split" is a list, and should be text or null'),
         ("epoch", "3", '"epoch" is a str, and should be a whole number or null'),
         ("val", [1], '"val" is a list, and should be an object or null'),
         ("val", {"mpjpe_mm": "x"}, '"mpjpe_mm" of "val" is a str, and should be a number or null'),
         ("versions", 1, '"versions" is a int, and should be an object'),
+        ("epoch", 2, "its own digest is not the one that it records"),
     ],
 )
 def test_an_altered_json_file_is_refused(hmr: Hmr, trained: Path, key: str, value: object, how: str) -> None:
@@ -420,8 +432,7 @@ def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
     assert "optimizer: none, so no run can go on from it" in lines
     assert not any(line.startswith(("trained:", "val:")) for line in lines)
     assert lines[-1] == "use:       hmr eval small --ckpt ours --split sp0"
-    info = json.loads(Path("ours/model.json").read_text())
-    Path("ours/model.json").write_text(json.dumps({**info, "model": "rle"}))
+    write_info(Path("ours"), {**read_info(Path("ours/model.safetensors")), "model": "rle"})
     text = 'a checkpoint, converted from a released file, of the model "rle", which is not installed\n'
     assert text in hmr("ckpt", "show", "ours").out
 
@@ -555,7 +566,7 @@ def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, re
     text = '"released" in ours/model.json is not as `hmr ckpt convert` writes it. Convert again.'
     changes: list[dict[str, Any]] = [{"overrides": [1]}, {"blake2b": 1}, {"ignored": {"x": {"tensors": 1, "what": []}}}]
     for altered in (["x"], *({**info["released"], **change} for change in changes)):
-        Path("ours/model.json").write_text(json.dumps({**info, "released": altered}))
+        write_info(Path("ours"), {**info, "released": altered})
         said = hmr("eval", "small", "--ckpt", "ours", "--split", "sp0")
         assert said.err == f"error: {text}\n"
         assert hmr("ckpt", "show", "ours").err == f"error: {text}\n"
@@ -566,11 +577,10 @@ def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, re
 
 
 def test_figures_that_are_not_there_are_no_figures(tmp_path: Path) -> None:
-    said: dict[str, Any] = {"format": checkpoint_record.FORMAT, "model": "small", "recipe": {}, "blake2b": ""}
     for epoch, val in enumerate([{"mpjpe_mm": 10.0}, {"val": None}, {"val": {"mpjpe_mm": 20.0}}, {}], start=1):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
-        (folder / "model.json").write_text(json.dumps({**said, **val}))
+        write_info(folder, {"model": "small", "recipe": {}, **val})
     prune_checkpoints(tmp_path)
     kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == ["epoch-0003", "epoch-0004"]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
@@ -217,7 +218,9 @@ def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeyp
     assert list(Path().glob(".out*")) == []
 
 
-def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(hmr: Hmr, trained: Path) -> None:
+def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
+    hmr: Hmr, trained: Path, more_epochs: Callable[[Path], None]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
     assert (status, err) == (0, "")
@@ -225,9 +228,7 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(hmr: Hmr,
     assert f"--split sp0 --data {json.loads((trained / 'config.json').read_text())['data']}" in out
     assert "to train longer, start a new run with more --epochs." in out
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
-    config = json.loads((trained / "config.json").read_text())
-    config["recipe"]["train"]["epochs"] = 2
-    (trained / "config.json").write_text(json.dumps(config))
+    more_epochs(trained)
     status, out, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
     assert status == 0, err
     assert "resumed after epoch 1" in err
@@ -240,21 +241,14 @@ def test_resume_takes_nothing_else_that_the_run_decides(hmr: Hmr, trained: Path)
     assert "--resume takes these from the run, so they cannot be given with it: --split, --set." in err
 
 
-def test_resume_on_another_pack_is_refused(hmr: Hmr, trained: Path, mini_tree: Path) -> None:
-    config = json.loads((trained / "config.json").read_text())
-    config["recipe"]["train"]["epochs"] = 2
-    (trained / "config.json").write_text(json.dumps(config))
+def test_resume_on_another_pack_is_refused(
+    hmr: Hmr, trained: Path, mini_tree: Path, more_epochs: Callable[[Path], None]
+) -> None:
+    more_epochs(trained)
     assert hmr("pack", "oakink", "--root", str(mini_tree), "--out", "other.h5", "--codec", "jpeg:50")[0] == 0
     status, _, err = hmr("train", "small", "--resume", str(trained), "--data", "other.h5")
     assert status == 1
     assert "other.h5 is not the pack that runs/small-sp0-tiny was trained on (its digest differs)" in err
-
-
-def more_epochs(run: Path) -> None:
-    """Let a finished run have one epoch more."""
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["train"]["epochs"] += 1
-    (run / "config.json").write_text(json.dumps(config))
 
 
 def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr: Hmr, mini_pack_path: Path) -> None:
@@ -273,7 +267,7 @@ def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr:
 
 
 def test_a_run_finds_its_own_pack_from_anywhere_and_where_it_was_moved(
-    hmr: Hmr, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hmr: Hmr, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
 ) -> None:
     shutil.copy(mini_pack_path, "mine.h5")
     monkeypatch.delenv("HMR_DATA")
@@ -291,7 +285,9 @@ def test_a_run_finds_its_own_pack_from_anywhere_and_where_it_was_moved(
     assert status == 0, err
 
 
-def test_a_run_that_is_being_trained_or_of_another_model_is_not_resumed(hmr: Hmr, trained: Path) -> None:
+def test_a_run_that_is_being_trained_or_of_another_model_is_not_resumed(
+    hmr: Hmr, trained: Path, more_epochs: Callable[[Path], None]
+) -> None:
     more_epochs(trained)
     with locked(open_run(trained)):
         status, _, err = hmr("train", "small", "--resume", str(trained))
@@ -400,7 +396,9 @@ def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
     assert [path.name for path in Path("runs").iterdir()] == ["small-sp0-tiny"]
 
 
-def test_a_run_records_how_it_was_started(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_records_how_it_was_started(
+    hmr: Hmr, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
+) -> None:
     for command in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "x")):
         identity = ("-c", "user.name=me", "-c", "user.email=me@example.com")
         subprocess.run(["git", *identity, *command], check=True, capture_output=True)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import multiprocessing
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,10 +26,10 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.digests import file_digest
-from hmr_core.engine import checkpoint_record, checkpoints
+from hmr_core.engine import checkpoints
 from hmr_core.engine import train as train_module
 from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.engine.checkpoint_record import check_run, read_info, record_validation, write_info
 from hmr_core.engine.devices import choose_workers
 from hmr_core.engine.divergence import gradient_norms
 from hmr_core.engine.evaluate import Evaluation, evaluate, write_evaluation
@@ -179,7 +180,7 @@ def test_a_run_keeps_as_many_workers_as_it_was_given(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others, counts = set(multiprocessing.active_children()), []
-    recorded = checkpoints.record_validation
+    recorded = record_validation
 
     def counting(*given: Any) -> None:
         counts.append(len(set(multiprocessing.active_children()) - others))
@@ -285,19 +286,19 @@ def test_weights_that_have_grown_are_blamed_on_the_learning_rate_and_not_on_samp
     [
         (
             MemoryError("1 GiB"),
-            "memory ran out on cpu at step 3 (epoch 1), with a batch of 8: 1 GiB. Use a smaller --batch-size, or a "
-            "smaller image_size where the model sees images.",
+            'memory ran out on cpu: the model "small" at step 3 (epoch 1), with a batch of 8: 1 GiB. '
+            "Use a smaller --batch-size, or a smaller model or image_size (--set).",
         ),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory: 1.\nmore"),
-            "memory ran out on cpu at step 3 (epoch 1), with a batch of 8: [enforce fail at alloc_cpu.cpp:125] "
-            "DefaultCPUAllocator: can't allocate memory: 1. Use a smaller",
+            'memory ran out on cpu: the model "small" at step 3 (epoch 1), with a batch of 8: [enforce fail at '
+            "alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory: 1. Use a smaller",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory."), "memory ran out on cpu at step 3 (epoch 1), with a batch of 8"),
+        (torch.OutOfMemoryError("CUDA out of memory."), 'memory ran out on cpu: the model "small" at step 3'),
         (
             RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x48 and 12x63)"),
             'the model "small" failed at step 3 (epoch 1): RuntimeError: mat1 and mat2 shapes cannot be multiplied '
-            "(8x48 and 12x63) (set HMR_DEBUG=1 for the traceback). See: hmr plugins",
+            "(8x48 and 12x63) (set HMR_DEBUG=1 for the traceback). Whose it is: hmr plugins",
         ),
         (KeyError(), 'the model "small" failed at step 3 (epoch 1): KeyError: KeyError (set'),
     ],
@@ -402,9 +403,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int)
     for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=first):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
-        said = {"model": "small", "recipe": {}, "blake2b": "", "val": {"mpjpe_mm": mpjpe}}
-        info = {"format": checkpoint_record.FORMAT, **said}
-        (folder / "model.json").write_text(json.dumps(info))
+        write_info(folder, {"model": "small", "recipe": {}, "val": {"mpjpe_mm": mpjpe}})
     checkpoints.prune_checkpoints(tmp_path)
     kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 3:04d}"]
@@ -432,9 +431,10 @@ def test_each_parameter_tensor_is_clipped_by_itself(small_spec: ModelSpec) -> No
 
 def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
     folder = saved_checkpoints(run.checkpoints)[-1]
-    model = checkpoints.load_checkpoint(folder, small_spec).model
+    checkpoint = checkpoints.load_checkpoint(folder, small_spec)
+    model = checkpoint.model
     optimizer = torch.optim.Adam(model.parameters())
-    checkpoints.load_optimizer(folder, model, optimizer)
+    checkpoints.load_optimizer(checkpoint, model, optimizer)
     state = optimizer.state[next(model.parameters())]
     assert state["step"] == 21
     assert state["exp_avg_sq"].abs().sum() > 0
@@ -445,15 +445,129 @@ def test_state_of_any_adam_goes_on_in_the_fused_one(run: Run, small_spec: ModelS
     folder = saved_checkpoints(run.checkpoints)[-1]
     stepped = []
     for fused in (False, True):
-        model = checkpoints.load_checkpoint(folder, small_spec).model
+        checkpoint = checkpoints.load_checkpoint(folder, small_spec)
+        model = checkpoint.model
         optimizer = torch.optim.Adam(model.parameters(), fused=fused)
-        checkpoints.load_optimizer(folder, model, optimizer)
+        checkpoints.load_optimizer(checkpoint, model, optimizer)
         assert optimizer.param_groups[0]["fused"] is fused
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
         optimizer.step()
         stepped.append([parameter.detach() for parameter in model.parameters()])
     torch.testing.assert_close(stepped[0], stepped[1])
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_written(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
+    """Losses and gradients are finite: a buffer, such as batch norm's running variance, is not."""
+
+    def build(config: Any) -> HandModel:
+        model = small_spec.build(config)
+        model.register_buffer("seen", torch.zeros(1))
+
+        def overflow(*_: object) -> None:
+            model.seen += torch.finfo(torch.float32).max / 10  # 7 steps an epoch
+
+        model.body.register_forward_pre_hook(overflow)
+        return model
+
+    run = tmp_path / "run"
+    with pytest.raises(HmrError) as caught:
+        Trainer(replace(small_spec, build=build), mini_pack)(run)
+    assert str(caught.value) == (
+        f"the checkpoint {run}/checkpoints/epoch-0002 was not written: seen in its model.safetensors would hold "
+        f"numbers that are not finite. The last checkpoint, {run}/checkpoints/epoch-0001, is untouched; a resumed run "
+        "would take the same steps, so remove the cause and start a new run."
+    )
+    assert [path.name for path in saved_checkpoints(run / "checkpoints")] == ["epoch-0001"]
+
+
+def test_a_full_disk_at_a_checkpoint_says_what_is_left(
+    trainer: Trainer, tmp_path: Path, files_up_to: Callable[[int], Any]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(run, stop_after=10)
+    with files_up_to(5000), pytest.raises(HmrError) as caught:
+        trainer(run)
+    assert str(caught.value) == (
+        f"{run}/checkpoints/epoch-0002 could not be written: File too large. Make room there, or choose another place. "
+        "Nothing of it was left behind. What epoch 2 learnt is lost; the run goes on after epoch-0001 by: "
+        f"hmr train small --resume {run}"
+    )
+    assert [path.name for path in saved_checkpoints(run / "checkpoints")] == ["epoch-0001"]
+    trainer(run)
+    assert [path.name for path in saved_checkpoints(run / "checkpoints")][-1] == "epoch-0003"
+
+
+def test_tied_weights_are_saved_and_resumed(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
+    def build(config: Any) -> HandModel:
+        model = small_spec.build(config)
+        model.again = model.body[2]
+        return model
+
+    trainer = Trainer(replace(small_spec, build=build), mini_pack)
+    whole = trainer(tmp_path / "whole", "train.epochs=2")
+    assert torch.equal(weights(whole)["body.2.weight"], weights(whole)["again.weight"])
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "stopped", "train.epochs=2", stop_after=10)
+    again = trainer(tmp_path / "stopped", "train.epochs=2")
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
+    model = checkpoints.load_checkpoint(again.folder, trainer.spec).model
+    assert model.again.weight is model.body[2].weight
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_an_altered_optimizers_state_is_refused(trainer: Trainer, run: Run, tmp_path: Path, how: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "stopped", stop_after=10)
+    file = tmp_path / "stopped/checkpoints/epoch-0001/optimizer.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    if how == "flipped":
+        file.write_bytes(data)
+    else:
+        file.unlink()
+    text = {"flipped": "was altered or damaged, or model.json belongs to", "gone": "is not there, without which no run"}
+    with pytest.raises(HmrError, match=rf"^{file} {text[how]}"):
+        trainer(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"split": "sp1"}, "says that split is sp1, the checkpoint {saved} that it is sp0: one of them was altered"),
+        (
+            {"recipe": {"train": {"learning_rate": 1.0, "epochs": 9}}},
+            "says that recipe.train.epochs is 9, the checkpoint {saved} that it is 3 (and 1 more: "
+            "recipe.train.learning_rate): one",
+        ),
+        ({"data_digest": "0" * 64}, "says that data_digest is 0000"),
+    ],
+)
+def test_a_run_whose_config_is_not_its_checkpoints_is_neither_resumed_nor_evaluated(
+    run: Run, small_spec: ModelSpec, change: dict[str, Any], text: str
+) -> None:
+    path, saved = run.folder / "config.json", saved_checkpoints(run.checkpoints)[-1]
+    config = json.loads(path.read_text())
+    if "recipe" in change:
+        config["recipe"]["train"].update(change["recipe"]["train"])
+    else:
+        config.update(change)
+    path.write_text(json.dumps(config))
+    for refused in (
+        lambda: check_run(open_run(run.folder), saved / "model.safetensors"),  # as a resume does
+        lambda: checkpoints.load_checkpoint(run.folder, small_spec),
+    ):
+        with pytest.raises(HmrError, match=f"^{re.escape(f'{path} {text.format(saved=saved)}')}"):
+            refused()
+    assert checkpoints.load_checkpoint(saved, small_spec).info["split"] == "sp0"
+
+
+def test_an_edited_record_is_refused(run: Run, small_spec: ModelSpec) -> None:
+    path = saved_checkpoints(run.checkpoints)[-1] / "model.json"
+    path.write_text(path.read_text().replace('"bbox_expand": 1.7', '"bbox_expand": 1.2'))
+    with pytest.raises(HmrError, match=r"model\.json was altered or damaged: its own digest is not the one that it"):
+        checkpoints.load_checkpoint(run.folder, small_spec)
 
 
 # Checkpoints that do not fit.
@@ -804,9 +918,7 @@ def test_points_that_cannot_be_aligned_name_the_sample(evaluation: Any, tmp_path
 def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, small_spec: ModelSpec) -> None:
     folder = saved_checkpoints(run.checkpoints)[-1]
     save_file({"body.2.weight": torch.zeros(63, 12), "body.2.bias": torch.zeros(63)}, folder / "model.safetensors")
-    info = json.loads((folder / "model.json").read_text())
-    info["blake2b"] = file_digest(folder / "model.safetensors")
-    (folder / "model.json").write_text(json.dumps(info))
+    write_info(folder, read_info(folder / "model.safetensors"))
     with pytest.raises(HmrError, match=r"body\.2\.weight has shape \(63, 12\), and the model wants \(63, 48\)"):
         checkpoints.load_checkpoint(run.folder, small_spec)
 

@@ -23,6 +23,7 @@ from hmr_core.data.dataset import HandDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.inference import gather, predict, to_camera
+from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel as Hand
@@ -204,7 +205,7 @@ def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, pose
 def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed_prediction: Prediction) -> None:
     dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
-    with pytest.raises(ValueError, match="no hand to pose: its spec must say needs_hand=True"):
+    with pytest.raises(HmrError, match="no hand to pose: its spec must say needs_hand=True"):
         gather(predict(Says(posed_prediction), Loader(dataset, workers=0, device=CPU), rows, batch_size=4))
 
 
@@ -254,7 +255,7 @@ def hmr(
 
 
 def test_a_mesh_model_trains_resumes_and_is_scored_with_the_annotations_hand(
-    hmr: Run, mini_hand_path: Path, tmp_path: Path
+    hmr: Run, mini_hand_path: Path, more_epochs: Callable[[Path], None]
 ) -> None:
     status, _, err = hmr("train handy --split sp0 --recipe tiny --epochs 2 --out run")
     assert status == 0, err
@@ -262,8 +263,7 @@ def test_a_mesh_model_trains_resumes_and_is_scored_with_the_annotations_hand(
     assert config["hand_model"]["path"] == str(mini_hand_path.resolve())
     weights = sorted(Path("run/checkpoints").glob("*/model.safetensors"))
     assert {name for path in weights for name in load_file(path)} == {"body.weight", "body.bias"}
-    config["recipe"]["train"]["epochs"] = 3
-    Path("run/config.json").write_text(json.dumps(config))
+    more_epochs(Path("run"))
     status, _, err = hmr("train handy --resume run")
     assert status == 0, err
     status, out, err = hmr("eval handy --ckpt run --split sp0 --out out")

@@ -214,6 +214,7 @@ def _resumed(
     from hmr_core.config import parse_recipe
     from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
+    from hmr_core.engine.checkpoint_record import WEIGHTS, check_run
     from hmr_core.engine.devices import choose_device
     from hmr_core.engine.provenance import provenance
     from hmr_core.engine.run import locked, open_run, resume_command, saved_checkpoints
@@ -224,6 +225,8 @@ def _resumed(
     spec = registry.model(model)
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
+    if saved:
+        check_run(run, saved[-1] / WEIGHTS)
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         click.echo(

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with a JSON file beside.
 
     epoch-0007/model.safetensors       the weights
-    epoch-0007/model.json              which model and recipe they are of, what they were trained on, their digest
+    epoch-0007/model.json              which model and recipe they are of, what they were trained on, all digests
     epoch-0007/optimizer.safetensors   what a resume needs besides; not there where a released file was converted
 
 A released file loads too (see `released`); files are told apart by their contents. Either kind is checked against its
@@ -10,7 +10,6 @@ model key by key and shape by shape.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,21 +21,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hmr_core.config import Recipe, parse_recipe
-from hmr_core.digests import file_digest
-from hmr_core.engine.checkpoint_record import FORMAT as RECORD_FORMAT
-from hmr_core.engine.checkpoint_record import read_info
+from hmr_core.engine.checkpoint_record import OPTIMIZER, WEIGHTS, check_file, check_run, read_info, write_info
+from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import FORMAT as RUN_FORMAT
-from hmr_core.engine.run import saved_checkpoints
+from hmr_core.engine.run import open_run, saved_checkpoints
 from hmr_core.engine.weight_files import file_format, read_safetensors, read_shapes
-from hmr_core.engine.weights import Uninitialised, load_weights
+from hmr_core.engine.weights import Uninitialised, first_not_finite, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.plugins.specs import ModelSpec
-from hmr_core.staging import staged_folder, write_text
-
-ALTERED = "altered or damaged, or model.json belongs to other weights"
-"""What is to be said of weights whose digest is not the one in their JSON file."""
+from hmr_core.staging import staged_folder
 
 SHOWN_RUNS = 3
 """How many runs are named of a folder that holds runs."""
@@ -58,38 +53,46 @@ class Checkpoint:
     released: ReleasedFile | None = None
 
 
+class NotFiniteError(HmrError):
+    """A checkpoint was not written, because it would hold numbers that are not finite."""
+
+
 def save_checkpoint(
     folder: Path, model: HandModel, optimizer: torch.optim.Optimizer | None, info: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint's folder, whole or not at all. info: what its JSON file says besides format and digest.
+    """Write a checkpoint's folder, whole or not at all. info: what its record says besides format and digests.
 
     optimizer: None for weights that were not trained here, which no run can go on from.
+    Raises NotFiniteError for numbers that are not finite, and HmrError when the folder cannot be written.
     """
+    files = {WEIGHTS: _apart(model.state_dict())}
+    if optimizer is not None:
+        files[OPTIMIZER] = _apart(_optimizer_tensors(model, optimizer))
+    for name, tensors in files.items():
+        if (bad := first_not_finite(tensors, tensors)) is not None:
+            raise NotFiniteError(
+                f"the checkpoint {folder} was not written: {bad} in its {name} would hold numbers that are not finite."
+            )
     with staged_folder(folder) as part:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part / "model.safetensors")
-        if optimizer is not None:
-            save_file(_optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
-        values = {"format": RECORD_FORMAT, "blake2b": file_digest(part / "model.safetensors"), **info}
-        (part / "model.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
-    """Write a checkpoint's figures on val into its JSON file."""
-    info = read_info(folder / "model.safetensors")
-    write_text(folder / "model.json", json.dumps({**info, "val": dict(val)}, indent=2) + "\n")
+        for name, tensors in files.items():
+            save_file(tensors, part / name)
+        write_info(part, info)
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> Checkpoint:
     """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
 
     option: what the path was given by, for the errors.
-    Raises HmrError for a missing or damaged file, another model's checkpoint, and weights that do not fit.
+    Raises HmrError for a missing or damaged file, another model's checkpoint, a run that says something else than its
+    checkpoint, and weights that do not fit.
     """
     weights = find_weights(path, option=option)
     if not is_ours(path, weights):
         model, recipe, origin = load_released(weights, spec, option=option)
         return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
     info = read_info(weights)
+    if (path / "config.json").is_file():
+        check_run(open_run(path), weights)
     if info["model"] != spec.name:
         raise HmrError(
             f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
@@ -97,10 +100,8 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
         )
     recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
     state = read_safetensors(weights)
-    digest = file_digest(weights)
-    if digest != info["blake2b"]:
-        raise HmrError(f"{weights} was {ALTERED}: its digest is not the one in model.json beside it.")
-    with Uninitialised():
+    digest = check_file(weights, info, WEIGHTS)
+    with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
     converted = info.get("released")
@@ -119,9 +120,16 @@ def epochs_done(checkpoint: Checkpoint) -> int:
     return int(epoch)
 
 
-def load_optimizer(folder: Path, model: HandModel, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer the state it had when the checkpoint in this folder was written."""
-    tensors = read_safetensors(folder / "optimizer.safetensors")
+def load_optimizer(checkpoint: Checkpoint, model: HandModel, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the state it had when a checkpoint was written.
+
+    HmrError when the state is not there, or is not what it was.
+    """
+    path = checkpoint.path.with_name(OPTIMIZER)
+    if not path.is_file():
+        raise HmrError(f"{path} is not there, without which no run can go on from this checkpoint. Put it back.")
+    check_file(path, checkpoint.info, OPTIMIZER)
+    tensors = read_safetensors(path)
     state = optimizer.state_dict()
     names = [name for name, _ in model.named_parameters()]
     state["state"] = {
@@ -193,9 +201,18 @@ def model_beside(optimizer: Path) -> str:
     return str(model) if model.is_file() else "the model.safetensors of its checkpoint"
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file takes them: contiguous, each with memory of its own, also where weights are tied."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        own = value.detach().contiguous()
+        apart[name] = own.clone() if own.untyped_storage().data_ptr() in taken else own
+        taken.add(own.untyped_storage().data_ptr())
+    return apart
+
+
 def _optimizer_tensors(model: HandModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     names = [name for name, _ in model.named_parameters()]
-    return {
-        f"{key}/{names[index]}": value.contiguous() for index, values in state.items() for key, value in values.items()
-    }
+    return {f"{key}/{names[index]}": value for index, values in state.items() for key, value in values.items()}

@@ -57,7 +57,7 @@ def refuse_non_finite(losses: Mapping[str, float], norms: Mapping[str, float], m
         )
     else:
         return
-    raise HmrError(f"{what} The optimizer was not run. {_what_next(at.saved)} {_cause(model, at)}")
+    raise HmrError(f"{what} The optimizer was not run. {what_next(at.saved)} {_cause(model, at)}")
 
 
 def _cause(model: nn.Module, at: Step) -> str:
@@ -75,6 +75,7 @@ def _cause(model: nn.Module, at: Step) -> str:
     )
 
 
-def _what_next(saved: Path | None) -> str:
+def what_next(saved: Path | None) -> str:
+    """What there is to go on from when numbers are not finite. saved: the run's last checkpoint, if any."""
     kept = "No checkpoint was written yet" if saved is None else f"The last checkpoint, {saved}, is untouched"
     return f"{kept}; a resumed run would take the same steps, so remove the cause and start a new run."

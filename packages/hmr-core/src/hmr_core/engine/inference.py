@@ -14,6 +14,7 @@ from torch import Tensor
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.joint_dataset import JointBatch
 from hmr_core.data.loading import AnyBatch, AnyDataset, Loader, split_batches
+from hmr_core.engine.model_failures import failures_told
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
@@ -85,13 +86,19 @@ def predict(
     """The points of a model, on the loader's device, for the given rows of the pack, in order, batch by batch.
 
     layer: the hand layer, on the CPU, that poses the rotations of models that predict them. on_batch is told how many
-    samples were done. HmrError names the samples of a batch whose points are not finite.
+    samples were done. HmrError names a sample whose points are not finite, or the batch in which the model failed.
     """
     was_training = model.training
     model.eval()
     try:
         for batch in loader.load(split_batches(rows, batch_size)):
-            with torch.inference_mode(), _full_precision():
+            told = failures_told(
+                f"the model {type(model).__name__}",
+                f"in the batch that begins with {batch.ids[0]}",
+                samples=len(batch.ids),
+                device=str(loader.device),
+            )
+            with told, torch.inference_mode(), _full_precision():
                 points = _points(model(batch.inputs()), batch, loader.dataset, layer)
             _refuse_non_finite(points)
             yield points

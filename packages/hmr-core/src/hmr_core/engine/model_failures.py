@@ -1,4 +1,4 @@
-"""What a model raises, told as an error of ours: which model, when, and what to do."""
+"""What a model or a solver raises, told as an error of ours: which one, when, and what to do."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ _ONE_VALUE = "Expected more than 1 value per channel"
 
 
 @contextmanager
-def failures_told(model: str, when: str, *, samples: int, device: str) -> Iterator[None]:
-    """Turn what a model's forward, loss or backward pass raises into an HmrError.
+def failures_told(who: str, when: str, *, device: str = "", samples: int | None = None) -> Iterator[None]:
+    """Turn whatever a plugin's model or solver raises into an HmrError; errors of ours pass as they are.
 
-    when: such as "at step 3 (epoch 1)". samples: in the batch. Errors of ours pass as they are.
+    who, when: such as 'the model "rle"' and "at step 3 (epoch 1)". device: where, if that is known. samples: in the
+    batch, if there is one.
     """
     try:
         yield
     except HmrError:
         raise
-    except Exception as error:  # a model of a plugin may raise anything
-        raise HmrError(_text(error, model, when, samples, device)) from error
+    except Exception as error:  # a plugin may raise anything
+        raise HmrError(_text(error, who, when, device, samples)) from error
 
 
-def _text(error: Exception, model: str, when: str, samples: int, device: str) -> str:
+def _text(error: Exception, who: str, when: str, device: str, samples: int | None) -> str:
     if out_of_memory(error):
+        batch, less = ("", "") if samples is None else (f", with a batch of {samples}", "a smaller --batch-size, or ")
         return (
-            f"memory ran out on {device} {when}, with a batch of {samples}: {_first_line(error)}. "
-            "Use a smaller --batch-size, or a smaller image_size where the model sees images."
+            f"memory ran out{f' on {device}' if device else ''}: {who} {when}{batch}: {_first_line(error)}. "
+            f"Use {less}a smaller model or image_size (--set)."
         )
     if _ONE_VALUE in str(error):
         return (
-            f'the batch norm of the model "{model}" has one value a channel {when}, on which it cannot train: train '
-            "with --batch-size 2 or more."
+            f"the batch norm of {who} has one value a channel {when}, on which it cannot train: train with "
+            "--batch-size 2 or more."
         )
     return (
-        f'the model "{model}" failed {when}: {type(error).__name__}: {_first_line(error)} '
-        "(set HMR_DEBUG=1 for the traceback). See: hmr plugins"
+        f"{who} failed {when}: {type(error).__name__}: {_first_line(error)} (set HMR_DEBUG=1 for the traceback). "
+        "Whose it is: hmr plugins"
     )
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
-from hmr_core.engine.checkpoint_record import read_info
-from hmr_core.engine.checkpoints import ALTERED, find_weights, is_optimizer_state, is_ours, model_beside
+from hmr_core.engine.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
+from hmr_core.engine.checkpoints import find_weights, is_optimizer_state, is_ours, model_beside
 from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
 from hmr_core.engine.weight_files import read_shapes, read_state_dict
 from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite
@@ -114,8 +114,10 @@ class _ShapesAlone(Uninitialised):
 def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
     info = read_info(weights)
     size, digest = _size(weights, read_shapes(weights)), file_digest(weights)
-    sound = digest == info["blake2b"]
-    altered = f"{ALTERED}: its digest is not the one in model.json beside it"
+    optimizer = weights.with_name(OPTIMIZER)
+    digests = {WEIGHTS: digest, **({OPTIMIZER: file_digest(optimizer)} if optimizer.is_file() else {})}
+    altered = [name for name in digests if digests[name] != info["digests"].get(name)]
+    problem = "; ".join(f"{name} was {ALTERED}: its digest is not the one in {RECORD} beside it" for name in altered)
     name, converted = info["model"], info.get("released")
     released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
     return {
@@ -131,10 +133,10 @@ def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
         "epoch": info.get("epoch"),
         "val": info.get("val") or {},
         "versions": info.get("versions") or {},
-        "optimizer": weights.with_name("optimizer.safetensors").is_file(),
+        "optimizer": optimizer.is_file(),
         "released": released and released.as_json(),
-        "problem": None if sound else altered,
-        "use": _commands(name, path, usable, split=info.get("split")) if sound else [],
+        "problem": problem or None,
+        "use": [] if altered else _commands(name, path, usable, split=info.get("split")),
     }
 
 

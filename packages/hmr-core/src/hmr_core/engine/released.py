@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hmr_core.config import Recipe, load_recipe
 from hmr_core.digests import file_digest
+from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.weight_files import read_state_dict
 from hmr_core.engine.weights import Uninitialised, compare, first_not_finite, load_weights
 from hmr_core.errors import HmrError
@@ -100,7 +101,7 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
         )
     state = read_state_dict(path, option=option)
     recipe = load_recipe(spec, PUBLISHED, released.overrides)
-    with Uninitialised():
+    with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
     own = model.state_dict()
     used, ignored = split_ignored(released, state)

@@ -62,6 +62,17 @@ class Run:
         """The file of what was said."""
         return self.folder / "train.log"
 
+    def identity(self) -> dict[str, Any]:
+        """What makes the run the one it is, as values that JSON has: its checkpoints say the same."""
+        return {
+            "model": self.model,
+            "split": self.split,
+            "recipe_name": self.recipe_name,
+            "recipe": dict(self.recipe),
+            "data_digest": self.data_digest,
+            "hand_model": None if self.hand_model is None else dict(self.hand_model),
+        }
+
 
 @contextmanager
 def new_run(run: Run) -> Iterator[None]:
@@ -101,13 +112,8 @@ def _make_folder(run: Run) -> None:
 def _write_config(run: Run) -> None:
     values = {
         "format": FORMAT,
-        "model": run.model,
-        "split": run.split,
-        "recipe_name": run.recipe_name,
-        "recipe": dict(run.recipe),
+        **run.identity(),
         "data": str(run.data.resolve()),
-        "data_digest": run.data_digest,
-        "hand_model": None if run.hand_model is None else dict(run.hand_model),
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
         "verify": run.verify,

@@ -15,6 +15,7 @@ from torch import Tensor
 from hmr_core.config import Section
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import find_weights
+from hmr_core.engine.model_failures import failures_told
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
@@ -63,13 +64,15 @@ def load_solver(
     """
     config = solver_config(spec, protocol, overrides)
     weights = find_weights(checkpoint, option="--solver-ckpt")
+    with failures_told(f'the solver "{spec.name}"', "when it was made"):
+        solver = spec.build(config, deepcopy(layer), weights, device)
     return LoadedSolver(
         name=spec.name,
         config=config,
         protocol=protocol_label(spec, protocol, config),
         checkpoint=weights,
         digest=file_digest(weights),
-        solver=spec.build(config, deepcopy(layer), weights, device),
+        solver=solver,
     )
 
 
@@ -87,7 +90,8 @@ def solve(
     """
     on_batch(0)  # it has begun
     try:
-        fit = loaded.solver.solve(joints, on_batch=on_batch)
+        with failures_told(f'the solver "{loaded.name}"', "while it solved"):
+            fit = loaded.solver.solve(joints, on_batch=on_batch)
     except UnsolvableJointsError as error:
         raise HmrError(
             f"no mesh for {ids[error.index]}: {error.reason}. Check the model's output; without --solver its joints "

@@ -22,20 +22,21 @@ from torch import Tensor
 from hmr_core.config import Recipe, TrainConfig
 from hmr_core.data.loading import AnyBatch, Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
+from hmr_core.engine.checkpoint_record import record_validation
 from hmr_core.engine.checkpoints import (
+    NotFiniteError,
     epochs_done,
     load_checkpoint,
     load_optimizer,
     prune_checkpoints,
-    record_validation,
     save_checkpoint,
 )
 from hmr_core.engine.datasets import open_dataset
-from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite
+from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite, what_next
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.model_failures import failures_told
-from hmr_core.engine.run import Run, drop_later_metrics, saved_checkpoints
+from hmr_core.engine.run import Run, drop_later_metrics, resume_command, saved_checkpoints
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -142,14 +143,16 @@ def _run_epoch(
 ) -> dict[str, float]:
     """One pass over the loaded batches; the mean of each loss. posing: of a model that uses the hand."""
     sums: dict[str, float] = {}
-    saved = next(reversed(saved_checkpoints(run.checkpoints)), None)
+    saved = _last_saved(run)
     model.train()
     step_started = time.monotonic()
     for step, batch in enumerate(loaded, start=(epoch - 1) * steps + 1):
         rate = learning_rate(config, epoch, step, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with failures_told(run.model, f"at step {step} (epoch {epoch})", samples=len(batch.ids), device=str(device)):
+        with failures_told(
+            f'the model "{run.model}"', f"at step {step} (epoch {epoch})", samples=len(batch.ids), device=str(device)
+        ):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 prediction = model(batch.inputs())
             if posing is not None and prediction.rotations is not None:
@@ -177,19 +180,21 @@ def _run_epoch(
 
 
 def _save(run: Run, model: HandModel, optimizer: torch.optim.Optimizer, epoch: int) -> Path:
+    saved = _last_saved(run)
     path = run.checkpoints / f"epoch-{epoch:04d}"
-    info = {
-        "model": run.model,
-        "split": run.split,
-        "recipe_name": run.recipe_name,
-        "epoch": epoch,
-        "val": {},
-        "data_digest": run.data_digest,
-        "versions": dict(run.versions),
-        "recipe": dict(run.recipe),
-    }
-    save_checkpoint(path, model, optimizer, info)
+    info = {**run.identity(), "epoch": epoch, "val": {}, "versions": dict(run.versions)}
+    try:
+        save_checkpoint(path, model, optimizer, info)
+    except NotFiniteError as error:
+        raise HmrError(f"{error} {what_next(saved)}") from error
+    except HmrError as error:
+        begun = f"; the run goes on after {saved.name} by: {resume_command(run)}" if saved else ""
+        raise HmrError(f"{error} What epoch {epoch} learnt is lost{begun}") from error
     return path
+
+
+def _last_saved(run: Run) -> Path | None:
+    return next(reversed(saved_checkpoints(run.checkpoints)), None)
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps_per_epoch: int) -> float:
@@ -213,14 +218,15 @@ def _start(
     run: Run, spec: ModelSpec, recipe: Recipe, layer: HandLayer | None, device: torch.device
 ) -> tuple[HandModel, torch.optim.Optimizer, int]:
     """The model, its optimizer and the epochs already done: from the last checkpoint, or from the seed."""
-    saved = saved_checkpoints(run.checkpoints)
-    if saved:
-        checkpoint = load_checkpoint(saved[-1], spec)
+    saved = _last_saved(run)
+    checkpoint = None if saved is None else load_checkpoint(saved, spec)
+    if checkpoint is not None:
         model, done = checkpoint.model, epochs_done(checkpoint)
     else:
         torch.manual_seed(recipe.train.seed)
-        model, done = spec.build(recipe.model), 0
-        model.pretrain()
+        with failures_told(f'the model "{spec.name}"', "when it was made"):
+            model, done = spec.build(recipe.model), 0
+            model.pretrain()
     if layer is not None:
         model.use_hand(layer.model)
     drop_later_metrics(run, done)
@@ -230,8 +236,8 @@ def _start(
     optimizer = torch.optim.Adam(
         model.parameters(), lr=recipe.train.learning_rate, weight_decay=recipe.train.weight_decay, fused=True
     )
-    if saved:
-        load_optimizer(saved[-1], model, optimizer)
+    if checkpoint is not None:
+        load_optimizer(checkpoint, model, optimizer)
     return model, optimizer, done
 
 
