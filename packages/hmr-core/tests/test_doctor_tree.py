@@ -276,17 +276,6 @@ def test_a_pack_of_the_tree(mini_tree: Path, mini_pack_path: Path) -> None:
     assert found[2].text == "frames of 64 samples are, byte for byte, those that were packed"
 
 
-def test_a_pack_that_does_not_record_its_frames(mini_tree: Path, mini_pack_path: Path, tmp_path: Path) -> None:
-    """As packs by an earlier version; here its array is renamed, which nothing else that is read notices."""
-    from unittest.mock import patch
-
-    with patch.object(fmt, "SOURCE", "images/nothing"):
-        found = matched(mini_tree, mini_pack_path)
-    assert [(finding.level, finding.text) for finding in found][2:] == [
-        ("note", "the pack does not record which frames it was made of (an earlier version wrote it)")
-    ]
-
-
 def test_a_tree_that_was_changed_after_packing(tree: Path, mini_pack_path: Path) -> None:
     names = every(open_oakink(tree))
     for name in names:  # whichever are looked at

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,8 @@ import torch
 from hmr_core.config import load_recipe
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.format import USER_BLOCK_BYTES
-from hmr_core.data.pack.layout import Place, read_layout
+from hmr_core.data.pack.format import USER_BLOCK_BYTES, Header
+from hmr_core.data.pack.layout import Place, read_layout, stretches, structure_digest
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
@@ -174,7 +175,56 @@ def test_a_damaged_attribute_is_refused_though_it_is_valid(file: Path, tmp_path:
     ):
         Pack(copy)
     problems = verify_pack(copy)
-    assert problems[1:] == ["the HDF5 structure (attributes, places of arrays) is damaged"]
+    assert problems[1:] == [
+        "the HDF5 structure (attributes, places of arrays) is damaged, so that the arrays cannot be looked at"
+    ]
+
+
+def test_a_damaged_structure_is_not_shown_to_the_hdf5_library(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which it may crash: h5py 3.11 does of a flipped byte."""
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    places = read_layout(copy)[1]
+    covered = np.zeros(copy.stat().st_size, dtype=bool)
+    covered[:USER_BLOCK_BYTES] = True
+    for place in places.values():
+        covered[place.offset : place.offset + place.size] = True
+
+    def crash(*given: Any, **options: Any) -> None:
+        raise AssertionError("the HDF5 library was shown a damaged file")
+
+    monkeypatch.setattr(h5py, "File", crash)
+    structure = np.flatnonzero(~covered)
+    assert len(structure) > 1000
+    for position in structure[:: len(structure) // 60].tolist():
+        flip(copy, position, 3)
+        with pytest.raises(HmrError, match="its HDF5 structure is damaged"):
+            Pack(copy)
+        assert len(verify_pack(copy)) == 2
+        flip(copy, position, 3)
+    with pytest.raises(AssertionError, match="was shown"):
+        Pack(copy)
+    for position in range(0, USER_BLOCK_BYTES, 97):
+        flip(copy, position, 3)
+        with pytest.raises(HmrError):
+            Pack(copy)
+        assert verify_pack(copy)
+        flip(copy, position, 3)
+
+
+def test_a_header_that_names_another_structure(file: Path, tmp_path: Path) -> None:
+    """Its digests are right, and cover less than the whole structure: the rest would be read unchecked."""
+    copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
+    size = copy.stat().st_size
+    gaps = list(stretches(read_layout(copy)[1].values(), size))
+    for wrong in (gaps[:-1], [(gaps[0][0], gaps[0][1] - 8), *gaps[1:]], [], [(USER_BLOCK_BYTES, 1 << 40)]):
+        with copy.open("r+b") as raw:
+            digest = "" if wrong and wrong[0][1] == 1 << 40 else structure_digest(raw.fileno(), wrong)
+            raw.write(Header("hmr-pack/1", size, "", digest, wrong).block())
+        with pytest.raises(HmrError, match=r"its HDF5 structure is damaged \((its arrays lie elsewhere|most of the)"):
+            Pack(copy)
+        assert any("structure" in problem for problem in verify_pack(copy))
 
 
 def test_a_damaged_header_is_refused_though_it_can_be_read(file: Path, tmp_path: Path) -> None:

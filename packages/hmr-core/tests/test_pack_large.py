@@ -14,7 +14,7 @@ import pytest
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.layout import read_layout, structure_digest
+from hmr_core.data.pack.layout import read_layout, stretches, structure_digest
 from hmr_core.data.pack.writer import write_pack
 
 SAMPLES = 1_000_000
@@ -76,8 +76,10 @@ def large(tmp_path: Path) -> Path:
         listed = file.create_dataset("splits/sp0/val", data=rows)
         listed.attrs["blake2b"] = fmt.array_digest(rows.tobytes()).hexdigest()
     with path.open("r+b") as raw:
-        structure = structure_digest(raw.fileno(), read_layout(path)[1].values())
-        raw.write(fmt.Header(fmt.FORMAT, path.stat().st_size, "0" * 64, structure).block())
+        size = path.stat().st_size
+        gaps = list(stretches(read_layout(path)[1].values(), size))
+        structure = structure_digest(raw.fileno(), gaps)
+        raw.write(fmt.Header(fmt.FORMAT, size, "0" * 64, structure, gaps).block())
     return path
 
 

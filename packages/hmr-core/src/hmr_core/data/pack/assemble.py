@@ -18,7 +18,7 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import stretch_digest
 from hmr_core.data.pack.encode import Encoder
 from hmr_core.data.pack.journal import FIELDS, Journal, write_at
-from hmr_core.data.pack.layout import Place, read_layout, structure_digest
+from hmr_core.data.pack.layout import Place, read_layout, stretches, structure_digest
 from hmr_core.data.pack.selection import Selection
 from hmr_core.hand.joints import JOINT_NAMES
 from hmr_core.system import reserve
@@ -136,7 +136,8 @@ def _seal(part: Path, places: Mapping[str, Place], on_hashed: Callable[[int], No
             on_hashed(done)
 
         digest = stretch_digest(descriptor, fmt.USER_BLOCK_BYTES, size - fmt.USER_BLOCK_BYTES, hashed)
-        header = fmt.Header(fmt.FORMAT, size, digest, structure_digest(descriptor, places.values()))
+        gaps = list(stretches(places.values(), size))
+        header = fmt.Header(fmt.FORMAT, size, digest, structure_digest(descriptor, gaps), gaps)
         write_at(file, header.block(), 0)
     _sync(part)
     return header

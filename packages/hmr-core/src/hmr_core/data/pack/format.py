@@ -1,11 +1,12 @@
 """The format `hmr-pack/1`: names, types, the header block, checksums. docs/data.md says the same in words.
 
-A pack is an HDF5 file with a user block of 512 bytes. The block holds one line of JSON: the format's name, the size of
-the whole file, the BLAKE2b digest of all that follows the block, and that of the structure. The line is followed by
-zero bytes; the block's last 16 bytes are the checksum of those before.
+A pack is an HDF5 file with a user block of 4096 bytes. The block holds one line of JSON: the format's name, the size of
+the whole file, the BLAKE2b digest of all that follows the block, that of the structure, and where the structure lies.
+The line is followed by zero bytes; the block's last 16 bytes are the checksum of those before.
 
 Digests form a tree: the block's checksum covers the structure's digest, the structure holds the digest of each array.
-What opening a pack reads is therefore checked whenever it is opened, however large the file is.
+What opening a pack reads is therefore checked whenever it is opened, however large the file is, and before an HDF5
+library sees it, which a damaged file can crash.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hmr_core.errors import HmrError
@@ -24,9 +25,8 @@ from hmr_core.shell import command_line
 
 FORMAT = "hmr-pack/1"
 _START = b'{"format": "hmr-pack/'
-USER_BLOCK_BYTES = 512
-_UNCHECKED = bytes(16)
-"""What ends the header of a pack from before headers had a checksum."""
+USER_BLOCK_BYTES = 4096
+"""HDF5 looks for the file's beginning there, too."""
 
 ARRAY_DIGEST_BYTES, ITEM_DIGEST_BYTES = 32, 16
 """Sizes of the BLAKE2b digests of an array or file, and of one image or one sample's annotations."""
@@ -67,18 +67,18 @@ ARRAYS: Mapping[str, ArraySpec] = {
 
 ATTRIBUTES: Mapping[str, type] = {
     "format": str, "release": str, "samples": int, "units": str, "frame": str, "joint_order": str, "image_order": str,
-    "frame_size_px": list, "codec": str, "lossless": bool, "margin": float, "tool": str,
+    "frame_size_px": list, "codec": str, "lossless": bool, "margin": float, "tool": str, "opencv": str, "h5py": str,
 }  # fmt: skip
 """The attributes of the root, and their types when read."""
 
 VERSIONS = ("opencv", "h5py")
-"""Attributes with the versions of what made the file, besides `tool`; packs made by earlier versions lack them."""
+"""Attributes with the versions of what made the file, besides `tool`."""
 
 OFFSETS_DTYPE, INDEX_DTYPE = "<i8", "<i4"
 BYTES, OFFSETS, IMAGE_CHECKSUM = "images/bytes", "images/offsets", "images/checksum"
 IDS, SAMPLE_CHECKSUM = "samples/id", "samples/checksum"
 SOURCE = "images/source"
-"""Checksums of the frames' files as they were when packed; packs made by earlier versions lack it."""
+"""Checksums of the frames' files as they were when packed."""
 
 
 def split_dataset(split: str, subset: str) -> str:
@@ -90,26 +90,21 @@ def split_dataset(split: str, subset: str) -> str:
 class Header:
     """What the user block says: format, size of the whole file in bytes, and two digests (hex).
 
-    blake2b: of all that follows the block. structure: of that part of it which is in no array (`layout`); None in
-    packs made by earlier versions.
+    blake2b: of all that follows the block. structure: of that part of it which is in no array, in the file's order;
+    stretches: where that is, (offset, size) in bytes.
     """
 
     format: str
     size: int
     blake2b: str
-    structure: str | None = None
+    structure: str
+    stretches: Sequence[tuple[int, int]]
 
     def block(self) -> bytes:
         """The user block: one JSON line, zeros, and their checksum."""
-        values = {"format": self.format, "size": self.size, "blake2b": self.blake2b}
-        if self.structure is None:
-            return _line(values).ljust(USER_BLOCK_BYTES, b"\0")
-        line = _line(values | {"structure": self.structure}).ljust(USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, b"\0")
+        line = (json.dumps(asdict(self)) + "\n").encode("ascii").ljust(USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, b"\0")
+        assert len(line) == USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, "the structure is in more pieces than the block holds"
         return line + item_checksum(line)
-
-
-def _line(values: Mapping[str, object]) -> bytes:
-    return (json.dumps(values) + "\n").encode("ascii")
 
 
 class DamagedPackError(HmrError):
@@ -173,13 +168,13 @@ def _header(path: Path, start: bytes, size: int) -> Header:
         )
     recorded = block[-ITEM_DIGEST_BYTES:]
     # Another format with the checksum of ours is damage to its name alone.
-    ours = header.structure is not None and recorded == replace(header, format=FORMAT).block()[-ITEM_DIGEST_BYTES:]
+    ours = recorded == replace(header, format=FORMAT).block()[-ITEM_DIGEST_BYTES:]
     if header.format != FORMAT and not ours:
         raise HmrError(
             f"{path} has the format {header.format}, this version of hmr reads {FORMAT}. Use the version of hmr-core "
             "that wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
         )
-    if recorded not in (_UNCHECKED, item_checksum(block[:-ITEM_DIGEST_BYTES])):
+    if recorded != item_checksum(block[:-ITEM_DIGEST_BYTES]):
         raise DamagedPackError(f"{path} is damaged: its header does not have the recorded checksum. {_ANEW}")
     if header.size != size:
         kind = "truncated" if size < header.size else "altered"
@@ -198,11 +193,13 @@ def _parse(block: bytes) -> Header | None:
     line, newline, _ = block.partition(b"\n")
     try:
         values = json.loads(line)
-        header = Header(values["format"], values["size"], values["blake2b"], values.get("structure"))
+        stretches = [(offset, size) for offset, size in values["stretches"]]
+        header = Header(values["format"], values["size"], values["blake2b"], values["structure"], stretches)
     except (ValueError, KeyError, TypeError):
         return None
-    types = (type(header.format), type(header.size), type(header.blake2b), type(header.structure or ""))
-    is_pack = types == (str, int, str, str) and header.format.startswith("hmr-pack/") and newline == b"\n"
+    types = (type(header.format), type(header.size), type(header.blake2b), type(header.structure))
+    whole = all(type(number) is int and number >= 0 for stretch in stretches for number in stretch)
+    is_pack = types == (str, int, str, str) and header.format.startswith("hmr-pack/") and newline == b"\n" and whole
     return header if is_pack else None
 
 

@@ -43,14 +43,35 @@ class Place:
         return self.shape[0] * self.row_bytes
 
 
-def read_layout(
-    path: Path, structure: str | None = None, *, opened: int | None = None
-) -> tuple[dict[str, Any], dict[str, Place]]:
-    """The root's attributes and the place of every array.
+def verified_layout(path: Path, descriptor: int, header: fmt.Header) -> tuple[dict[str, Any], dict[str, Place]]:
+    """The root's attributes and the place of every array of the pack that is open and has this header.
 
-    structure: the recorded digest of the structure, if there is one. opened: the descriptor that what is found will be
-    used with, if there is one. HmrError when the structure cannot be read, or has another digest, and when path is not
-    that file any more.
+    HDF5's library sees the file only when all that it will read is known to be undamaged. Raises HmrError when it is
+    not, or is not as the format has it, and when path is not that file any more.
+    """
+    problem = structure_problem(descriptor, header)
+    if problem:
+        raise _damaged(path, problem)
+    attributes, places = read_layout(path, opened=descriptor)
+    if list(stretches(places.values(), header.size)) != list(header.stretches):
+        raise _damaged(path, "its arrays lie elsewhere than its header says")
+    return attributes, places
+
+
+def structure_problem(descriptor: int, header: fmt.Header) -> str:
+    """What is wrong with a pack's structure by its digest, read without an HDF5 library; empty for nothing."""
+    if sum(size for _, size in header.stretches) > fmt.READ_BYTES:
+        return "most of the file belongs to no array"
+    if structure_digest(descriptor, header.stretches) != header.structure:
+        return "it does not have the recorded digest"
+    return ""
+
+
+def read_layout(path: Path, *, opened: int | None = None) -> tuple[dict[str, Any], dict[str, Place]]:
+    """The root's attributes and the place of every array, by the HDF5 library, which a damaged file can crash.
+
+    opened: the descriptor that what is found will be used with, if there is one. HmrError when the structure cannot be
+    read or is not the format's, and when path is not that file any more.
     """
     places: dict[str, Place] = {}
 
@@ -69,38 +90,43 @@ def read_layout(
             file.visititems(note)
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             _check(attributes, places, os.fstat(descriptor).st_size)
-            if structure is not None and structure_digest(descriptor, places.values()) != structure:
-                raise ValueError("it does not have the recorded digest")
             return attributes, places
     except _ReplacedError:
         raise HmrError(f"{path} was replaced while it was opened. Start again.") from None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
-        raise HmrError(
-            f"{path}: its HDF5 structure is damaged ({error}). Copy it again from its source, or pack the data set "
-            "again."
-        ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> HmrError:
+    return HmrError(
+        f"{path}: its HDF5 structure is damaged ({reason}). Copy it again from its source, or pack the data set again."
+    )
 
 
 class _ReplacedError(Exception):
     """The path names another file than before."""
 
 
-def structure_digest(descriptor: int, places: Iterable[Place]) -> str:
-    """The BLAKE2b-256 digest (hex) of all that follows the header and belongs to no array, in the file's order.
-
-    That is where each array lies, its type, its shape, its own digest, and the attributes: some kilobytes, however
-    many samples there are. ValueError when it is more than any pack's structure.
-    """
-    digest, total = fmt.array_digest(), 0
+def stretches(places: Iterable[Place], size: int) -> Iterator[tuple[int, int]]:
+    """The parts (offset, size) of a file of that many bytes that follow the header and belong to no array, in order."""
     start = fmt.USER_BLOCK_BYTES
-    arrays = sorted((place.offset, place.offset + place.size) for place in places if place.size)
-    for stop, after in [*arrays, (os.fstat(descriptor).st_size, 0)]:
-        gap = max(stop - start, 0)
-        total += gap
-        if total > fmt.READ_BYTES:  # a damaged shape may leave the images out
-            raise ValueError("most of the file belongs to no array")
-        digest.update(os.pread(descriptor, gap, start))
-        start = max(start, after)
+    for offset, place in sorted((place.offset, place.size) for place in places if place.size):
+        if offset > start:
+            yield start, offset - start
+        start = max(start, offset + place)
+    if size > start:
+        yield start, size - start
+
+
+def structure_digest(descriptor: int, stretches: Iterable[tuple[int, int]]) -> str:
+    """The BLAKE2b-256 digest (hex) of stretches of a file, one after the other.
+
+    Of all that belongs to no array that is where each array lies, its type, its shape, its own digest, and the
+    attributes: some kilobytes, however many samples there are.
+    """
+    digest = fmt.array_digest()
+    for offset, size in stretches:
+        digest.update(os.pread(descriptor, size, offset))
     return digest.hexdigest()
 
 
@@ -120,10 +146,9 @@ def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> N
     shapes = {f"samples/{name}": value for name, value in expected.items()} | {
         fmt.SAMPLE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
         fmt.IMAGE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
+        fmt.SOURCE: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
         fmt.OFFSETS: (fmt.OFFSETS_DTYPE, (samples + 1,)),
     }
-    if fmt.SOURCE in places:
-        shapes[fmt.SOURCE] = ("u1", (samples, fmt.ITEM_DIGEST_BYTES))
     for name, (dtype, shape) in shapes.items():
         place = places[name]
         if (place.dtype, place.shape) != (np.dtype(dtype), shape):

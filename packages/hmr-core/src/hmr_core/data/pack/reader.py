@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
-from hmr_core.data.pack.layout import Place, read_into, read_layout, read_rows
+from hmr_core.data.pack.layout import Place, read_into, read_rows, verified_layout
 from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
@@ -38,7 +38,7 @@ class PackInfo:
     counts: samples by split and subset, for those that are packed.
     versions: of what made the file. source: digests (hex) of what it was made of: of the frames' files, of the
     annotations with their windows, and of each list, such as "sp0/test"; those of two packs can be compared whatever
-    their codecs. Packs made by earlier versions lack the frames'.
+    their codecs.
     """
 
     format: str
@@ -87,7 +87,7 @@ class Pack:
         self.path = Path(path)
         self._descriptor, header = fmt.open_pack(self.path)
         weakref.finalize(self, os.close, self._descriptor)
-        attributes, self._places = read_layout(self.path, header.structure, opened=self._descriptor)
+        attributes, self._places = verified_layout(self.path, self._descriptor, header)
         self.info = _info(header, attributes, self._places)
 
     def __getstate__(self) -> dict[str, object]:
@@ -143,12 +143,9 @@ class Pack:
         """
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
 
-    def frame_checksums(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> UInt8[ndarray, "rows 16"] | None:
-        """The checksums (`format.item_checksum`) of the files of the rows' frames, as packed; None where the pack has
-        none.
-        """
-        place = self._places.get(fmt.SOURCE)
-        return None if place is None else self._read(place, np.asarray(rows, dtype=np.int64))
+    def frame_checksums(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> UInt8[ndarray, "rows 16"]:
+        """The checksums (`format.item_checksum`) of the files of the rows' frames, as packed."""
+        return self._read(self._places[fmt.SOURCE], np.asarray(rows, dtype=np.int64))
 
     def verify_arrays(self, *names: str) -> None:
         """Compare the digests of whole arrays (`format.ARRAYS`), quickly; HmrError names one that is damaged."""
@@ -256,7 +253,7 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Plac
         frame=attributes["frame"],
         joint_order=tuple(attributes["joint_order"].split(",")),
         tool=attributes["tool"],
-        versions={name: str(attributes[name]) for name in fmt.VERSIONS if name in attributes},
+        versions={name: attributes[name] for name in fmt.VERSIONS},
         source=_source(places),
         size_bytes=header.size,
         image_bytes=places[fmt.BYTES].shape[0],
@@ -268,4 +265,4 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Plac
 def _source(places: dict[str, Place]) -> dict[str, str]:
     arrays = {"frames": fmt.SOURCE, "annotations": fmt.SAMPLE_CHECKSUM}
     arrays |= {name.removeprefix("splits/"): name for name in places if name.startswith("splits/")}
-    return {name: places[array].blake2b for name, array in arrays.items() if array in places}
+    return {name: places[array].blake2b for name, array in arrays.items()}

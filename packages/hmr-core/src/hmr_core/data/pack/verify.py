@@ -13,7 +13,7 @@ import numpy as np
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import blocks, damaged_annotations, stretch_digest
-from hmr_core.data.pack.layout import Place, read_layout, read_rows, structure_digest
+from hmr_core.data.pack.layout import Place, read_rows, structure_problem, verified_layout
 from hmr_core.errors import HmrError
 
 ROWS_AT_ONCE = 512
@@ -66,8 +66,12 @@ class _Check:
             self.problems.append("the file's digest is not the recorded one: at least one byte of it was changed")
 
     def contents(self) -> None:
-        attributes, places = read_layout(self.path, opened=self.descriptor)
-        self.structure(places)
+        if structure_problem(self.descriptor, self.header):  # nothing in it is to be relied on, by no library
+            self.problems.append(
+                "the HDF5 structure (attributes, places of arrays) is damaged, so that the arrays cannot be looked at"
+            )
+            return
+        attributes, places = verified_layout(self.path, self.descriptor, self.header)
         self.arrays(places)
         samples = int(attributes["samples"])
         names = self.names(places[fmt.IDS])
@@ -78,12 +82,6 @@ class _Check:
                 rows = read_rows(self.descriptor, place, np.arange(place.shape[0]))
                 if len(rows) and (rows.min() < 0 or rows.max() >= samples):
                     self.problems.append(f"/{name}: lists rows that are not there ({samples} samples)")
-
-    def structure(self, places: dict[str, Place]) -> None:
-        """What lies between the arrays, against its digest where there is one."""
-        recorded = self.header.structure
-        if recorded is not None and structure_digest(self.descriptor, places.values()) != recorded:
-            self.problems.append("the HDF5 structure (attributes, places of arrays) is damaged")
 
     def arrays(self, places: dict[str, Place]) -> None:
         """Every array but the images against its digest."""

@@ -99,10 +99,6 @@ def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterato
 
 def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
     recorded = pack.frame_checksums(list(there))
-    if recorded is None:
-        text = "the pack does not record which frames it was made of (an earlier version wrote it)"
-        yield Finding(section=SECTION, level="note", text=text, remedy=again)
-        return
     differ = [
         sample.id
         for checksum, sample in zip(recorded, there.values(), strict=True)
