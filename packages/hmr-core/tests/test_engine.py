@@ -35,6 +35,7 @@ from hmr_core.engine.divergence import gradient_norms
 from hmr_core.engine.evaluate import Evaluation, evaluate, write_evaluation
 from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.engine.optimizer import Adam
 from hmr_core.engine.predictions import read_predictions
 from hmr_core.engine.report import NO_MESH
 from hmr_core.engine.run import (
@@ -953,14 +954,14 @@ def test_the_optimizer_steps_as_the_recipe_says(
 ) -> None:
     steps: list[tuple[float, float, list[float]]] = []
 
-    class Spy(torch.optim.Adam):
+    class Spy(Adam):
         def step(self, closure: Any = None) -> Any:
             group = self.param_groups[0]
             norms = [float(parameter.grad.norm()) for parameter in group["params"]]
             steps.append((group["lr"], group["weight_decay"], norms))
             return super().step(closure)
 
-    monkeypatch.setattr(torch.optim, "Adam", Spy)
+    monkeypatch.setattr("hmr_core.engine.train.Adam", Spy)
     sets = ["train.milestones=[1]", "train.weight_decay=0.25", "train.clip_norm=1e-4"]
     trainer(tmp_path / "run", "train.epochs=2", *sets)
     assert [rate for rate, _, _ in steps] == pytest.approx([1e-2] * 7 + [1e-3] * 7)

@@ -36,6 +36,7 @@ from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite, 
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.optimizer import Adam
 from hmr_core.engine.run import Run, drop_later_metrics, resume_command, saved_checkpoints
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
@@ -233,7 +234,7 @@ def _start(
     model.to(device)
     # Fused: one pass over each tensor, not one for each of Adam's operations, which on a CPU took a tenth of a small
     # network's step.
-    optimizer = torch.optim.Adam(
+    optimizer = Adam(
         model.parameters(), lr=recipe.train.learning_rate, weight_decay=recipe.train.weight_decay, fused=True
     )
     if checkpoint is not None:
