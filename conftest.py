@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from torch import Tensor, nn
+
+# Shapes in signatures are checked in all that is imported from here on. jaxtyping's option of pytest comes too late for
+# that before its version 0.3.6.
+install_import_hook(["hmr_core", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_rle"], "beartype.beartype")
 
 from hmr_core.config import ModelConfig
 from hmr_core.data.oakink import open_oakink
