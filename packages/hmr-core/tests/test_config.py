@@ -128,13 +128,13 @@ def test_an_override_without_an_effect_is_refused(spec: ModelSpec) -> None:
     cosine = ["train.schedule=cosine"]
     refused = {
         ("train.milestones=[2]", *cosine): r"train\.milestones=\[2\]: train\.milestones has no effect where "
-        r"train\.schedule is cosine\. Add --set train\.schedule=multistep, or leave train\.milestones out\.$",
+        r"train\.schedule is cosine\. Set train\.schedule=multistep, too, or leave train\.milestones out\.$",
         (*cosine, "train.gamma=0.5"): r"train\.gamma has no effect where train\.schedule is cosine\.",
         ("train.gamma=0.5",): r"--set train\.gamma=0\.5: train\.gamma has no effect where train\.milestones is \[\]\. "
         r"Set that, too, or leave train\.gamma out\.$",
         ("augment.occlusion_area=0.3", "augment.occlusion_probability=0"): r"where augment\.occlusion_probability is 0",
         ("fit.fast.steps=3",): r"--set fit\.fast\.steps=3: fit\.fast\.steps has no effect where fit\.kind is slow\. "
-        r"Add --set fit\.kind=fast, or",
+        r"Set fit\.kind=fast, too, or",
     }
     for sets, message in refused.items():
         with pytest.raises(UsageError, match=message):

@@ -185,9 +185,9 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
         (["stage=param"], r"stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a"),
         (
             ["lixel_weights=runs/x"],
-            r"lixel_weights has no effect where stage is lixel\. Add --set stage=param, or leave",
+            r"lixel_weights has no effect where stage is lixel\. Set stage=param, too, or leave",
         ),
-        (["param_loss.shape=2"], r"param_loss\.shape has no effect where stage is lixel\. Add --set stage=param"),
+        (["param_loss.shape=2"], r"param_loss\.shape has no effect where stage is lixel\. Set stage=param, too"),
         (["middle_tip=778"], r"middle_tip"),
         (["head.depth=1"], r"head\.depth"),
     ],

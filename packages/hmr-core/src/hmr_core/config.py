@@ -315,8 +315,7 @@ def _apply(
     for name, text in given.items():
         for depth, needs, has in _without_effect(checked, places[name].path):
             other = keys[(*places[name].path[:depth], *needs.other.split("."))]
-            setting = command_line(flag.name, f"{other}={value_text(needs.values[0])}") if needs.values else ""
-            remedy = f"Add {setting}" if setting else "Set that, too"
+            remedy = f"Set {other}={value_text(needs.values[0])}, too" if needs.values else "Set that, too"
             raise UsageError(
                 f"{flag.name} {text}: {name} has no effect where {other} is {value_text(has)}. {remedy}, or leave "
                 f"{name} out."
