@@ -310,6 +310,35 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
         assert json.loads(said.out)["use"] == [] if options else said.out.endswith(text)
 
 
+def test_weights_that_are_not_finite_are_damaged_whatever_they_are_of(hmr: Hmr) -> None:
+    trunk = {
+        name: torch.full_like(value, float("nan"))
+        for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()
+        if value.is_floating_point()
+    }
+    for name, state, first in (
+        ("other.pth", {"a": torch.ones(2), "b": torch.full((2,), float("nan"))}, "b"),
+        ("trunk.pth", trunk, "conv1.weight"),
+    ):
+        torch.save(state, name)
+        problem = f"holds numbers that are not finite, first in {first}: it is damaged. Get it again"
+        shown = hmr("ckpt", "show", name)
+        assert (shown.status, f"problem: {problem}\n" in shown.out, "use:" in shown.out) == (1, True, False)
+        assert hmr("ckpt", "convert", name, "--out", "ours") == Said(1, "", f"error: {name} {problem}.\n")
+
+
+def test_a_checkpoint_whose_weights_were_removed_is_told_by_its_folder(hmr: Hmr, trained: Path) -> None:
+    newer = trained / "checkpoints/epoch-0009"
+    newer.mkdir()
+    kept = saved_checkpoints(trained / "checkpoints")[0]
+    told = f"error: {newer} is the folder of a checkpoint, and its model.safetensors is not there. "
+    for given in (newer, trained):
+        said = hmr("eval", "small", "--ckpt", str(given), "--split", "sp0")
+        assert (said.status, said.err) == (1, f"{told}Give --ckpt another of the run's: {kept}.\n")
+    (kept / "model.safetensors").unlink()
+    assert hmr("eval", "small", "--ckpt", str(newer), "--split", "sp0").err == f"{told}The run has no other.\n"
+
+
 def test_a_trunk_is_shown(hmr: Hmr) -> None:
     torch.save(ResNet(ResNetConfig(depth=18)).state_dict(), "resnet18.pth")
     said = hmr("ckpt", "show", "resnet18.pth")

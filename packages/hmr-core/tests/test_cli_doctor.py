@@ -193,7 +193,8 @@ def test_the_variables_are_followed(
     monkeypatch.setenv("HMR_HAND_MODEL", "gone.npz")
     status, report = findings(capsys)
     assert status == 1
-    assert texts(report, "data")[0].startswith("wrong: there is no data file gone.h5. Make one: ")
+    assert texts(report, "data")[0] == "ok: HMR_DATA names the pack: gone.h5"
+    assert texts(report, "data")[1].startswith("wrong: there is no data file gone.h5. Make one: ")
     assert texts(report, "hand model")[0].startswith("wrong: HMR_HAND_MODEL is gone.npz: no hand model at gone.npz.")
 
 

@@ -290,7 +290,7 @@ def test_another_hand_than_the_annotations_is_refused_before_anything_is_predict
     status, _, err = hmr(line)
     assert status == 1
     assert "error: the hand model in use, the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL" in err
-    assert err.endswith(f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise}\n")
+    assert f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise} It is HMR_DATA that names " in err
     assert not list(Path().glob("eval/*"))
 
 
@@ -348,7 +348,6 @@ def test_another_solver_another_file_other_options_another_hand_are_another_eval
         EVAL: "solver, solver checkpoint, solver options, hand model, hand layer",
         f"{SOLVER} --protocol best": "protocol, solver options",
         f"{SOLVER} --solver-set group=8": "protocol, solver options",
-        f"{SOLVER} --hand-model hand.npz": "hand model",
         f"{SOLVER} --subset val": "subset",
         f"{SOLVER} --set data.bbox_expand=1.5": "data options",
     }
@@ -359,6 +358,13 @@ def test_another_solver_another_file_other_options_another_hand_are_another_eval
             f"error: out holds another evaluation (sp0 test; differing in: {differing}), which is left alone. Choose "
             "another --out (such as --out out-2), or delete it.\n"
         )
+    status, _, err = hmr(f"{SOLVER} --hand-model hand.npz --out out")  # it may only have been forgotten
+    hand = report("out")["hand_model"]["path"]
+    assert status == 1
+    assert err == (
+        f"error: out holds this evaluation with another hand model, {hand}, and is left alone; the one in use now is "
+        f"hand.npz (mine, right). Give --hand-model {hand}, choose another --out (such as --out out-2), or delete it.\n"
+    )
     assert Path("out/report.json").read_bytes() == before
     Path("copy.pt").write_text("flat")  # the same weights under another name, and in a run's folder
     for ckpt in ("copy.pt", "run-of-flat"):

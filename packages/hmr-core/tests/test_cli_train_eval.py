@@ -314,6 +314,43 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
     assert "note: the predictions were made on another pack than " in out
 
 
+def test_errors_say_that_the_environment_named_the_pack(
+    hmr: Hmr, trained: Path, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = ("eval", "small", "--ckpt", str(trained), "--split", "sp0")
+    monkeypatch.setenv("HMR_DATA", "old.h5")
+    said = "It is HMR_DATA that names old.h5; --data names another."
+    for arguments in (evaluate, ("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu")):
+        status, _, err = hmr(*arguments)
+        assert (status, err.splitlines()[-1].endswith(said)) == (1, True), err
+        assert "there is no data file old.h5." in err
+    assert "HMR_DATA" not in hmr(*evaluate, "--data", "old.h5")[2]
+    assert "ok       HMR_DATA names the pack: old.h5" in hmr("doctor")[1]
+    Path("old.h5").write_bytes(mini_pack_path.read_bytes()[:-1])
+    status, _, err = hmr(*evaluate)
+    assert (status, err.rstrip().endswith(said)) == (1, True), err  # whatever is wrong with it
+    assert "HMR_DATA" not in hmr("score", "none")[2]  # what is not about the pack
+    monkeypatch.delenv("HMR_DATA")
+    assert "HMR_DATA" not in hmr(*evaluate)[2]
+
+
+def test_a_run_whose_pack_was_moved_asks_where_it_is(hmr: Hmr, mini_pack_path: Path) -> None:
+    shutil.copy(mini_pack_path, "was.h5")
+    train = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--out", "my run")
+    assert hmr(*train, "--data", "was.h5")[0] == 0
+    shutil.rmtree("my run/checkpoints/epoch-0003")
+    Path("was.h5").rename("is.h5")
+    status, _, err = hmr("train", "small", "--resume", "my run")
+    was = Path("was.h5").resolve()
+    assert (status, err) == (
+        1,
+        f"error: {was}, the pack that my run was trained with, is not there any more. Where it was moved, say where: "
+        "hmr train small --resume 'my run' --data FILE\n",
+    )
+    status, _, err = hmr("train", "small", "--resume", "my run", "--data", "is.h5")
+    assert status == 0, err
+
+
 def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Hmr, mini_pack_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs/predictions.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

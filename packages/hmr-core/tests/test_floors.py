@@ -23,6 +23,7 @@ FLOORS = (
         "option_text",
         "pictures",
         "safe_pickle",
+        "shared_memory",
         "shell",
         "staging",
         "system",

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import click
 
+from hmr_core.errors import HmrError
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
+
+DATA = "HMR_DATA"
+"""The variable that names a pack."""
+
+_NAMED_BY_DATA = "hmr_core.named_by_data"
 
 DEFAULT_DATA = Path("data/oakink.h5")
 MOST_WORKERS = 1024
@@ -60,4 +66,16 @@ hand_layer_option = click.option(
 
 def find_data(given: Path | None) -> Path:
     """The pack to use: as given, else $HMR_DATA, else data/oakink.h5."""
-    return given or Path(os.environ.get("HMR_DATA") or DEFAULT_DATA)
+    named = os.environ.get(DATA)
+    if given is not None or not named:
+        return given or DEFAULT_DATA
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.meta[_NAMED_BY_DATA] = named
+    return Path(named)
+
+
+def explain_data(context: click.Context, error: HmrError) -> None:
+    """Say of an error that names the pack that the environment chose it, if that is so."""
+    named = context.meta.get(_NAMED_BY_DATA)
+    if named is not None and str(Path(named)) in str(error):
+        error.args = (f"{error} It is {DATA} that names {Path(named)}; --data names another.",)

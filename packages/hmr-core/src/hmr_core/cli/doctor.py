@@ -61,6 +61,7 @@ def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_jso
         root=root,
         data=find_data(data),
         data_named=bool(data or os.environ.get("HMR_DATA")),
+        data_from_environment=bool(data is None and os.environ.get("HMR_DATA")),
         hand_model=hand_model,
         hand_model_named=bool(hand_model or os.environ.get("HMR_HAND_MODEL")),
     )

@@ -233,15 +233,28 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
-    from hmr_core.engine.evaluation_request import evaluated
+    from hmr_core.engine.evaluation_request import evaluated, identity
+    from hmr_core.hand.source import ENVIRONMENT
 
-    there, wanted = evaluated(folder), request.identity()
-    if there is None or there == wanted:
+    report = evaluated(folder)
+    if report is None:
         return
-    differing = ", ".join(name for name in wanted if there[name] != wanted[name])
+    there, wanted = identity(report), identity(request.as_report())
+    differing = [name for name in wanted if there[name] != wanted[name]]
+    if not differing:
+        return
+    otherwise = f"another --out (such as {command_line('--out', Path(f'{folder}-2'))}), or delete it."
+    if differing == ["hand model"] and request.hand is not None:
+        path = report["hand_model"]["path"]
+        before = "the synthetic hand of hmr itself" if path is None else path
+        again = f"no --hand-model and no {ENVIRONMENT}" if path is None else command_line("--hand-model", Path(path))
+        raise HmrError(
+            f"{folder} holds this evaluation with another hand model, {before}, and is left alone; the one in use now "
+            f"is {request.hand.source.label}. Give {again}, choose {otherwise}"
+        )
     raise HmrError(
-        f"{folder} holds another evaluation ({there['split']} {there['subset']}; differing in: {differing}), which is "
-        f"left alone. Choose another --out (such as {command_line('--out', Path(f'{folder}-2'))}), or delete it."
+        f"{folder} holds another evaluation ({there['split']} {there['subset']}; differing in: "
+        f"{', '.join(differing)}), which is left alone. Choose {otherwise}"
     )
 
 

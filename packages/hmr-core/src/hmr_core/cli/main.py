@@ -6,7 +6,7 @@ import importlib
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -106,6 +106,16 @@ class RootGroup(click.Group):
             suggestion = did_you_mean(name, self.list_commands(ctx))
             raise click.UsageError(f'unknown command "{name}".{suggestion}', ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's; an error that concerns a pack says so where the environment chose it."""
+        from hmr_core.cli.arguments import explain_data
+
+        try:
+            return super().invoke(ctx)
+        except HmrError as error:
+            explain_data(ctx, error)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The subcommands by section, from the table alone."""

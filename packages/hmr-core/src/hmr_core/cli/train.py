@@ -174,6 +174,8 @@ def _hand_of_run(run: Run, recorded: Mapping[str, str | None], given: Path | Non
     from hmr_core.hand.source import find_hand_model, packaged_hand
 
     path = given or (recorded["path"] and Path(recorded["path"]))
+    if given is None and path and not path.exists():
+        raise _gone(run, "hand model", path, "--hand-model")
     source = find_hand_model(path) if path else packaged_hand()  # whatever HMR_HAND_MODEL says by now
     if source.digest != recorded["blake2b"]:
         began = (
@@ -185,6 +187,16 @@ def _hand_of_run(run: Run, recorded: Mapping[str, str | None], given: Path | Non
             f"{source.label} is not the hand model that {run.folder} was trained with (its digest differs). {began}."
         )
     return source
+
+
+def _gone(run: Run, what: str, path: Path, option: str) -> HmrError:
+    """The error for a file that a run began with and that is not where it was."""
+    from hmr_core.engine.run import resume_command
+
+    return HmrError(
+        f"{path}, the {what} that {run.folder} was trained with, is not there any more. Where it was moved, say where: "
+        f"{resume_command(run)} {option} FILE"
+    )
 
 
 def _layer(hand: HandModelSource | None, pack: Pack, rows: Int64[ndarray, " n"]) -> HandLayer | None:
@@ -234,6 +246,8 @@ def _resumed(
             f"`{_evaluation(run, data or Path(run.data))}`; to train longer, start a new run with more --epochs."
         )
         return
+    if data is None and not run.data.exists():
+        raise _gone(run, "pack", run.data, "--data")
     pack = Pack(data or run.data)
     if pack.info.digest != run.data_digest:
         raise HmrError(

@@ -10,6 +10,7 @@ model key by key and shape by shape.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -167,14 +168,24 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         return path
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
-    if saved := saved_checkpoints(path / "checkpoints") or saved_checkpoints(path):
+    saved = saved_checkpoints(path / "checkpoints") or saved_checkpoints(path)
+    if saved and (saved[-1] / "model.safetensors").is_file():
         return saved[-1] / "model.safetensors"
+    if saved or re.fullmatch(r"epoch-\d+", path.name):
+        raise _emptied(saved[-1] if saved else path, option)
     if runs := sorted(run for run in path.iterdir() if saved_checkpoints(run / "checkpoints")):
         more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
         held = f"{'the runs' if len(runs) > 1 else 'the run'} {', '.join(map(str, runs[:SHOWN_RUNS]))}{more}"
         raise HmrError(f"{path} has no checkpoint in it: it holds {held}. Give {option} one run.")
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
+
+
+def _emptied(folder: Path, option: str) -> HmrError:
+    """The error for the folder of a checkpoint whose weights are not there."""
+    others = [str(one) for one in saved_checkpoints(folder.parent) if (one / "model.safetensors").is_file()]
+    remedy = f"Give {option} another of the run's: {', '.join(others)}." if others else "The run has no other."
+    return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there. {remedy}")
 
 
 def is_ours(path: Path, weights: Path) -> bool:

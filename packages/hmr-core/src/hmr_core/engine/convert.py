@@ -44,6 +44,8 @@ def convert_released(
             f'{path} is a checkpoint of ours already (of the model "{found["model"]}"): there is nothing to convert. '
             "Give a released file."
         )
+    if found["kind"] != "bare" and found.get("problem"):
+        raise HmrError(f"{path} {found['problem']}.")
     if found["kind"] != "released":
         raise HmrError(
             f"{path} is no released file of an installed model, so it cannot be converted. "

@@ -73,20 +73,19 @@ class EvaluationRequest:
             "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},
         }
 
-    def identity(self) -> dict[str, Any]:
-        """What makes the evaluation the one it is: another one of the same identity may replace it."""
-        return _identity(self.as_report())
-
 
 def evaluated(folder: Path) -> dict[str, Any] | None:
-    """The identity of the evaluation that a folder holds; None if it holds none."""
+    """The report of the evaluation that a folder holds; None if it holds none."""
     try:
-        return _identity(json.loads(read_bytes(folder / "report.json")))
+        report: dict[str, Any] = json.loads(read_bytes(folder / "report.json"))
+        identity(report)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return report
 
 
-def _identity(report: Mapping[str, Any]) -> dict[str, Any]:
+def identity(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes an evaluation the one it is, of its report: another one of the same identity may replace it."""
     # Reports of before there were solvers say nothing of them.
     solver, hand_model = report.get("solver"), report.get("hand_model")
     return {

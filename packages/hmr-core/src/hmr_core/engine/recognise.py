@@ -169,6 +169,8 @@ def _foreign(path: Path, state: Mapping[str, Tensor], usable: _Usable) -> dict[s
             "problem": not_finite(damaged) if damaged else None,
             "use": [] if damaged else _released_commands(list(fits), path, usable),
         }
+    damaged = first_not_finite(state, state)
+    problem = not_finite(damaged) if damaged else None
     known = known_model(state)
     if known is not None and known not in models:
         return {
@@ -177,15 +179,16 @@ def _foreign(path: Path, state: Mapping[str, Tensor], usable: _Usable) -> dict[s
             "model": known,
             "installed": False,
             "broken": known in usable.broken,
-            "use": [*_commands(known, path, usable), command_line("hmr ckpt show", path)],
+            "problem": problem,
+            "use": [] if problem else [*_commands(known, path, usable), command_line("hmr ckpt show", path)],
         }
     if (depth := _trunk_depth(state)) is not None:
         key = "backbone.weights"
         users = [spec for spec in models.values() if spec.consumes == "image" and key in options(spec)]
         settings = ("--set", f"backbone.depth={depth}", "--set", f"{key}={path}")
         use = [command_line("hmr train", user.name, "--split", "sp0", *settings, *_hand(user)) for user in users]
-        return {"kind": "trunk", **size, "depth": depth, "use": use}
-    return {"kind": "unknown", **size, **_closest(others, state), "use": []}
+        return {"kind": "trunk", **size, "depth": depth, "problem": problem, "use": [] if problem else use}
+    return {"kind": "unknown", **size, **_closest(others, state), "problem": problem, "use": []}
 
 
 def _closest(fits: Mapping[str, Fit], state: Mapping[str, Tensor]) -> dict[str, Any]:

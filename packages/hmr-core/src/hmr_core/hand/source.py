@@ -20,11 +20,15 @@ ENVIRONMENT = "HMR_HAND_MODEL"
 
 @dataclass(frozen=True, kw_only=True)
 class HandModelSource:
-    """A hand model and where it came from. path, digest (BLAKE2b): of its file; None for the hand in the package."""
+    """A hand model and where it came from. path, digest (BLAKE2b): of its file; None for the hand in the package.
+
+    from_environment: whether it was the environment's variable that named the file.
+    """
 
     model: HandModel
     path: Path | None
     digest: str | None
+    from_environment: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -36,7 +40,7 @@ class HandModelSource:
         """What to call it in a line of output."""
         what = f"the synthetic {self.model.side} hand" if self.synthetic else f"{self.model.name}, {self.model.side}"
         if self.path is not None:
-            return f"{self.path} ({what})"
+            return f"{self.path} ({what}{f'; named by {ENVIRONMENT}' if self.from_environment else ''})"
         return f"{what} (neither --hand-model nor {ENVIRONMENT} names another)"
 
     def as_run(self) -> dict[str, str | None]:
@@ -65,7 +69,8 @@ def find_hand_model(given: Path | None) -> HandModelSource:
         return packaged_hand()
     path = given or Path(named or "")
     try:
-        return HandModelSource(model=load_hand_model(path), path=path, digest=file_digest(path))
+        model, digest = load_hand_model(path), file_digest(path)
+        return HandModelSource(model=model, path=path, digest=digest, from_environment=given is None)
     except HmrError as error:
         if given is not None:
             raise

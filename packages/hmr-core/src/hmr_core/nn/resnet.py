@@ -171,6 +171,11 @@ class ResNet(nn.Module):
         left_out = ("fc.",) if self.has_stem else ("fc.", "conv1.", "bn1.")
         state = {k: v for k, v in state.items() if not k.startswith(left_out) and (k in own or "num_batches" not in k)}
         _check_fit(own, state, weights)
+        if bad := next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None):
+            raise HmrError(
+                f"backbone.weights={weights} holds numbers that are not finite, first in {bad}: it is damaged. Get it "
+                "again."
+            )
         self.load_state_dict({**own, **state})
 
 

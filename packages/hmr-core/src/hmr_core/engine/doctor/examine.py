@@ -41,6 +41,7 @@ class Subject:
     root: Path | None
     data: Path
     data_named: bool
+    data_from_environment: bool = field(default=False, kw_only=True)
     hand_model: Path | None
     hand_model_named: bool
 
@@ -169,6 +170,9 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         text = f"no pack: neither --data nor HMR_DATA names one, and there is no {subject.data}"
         yield Finding(section=DATA, level="note", text=text, remedy=make)
         return
+
+    if subject.data_from_environment:
+        yield Finding(section=DATA, level="ok", text=f"HMR_DATA names the pack: {subject.data}")
 
     def contents() -> Iterator[Finding]:
         from hmr_core.data.pack.reader import Pack
