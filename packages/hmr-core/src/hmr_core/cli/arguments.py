@@ -9,6 +9,7 @@ import click
 
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
+from hmr_core.shell import command_line
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
@@ -26,7 +27,7 @@ def _workers_told(ctx: click.Context, param: click.Parameter, workers: int | Non
     cores = usable_cpus()
     if workers is not None and workers > cores:
         click.echo(
-            f"note: --workers {workers} is more than the {counted(cores, 'CPU core')} there are: more processes take "
+            f"note: {command_line('--workers', workers)} is more than the {counted(cores, 'CPU core')} there are: more processes take "
             "more memory, and load no faster",
             err=True,
         )

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from hmr_core.digests import file_digest
@@ -114,7 +113,8 @@ def check_run(run: Run, weights: Path) -> None:
     raise HmrError(
         f"{run.folder / 'config.json'} says that {key} is {said[key]}, the checkpoint {weights.parent} that it is "
         f"{recorded.get(key)}{more}: one of them was altered. A run keeps what it began with; put it back, or start a "
-        f"new run with other options. The checkpoint can be evaluated by itself: --ckpt {quote(str(weights.parent))}"
+        "new run with other options. The checkpoint can be evaluated by itself: "
+        f"{command_line('--ckpt', weights.parent)}"
     )
 
 
