@@ -43,7 +43,10 @@ def main() -> int:
     hmr = str(Path(sys.executable).with_name("hmr"))
     help_s, python_s = median_seconds([[hmr, "--help"], [sys.executable, "-c", "pass"]], arguments.runs)
     commit = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     row = {
         "date": datetime.date.today().isoformat(),
@@ -59,7 +62,7 @@ def main() -> int:
     print(f"hmr --help: {help_s:.3f} s, {help_s / python_s:.1f} times `python -c pass` ({python_s:.3f} s)")
     arguments.csv.parent.mkdir(exist_ok=True)
     fresh = not arguments.csv.exists()
-    with arguments.csv.open("a", newline="") as file:
+    with arguments.csv.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         if fresh:
             writer.writeheader()

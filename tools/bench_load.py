@@ -37,7 +37,7 @@ EVERY_S = 0.002
 def write_file(path: Path) -> None:
     """A file in the layout of I2L-MeshNet's released one."""
     torch.manual_seed(0)
-    named = json.loads(NAMES.read_text())["state_dict"].items()
+    named = json.loads(NAMES.read_text(encoding="utf-8"))["state_dict"].items()
     counts = "num_batches_tracked"
     torch.save({name: torch.tensor(0) if name.endswith(counts) else torch.rand(shape) for name, shape in named}, path)
 
@@ -67,7 +67,9 @@ def child(path: Path, how: str) -> None:
 def measure(path: Path, how: str, threads: int) -> tuple[float, float]:
     """Seconds, and the most MiB beyond those after the imports."""
     command = [sys.executable, __file__, "--threads", str(threads), "--child", how, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", bufsize=1
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()

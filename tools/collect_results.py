@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="a report.json of `hmr eval`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV file")
     arguments = parser.parse_args()
-    rows = [row(json.loads(path.read_text())) for path in arguments.reports]
+    rows = [row(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.reports]
     for one in rows:
         figures = ", ".join(f"{name} {one[name]:.3f}" for name in METRICS)
         print(f"{one['model']} {one['protocol']}, {one['split']}: {figures}; {one['ratio']:.3f} of the mean pose's")

@@ -16,7 +16,9 @@ REPOSITORY = Path(__file__).parent.parent
 
 def provenance() -> dict[str, str]:
     """The columns machine, date, commit and command, of this process."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
+    )
     tool = Path(sys.argv[0]).resolve()
     name = tool.relative_to(REPOSITORY) if tool.is_relative_to(REPOSITORY) else tool.name
     return {

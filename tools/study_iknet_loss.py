@@ -42,7 +42,7 @@ def figures(
         out = folder / f"noise-{noise}"
         given = ("--ckpt", run, *source, "--hand-model", hand_model, "--subset", "val", "--out", out)
         hmr("eval", "iknet", *given, "--set", f"data.noise_mm={noise}")
-        metrics = json.loads((out / "report.json").read_text())["metrics"]
+        metrics = json.loads((out / "report.json").read_text(encoding="utf-8"))["metrics"]
         rows.append({"noise_mm": noise, **{name: round(metrics[name], 3) for name in ("mpvpe_mm", "pa_mpvpe_mm")}})
     return rows
 

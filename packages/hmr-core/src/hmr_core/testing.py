@@ -69,7 +69,7 @@ def check_import(name: str, registry: Registry) -> None:
         "print('specs', 'torch' in sys.modules)\n"
     )
     environ = {**os.environ, "HMR_PLUGINS": plugin, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environ, check=False)
     if done.returncode:
         raise AssertionError(f'model "{name}": its plugin does not load in a fresh process:\n{done.stderr}')
     if "module True" in done.stdout:

@@ -27,8 +27,8 @@ def _workers_told(ctx: click.Context, param: click.Parameter, workers: int | Non
     cores = usable_cpus()
     if workers is not None and workers > cores:
         click.echo(
-            f"note: {command_line('--workers', workers)} is more than the {counted(cores, 'CPU core')} there are: more processes take "
-            "more memory, and load no faster",
+            f"note: {command_line('--workers', workers)} is more than the {counted(cores, 'CPU core')} there are: more "
+            "processes take more memory, and load no faster",
             err=True,
         )
     return workers

@@ -52,7 +52,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
     command = [git, "-C", str(folder), *arguments]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it only looks
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SLOWEST_S, env=environment, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=SLOWEST_S, env=environment, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
