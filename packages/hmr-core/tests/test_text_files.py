@@ -22,7 +22,7 @@ def in_the_locale_s_encoding(source: str) -> list[int]:
         if not isinstance(node, ast.Call) or "encoding" in (given := {keyword.arg for keyword in node.keywords}):
             continue
         name = ast.unparse(node.func)
-        if name.endswith((".read_text", ".write_text")) or "text" in given or "universal_newlines" in given:
+        if name.endswith((".read_text", ".write_text")) or (name.startswith("subprocess.") and "text" in given):
             found.append(node.lineno)
         elif name in ("open", "os.fdopen") or (name.endswith(".open") and name not in ("os.open", "spec.open")):
             modes = [
