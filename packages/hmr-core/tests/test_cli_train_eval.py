@@ -363,11 +363,20 @@ def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Hmr, mi
     scored = json.loads(out)
     assert (scored["model"], scored["samples"]) == ("mine", 24)
     assert scored["metrics"]["mpjpe_mm"] == pytest.approx(10 * 3**0.5, rel=1e-4)
+    assert scored["missing"] == ["the file has no verts, so there is no mesh figure"]
     assert scored["notes"] == ["mine.h5 has no digest, so that nobody can tell whether it is as it was written"]
     for name in (*SHAPES, *MEANINGS):
         assert f"`{name}`" in page
     for meaning in MEANINGS.values():
         assert f"`{meaning}`" in page
+
+
+def test_tensorboard_is_refused_where_it_cannot_write(hmr: Hmr) -> None:
+    pytest.importorskip("tensorboard")
+    arguments = ("--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--tensorboard", "--out", "r\udcfc")
+    status, _, err = hmr("train", "small", *arguments)
+    assert (status, "TensorBoard takes paths in UTF-8 alone" in err) == (1, True)
+    assert list(Path().iterdir()) == []
 
 
 def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:

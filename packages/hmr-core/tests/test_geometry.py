@@ -135,7 +135,9 @@ def test_alignment_is_the_best_similarity_there_is() -> None:
 def test_degenerate_points_are_an_error_that_names_the_sample(side: int, name: str, value: float, reason: str) -> None:
     points = [normal(4, 21, 3), normal(4, 21, 3, seed=1)]
     points[side][2] = value
-    with pytest.raises(HmrError, match=rf"PA error of sample 2: the points of the {name} are {reason}, so they"):
+    check = {"prediction": "the model's output", "ground truth": "the annotations"}[name]
+    text = rf"PA error of sample 2: the points of the {name} are {reason}, so they cannot be aligned\. Check {check}\.$"
+    with pytest.raises(HmrError, match=text):
         alignment.align(points[0], points[1])
 
 

@@ -8,6 +8,9 @@ import click
 
 from hmr_core.cli.arguments import data_option, find_data
 
+NO_VERTS = "the file has no verts, so there is no mesh figure"
+"""Of a file that somebody else wrote."""
+
 
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
@@ -39,6 +42,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     notes = list(content.labels.get("notes", []))
     if content.pack not in ("", pack.info.digest):
         notes.append(f"the predictions were made on another pack than {pack.path}")
+    missing = [] if content.verts is not None else [NO_MESH if content.sealed else NO_VERTS]
     if not content.sealed:
         notes.append(f"{predictions} has no digest, so that nobody can tell whether it is as it was written")
     report = {
@@ -47,7 +51,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
         "split": content.split,
         "subset": content.subset,
         **scores.as_report(),
-        "missing": [] if content.verts is not None else [NO_MESH],
+        "missing": missing,
         "notes": notes,
         "synthetic": pack.info.synthetic,
     }

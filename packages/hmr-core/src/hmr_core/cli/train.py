@@ -132,8 +132,9 @@ def _fresh(
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
+    folder = out or default_folder(model, split, recipe)
     if tensorboard:
-        require_tensorboard()
+        require_tensorboard(folder)
     chosen = choose_device(device)
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
@@ -141,7 +142,7 @@ def _fresh(
     hand = _hand(spec, hand_model)
     layer = _layer(hand, pack, rows)
     run = Run(
-        folder=out or default_folder(model, split, recipe),
+        folder=folder,
         model=model,
         split=split,
         recipe_name=recipe,

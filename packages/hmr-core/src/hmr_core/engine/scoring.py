@@ -55,7 +55,7 @@ def score(
             parts.append(sample_errors(*(torch.from_numpy(array) for array in points)))
         except DegeneratePointsError as error:
             sample = pack.ids(rows[chunk])[error.index]
-            raise HmrError(f"PA error of sample {sample}: {error.reason}. Check the model's output.") from error
+            raise HmrError(f"PA error of sample {sample}: {error.reason}") from error
     errors = concatenate(parts)
     return Scores(errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
@@ -47,10 +48,17 @@ def write_tensorboard(run: Run, event: Event) -> None:
         writer.close()
 
 
-def require_tensorboard() -> None:
-    """HmrError if TensorBoard is not installed."""
+def require_tensorboard(folder: Path) -> None:
+    """HmrError if TensorBoard is not installed, or cannot write into a run's folder."""
     if find_spec("tensorboard") is None:
         raise HmrError('--tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"')
+    try:
+        str(folder).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise HmrError(
+            f"--tensorboard: TensorBoard takes paths in UTF-8 alone, and {folder} is none. Choose another --out, or "
+            "leave --tensorboard out."
+        ) from error
 
 
 def _due(run: Run, event: Event) -> bool:
@@ -63,7 +71,7 @@ def _due(run: Run, event: Event) -> bool:
 
 
 def _summary_writer(run: Run, first_step: int) -> Any:
-    require_tensorboard()
+    require_tensorboard(run.folder)
     from torch.utils.tensorboard import SummaryWriter
 
     # What an attempt that was stopped wrote of these steps is not shown any more: they are taken again.

@@ -10,10 +10,12 @@ from hmr_core.errors import HmrError
 
 
 class DegeneratePointsError(HmrError):
-    """Points that no similarity aligns. index: of the first such sample in the batch; reason: what they are like."""
+    """Points that no similarity aligns. index: of the first such sample in the batch; reason: what they are like, and
+    what to check.
+    """
 
     def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"PA error of sample {index}: {reason}. Check the model's output.")
+        super().__init__(f"PA error of sample {index}: {reason}")
         self.index, self.reason = index, reason
 
 
@@ -51,4 +53,6 @@ def _refuse_degenerate(points: Float[Tensor, "batch n 3"], size: Float[Tensor, "
     if bool(bad.any()):
         index = int(bad.nonzero()[0, 0])
         reason = "not finite" if not bool(torch.isfinite(size[index])) else "all in one place"
-        raise DegeneratePointsError(index, f"the points of the {what} are {reason}, so they cannot be aligned")
+        check = {"prediction": "the model's output", "ground truth": "the annotations"}[what]
+        problem = f"the points of the {what} are {reason}, so they cannot be aligned. Check {check}."
+        raise DegeneratePointsError(index, problem)
