@@ -28,8 +28,8 @@ from provenance import REPOSITORY, write_rows
 
 from hmr_core.data.synthetic.frames import PNG_PARAMETERS
 from hmr_core.data.synthetic.picture import Painter, Scene
-from hmr_core.data.synthetic.scene import CAMERAS, Camera, Moment, Sequence, Spread, make_moment, make_sequence
-from hmr_core.data.synthetic.sizes import SIZES
+from hmr_core.data.synthetic.scene import Camera, Moment, Sequence, Spread, make_moment, make_sequence
+from hmr_core.data.synthetic.sizes import CAMERAS, SIZES
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 

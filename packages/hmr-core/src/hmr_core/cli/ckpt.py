@@ -53,6 +53,11 @@ def show(file: Path, as_json: bool) -> None:
 
     registry = current_registry()
 
+    from hmr_core.engine.find_weights import find_weights
+
+    if not file.is_file():
+        find_weights(file, option="FILE")  # whether there are any is told before torch is imported
+
     from hmr_core.engine.recognise import describe
 
     found = describe(file, registry.models(), registry.solvers(), broken=_broken(registry))
@@ -89,10 +94,19 @@ def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
 
     registry = current_registry()
 
-    from hmr_core.engine.convert import convert_released
-
     if model is not None:
         registry.model(model)  # UsageError says why there is none
+
+    from hmr_core.engine.converted import refuse_taken
+    from hmr_core.engine.find_weights import find_weights
+
+    # Before torch is imported: a mistake is told at once.
+    refuse_taken(out, force)
+    if not file.is_file():
+        find_weights(file, option="FILE")
+
+    from hmr_core.engine.convert import convert_released
+
     checkpoint = convert_released(file, out, registry.models(), model=model, broken=_broken(registry), force=force)
     if checkpoint.released is not None and (note := checkpoint.released.note()):
         click.echo(f"note: {note}")

@@ -121,26 +121,37 @@ def evaluate(
     )
     solver_spec = current_registry().solver(solver) if solver is not None else None
 
-    from hmr_core.cli.figures import show_figures
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.checkpoints import load_checkpoint
-    from hmr_core.engine.devices import choose_device, choose_workers
-    from hmr_core.engine.evaluate import write_evaluation
-    from hmr_core.engine.evaluation_request import EvaluationRequest
-    from hmr_core.engine.solving import load_solver
-    from hmr_core.pictures import write_png
+    from hmr_core.engine.devices import check_device_name, choose_device, choose_workers
+    from hmr_core.engine.find_weights import find_weights
+    from hmr_core.hand.arrays import named_hand_file
     from hmr_core.staging import clear_leftovers, staged_folder
-    from hmr_core.viz.contact_sheet import contact_sheet
 
+    # What needs no torch is looked at first: a mistake is told at once.
+    check_device_name(device)
     name = "-".join([model, split, subset, *([solver] if solver else []), *(["best"] if protocol == "best" else [])])
     folder = out or Path("eval") / name
     clear_leftovers(folder.resolve())  # which may bring an evaluation back
     _refuse_foreign(folder)
+    find_weights(ckpt)
+    if solver_ckpt is not None:
+        find_weights(solver_ckpt, option="--solver-ckpt")
+    needed = solver is not None or spec.uses_hand
+    if needed or hand_model is not None:
+        named_hand_file(hand_model)
     pack = Pack(find_data(data))
-    pack.indices(split, subset)  # that they are there is known before anything is loaded
+    pack.indices(split, subset)
+
+    from hmr_core.cli.figures import show_figures
+    from hmr_core.engine.checkpoints import load_checkpoint
+    from hmr_core.engine.evaluate import write_evaluation
+    from hmr_core.engine.evaluation_request import EvaluationRequest
+    from hmr_core.engine.solving import load_solver
+    from hmr_core.pictures import write_png
+    from hmr_core.viz.contact_sheet import contact_sheet
+
     chosen = choose_device(device)
     checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
-    needed = solver is not None or spec.uses_hand
     hand = _find_hand(hand_model, hand_layer) if needed or hand_model is not None else None
     loaded = None
     if solver_spec is not None and solver_ckpt is not None and hand is not None:
@@ -234,7 +245,7 @@ def _refuse_foreign(folder: Path) -> None:
 def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
     from hmr_core.engine.evaluation_request import evaluated, identity
-    from hmr_core.hand.source import ENVIRONMENT
+    from hmr_core.hand.arrays import ENVIRONMENT
 
     report = evaluated(folder)
     if report is None:

@@ -44,7 +44,6 @@ def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
       hmr mano import renamed.pkl --side right --out hand.npz --force
     """
     from hmr_core.hand.mano_file import read_mano_file
-    from hmr_core.hand.model import save_hand_model
     from hmr_core.staging import staged_file
 
     if out.suffix != ".npz":
@@ -53,6 +52,9 @@ def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
     if out.exists() and not force:
         raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
     model = read_mano_file(source, side)
+
+    from hmr_core.hand.model import save_hand_model  # which needs torch
+
     with staged_file(out) as part:
         save_hand_model(model, part)
     click.echo(

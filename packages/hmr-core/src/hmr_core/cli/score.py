@@ -28,16 +28,19 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     """
     import json
 
-    from hmr_core.cli.figures import show_figures
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.predictions import read_predictions
-    from hmr_core.engine.report import NO_MESH
-    from hmr_core.engine.scoring import rescore
 
     if predictions.is_dir():
         predictions = predictions / "predictions.h5"
     content = read_predictions(predictions)
     pack = Pack(find_data(data))
+
+    # These need torch, which what was looked at so far does not.
+    from hmr_core.cli.figures import show_figures
+    from hmr_core.engine.report import NO_MESH
+    from hmr_core.engine.scoring import rescore
+
     scores = rescore(predictions, pack, content)
     notes = list(content.labels.get("notes", []))
     if content.pack not in ("", pack.info.digest):

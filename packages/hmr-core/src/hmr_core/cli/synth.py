@@ -45,20 +45,31 @@ def synth(
     Then:
       hmr pack oakink --root demo/OakInk --out demo.h5
     """
-    from hmr_core.cli.progress import progress
-    from hmr_core.data.oakink import open_oakink
-    from hmr_core.data.synthetic.scene import CAMERAS
-    from hmr_core.data.synthetic.sizes import SIZES
-    from hmr_core.data.synthetic.writer import write_synthetic
-    from hmr_core.pictures import write_png
+    from hmr_core.data.synthetic.sizes import CAMERAS, SIZES, check_request
     from hmr_core.system import usable_cpus
-    from hmr_core.viz.tree_sheet import tree_sheet
 
     if workers is None:
         workers = usable_cpus()
     chosen = SIZES[size]
     sequences = chosen.sequences if sequences is None else sequences
     frames = chosen.frames if frames is None else frames
+    subjects, objects = chosen.subjects, chosen.objects
+    check_request(
+        directory,
+        sequences=sequences,
+        frames=frames,
+        subjects=subjects,
+        objects=objects,
+        seed=seed,
+        workers=workers,
+    )  # before what follows is imported, which needs torch
+
+    from hmr_core.cli.progress import progress
+    from hmr_core.data.oakink import open_oakink
+    from hmr_core.data.synthetic.writer import write_synthetic
+    from hmr_core.pictures import write_png
+    from hmr_core.viz.tree_sheet import tree_sheet
+
     seen = 0
     with progress("Drawing", sequences * frames * len(CAMERAS), "images") as advance:
 
@@ -71,8 +82,8 @@ def synth(
             directory,
             sequences=sequences,
             frames=frames,
-            subjects=chosen.subjects,
-            objects=chosen.objects,
+            subjects=subjects,
+            objects=objects,
             seed=seed,
             workers=workers,
             on_progress=on_progress,

@@ -126,19 +126,23 @@ def _fresh(
 
     from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.devices import choose_device
+    from hmr_core.engine.devices import check_device_name, choose_device
     from hmr_core.engine.provenance import provenance
-    from hmr_core.engine.run import Run, default_folder, new_run
+    from hmr_core.engine.run import Run, check_free, default_folder, new_run
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
     folder = out or default_folder(model, split, recipe)
     if tensorboard:
         require_tensorboard(folder)
-    chosen = choose_device(device)
+    # What needs no torch is looked at first: a mistake is told at once.
+    check_device_name(device)
+    check_free(folder, model)
+    _check_hand(spec, hand_model)
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
     check_pack(pack, split, rows)
+    chosen = choose_device(device)
     hand = _hand(spec, hand_model)
     layer = _layer(hand, pack, rows)
     run = Run(
@@ -159,24 +163,38 @@ def _fresh(
         _train(registry, run, values, pack, layer, chosen, workers)
 
 
+def _check_hand(spec: ModelSpec, given: Path | None) -> None:
+    """HmrError when the hand model's file is not there, UsageError when the model uses none."""
+    from hmr_core.hand.arrays import named_hand_file
+
+    if spec.uses_hand:
+        named_hand_file(given)
+    elif given is not None:
+        raise UsageError(f"--hand-model: {spec.name} learns without a hand model; leave it out.")
+
+
 def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
     """The hand model that training needs, if the model uses one."""
-    if spec.uses_hand:
-        from hmr_core.hand.source import find_hand_model
+    _check_hand(spec, given)
+    if not spec.uses_hand:
+        return None
+    from hmr_core.hand.source import find_hand_model
 
-        return find_hand_model(given)
-    if given is not None:
-        raise UsageError(f"--hand-model: {spec.name} learns without a hand model; leave it out.")
-    return None
+    return find_hand_model(given)
 
 
 def _hand_of_run(run: Run, recorded: Mapping[str, str | None], given: Path | None) -> HandModelSource:
     """The hand model that a run began with, wherever its file is now; HmrError for another."""
-    from hmr_core.hand.source import find_hand_model, packaged_hand
+    from hmr_core.hand.arrays import check_hand_file
 
     path = given or (recorded["path"] and Path(recorded["path"]))
     if given is None and path and not path.exists():
         raise _gone(run, "hand model", path, "--hand-model")
+    if path:
+        check_hand_file(path)  # before torch is imported
+
+    from hmr_core.hand.source import find_hand_model, packaged_hand
+
     source = find_hand_model(path) if path else packaged_hand()  # whatever HMR_HAND_MODEL says by now
     if source.digest != recorded["blake2b"]:
         began = (
@@ -228,10 +246,11 @@ def _resumed(
     from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoint_record import WEIGHTS, check_run
-    from hmr_core.engine.devices import choose_device
+    from hmr_core.engine.devices import check_device_name, choose_device
     from hmr_core.engine.provenance import provenance
     from hmr_core.engine.run import locked, open_run, resume_command, saved_checkpoints
 
+    check_device_name(device)
     run = open_run(folder)
     if run.model != model:
         raise UsageError(f'{folder} is a run of "{run.model}", not of "{model}": {resume_command(run)}')

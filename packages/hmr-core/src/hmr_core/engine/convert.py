@@ -6,18 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from hmr_core.engine.converted import refuse_taken
 from hmr_core.engine.recognise import describe
 from hmr_core.engine.released import PUBLISHED
 from hmr_core.errors import HmrError
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.shell import command_line
-from hmr_core.staging import clear_leftovers
 from hmr_core.versions import versions
-
-WRITTEN = {"model.safetensors", "model.json"}
-"""What a converted checkpoint's folder holds, and all of it."""
 
 
 def convert_released(
@@ -36,8 +32,7 @@ def convert_released(
     it holds a converted checkpoint; nothing else ever is.
     Raises HmrError for a folder that is in the way, and for anything but a released file of an installed model.
     """
-    clear_leftovers(folder.resolve())  # which may bring a checkpoint back
-    _refuse_taken(folder, force)
+    refuse_taken(folder, force)
     found = describe(path, models, broken=broken)
     if found["kind"] == "checkpoint":
         raise HmrError(
@@ -80,17 +75,3 @@ def _one_of(fitting: list[str], wanted: str | None, path: Path) -> str:
     if wanted is not None and wanted not in fitting:
         raise HmrError(f'{path} is no released file of the model "{wanted}": it fits {names}.')
     return wanted or fitting[0]
-
-
-def _refuse_taken(folder: Path, force: bool) -> None:
-    """HmrError when a folder is there, unless it is a converted checkpoint that may be replaced."""
-    if not folder.exists():
-        return
-    if not force:
-        raise HmrError(f"{folder} exists. Give another --out, or --force to replace a checkpoint converted before.")
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} - WRITTEN or not _converted(folder):
-        raise HmrError(f"{folder} is no converted checkpoint, so it is left alone. Give another --out.")
-
-
-def _converted(folder: Path) -> bool:
-    return not any(folder.iterdir()) or "released" in read_info(folder / "model.safetensors")

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
-
-import torch
+from typing import TYPE_CHECKING
 
 from hmr_core.errors import UsageError
 from hmr_core.system import usable_cpus
 
+if TYPE_CHECKING:
+    import torch
+
+
+def check_device_name(name: str | None) -> None:
+    """UsageError for a name that no device has anywhere."""
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise UsageError(f'unknown device "{name}". Valid: cpu, cuda, cuda:N, mps.')
+
 
 def choose_device(name: str | None) -> torch.device:
     """The named device, or the best there is: CUDA, then Apple's MPS, then the CPU. UsageError if it is not there."""
+    check_device_name(name)
+    import torch
+
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
-        raise UsageError(f'unknown device "{name}". Valid: cpu, cuda, cuda:N, mps.')
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
-from hmr_core.engine.checkpoints import find_weights, is_optimizer_state, is_ours, model_beside
+from hmr_core.engine.find_weights import find_weights, is_optimizer_state, is_ours, model_beside
 from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
 from hmr_core.engine.weight_files import read_shapes, read_state_dict
 from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite

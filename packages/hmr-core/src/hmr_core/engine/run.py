@@ -82,13 +82,13 @@ def new_run(run: Run) -> Iterator[None]:
     Raises HmrError when there is a run with a checkpoint, or anything else, and while another process trains it.
     """
     made = not run.folder.exists()
-    _make_folder(run)
+    check_free(run.folder, run.model)
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
     with locked(run):
-        if saved_checkpoints(run.checkpoints):
-            raise HmrError(
-                f"{run.folder} is a run already. Go on with it by `{resume_command(run)}`, "
-                f"delete it, or choose another folder with --out."
-            )
+        _check_untrained(run.folder, run.model)  # again: another process may have trained it to an end meanwhile
         _write_config(run)
         try:
             yield
@@ -98,15 +98,22 @@ def new_run(run: Run) -> Iterator[None]:
             raise
 
 
-def _make_folder(run: Run) -> None:
-    if run.folder.exists() and not run.folder.is_dir():
-        raise HmrError(f"{run.folder} is a file, so it cannot be a run's folder. Choose another with --out.")
-    try:
-        if not _is_run(run.folder) and run.folder.exists() and any(run.folder.iterdir()):
-            raise HmrError(f"{run.folder} exists, is not empty and is no run. Choose another folder with --out.")
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
+def check_free(folder: Path, model: str) -> None:
+    """HmrError when a new run of a model cannot have this folder."""
+    if folder.exists() and not folder.is_dir():
+        raise HmrError(f"{folder} is a file, so it cannot be a run's folder. Choose another with --out.")
+    if _is_run(folder):
+        _check_untrained(folder, model)
+    elif folder.exists() and any(folder.iterdir()):
+        raise HmrError(f"{folder} exists, is not empty and is no run. Choose another folder with --out.")
+
+
+def _check_untrained(folder: Path, model: str) -> None:
+    if saved_checkpoints(folder / "checkpoints"):
+        again = command_line("hmr train", model, "--resume", folder)
+        raise HmrError(
+            f"{folder} is a run already. Go on with it by `{again}`, delete it, or choose another folder with --out."
+        )
 
 
 def _write_config(run: Run) -> None:

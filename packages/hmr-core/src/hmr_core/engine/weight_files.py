@@ -17,7 +17,7 @@ from torch import Tensor
 from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular, utf8_name
-from hmr_core.hand.model import SHAPES
+from hmr_core.hand.arrays import SHAPES
 from hmr_core.shell import command_line
 
 Format = Literal["safetensors", "zip", "pickle", "unknown"]

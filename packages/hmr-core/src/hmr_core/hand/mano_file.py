@@ -13,18 +13,21 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.files import read_bytes
+from hmr_core.hand.arrays import SHAPES, check_arrays
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
-from hmr_core.hand.model import SHAPES, HandModel, as_tensors, check_arrays
 from hmr_core.hand.side import side_of
 from hmr_core.safe_pickle import ARRAYS, Allowed, parse_pickle
 from hmr_core.shell import command_line
+
+if TYPE_CHECKING:
+    from hmr_core.hand.model import HandModel
 
 NAME = "mano"
 """What an imported model is called."""
@@ -121,6 +124,8 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
         origin = "--side" if side else "its name"
         raise HmrError(f"{what} is of a {claimed} hand by {origin}, but its template {seen}. Is it another file?")
     digest = hashlib.sha256(data).hexdigest()
+    from hmr_core.hand.model import HandModel, as_tensors  # which needs torch
+
     return HandModel(
         name=NAME, side=claimed, source=f"{path.name}, sha256 {digest}", licence=LICENCE, **as_tensors(arrays)
     )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError
+from hmr_core.hand.arrays import ENVIRONMENT, named_hand_file
 from hmr_core.hand.model import HandModel, load_hand_model
 from hmr_core.hand.synthetic import NAME as SYNTHETIC
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.shell import command_line
-
-ENVIRONMENT = "HMR_HAND_MODEL"
-"""The variable that names a hand-model file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +61,16 @@ def find_hand_model(given: Path | None) -> HandModelSource:
 
     Raises HmrError, naming the file and the variable, when there is no hand model in it.
     """
-    named = os.environ.get(ENVIRONMENT)
-    if given is None and not named:
+    path = named_hand_file(given)
+    if path is None:
         return packaged_hand()
-    path = given or Path(named or "")
     try:
         model, digest = load_hand_model(path), file_digest(path)
         return HandModelSource(model=model, path=path, digest=digest, from_environment=given is None)
     except HmrError as error:
         if given is not None:
             raise
-        raise HmrError(f"{ENVIRONMENT} is {named}: {error}") from error
+        raise HmrError(f"{ENVIRONMENT} is {path}: {error}") from error
 
 
 def packaged_hand() -> HandModelSource:

@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
 from hmr_core.arrays import real_array
 from hmr_core.errors import HmrError
-from hmr_core.geometry.rotations import (
-    matrix_to_axis_angle,
-    quaternion_to_axis_angle,
-    quaternion_to_matrix,
-)
 from hmr_core.safe_pickle import ARRAYS, TENSORS, load_pickle
 
 AGAIN = "Unpack the data set again."
@@ -51,6 +45,14 @@ def read_mano(path: Path) -> tuple[Float32[ndarray, "16 3"], Float32[ndarray, "1
     The pose is axis-angle (radians) relative to the flat hand, in MANO's joint order; the wrist's rotation, which the
     file gives in world space, is brought to camera space by the rotation of `cam_extr` (world to camera).
     """
+    import torch  # here, so that a folder that is no tree is told before it is imported
+
+    from hmr_core.geometry.rotations import (
+        matrix_to_axis_angle,
+        quaternion_to_axis_angle,
+        quaternion_to_matrix,
+    )
+
     info = _load(path)
     try:
         hand, extrinsics = info["hand_anno"], info["cam_extr"]

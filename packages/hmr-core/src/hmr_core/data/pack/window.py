@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
 from hmr_core.errors import HmrError
-from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, project
-from hmr_core.geometry.crop import joint_box
 
 INTERPOLATION_PX = 2
 """Beyond the geometric reach: bilinear interpolation takes the next pixel, OpenCV rounds positions to 1/32 pixel."""
@@ -27,6 +24,11 @@ def crop_window(
     box that lies outside the frame still gets one pixel (of which its crops show nothing).
     joints: metres, camera space. Raises HmrError for joints behind the camera, or all in one place.
     """
+    import torch  # here, so that mistakes of packing are told before it is imported
+
+    from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, project
+    from hmr_core.geometry.crop import joint_box
+
     if not (joints[:, 2] > 0).all():
         raise HmrError("a joint lies behind the camera (hand_j has a depth that is not positive).")
     points = torch.from_numpy(joints).double()

@@ -13,7 +13,6 @@ import torch
 from hmr_core.data.synthetic import pickles
 from hmr_core.data.synthetic.picture import Painter
 from hmr_core.data.synthetic.scene import (
-    CAMERAS,
     FOR_PICTURE,
     FOR_ROOM,
     Camera,
@@ -25,6 +24,7 @@ from hmr_core.data.synthetic.scene import (
     make_moment,
     to_camera,
 )
+from hmr_core.data.synthetic.sizes import CAMERAS
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.pictures import encode
 

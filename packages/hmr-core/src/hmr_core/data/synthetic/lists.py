@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence as Sequences
 
 from hmr_core.data.synthetic.scene import (
-    CAMERAS,
     TEST_OBJECT,
     TEST_SUBJECT,
     Sequence,
     frame_number,
     is_held,
 )
+from hmr_core.data.synthetic.sizes import CAMERAS
 
 ListedId = list[str | int]
 """A sample as the release lists it: [SEQ/TIME, hand, frame, camera]."""

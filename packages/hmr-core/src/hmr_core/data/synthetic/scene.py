@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from hmr_core.data.synthetic.grasp import grasp
 from hmr_core.data.synthetic.objects import OBJECTS, Object, object_named
+from hmr_core.data.synthetic.sizes import CAMERAS, FEWEST_OBJECTS, FEWEST_SUBJECTS, SUBJECTS
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion, quaternion_to_matrix
 from hmr_core.hand.layer import HandLayer
@@ -28,20 +29,9 @@ from hmr_core.hand.poses import random_poses, random_shapes
 FRAME_SIZE = (848, 480)
 """Width and height of every image, as in the release."""
 
-CAMERAS = ("north_east", "south_east", "north_west", "south_west")
-
-SUBJECTS = ("0000", "0003", "0007", "0009", "0001", "0002", "0004", "0005", "0006", "0008")
-"""In the order in which data sets take them."""
-
 TEST_SUBJECT, TEST_OBJECT = "0009", "C12001"
-FEWEST_SUBJECTS, FEWEST_OBJECTS = 4, 4
-"""With these, the tested subject and object are there."""
-
 HANDOVER = "0004"
 """The intent of a sequence in which one subject hands the object to another: two hands in each image."""
-
-FEWEST_SEQUENCES = 5
-"""With fewer, a split would be empty or no handover would be shown."""
 
 _UPRIGHT = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """From the hand model's frame (fingers -x, palm -y, thumb +z) to world space: fingers up, palm to the cameras."""

@@ -10,28 +10,17 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmr_core.config import LARGEST_SEED
 from hmr_core.data.oakink.layout import RELEASE_FILE
 from hmr_core.data.synthetic.frames import ARRAYS, Frames
 from hmr_core.data.synthetic.lists import list_files
 from hmr_core.data.synthetic.objects import OBJECTS, object_text
-from hmr_core.data.synthetic.scene import (
-    CAMERAS,
-    FEWEST_OBJECTS,
-    FEWEST_SEQUENCES,
-    FEWEST_SUBJECTS,
-    SUBJECTS,
-    Sequence,
-    Spread,
-    make_sequence,
-)
+from hmr_core.data.synthetic.scene import Sequence, Spread, make_sequence
+from hmr_core.data.synthetic.sizes import CAMERAS, FEWEST_OBJECTS, FEWEST_SUBJECTS, check_request, places
 from hmr_core.data.synthetic.workers import write_all
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
 
-MOST = 10_000
-"""Sequences, and frames of each: together far more than any disk holds."""
 _FRAMES_PER_TASK = 26
 _IMAGE_MB = 0.63
 """What an image and its annotations take on the disk, about."""
@@ -70,21 +59,10 @@ def write_synthetic(
     there is something at OUT/OakInk or OUT/hand.npz already, which is left alone, when another process writes there, or
     when the disk is full.
     """
-    for name, value, least, most in (
-        ("sequences", sequences, FEWEST_SEQUENCES, MOST),
-        ("frames", frames, 1, MOST),
-        ("seed", seed, 0, LARGEST_SEED),
-        ("subjects", subjects, FEWEST_SUBJECTS, len(SUBJECTS)),
-        ("objects", objects, FEWEST_OBJECTS, len(OBJECTS)),
-    ):
-        if not least <= value <= most:
-            raise UsageError(f"{name} {value}: it must be {least} to {most}.")
-    if workers < 1:
-        raise UsageError(f"workers {workers}: it must be at least 1.")
-    root, hand_file = out / "OakInk", out / "hand.npz"
-    for path in (root, hand_file):
-        if path.exists():
-            raise HmrError(f"{path} exists already. Delete it, or choose another folder.")
+    check_request(
+        out, sequences=sequences, frames=frames, subjects=subjects, objects=objects, seed=seed, workers=workers
+    )
+    root, hand_file = places(out)
     spread = spread or Spread()
     planned = [make_sequence(i, seed, spread, subjects=subjects, objects=objects) for i in range(sequences)]
     total = sequences * frames * len(CAMERAS)

@@ -10,10 +10,11 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.finding import Finding
 from hmr_core.engine.hand_model_check import ANOTHER_HAND_MM, TOLERANCE_MM, hand_model_gaps_mm
+from hmr_core.hand.arrays import ENVIRONMENT
 from hmr_core.hand.joints import N_FACES, N_VERTS
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.side import side_of
-from hmr_core.hand.source import ENVIRONMENT, HandModelSource
+from hmr_core.hand.source import HandModelSource
 from hmr_core.wording import listed
 
 SECTION = "hand model"
