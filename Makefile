@@ -2,10 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-DEV := beartype build hatchling mypy pytest pytest-xdist ruff tensorboard
+TESTING := beartype build hatchling pytest pytest-xdist tensorboard
+DEV := $(TESTING) mypy ruff
 PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-iknet)
 SETUP := .venv/.setup
 TOOLS := .venv/.tools
+LOWEST := .venv-lowest
 
 # The demo's size; .ci/run makes a shorter one.
 DEMO := demo
@@ -30,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What was not finished is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup demo results pictures test lint type format bench clean
+.PHONY: help setup demo results pictures test test-lowest lint type format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +47,14 @@ $(SETUP): Makefile constraints.txt $(wildcard packages/*/pyproject.toml examples
 # Apart, so that the demo need not wait for it.
 $(TOOLS): $(SETUP)
 	$(BIN)/pip install --quiet --no-compile $(DEV)
+	@touch $@
+
+# What constraints-lowest.txt does not name is what constraints.txt says.
+$(LOWEST)/.setup: Makefile constraints.txt constraints-lowest.txt $(wildcard packages/*/pyproject.toml)
+	$(PYTHON) -m venv $(LOWEST)
+	awk -F '==' 'NR == FNR {low[$$1]} NR == FNR || !($$1 in low)' constraints-lowest.txt constraints.txt >$(LOWEST)/constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/$(LOWEST)/constraints.txt $(LOWEST)/bin/pip install --quiet --no-compile \
+		$(foreach package,$(PACKAGES),--editable $(package)) $(TESTING)
 	@touch $@
 
 demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (under ten minutes)
@@ -118,6 +128,9 @@ pictures: demo  ## the pictures of README and docs anew, from the demo
 
 test: $(TOOLS)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)
+
+test-lowest: $(LOWEST)/.setup  ## run every test with the lowest versions of what hmr depends on
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses auto --quiet $(TESTS)
 
 lint: $(TOOLS)  ## ruff: rules and format
 	$(BIN)/ruff check

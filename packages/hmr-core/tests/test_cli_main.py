@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_misspelt_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_misspelt_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--jsn"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: No such option '--jsn'")
+    assert re.match(r"error: No such option:? '?--jsn\b", error)  # click's own text, which changes
     assert error.endswith("see: hmr models --help\n")
 
 

@@ -78,7 +78,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_on_the_terminal_and_in_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = a_terminal(monkeypatch)
-    long = f"no val figures: {NAME} " + "and so on " * 30
+    long = f"no val figures: {NAME} " + "and so on " * 30 + "to the end"
     console.watch(run, started(long))
     console.watch(run, RunEnded(epoch=1, seconds=1.0, reason="finished"))
     assert f"note: {long}" in plain(shown)  # on one line, so that what is to be run can be copied
