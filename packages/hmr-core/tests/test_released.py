@@ -20,10 +20,10 @@ from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoints import load_checkpoint
 from hmr_core.engine.convert import convert_released
 from hmr_core.engine.recognise import describe
-from hmr_core.engine.weight_files import read_state_dict
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.nn.weight_files import read_state_dict
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.plugins.known import KNOWN
 

@@ -26,10 +26,10 @@ from hmr_core.engine.find_weights import find_weights, is_ours
 from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import open_run, saved_checkpoints
-from hmr_core.engine.weight_files import read_safetensors
 from hmr_core.engine.weights import Uninitialised, first_not_finite, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
+from hmr_core.nn.weight_files import read_safetensors
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.staging import staged_folder
 

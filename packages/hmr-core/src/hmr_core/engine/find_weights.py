@@ -56,7 +56,7 @@ def is_ours(path: Path, weights: Path) -> bool:
 
     Of a file whose first bytes say nothing it is so if model.json is beside.
     """
-    from hmr_core.engine.weight_files import file_format
+    from hmr_core.nn.weight_files import file_format
 
     found = file_format(weights)
     info = weights.with_name("model.json")
@@ -65,7 +65,7 @@ def is_ours(path: Path, weights: Path) -> bool:
 
 def is_optimizer_state(path: Path) -> bool:
     """Whether a file is what a checkpoint keeps for a resumed run; HmrError for a damaged safetensors file."""
-    from hmr_core.engine.weight_files import file_format, read_shapes
+    from hmr_core.nn.weight_files import file_format, read_shapes
 
     if file_format(path) != "safetensors":
         return False

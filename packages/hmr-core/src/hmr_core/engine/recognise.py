@@ -14,10 +14,10 @@ from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
 from hmr_core.engine.find_weights import find_weights, is_optimizer_state, is_ours, model_beside
 from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
-from hmr_core.engine.weight_files import read_shapes, read_state_dict
 from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.nn.weight_files import read_shapes, read_state_dict
 from hmr_core.plugins.discovery import CATCH
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.specs import ModelSpec

@@ -16,10 +16,10 @@ from torch import Tensor
 from hmr_core.config import Recipe, load_recipe
 from hmr_core.digests import file_digest
 from hmr_core.engine.model_failures import failures_told
-from hmr_core.engine.weight_files import read_state_dict
 from hmr_core.engine.weights import Uninitialised, compare, first_not_finite, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
+from hmr_core.nn.weight_files import read_state_dict
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.specs import ModelSpec, Released
 from hmr_core.shell import command_line

@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmr_core.data.pack.format import HDF5_MAGIC, USER_BLOCK_BYTES
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular, utf8_name
 from hmr_core.hand.arrays import SHAPES
@@ -22,6 +21,9 @@ from hmr_core.shell import command_line
 
 Format = Literal["safetensors", "zip", "pickle", "unknown"]
 """zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins, or goes on after a block of its writer's own, as packs do."""
 
 _MANOS = ("numpy", "scipy", "chumpy")
 """What MANO's own pickles name the parts of."""
@@ -127,10 +129,10 @@ def _other_zip(path: Path) -> str:
 def _reason(path: Path, found: Format, error: Exception) -> str:
     """Why torch could not load a file, in words."""
     with open_regular(path) as file:
-        begin = file.read(USER_BLOCK_BYTES + len(HDF5_MAGIC))
+        begin = file.read(4096)
     if not begin:
         return "it is empty"
-    if begin.startswith(HDF5_MAGIC) or begin.endswith(HDF5_MAGIC):  # a pack has it behind its own first line
+    if _HDF5 in begin:
         return "it is a pack or another HDF5 file; a pack goes to --data"
     if begin.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         return "it is a web page, not weights: download it again"
