@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -282,14 +283,28 @@ def test_an_imagenet_file_loads_into_the_trunk(tmp_path: Path, freeze: str) -> N
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, r'no such file\. Valid: "random", "imagenet", or a file of torchvision\'s'),
-        (b"not a file of weights", r"is not a file of torch weights"),
-        (["a list"], r"does not hold a state dict of tensors"),
+        (None, r'no such file\. Valid for backbone\.weights: "random", "imagenet", or a file of torchvision\'s'),
+        (
+            b"not a file of weights",
+            r"it is no file of torch's\. Valid for backbone\.weights: \"random\", \"imagenet\"",
+        ),
+        (b"", r"it is empty\. Valid for backbone"),
+        (b"PK\x03\x04 and no more", r"it is a damaged or cut off zip file, as torch's are: get it again"),
+        (b"\x80\x02}q\x00", r"it is no file of torch's, or a damaged one"),
+        (
+            b"\x20" + bytes(7) + b"{",
+            r"cannot be read as safetensors: .*\. It is cut off or damaged: copy it",
+        ),
+        (["a list"], r"does not hold a state dict \(names to tensors\).*: it holds a list\."),
         ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"does not fit this trunk: it lacks bn1\.bias and 98 more"),
         ({**imagenet_like(), "extra": torch.zeros(1)}, r"it has the unknown extra\. Is backbone\.depth the file's\?"),
         ({**imagenet_like(), "conv1.weight": torch.zeros(32, 3, 7, 7)}, r"it has another shape of conv1\.weight\."),
+        (
+            {**imagenet_like(), "conv1.weight": torch.full((64, 3, 7, 7), math.nan)},
+            r"holds numbers that are not finite, first in conv1\.weight\. Get it again",
+        ),
     ],
-    ids=["missing", "garbage", "list", "part", "extra", "shape"],
+    ids=["missing", "garbage", "empty", "zip", "pickle", "safetensors", "list", "part", "extra", "shape", "nan"],
 )
 def test_weights_that_do_not_fit_the_trunk_are_refused(tmp_path: Path, content: Any, text: str) -> None:
     path = tmp_path / "weights.pth"

@@ -13,7 +13,7 @@ from hmr_core.config import load_recipe, options
 from hmr_core.digests import file_digest
 from hmr_core.engine.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
 from hmr_core.engine.find_weights import find_weights, is_optimizer_state, is_ours, model_beside
-from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored
+from hmr_core.engine.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored, takes
 from hmr_core.engine.weights import Differences, Uninitialised, compare, first_not_finite
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -51,7 +51,7 @@ def describe(
     weights = find_weights(path, option="FILE")
     usable = _Usable(models, solvers, broken)
     if not is_ours(path, weights):
-        return _foreign(weights, read_state_dict(weights, option="FILE"), usable)
+        return _foreign(weights, read_state_dict(weights, valid=takes("FILE")), usable)
     if weights.with_name("model.json").exists():
         return _ours(path, weights, usable)
     return _alone(weights, models)

@@ -99,7 +99,7 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
             f"{path} is no checkpoint of ours (.safetensors with model.json beside), and no released files of the "
             f'model "{spec.name}" are known.'
         )
-    state = read_state_dict(path, option=option)
+    state = read_state_dict(path, valid=takes(option))
     recipe = load_recipe(spec, PUBLISHED, released.overrides)
     with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
@@ -112,6 +112,11 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
         raise HmrError(f"{path} {not_finite(name)}.")
     origin = ReleasedFile(path=path, blake2b=file_digest(path), overrides=released.overrides, ignored=ignored)
     return model, recipe, origin
+
+
+def takes(option: str) -> str:
+    """What an option for weights takes, as a sentence for errors."""
+    return f"{option} takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file."
 
 
 def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ignored]]:

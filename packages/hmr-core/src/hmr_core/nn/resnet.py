@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmr_core.errors import HmrError
-from hmr_core.files import utf8_name
 from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.nn.weight_files import file_format, read_safetensors, read_state_dict
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _IMAGENET = {
@@ -196,20 +196,12 @@ def _fetch_imagenet(config: ResNetConfig) -> dict[str, Tensor]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        with utf8_name(path) as name:
-            state = torch.load(name, map_location="cpu", weights_only=True)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
-        raise HmrError(
-            f'backbone.weights={path}: {reason}. Valid: "random", "imagenet", or a file of torchvision\'s, '
-            f"such as {_IMAGENET[50]}."
-        ) from error
-    except Exception as error:  # torch raises many types for a file that is not its own
-        raise HmrError(f"backbone.weights={path} is not a file of torch weights: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise HmrError(f"backbone.weights={path} does not hold a state dict of tensors, as torchvision's files do.")
-    return state
+    valid = f'Valid for backbone.weights: "random", "imagenet", or a file of torchvision\'s, such as {_IMAGENET[50]}.'
+    if not path.is_file():
+        raise HmrError(f"backbone.weights={path}: {'not a regular file' if path.exists() else 'no such file'}. {valid}")
+    if file_format(path) == "safetensors":
+        return read_safetensors(path)
+    return read_state_dict(path, valid=valid)
 
 
 def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:
@@ -223,3 +215,5 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], source: str) ->
                 f"backbone.weights={source} does not fit this trunk: it {problem} {keys[0]}{more}. "
                 f"Is backbone.depth the file's?"
             )
+    if bad := [k for k, v in state.items() if not bool(v.isfinite().all())]:
+        raise HmrError(f"backbone.weights={source} holds numbers that are not finite, first in {bad[0]}. Get it again.")

@@ -22,6 +22,8 @@ from hmr_core.shell import command_line
 Format = Literal["safetensors", "zip", "pickle", "unknown"]
 """zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
 
+_AGAIN = "It is cut off or damaged: copy it again from where it is whole."
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 """How an HDF5 file begins, or goes on after a block of its writer's own, as packs do."""
 
@@ -52,7 +54,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         with utf8_name(path) as name:
             return load_file(name)
     except (OSError, SafetensorError) as error:
-        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+        raise HmrError(f"{path} cannot be read as safetensors: {error}. {_AGAIN}") from error
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
@@ -62,19 +64,19 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
             return {key: _empty(one.get_shape(), one.get_dtype()) for key, one in slices.items()}
     except (OSError, SafetensorError) as error:
-        raise HmrError(f"{path} cannot be read as safetensors: {error}") from error
+        raise HmrError(f"{path} cannot be read as safetensors: {error}. {_AGAIN}") from error
 
 
-def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
+def read_state_dict(path: Path, *, valid: str) -> dict[str, Tensor]:
     """The state dict of a file of torch's, by itself or under "model".
 
     Read by torch's weights_only unpickler: what names anything but tensors and plain containers is refused, and nothing
     in it runs. The tensors are the file's own pages where its format allows, so use them up before the file changes.
-    option: what the path was given by, for the HmrError that says why there are none.
+    valid: a sentence on what could have been given, for the HmrError that says why there are none.
     """
     found = file_format(path)
     if reason := _other_zip(path) if found == "zip" else "":
-        raise HmrError(_refusal(path, reason, option))
+        raise HmrError(_refusal(path, reason, valid))
     misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
     try:
         with open_regular(path) as file, utf8_name(path) as name:
@@ -85,7 +87,7 @@ def read_state_dict(path: Path, *, option: str = "--ckpt") -> dict[str, Tensor]:
                 mmap=found == "zip" and not misnamed,  # it maps by name alone
             )
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
-        raise HmrError(_refusal(path, _reason(path, found, error), option)) from error
+        raise HmrError(_refusal(path, _reason(path, found, error), valid)) from error
     state = held["model"] if isinstance(held, Mapping) and held.keys() == {"model"} else held  # as IKNet's file is
     if problem := _no_state_dict(state):
         raise HmrError(
@@ -101,11 +103,8 @@ def _empty(shape: list[int], kind: str) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _refusal(path: Path, reason: str, option: str) -> str:
-    return (
-        f"{path} cannot be loaded as weights alone: {reason}. {option} takes a run's folder, a checkpoint's folder, a "
-        "model.safetensors, or a released file."
-    )
+def _refusal(path: Path, reason: str, valid: str) -> str:
+    return f"{path} cannot be loaded as weights alone: {reason}. {valid}"
 
 
 def _other_zip(path: Path) -> str:
@@ -129,7 +128,7 @@ def _other_zip(path: Path) -> str:
 def _reason(path: Path, found: Format, error: Exception) -> str:
     """Why torch could not load a file, in words."""
     with open_regular(path) as file:
-        begin = file.read(4096)
+        begin = file.read(1 << 16)
     if not begin:
         return "it is empty"
     if _HDF5 in begin:
@@ -141,11 +140,9 @@ def _reason(path: Path, found: Format, error: Exception) -> str:
         convert = command_line("hmr mano import", path, "--out", "hand.npz")
         turn = f"`{convert}` makes the file that goes to --hand-model"
         return f"it names {named[1]}, which is no tensor" + (f". It may be MANO's file: {turn}" if mano else "")
-    return (
-        "it is a damaged or cut off zip file, as torch's are: get it again"
-        if found == "zip"
-        else "it is no file of torch's"
-    )
+    if found == "zip":
+        return "it is a damaged or cut off zip file, as torch's are: get it again"
+    return "it is no file of torch's, or a damaged one" if found == "pickle" else "it is no file of torch's"
 
 
 def _no_state_dict(state: object) -> str:
