@@ -211,11 +211,13 @@ def test_protocols() -> None:
 
 
 @pytest.mark.parametrize("key", ["steps", "prior_group"])
-def test_counts_below_one_are_refused(key: str) -> None:
+def test_counts_that_no_fit_could_have_are_refused(key: str) -> None:
     with pytest.raises(
         UsageError, match=f'{key}=0: "0" is not valid for {key}: Input should be greater than or equal to 1'
     ):
         solver_config(hmr_solvers()[0], "published", [f"{key}=0"])
+    with pytest.raises(UsageError, match="Input should be less than or equal to 1000000"):
+        solver_config(hmr_solvers()[0], "published", [f"{key}=1000000000000000000000"])
 
 
 def test_default_steps(solver: Callable[..., IKNetSolver]) -> None:

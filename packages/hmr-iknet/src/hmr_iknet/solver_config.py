@@ -22,11 +22,12 @@ class IKNetSolverConfig(Section):
         "none: IKNet's rotations as they are, mean shape",
     )
     steps: int | None = Field(
-        None, ge=1, description="published, lm: iterations of the fit; null: 20 for published, 8 for lm"
+        None, ge=1, le=1_000_000, description="published, lm: iterations of the fit; null: 20 for published, 8 for lm"
     )
     prior_group: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="published: how many consecutive samples are pulled towards the mean of their starts; null: 256, "
         "as the published code does it with each batch; 1 is what the paper means",
     )
