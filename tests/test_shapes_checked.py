@@ -1,0 +1,28 @@
+"""The shapes in signatures are checked while tests run."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_i2l.param import orthonormalise
+
+PACKAGES = Path(__file__).parents[1] / "packages"
+
+
+def test_a_wrong_shape_is_seen() -> None:
+    with pytest.raises(TypeCheckError):
+        axis_angle_to_matrix(torch.zeros(5, 4))
+    with pytest.raises(TypeCheckError):
+        orthonormalise(torch.zeros(5, 2, 2))
+
+
+@pytest.mark.parametrize("package", sorted(path.name.replace("-", "_") for path in PACKAGES.iterdir()))
+def test_no_package_is_left_out(package: str) -> None:
+    loader = importlib.import_module(package).__spec__.loader
+    assert "jaxtyping" in type(loader).__module__
