@@ -107,6 +107,59 @@ def test_rotated_world_is_seen_by_the_crop_camera_where_the_affine_map_puts_it()
     torch.testing.assert_close(seen, warped)
 
 
+CAMERAS = {
+    "plain": [[600.0, 0, 424], [0, 600, 240], [0, 0, 1]],
+    "fx != fy": [[600.0, 0, 424], [0, 630, 240], [0, 0, 1]],
+    "skew": [[600.0, 2, 424], [0, 600, 240], [0, 0, 1]],
+    "much skew": [[600.0, -30, 424], [0, 630, 240], [0, 0, 1]],
+}
+
+
+def seen(matrix: list[list[float]]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Five hands, their cameras, and the centres and spans of their boxes."""
+    intrinsics = torch.tensor(matrix, dtype=torch.float64).expand(5, 3, 3)
+    points = normal(5, 21, 3) * 0.05 + torch.tensor([0.05, -0.02, 0.7], dtype=torch.float64)
+    return points, intrinsics, crop.joint_box(camera.project(points, intrinsics))
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_from_uvd_undoes_to_uvd_with_every_camera(name: str) -> None:
+    points, intrinsics, (centre, span) = seen(CAMERAS[name])
+    for angle in (torch.zeros(5, dtype=torch.float64), normal(5, seed=1)):
+        inner = crop.crop_intrinsics(centre, span, angle, intrinsics, 224)
+        back = camera.from_uvd(camera.to_uvd(points, points[:, 9], inner, 224), points[:, 9], inner, 224)
+        torch.testing.assert_close(back, points, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["skew", "much skew"])
+def test_a_rotated_camera_with_skew_sees_points_where_the_affine_map_puts_them(name: str) -> None:
+    points, intrinsics, (centre, span) = seen(CAMERAS[name])
+    angle = normal(5, seed=1)
+    affine = crop.crop_affine(centre, span, angle, 224)
+    inner = crop.crop_intrinsics(centre, span, angle, intrinsics, 224)
+    rotated = points @ crop.rotation_about_z(angle).mT
+    warped = crop.transform_px(affine, camera.project(points, intrinsics))
+    torch.testing.assert_close(camera.project(rotated, inner), warped)
+
+
+def test_cameras_without_skew_are_as_published_to_the_bit() -> None:
+    """Recorded figures were made so; also beside others that have skew."""
+    points, intrinsics, (centre, span) = seen(CAMERAS["fx != fy"])
+    angle = normal(5, seed=1)
+    inner = crop.crop_intrinsics(centre, span, angle, intrinsics, 224)
+    mixed = intrinsics.clone()
+    mixed[3, 0, 1] = 5
+    beside = crop.crop_intrinsics(centre, span, angle, mixed, 224)
+    assert [torch.equal(a, b) for a, b in zip(inner, beside, strict=True)] == [True, True, True, False, True]
+    for dtype in (torch.float32, torch.float64):
+        uvd = camera.to_uvd(points, points[:, 9], inner, 224).to(dtype)
+        root, matrix = points[:, 9].to(dtype), inner.to(dtype)
+        z = (uvd[..., 2:] - 0.5) * camera.DEPTH_RANGE_M + root[:, None, 2:]
+        focal = torch.stack([matrix[:, 0, 0], matrix[:, 1, 1]], -1)[:, None]
+        plain = torch.cat([(uvd[..., :2] * 224 - matrix[:, None, :2, 2]) / focal * z, z], dim=-1)
+        assert torch.equal(camera.from_uvd(uvd, root, matrix, 224), plain)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("reflection", [False, True])
 def test_alignment_undoes_a_similarity(mirrored: bool, reflection: bool) -> None:

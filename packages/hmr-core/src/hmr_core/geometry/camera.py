@@ -64,8 +64,14 @@ def from_uvd(
     intrinsics: Float[Tensor, "*batch 3 3"],
     image_size: int,
 ) -> Float[Tensor, "*batch n 3"]:
-    """Camera space, in metres, of UVD in a crop: the inverse of to_uvd (golden file `uvd`)."""
+    """Camera space, in metres, of UVD in a crop: the inverse of to_uvd (golden file `uvd`).
+
+    The matrix's last row is 0 0 1; skew is undone as any of its other entries. Without skew the result is, to the bit,
+    that of a division by the focal lengths.
+    """
     z = (uvd[..., 2:] - 0.5) * DEPTH_RANGE_M + root_m[..., None, 2:]
-    focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)[..., None, :]
-    xy = (uvd[..., :2] * image_size - intrinsics[..., None, :2, 2]) / focal * z
-    return torch.cat([xy, z], dim=-1)
+    offset_px = uvd[..., :2] * image_size - intrinsics[..., None, :2, 2]
+    (fx, skew), (lean, fy) = (intrinsics[..., None, row, :2, None].unbind(-2) for row in (0, 1))
+    y = (offset_px[..., 1:] - lean / fx * offset_px[..., :1]) / (fy - lean / fx * skew)
+    x = (offset_px[..., :1] - skew * y) / fx
+    return torch.cat([x * z, y * z, z], dim=-1)
