@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +217,33 @@ def test_a_non_finite_loss_stops_before_the_optimizer_and_names_step_and_samples
     named = [i for i in mini_pack.ids(mini_pack.indices("sp0", "train")) if i in text]
     assert len(named) == 8
     assert saved_checkpoints(tmp_path / "run/checkpoints") == [saved]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pack_that_another_is_written_into_stops_the_run(
+    small_spec: ModelSpec,
+    mini_pack_path: Path,
+    synthetic_pack_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    """As `rsync --inplace` does: the run neither learns from the other, nor takes it for its own."""
+    copy = Path(shutil.copy(mini_pack_path, tmp_path / "pack.h5"))
+
+    written = write_jsonl
+
+    def overwriting(run: Run, event: Event) -> None:
+        written(run, event)
+        if isinstance(event, StepDone) and event.step == 8:  # the first of the second epoch
+            copy.write_bytes(synthetic_pack_path.read_bytes())
+
+    monkeypatch.setattr(sys.modules[__name__], "write_jsonl", overwriting)
+    trainer = Trainer(small_spec, Pack(copy))
+    with pytest.raises(HmrError, match=rf"^{copy} was altered while it was in use"):
+        trainer(tmp_path / "run", workers=workers)
+    assert [path.name for path in saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+    assert trainer.events[-1].epoch == 1
 
 
 class Broken(torch.autograd.Function):

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import threading
 import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,91 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
     with pytest.raises(HmrError, match=rf"^{copy} was replaced while it was opened\. Start again\.$"):
         Pack(copy)
     assert len(Pack(copy)) == 15
+
+
+ALTERED = (
+    r"was altered while it was in use: another file was written into it\. .* write the new one beside it and rename"
+)
+
+
+def reads(pack: Pack) -> Iterator[Callable[[], object]]:
+    """Every way to read of a pack."""
+    yield lambda: pack.ids([0])
+    yield lambda: pack.array("joints", [1, 0])
+    yield lambda: pack.indices("sp0", "val")
+    yield lambda: pack.frame_checksums([0])
+    yield lambda: pack.verify_annotations([0])
+    yield lambda: pack.verify_arrays("joints")
+    yield lambda: pack.window(0)
+    yield lambda: list(pack.windows([0, 1]))
+
+
+def test_a_file_that_another_is_written_into(copy: Path, other: Path) -> None:
+    """As `cat other.h5 > pack.h5` and `rsync --inplace` do; at once, so that times may not tell."""
+    content = copy.read_bytes()
+    for written in (other.read_bytes(), other.read_bytes().ljust(len(content), b"\0"), b"", content[:5000]):
+        for number in range(len(list(reads(Pack(copy))))):
+            pack = Pack(copy)
+            with copy.open("r+b") as file:
+                file.write(written)
+                file.truncate(len(written))
+            with pytest.raises(HmrError, match=ALTERED if written != content[:5000] else f"{ALTERED}|was cut while"):
+                list(reads(pack))[number]()
+            with copy.open("r+b") as file:
+                file.write(content)
+
+
+def test_a_file_that_is_being_written_into(copy: Path, other: Path) -> None:
+    """What was written first is the header; the sample is still there."""
+    pack = Pack(copy)
+    with copy.open("r+b") as file:
+        file.write(other.read_bytes()[:8192])
+    for read in reads(pack):
+        with pytest.raises(HmrError, match=ALTERED):
+            read()
+
+
+def test_a_structure_that_is_written_into(copy: Path) -> None:
+    pack = Pack(copy)
+    os.utime(copy, ns=(1, 1))  # so that the times differ however quick the disk is
+    flip(copy, 4200)
+    with pytest.raises(HmrError, match=ALTERED):
+        pack.ids([0])
+
+
+def test_a_file_that_is_only_touched_is_read_on(copy: Path, file: Path) -> None:
+    pack, expected = Pack(copy), Pack(file).window(3).image
+    for _ in range(2):
+        copy.touch()
+        copy.chmod(0o400)
+        os.link(copy, copy.with_name("link.h5"))
+        np.testing.assert_array_equal(pack.window(3).image, expected)
+        copy.with_name("link.h5").unlink()
+        copy.chmod(0o600)
+        copy.write_bytes(file.read_bytes())  # the same again
+        np.testing.assert_array_equal(pack.window(3).image, expected)
+
+
+HELD: dict[str, Pack] = {}
+"""The pack that a worker process was started with."""
+
+
+def _hold(pack: Pack) -> None:
+    HELD["pack"] = pack
+
+
+def _held_ids() -> list[str]:
+    return HELD["pack"].ids([0])
+
+
+def test_other_processes_notice_too(copy: Path, other: Path) -> None:
+    """Forked ones; where they are spawned, they open the file themselves, and refuse another one."""
+    pack = Pack(copy)
+    with multiprocessing.get_context("fork").Pool(1, initializer=_hold, initargs=(pack,)) as pool:
+        assert pool.apply(_held_ids) == pack.ids([0])
+        copy.write_bytes(other.read_bytes())
+        with pytest.raises(HmrError, match=ALTERED):
+            pool.apply(_held_ids)
 
 
 def test_what_is_open_is_read_though_its_file_is_replaced(copy: Path, other: Path, file: Path) -> None:

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
-from hmr_core.data.pack.layout import Place, read_into, read_rows, verified_layout
+from hmr_core.data.pack.layout import Place, read_into, read_rows, structure_problem, verified_layout
 from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError
@@ -79,7 +79,8 @@ class Pack:
 
     Opening reads its structure alone, whatever its size, and keeps the file open: what another file of that name holds
     does not matter to it. It may be used by several threads, in forked processes, and be pickled: a copy opens the file
-    again, and refuses one that has been replaced meanwhile.
+    again, and refuses one that has been replaced meanwhile. A file that is written to while it is open is noticed
+    after every read, in whichever process, before what was read is handed out (`_check_unaltered`).
     Raises HmrError, when made, for no file, no pack, another format, a cut file, a damaged structure.
     """
 
@@ -87,6 +88,8 @@ class Pack:
         self.path = Path(path)
         self._descriptor, header = fmt.open_pack(self.path)
         weakref.finalize(self, os.close, self._descriptor)
+        self._stamp, self._header = _stamp(self._descriptor), header
+        self._block = os.pread(self._descriptor, fmt.USER_BLOCK_BYTES, 0)
         attributes, self._places = verified_layout(self.path, self._descriptor, header)
         self.info = _info(header, attributes, self._places)
 
@@ -199,6 +202,7 @@ class Pack:
                 row = int(chosen[i])
                 data = buffer[: stop - start]
                 read_into(descriptor, data.data, first + start)
+                self._check_unaltered()  # here: who takes one window does not come to the end
                 if recorded is not None and fmt.item_checksum(data.tobytes()) != recorded[i].tobytes():
                     raise self._unreadable(row, "its bytes do not have the recorded checksum")
                 image = decode(data)
@@ -224,15 +228,43 @@ class Pack:
 
     @contextmanager
     def _reading(self) -> Iterator[int]:
-        """The file's descriptor; failures become errors that name the file."""
+        """The file's descriptor; failures become errors that name the file, and so does what was written to it."""
         try:
             yield self._descriptor
+            self._check_unaltered()
         except EOFError as error:
+            self._check_unaltered()  # which says more, where another file is being written in its place
             raise HmrError(
                 f"{self.path} was cut while it was in use ({error}). Copy it again from its source."
             ) from error
         except OSError as error:
             raise HmrError(f"cannot read {self.path}: {error.strerror}.") from error
+
+    def _check_unaltered(self) -> None:
+        """HmrError when the file was written to since it was opened, as `cat other.h5 > pack.h5` does.
+
+        Its header is compared each time, since times are too coarse to tell of two writes in a moment: another pack has
+        another one, and gets it first. Where its times differ, its structure is compared too; where that is as it was,
+        the file was only touched.
+        """
+        stamp = _stamp(self._descriptor)
+        same = os.pread(self._descriptor, fmt.USER_BLOCK_BYTES, 0) == self._block
+        if same and stamp != self._stamp:
+            same = not structure_problem(self._descriptor, self._header)
+        if not same:
+            raise HmrError(
+                f"{self.path} was altered while it was in use: another file was written into it. Nothing of what was "
+                "read since was used. Put back the file that it was, or start again with the one that it is. To "
+                "replace a pack that is in use, write the new one beside it and rename it (mv, or rsync without "
+                "--inplace)."
+            )
+        self._stamp = stamp
+
+
+def _stamp(descriptor: int) -> tuple[int, int, int]:
+    """What changes of a file when it is written to: its size and its times."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Place]) -> PackInfo:
