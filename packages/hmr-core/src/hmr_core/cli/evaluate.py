@@ -121,7 +121,6 @@ def evaluate(
     )
     solver_spec = current_registry().solver(solver) if solver is not None else None
 
-    from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import check_device_name, choose_device, choose_workers
     from hmr_core.engine.find_weights import find_weights
     from hmr_core.hand.arrays import named_hand_file
@@ -139,6 +138,9 @@ def evaluate(
     needed = solver is not None or spec.uses_hand
     if needed or hand_model is not None:
         named_hand_file(hand_model)
+
+    from hmr_core.data.pack.reader import Pack
+
     pack = Pack(find_data(data))
     pack.indices(split, subset)
 

@@ -124,8 +124,6 @@ def _fresh(
     overrides += tuple(f"train.{key}={value}" for key, value in short if value is not None)
     values = load_recipe(spec, recipe, overrides)
 
-    from hmr_core.data.pack.entry import check_pack
-    from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.devices import check_device_name, choose_device
     from hmr_core.engine.provenance import provenance
     from hmr_core.engine.run import Run, check_free, default_folder, new_run
@@ -139,6 +137,10 @@ def _fresh(
     check_device_name(device)
     check_free(folder, model)
     _check_hand(spec, hand_model)
+
+    from hmr_core.data.pack.entry import check_pack
+    from hmr_core.data.pack.reader import Pack
+
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
     check_pack(pack, split, rows)
@@ -243,8 +245,6 @@ def _resumed(
     workers: int | None,
 ) -> None:
     from hmr_core.config import parse_recipe
-    from hmr_core.data.pack.entry import check_pack
-    from hmr_core.data.pack.reader import Pack
     from hmr_core.engine.checkpoint_record import WEIGHTS, check_run
     from hmr_core.engine.devices import check_device_name, choose_device
     from hmr_core.engine.provenance import provenance
@@ -268,6 +268,10 @@ def _resumed(
         return
     if data is None and not run.data.exists():
         raise _gone(run, "pack", run.data, "--data")
+
+    from hmr_core.data.pack.entry import check_pack
+    from hmr_core.data.pack.reader import Pack
+
     pack = Pack(data or run.data)
     if pack.info.digest != run.data_digest:
         raise HmrError(
