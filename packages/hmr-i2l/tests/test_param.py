@@ -253,7 +253,7 @@ def test_a_run_goes_on_without_the_file_it_started_from(
                 pass
         device = torch.device("cpu")
         train(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
-        return load_checkpoint(folder, SPEC).model.state_dict()
+        return load_checkpoint(run.checkpoints, SPEC).model.state_dict()
 
     whole = go_on(2, tmp_path / "whole")
     go_on(1, tmp_path / "halves")
