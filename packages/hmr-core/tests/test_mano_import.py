@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from hmr_core.cli.main import cli, main
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand import mano_file
 from hmr_core.hand.joints import MANO_PARENTS
 from hmr_core.hand.mano_file import AGAIN, ALLOWED, KEYS, read_mano_file
 from hmr_core.hand.mirror import mirrored
@@ -35,7 +36,7 @@ class Expression:
         self.__dict__.update(values)
 
 
-CH, SELECT, CSC, NEW_CSC, ADD = (
+CH, SELECT, CSC, NEW_CSC, ADD, CSR, NEW_CSR, COO, NEW_COO = (
     type(name, (Expression,), {"__module__": module})
     for module, name in (
         ("chumpy.ch", "Ch"),
@@ -43,6 +44,10 @@ CH, SELECT, CSC, NEW_CSC, ADD = (
         ("scipy.sparse.csc", "csc_matrix"),
         ("scipy.sparse._csc", "csc_matrix"),
         ("chumpy.ch_ops", "add"),
+        ("scipy.sparse.csr", "csr_matrix"),
+        ("scipy.sparse._csr", "csr_matrix"),
+        ("scipy.sparse.coo", "coo_matrix"),
+        ("scipy.sparse._coo", "coo_matrix"),
     )
 )
 
@@ -56,20 +61,20 @@ def model() -> HandModel:
 def write(model: HandModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Writes a MANO file of plain arrays with some entries changed, as a pickle with chumpy's and scipy's names."""
 
-    def write(name: str = "MANO_RIGHT.pkl", *, source: HandModel = model, **changes: Any) -> Path:
+    def write(name: str = "MANO_RIGHT.pkl", *, source: HandModel = model, protocol: int = 2, **changes: Any) -> Path:
         content = {key: getattr(source, ours).numpy() for ours, key in KEYS.items()}
         content["kintree_table"] = np.stack([np.array(source.parents) % 2**32, np.arange(16)]).astype(np.uint32)
         content.update(changes)
         content = {key: value for key, value in content.items() if value is not None}
         path = tmp_path / name
         with monkeypatch.context() as patch:
-            for cls in (CH, SELECT, CSC, NEW_CSC, ADD):
+            for cls in (CH, SELECT, CSC, NEW_CSC, ADD, CSR, NEW_CSR, COO, NEW_COO):
                 module = ModuleType(cls.__module__)
                 setattr(module, cls.__name__, cls)
                 patch.setitem(sys.modules, cls.__module__, module)
                 for parent in (cls.__module__.split(".")[0], cls.__module__.rpartition(".")[0]):
                     patch.setitem(sys.modules, parent, ModuleType(parent))
-            path.write_bytes(pickle.dumps(content, 2))
+            path.write_bytes(pickle.dumps(content, protocol))
         return path
 
     return write
@@ -180,6 +185,88 @@ def test_expressions_are_what_they_stand_for(model: HandModel, write: Callable[.
         assert torch.equal(getattr(read, name), getattr(model, name)), name
 
 
+def csr(model: HandModel, kind: Any, **values: Any) -> Any:
+    dense = model.joint_regressor.numpy()
+    row, column = np.nonzero(dense)
+    starts = np.concatenate([[0], np.cumsum((dense != 0).sum(1))]).astype(np.int32)
+    arrays = {"_shape": (16, 778), "data": dense[row, column], "indices": column.astype(np.int32), "indptr": starts}
+    return kind(**{**arrays, "maxprint": 50, **values})
+
+
+def coo(model: HandModel, kind: Any, **values: Any) -> Any:
+    """As scipy keeps it since 1.13 (NEW_COO), and before."""
+    dense = model.joint_regressor.numpy()
+    row, column = (places.astype(np.int32) for places in np.nonzero(dense))
+    places = {"coords": (row, column)} if kind is NEW_COO else {"row": row, "col": column}
+    return kind(**{"_shape": (16, 778), "data": dense[row, column], "has_canonical_format": True, **places, **values})
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+@pytest.mark.parametrize(
+    ("make", "kind"), [(csc, CSC), (csc, NEW_CSC), (csr, CSR), (csr, NEW_CSR), (coo, COO), (coo, NEW_COO)]
+)
+def test_every_kind_of_matrix_in_every_protocol(
+    model: HandModel, write: Callable[..., Path], make: Callable[..., Any], kind: Any, protocol: int
+) -> None:
+    """What scipy 1.17 writes was looked at; scipy is not needed to read it."""
+    dirs = model.shape_dirs.numpy()
+    path = write(protocol=protocol, shapedirs=select(dirs), J_regressor=make(model, kind))
+    assert (b"_reconstructor" in path.read_bytes()) == (protocol < 2)
+    read = read_mano_file(path)
+    for name in SHAPES:
+        assert torch.equal(getattr(read, name), getattr(model, name)), name
+
+
+def test_the_oldest_protocol_as_python_2_writes_it(model: HandModel, tmp_path: Path) -> None:
+    """Its arrays are texts of bytes, in quotes; here the faces, the others as they are."""
+    faces = model.faces.numpy().astype("<u4")
+    quoted = "S'" + "".join(f"\\x{byte:02x}" for byte in faces.tobytes()) + "'\n"
+    made = (
+        b"ccopy_reg\n_reconstructor\np1\n(cchumpy.ch\nCh\np2\nc__builtin__\nobject\np3\nNtRp4\n(dp5\nS'x'\np6\n"
+        b"cnumpy.core.multiarray\n_reconstruct\np7\n(cnumpy\nndarray\np8\n(I0\ntp9\nS'b'\np10\ntRp11\n"
+        b"(I1\n(I1538\nI3\ntp12\ncnumpy\ndtype\np13\n(S'u4'\np14\nI0\nI1\ntRp15\n"
+        b"(I3\nS'<'\np16\nNNNI-1\nI-1\nI0\ntbI00\n" + quoted.encode() + b"p17\ntbsb."
+    )
+    (tmp_path / "x.pkl").write_bytes(made)
+    held = load_pickle(tmp_path / "x.pkl", ALLOWED, encoding="latin1", again="")
+    np.testing.assert_array_equal(mano_file._evaluate(held), faces)
+
+
+HOSTILE = {
+    "an array of numpy's own": b"ccopy_reg\n_reconstructor\n(cnumpy\nndarray\nc__builtin__\nobject\nNtR.",
+    "a set": b"ccopy_reg\n_reconstructor\n(c__builtin__\nset\nc__builtin__\nobject\nNtR.",
+    "an object itself": b"ccopy_reg\n_reconstructor\n(c__builtin__\nobject\nc__builtin__\nobject\nNtR.",
+    "a function of ours": b"ccopy_reg\n_reconstructor\n(ccopyreg\n_reconstructor\nc__builtin__\nobject\nNtR.",
+    "another base": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nc__builtin__\nset\nNtR.",
+    "a text for the base": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nS'a'\nNtR.",
+    "a state": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nc__builtin__\nobject\nI7\ntR.",
+    "too few arguments": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\ntR.",
+    "attributes for the function": b"ccopy_reg\n_reconstructor\n(dS'a'\nI1\nsb.",
+    "a call of the class of all objects": b"c__builtin__\nobject\n(tR.",
+    "a new object of it": b"\x80\x02c__builtin__\nobject\n)\x81.",
+    "a state that is no dictionary": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\nc__builtin__\nobject\nNtRI7\nb.",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_makes_objects_makes_none_but_ours(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(HOSTILE[what])
+    with pytest.raises(HmrError, match=f"^{path} is damaged: not a readable pickle"):
+        read_mano_file(path)
+
+
+@pytest.mark.parametrize("module", ["copy_reg", "copyreg"])
+@pytest.mark.parametrize(
+    "name", ["__newobj__", "pickle", "_extension_registry", "_reconstructor.__globals__", "add_extension"]
+)
+def test_nothing_else_of_that_module_is_named(tmp_path: Path, module: str, name: str) -> None:
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(f"c{module}\n{name}\n.".encode())
+    with pytest.raises(HmrError, match=rf'is a pickle that names "{module}\.{name}", which is not on the list'):
+        read_mano_file(path)
+
+
 def test_sparse_entries_that_come_in_parts_are_summed(model: HandModel, write: Callable[..., Path]) -> None:
     whole = csc(model)
     halves = {"data": (whole.data / 2).repeat(2), "indices": whole.indices.repeat(2), "indptr": 2 * whole.indptr}
@@ -254,6 +341,31 @@ NO_ARRAY = {
     "sparse first start": (
         lambda m: {"J_regressor": csc(m, indptr=csc(m).indptr.clip(min=1))},
         "J_regressor", "a sparse matrix whose data, indices and indptr do not fit together",
+    ),
+    "rows beyond": (
+        lambda m: {"J_regressor": csr(m, CSR, indices=csr(m, CSR).indices + 778)},
+        "J_regressor", "indices reaches beyond its 778 elements",
+    ),
+    "starts of columns for rows": (
+        lambda m: {"J_regressor": csr(m, CSR, indptr=csc(m).indptr)},
+        "J_regressor", "a sparse matrix whose data, indices and indptr do not fit together",
+    ),
+    "places beyond": (
+        lambda m: {"J_regressor": coo(m, COO, col=coo(m, COO).col - 1)},
+        "J_regressor", "col reaches beyond its 778 elements",
+    ),
+    "places too few": (
+        lambda m: {"J_regressor": coo(m, COO, row=coo(m, COO).row[1:])},
+        "J_regressor", "a sparse matrix whose data and places do not fit together",
+    ),
+    "no places": (lambda m: {"J_regressor": COO(_shape=(16, 778), data=np.ones(3))}, "J_regressor", "'row' is missing"),
+    "places of one axis": (
+        lambda m: {"J_regressor": coo(m, NEW_COO, coords=(np.arange(3),))},
+        "J_regressor", "coords is no pair of arrays",
+    ),
+    "places in lists": (
+        lambda m: {"J_regressor": coo(m, NEW_COO, coords=([0], [0]))},
+        "J_regressor", "row is no array of whole numbers",
     ),
     "sparse shape": (
         lambda m: {"J_regressor": csc(m, _shape=(10**9, 10**9))},

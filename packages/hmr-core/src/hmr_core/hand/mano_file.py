@@ -2,7 +2,9 @@
 
 They are pickles that Python 2 wrote: numpy arrays, a scipy sparse matrix, and chumpy's expressions, of which two kinds
 occur: `Ch`, an array in `x`, and `Select`, elements of another expression. Each of these classes is read into a plain
-record of ours, and what it stands for is computed here; any other name refuses the file.
+record of ours, and what it stands for is computed here; any other name refuses the file. Tools that write such a file
+anew leave the matrix by its rows or by its entries, or use the oldest protocols, which name a function that makes
+objects: that is read, too.
 """
 
 from __future__ import annotations
@@ -76,14 +78,35 @@ class _Csc(_Record):
     kind = "scipy.sparse.csc_matrix"
 
 
+class _Csr(_Record):
+    kind = "scipy.sparse.csr_matrix"
+
+
+class _Coo(_Record):
+    kind = "scipy.sparse.coo_matrix"
+
+
+_OBJECT = "builtins.object"
+"""What a file gets for the class of all objects, which it may hand to _reconstructor and to nothing else."""
+
+
+def _reconstructor(kind: object, base: object, state: object) -> _Record:
+    """How protocols 0 and 1 make an object that the pickle then fills: here one of our records, and nothing else."""
+    if not (isinstance(kind, type) and issubclass(kind, _Record)) or base is not _OBJECT or state is not None:
+        raise ValueError("an object that is no array, matrix or expression")
+    return kind()
+
+
 ALLOWED: Allowed = {
     **ARRAYS,
     ("chumpy.ch", "Ch"): _Ch,
     ("chumpy.reordering", "Select"): _Select,
-    ("scipy.sparse.csc", "csc_matrix"): _Csc,
-    ("scipy.sparse._csc", "csc_matrix"): _Csc,
-    ("__builtin__", "set"): set,
-    ("builtins", "set"): set,
+    **{(f"scipy.sparse.{under}csc", "csc_matrix"): _Csc for under in ("", "_")},
+    **{(f"scipy.sparse.{under}csr", "csr_matrix"): _Csr for under in ("", "_")},
+    **{(f"scipy.sparse.{under}coo", "coo_matrix"): _Coo for under in ("", "_")},
+    **{(module, "_reconstructor"): _reconstructor for module in ("copy_reg", "copyreg")},
+    **{(module, "object"): _OBJECT for module in ("__builtin__", "builtins")},
+    **{(module, "set"): set for module in ("__builtin__", "builtins")},
 }
 """What a file of MANO's may name."""
 
@@ -163,15 +186,16 @@ def _evaluate(value: Any, depth: int = 0) -> ndarray:
             raise ValueError("Select.a is no array of numbers")
         chosen: ndarray = base[_indices(value.values["idxs"], len(base), "Select.idxs")]
         return chosen.reshape(value.values["preferred_shape"])
-    if isinstance(value, _Csc):
-        return _dense(value.values)
+    if isinstance(value, _Csc | _Csr | _Coo):
+        return _dense(value)
     raise ValueError(f"it holds a {type(value).__name__}")
 
 
-def _dense(sparse: Mapping[str, Any]) -> ndarray:
-    """A matrix by its columns: those of column j are data[indptr[j]:indptr[j + 1]], in the rows of indices."""
+def _dense(sparse: _Csc | _Csr | _Coo) -> ndarray:
+    """A matrix of which not all entries are in the file; those that are there twice are summed, as scipy does."""
     rows, columns = shape = SHAPES["joint_regressor"]  # the only sparse one
-    given, data = sparse["_shape"], sparse["data"]
+    held = sparse.values
+    given, data = held["_shape"], held["data"]
     if not isinstance(given, tuple) or [type(n) for n in given] != [int, int]:
         raise ValueError("its shape is not two whole numbers")
     if given != shape:
@@ -179,15 +203,35 @@ def _dense(sparse: Mapping[str, Any]) -> ndarray:
     if not isinstance(data, ndarray) or data.dtype.kind not in "fiu":
         raise ValueError("data is no array of numbers")
     data = data.ravel().astype(np.float64)
-    row = _indices(sparse["indices"], rows, "indices")
-    starts = _indices(sparse["indptr"], len(data) + 1, "indptr")
-    counts = np.diff(starts)
-    fitting = len(row) == len(data) and len(counts) == columns and (counts >= 0).all()
-    if not fitting or starts[0] != 0 or starts[-1] != len(data):
-        raise ValueError("a sparse matrix whose data, indices and indptr do not fit together")
+    if isinstance(sparse, _Coo):
+        row, column = _coordinates(held, shape)
+    elif isinstance(sparse, _Csr):
+        row, column = _compressed(held, rows, columns, len(data))
+    else:
+        column, row = _compressed(held, columns, rows, len(data))
+    if not len(row) == len(column) == len(data):
+        raise ValueError("a sparse matrix whose data and places do not fit together")
     dense = np.zeros(shape)
-    np.add.at(dense, (row, np.repeat(np.arange(columns), counts)), data)
+    np.add.at(dense, (row, column), data)
     return dense
+
+
+def _coordinates(held: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[ndarray, ndarray]:
+    """Row and column of each entry; scipy before 1.13 calls them so, later ones keep them in a pair."""
+    places = held["coords"] if "coords" in held else (held["row"], held["col"])
+    if not isinstance(places, tuple) or len(places) != 2:
+        raise ValueError("coords is no pair of arrays")
+    return _indices(places[0], shape[0], "row"), _indices(places[1], shape[1], "col")
+
+
+def _compressed(held: Mapping[str, Any], lines: int, length: int, entries: int) -> tuple[ndarray, ndarray]:
+    """Line, and place in it, of each entry: those of line j are from indptr[j] to indptr[j + 1], at indices."""
+    place = _indices(held["indices"], length, "indices")
+    starts = _indices(held["indptr"], entries + 1, "indptr")
+    counts = np.diff(starts)
+    if len(counts) != lines or (counts < 0).any() or starts[0] != 0 or starts[-1] != entries:
+        raise ValueError("a sparse matrix whose data, indices and indptr do not fit together")
+    return np.repeat(np.arange(lines), counts), place
 
 
 def _indices(value: Any, stop: int, name: str) -> ndarray:
