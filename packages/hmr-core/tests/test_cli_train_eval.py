@@ -97,6 +97,8 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert {path.name for path in folder.iterdir()} == {"report.json", "predictions.h5", "contact_sheet.png"}
     report = json.loads((folder / "report.json").read_text())
     assert report["split"] == "sp0"
+    command = f"hmr eval small --ckpt {trained} --split default --device cpu"
+    assert (report["started"]["command"], report["started"]["host"]) == (command, platform.node())
     assert out.splitlines()[0] == "small on sp0 test, 24 samples"
     rows = [line.split("  ")[0] for line in out.splitlines()]
     assert {"small (this)", "mean pose of train", "published, on OakInk-Image"} <= set(rows)

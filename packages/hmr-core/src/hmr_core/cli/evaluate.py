@@ -109,7 +109,7 @@ def evaluate(
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.
     """
-    from hmr_core.cli.main import current_registry
+    from hmr_core.cli.main import current_command, current_registry
     from hmr_core.data.splits import split_name, subset_name
 
     if split is None:
@@ -148,6 +148,7 @@ def evaluate(
     from hmr_core.engine.checkpoints import load_checkpoint
     from hmr_core.engine.evaluate import write_evaluation
     from hmr_core.engine.evaluation_request import EvaluationRequest
+    from hmr_core.engine.provenance import provenance
     from hmr_core.engine.solving import load_solver
     from hmr_core.pictures import write_png
     from hmr_core.viz.contact_sheet import contact_sheet
@@ -173,7 +174,9 @@ def evaluate(
     _refuse_another(folder, request)
     # Staged around all of it: whether results can be written there is known before they are computed.
     with staged_folder(folder) as part:
+        started = provenance(current_command())
         evaluation = _watched(request, device=chosen, batch_size=batch_size, workers=choose_workers(workers, chosen))
+        evaluation = replace(evaluation, report={**evaluation.report, "started": started})
         write_evaluation(part, evaluation)
         write_png(part / "contact_sheet.png", contact_sheet(evaluation, _faces(evaluation, hand)))
     show_figures(evaluation.report)

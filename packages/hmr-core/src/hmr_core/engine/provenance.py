@@ -17,7 +17,7 @@ SLOWEST_S = 10
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """What a run's config.json says of how it was started.
+    """What a run's config.json, and an evaluation's report.json, say of how it was started.
 
     command: as it is typed. commits: of the repositories that hmr's own code and the working folder are in, with
     "-dirty" behind where files differ from it; None where there is no repository, or no git.
