@@ -131,7 +131,7 @@ def test_one_core_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "{} GB of {} GB free in /dev/shm, through which loading workers hand over"
+    text = "{} GB of {} GB free in /dev/shm, by which workers hand over batches"
     for room, wanted in (
         (Room(size=64_000_000, free=60_000_000), ("warning", text.format("0.06", "0.06"))),
         (Room(size=8_000_000_000, free=990_000_000), ("warning", text.format("0.99", "8.00"))),

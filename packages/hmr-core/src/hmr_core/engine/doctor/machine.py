@@ -56,7 +56,7 @@ def shared() -> Iterator[Finding]:
     if room is None:
         return
     text = (
-        f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, through which loading workers hand over"
+        f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, by which workers hand over batches"
     )
     if room.free >= SHARED_BYTES:
         yield Finding(section=SECTION, level="ok", text=text)
