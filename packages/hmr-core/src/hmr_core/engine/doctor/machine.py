@@ -55,9 +55,7 @@ def shared() -> Iterator[Finding]:
     room = shared_memory()
     if room is None:
         return
-    text = (
-        f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, by which workers hand over batches"
-    )
+    text = f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, by which workers hand over batches"
     if room.free >= SHARED_BYTES:
         yield Finding(section=SECTION, level="ok", text=text)
     else:
