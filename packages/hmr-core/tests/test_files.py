@@ -145,7 +145,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_a_pipe_where_a_file_is_named(tmp_path: Path, what: str) -> None:
     name, read = READERS[what]
     pipe = pipe_at(tmp_path / name)
-    with pytest.raises(HmrError, match="it is a pipe, not a file|not a regular file") as caught:
+    with pytest.raises(HmrError, match=r"it is a pipe, not a file|not a regular file") as caught:
         read(pipe)
     assert str(pipe) in str(caught.value)
 
