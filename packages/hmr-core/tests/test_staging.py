@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from hmr_core.errors import HmrError
+from hmr_core.hand.model import save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.staging import clear_leftovers, staged_file, staged_folder, write_text
 
 
@@ -227,12 +229,11 @@ def _save_text(path: Path) -> None:
     path.write_text("x" * 10_000)
 
 
-def _save_numpy(path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, x=np.zeros(10_000))
+def _save_hand(path: Path) -> None:
+    save_hand_model(load_synthetic_hand(), path)
 
 
-@pytest.mark.parametrize("save", [_save_safetensors, _save_hdf5, _save_text, _save_numpy])
+@pytest.mark.parametrize("save", [_save_safetensors, _save_hdf5, _save_text, _save_hand])
 def test_a_full_disk_is_told_and_nothing_is_left(
     tmp_path: Path, files_up_to: Callable[[int], Any], save: Callable[[Path], None]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,16 +61,17 @@ def save_hand_model(model: HandModel, path: Path) -> None:
     """Write a hand model to an `.npz` file of format `hmr-hand/1`; the same model gives the same bytes."""
     arrays = {name: getattr(model, name) for name in SHAPES}
     origin: dict[str, Any] = {name: np.array(text) for name in ORIGIN if (text := getattr(model, name))}
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            format=np.array(FORMAT),
-            name=np.array(model.name),
-            side=np.array(model.side),
-            parents=np.array(model.parents, dtype=np.int64),
-            **origin,
-            **{n: a.cpu().numpy().astype(np.int64 if n == "faces" else np.float64) for n, a in arrays.items()},
-        )
+    content = io.BytesIO()  # a file that cannot be written, NumPy below 2.2 leaves to a traceback that nobody catches
+    np.savez_compressed(
+        content,
+        format=np.array(FORMAT),
+        name=np.array(model.name),
+        side=np.array(model.side),
+        parents=np.array(model.parents, dtype=np.int64),
+        **origin,
+        **{n: a.cpu().numpy().astype(np.int64 if n == "faces" else np.float64) for n, a in arrays.items()},
+    )
+    path.write_bytes(content.getvalue())
 
 
 def load_hand_model(path: Path) -> HandModel:
