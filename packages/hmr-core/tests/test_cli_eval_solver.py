@@ -373,14 +373,6 @@ def test_another_solver_another_file_other_options_another_hand_are_another_eval
     assert report("out")["solver"]["checkpoint"]["path"] == "run-of-flat/checkpoints/epoch-0001/model.safetensors"
 
 
-def test_an_evaluation_of_before_there_were_solvers_is_recognised(hmr: Run) -> None:
-    assert hmr(f"{EVAL} --out out")[0] == 0
-    old = {key: value for key, value in report("out").items() if key not in ("solver", "hand_model", "hand_layer")}
-    Path("out/report.json").write_text(json.dumps(old))
-    assert hmr(f"{SOLVER} --out out")[0] == 1
-    assert hmr(f"{EVAL} --out out")[0] == 0
-
-
 def test_the_sheet_has_a_third_picture_where_there_is_a_mesh(hmr: Run) -> None:
     assert hmr(EVAL)[0] == 0
     assert hmr(SOLVER)[0] == 0

@@ -86,8 +86,7 @@ def evaluated(folder: Path) -> dict[str, Any] | None:
 
 def identity(report: Mapping[str, Any]) -> dict[str, Any]:
     """What makes an evaluation the one it is, of its report: another one of the same identity may replace it."""
-    # Reports of before there were solvers say nothing of them.
-    solver, hand_model = report.get("solver"), report.get("hand_model")
+    solver, hand_model = report["solver"], report["hand_model"]
     return {
         "split": report["split"],
         "subset": report["subset"],
@@ -99,5 +98,5 @@ def identity(report: Mapping[str, Any]) -> dict[str, Any]:
         "solver checkpoint": solver and solver["checkpoint"]["blake2b"],
         "solver options": solver and solver["config"],
         "hand model": hand_model and (hand_model["name"], hand_model["blake2b"]),
-        "hand layer": report.get("hand_layer"),
+        "hand layer": report["hand_layer"],
     }

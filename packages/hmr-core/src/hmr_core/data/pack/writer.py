@@ -89,9 +89,8 @@ def write_pack(
     on_bytes: called with what is being done before and after that (READING, ASSEMBLING), the bytes done, and their
     total.
     Raises UsageError for bad options, and HmrError for a data set of which every figure would be wrong, for bad input
-    (naming the sample), a disk that is full, a worker
-    that died, a packing that was begun otherwise. Then out does not exist, or is what it was, and the samples that were
-    done are kept.
+    (naming the sample), a disk that is full, a worker that died, a packing that was begun otherwise. Then out does not
+    exist, or is what it was, and the samples that were done are kept.
     """
     started = time.monotonic()
     out = followed(out)
