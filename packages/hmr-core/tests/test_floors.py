@@ -17,6 +17,7 @@ FLOORS = (
         "config",
         "digests",
         "errors",
+        "file_kinds",
         "files",
         "interrupts",
         "option_names",

@@ -10,8 +10,6 @@ objects: that is read, too.
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.file_kinds import file_kind
 from hmr_core.files import read_bytes
 from hmr_core.hand.arrays import SHAPES, check_arrays
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
@@ -50,6 +49,8 @@ KEYS = {
 
 DEEPEST = 16
 """How many of chumpy's expressions may be nested in one another; the files nest two."""
+
+GET = "It comes from https://mano.is.tue.mpg.de (mano_v1_2.zip)."
 
 AGAIN = "Get MANO_RIGHT.pkl or MANO_LEFT.pkl again from https://mano.is.tue.mpg.de (mano_v1_2.zip)."
 
@@ -120,11 +121,14 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     """
     try:
         data = read_bytes(path)
+    except FileNotFoundError as error:
+        raise HmrError(f"there is no file {path}. MANO's own is MANO_RIGHT.pkl or MANO_LEFT.pkl. {GET}") from error
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
-    if zipfile.is_zipfile(io.BytesIO(data)):
+    if (kind := file_kind(data)) not in ("", "a pickle"):
         give = command_line("--hand-model", path)
-        raise HmrError(f"{path} is no file of MANO's; if it is a hand model already, give it as `{give}`.")
+        ours = f" If it is a hand model already, give it as `{give}`." if kind.startswith("a zip file") else ""
+        raise HmrError(f"{path} is no file of MANO's: it is {kind}.{ours} {GET}")
     content = parse_pickle(data, path, ALLOWED, encoding="latin1", again=AGAIN)
     what = f"the MANO file {path}"
     if not isinstance(content, dict):

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hmr_core.errors import HmrError
+from hmr_core.file_kinds import BEGINNING, file_kind
 from hmr_core.files import open_regular
 from hmr_core.hand.arrays import FORMAT, MAKE, SHAPES, check_arrays, check_hand_file
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
@@ -82,6 +83,10 @@ def load_hand_model(path: Path) -> HandModel:
     check_hand_file(path)
     try:
         with open_regular(path) as file:
+            begin = file.read(BEGINNING)
+            file.seek(0)
+            if not begin.startswith(b"PK"):  # NumPy would advise to run what a pickle holds
+                raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file){_instead(begin)}. {MAKE}")
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
@@ -93,6 +98,11 @@ def load_hand_model(path: Path) -> HandModel:
         raise HmrError(f"the hand model {path} cannot be read: {error.strerror or error}. {MAKE}") from error
     except Exception as error:  # a damaged archive raises almost anything
         raise HmrError(f"{path} is not a hand model ({FORMAT} in an .npz file): {error}") from error
+
+
+def _instead(begin: bytes) -> str:
+    kind = file_kind(begin)
+    return f": it is {kind}" if kind else ""
 
 
 def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Any]:

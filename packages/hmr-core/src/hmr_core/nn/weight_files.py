@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hmr_core.errors import HmrError
+from hmr_core.file_kinds import BEGINNING, HDF5
 from hmr_core.files import open_regular, utf8_name
 from hmr_core.hand.arrays import SHAPES
 from hmr_core.shell import command_line
@@ -23,9 +25,6 @@ Format = Literal["safetensors", "zip", "pickle", "unknown"]
 """zip: how torch has written files since 1.6. pickle: as before, which cannot be mapped into memory."""
 
 _AGAIN = "It is cut off or damaged: copy it again from where it is whole."
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-"""How an HDF5 file begins, or goes on after a block of its writer's own, as packs do."""
 
 _MANOS = ("numpy", "scipy", "chumpy")
 """What MANO's own pickles name the parts of."""
@@ -79,7 +78,8 @@ def read_state_dict(path: Path, *, valid: str) -> dict[str, Tensor]:
         raise HmrError(_refusal(path, reason, valid))
     misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
     try:
-        with open_regular(path) as file, utf8_name(path) as name:
+        with open_regular(path) as file, utf8_name(path) as name, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch asks to report its refusal of a plain pickle as a fault
             held = torch.load(
                 file if misnamed else name,
                 map_location="cpu",
@@ -128,10 +128,10 @@ def _other_zip(path: Path) -> str:
 def _reason(path: Path, found: Format, error: Exception) -> str:
     """Why torch could not load a file, in words."""
     with open_regular(path) as file:
-        begin = file.read(1 << 16)
+        begin = file.read(BEGINNING)
     if not begin:
         return "it is empty"
-    if _HDF5 in begin:
+    if HDF5 in begin:
         return "it is a pack or another HDF5 file; a pack goes to --data"
     if begin.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         return "it is a web page, not weights: download it again"
