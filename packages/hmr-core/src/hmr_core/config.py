@@ -201,7 +201,8 @@ def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Re
     Raises UsageError for an unknown recipe or key or a value of the wrong type, HmrError for a broken recipe file.
     """
     if name not in spec.recipes:
-        raise unknown_name(f"recipe of {spec.name}", name, spec.recipes)
+        hint = "Without --recipe it is published, which this model has not." if name == "published" else ""
+        raise unknown_name(f"recipe of {spec.name}", name, spec.recipes, hint)
     path = spec.recipes[name]
     try:
         values = tomllib.loads(read_bytes(path).decode())
@@ -282,6 +283,7 @@ def _apply(
     their order is free.
     """
     given: dict[str, str] = {}
+    against: dict[str, str] = {}
     for number, text in enumerate(overrides, start=1):
         key, separator, value = text.partition("=")
         if not separator:
@@ -302,11 +304,14 @@ def _apply(
         given[name] = text
         try:
             checked = validate()
+            against.clear()
         except ValidationError as error:
             if not error.errors()[0]["loc"]:  # of the section as a whole
+                problem = _first_problem(error, with_place=False)
+                against.setdefault(problem, text)  # what is given next has nothing to do with it
                 if number < len(overrides):
                     continue
-                raise UsageError(f"{flag.name} {text}: {_first_problem(error, with_place=False)}") from error
+                raise UsageError(f"{flag.name} {against[problem]}: {problem}") from error
             raise UsageError(
                 f'{flag.name} {text}: "{value}" is not valid for {key}: {_first_problem(error, with_place=False)} '
                 f"{flag.command} lists the options with their types."

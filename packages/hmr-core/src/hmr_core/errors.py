@@ -20,7 +20,8 @@ class UsageError(HmrError):
 
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
     """A question that names the closest valid name, with a space before it; empty when none is close."""
-    close = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.6)
+    names = {name.lower(): name for name in valid}
+    close = [names[name] for name in difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)]
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
