@@ -249,6 +249,14 @@ def test_a_full_disk_is_told_and_nothing_is_left(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_told_of_what_was_asked_for(tmp_path: Path, files_up_to: Callable[[int], Any]) -> None:
+    """And not of a part of it, which nobody named."""
+    with files_up_to(1000), pytest.raises(HmrError, match=rf"^{tmp_path}/out could not be written: File too large"), \
+            staged_folder(tmp_path / "out") as folder, staged_file(folder / "x.png") as part:  # fmt: skip
+        _save_text(part)
+    assert not any(tmp_path.iterdir())
+
+
 def test_other_errors_in_the_block_are_left_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), staged_folder(tmp_path / "out"):
         (tmp_path / "nothing").read_bytes()

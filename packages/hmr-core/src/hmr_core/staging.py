@@ -19,6 +19,17 @@ from pathlib import Path
 from hmr_core.errors import HmrError
 
 
+class FullDiskError(HmrError):
+    """A target that could not be written: the disk, a quota or a file size is used up. errno: which."""
+
+    def __init__(self, number: int, target: Path) -> None:
+        self.errno = number  # of a part of a target, too, which is then told of the whole
+        super().__init__(
+            f"{target} could not be written: {os.strerror(number)}. Make room there, or choose another place. "
+            "Nothing of it was left behind."
+        )
+
+
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """An empty folder that takes the target's place when the block ends; after an error or Ctrl-C nothing is left.
@@ -93,16 +104,11 @@ def _full_disk_told(target: Path) -> Iterator[None]:
     """HmrError for a disk, a quota or a file size that is used up, as Python, HDF5 and safetensors say it."""
     try:
         yield
-    except HmrError:
-        raise
     except Exception as error:  # each library has a type of its own for it
         number = getattr(error, "errno", None) or next((n for n in _FULL if f"os error {n})" in str(error)), None)
         if number not in _FULL:
             raise
-        raise HmrError(
-            f"{target} could not be written: {os.strerror(number)}. Make room there, or choose another place. "
-            "Nothing of it was left behind."
-        ) from error
+        raise FullDiskError(number, target) from error
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
