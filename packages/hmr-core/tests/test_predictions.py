@@ -50,6 +50,9 @@ def test_files_of_joints_alone_and_of_models_with_a_mesh_have_less(
     assert {name for name in SHAPES if getattr(found, name) is not None} == {"joints", *present}
 
 
+HANDS = np.random.default_rng(0).normal([0, 0, 0.6], 0.03, (COUNT, 21, 3))
+
+
 def write_by_hand(path: Path, **changes: Any) -> None:
     """A file as somebody else writes it: without a digest. changes: attributes or arrays; None leaves one out."""
     content: dict[str, Any] = {
@@ -60,7 +63,7 @@ def write_by_hand(path: Path, **changes: Any) -> None:
         "frame": "camera space: x right, y down, z away",
         "joint_order": "OpenPose",
         "id": [f"sample-{i}" for i in range(COUNT)],
-        "joints": np.zeros((COUNT, 21, 3)),
+        "joints": HANDS,
         **changes,
     }
     with h5py.File(path, "w") as file:
@@ -101,6 +104,18 @@ def test_points_in_other_units_frames_and_orders_are_refused(tmp_path: Path, nam
     assert str(caught.value) == f'{path}: {name} is "{given}"; valid: "{valid}". {how}'
     write_by_hand(path, **{name: None})
     with pytest.raises(HmrError, match=f"does not say its {name}: attributes of its root"):
+        read_predictions(path)
+
+
+def test_joints_that_are_not_what_the_file_says_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    write_by_hand(path, joints=1000 * HANDS)
+    with pytest.raises(
+        HmrError, match=rf"^{path} says metres, but its joints look like millimetres: from the wrist to"
+    ):
+        read_predictions(path)
+    write_by_hand(path, joints=HANDS - HANDS[:, 9:10])
+    with pytest.raises(HmrError, match=rf"^{path} says camera space, but joint 9 is at the camera itself in every"):
         read_predictions(path)
 
 

@@ -83,17 +83,17 @@ def plausibility(hands: Hands) -> Iterator[Remark]:
         return
     rescaled = hands
     for name in ("joints", "verts"):
-        unit = _unit(name, getattr(hands, name))
+        unit = likely_unit(name, getattr(hands, name))
         if unit != "metres":
-            yield Remark(level="wrong", text=_unit_text(name, unit, getattr(hands, name)), misleads=True)
+            yield Remark(level="wrong", text=unit_text(name, unit, getattr(hands, name)), misleads=True)
         if unit in UNITS:
             rescaled = replace(rescaled, **{name: getattr(hands, name) / np.float32(UNITS[unit])})
     for check in (_tips, _bones, _intrinsics, _places, _pose):
         yield from check(rescaled)
 
 
-def _unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
-    """The unit in which hands have a hand's size, or "unknown"."""
+def likely_unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
+    """The unit in which hands have a hand's size, or "unknown". name: joints, in OpenPose order, or verts."""
     low, high = PALM_M if name == "joints" else (0.08, 0.40)
     size = _size(name, points)
     return next((unit for unit, factor in UNITS.items() if low <= size / factor <= high), "unknown")
@@ -106,7 +106,8 @@ def _size(name: str, points: Float[ndarray, "n points 3"]) -> float:
     return float(np.median(np.linalg.norm(np.ptp(points, axis=1), axis=-1)))
 
 
-def _unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str:
+def unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str:
+    """What to say of hands that are not in metres, but in this unit, or in none that is known."""
     size = f"{_size(name, points):.3g}"
     what = (
         f"from the wrist to joint {MIDDLE_MCP} (the middle knuckle) they are {size} long, and a hand is "

@@ -28,6 +28,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from hmr_core.data.pack.format import HDF5_MAGIC
+from hmr_core.data.plausibility import likely_unit, unit_text
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular
 
@@ -133,6 +134,8 @@ def read_predictions(path: Path) -> Predictions:
         if array.shape != (len(ids), *SHAPES[name]):
             wanted = ", ".join(str(size) for size in ("n", *SHAPES[name]))
             raise HmrError(f"{path}: {name} of shape {array.shape} do not fit its {len(ids)} ids; valid: ({wanted}).")
+    if not sealed:
+        _check_meanings(path, arrays["joints"])
     return Predictions(
         model=attributes.get("model", path.stem),
         split=attributes["split"],
@@ -143,6 +146,19 @@ def read_predictions(path: Path) -> Predictions:
         sealed=sealed,
         **arrays,
     )
+
+
+def _check_meanings(path: Path, joints: Float32[ndarray, "n 21 3"]) -> None:
+    """HmrError for joints that somebody else wrote and that are not what the file's attributes say of them."""
+    if not len(joints):
+        return
+    if (unit := likely_unit("joints", joints)) in ("centimetres", "millimetres"):
+        raise HmrError(f"{path} says metres, but its {unit_text('joints', unit, joints)}. Convert them. {_HOW}")
+    if same := [joint for joint in range(21) if not joints[:, joint].any()]:
+        raise HmrError(
+            f"{path} says camera space, but joint {same[0]} is at the camera itself in every sample: the points are "
+            f"relative to it. Add where it is, by the annotations' depth if the model does not predict it. {_HOW}"
+        )
 
 
 def _block(file: BufferedRandom | BufferedReader) -> bytes:
