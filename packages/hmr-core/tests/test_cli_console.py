@@ -76,6 +76,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
     assert err.splitlines() == [
         "small, sp0, recipe tiny: 80 samples to train on, 9 to validate on, 1.23 M parameters, "
         "3 epochs of 10 steps, on cpu",
+        f"data: {run.data}",
         "note: the val figures are of samples seen in training",
         "resumed after epoch 1",
         "step 13/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:42 left",
@@ -86,14 +87,24 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
     ]
     log = [line.removeprefix("2026-01-01 00:00:00 ") for line in (run.folder / "train.log").read_text().splitlines()]
     assert log[:2] == ["command: hmr train small --out 'a b'", "in /home/me on desk, hmr-core at commit 0123abc"]
-    assert log[2:] == [*err.splitlines()[:6], "checkpoint checkpoints/epoch-0002", *err.splitlines()[6:]]
+    assert log[2:] == [*err.splitlines()[:7], "checkpoint checkpoints/epoch-0002", *err.splitlines()[7:]]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/data/hand.npz", "/data/hand.npz"), (None, "the synthetic hand of hmr itself")]
+)
+def test_the_hand_model_of_a_run_is_told(
+    run: Run, capsys: pytest.CaptureFixture[str], path: str | None, said: str
+) -> None:
+    console.watch(replace(run, hand_model={"path": path, "blake2b": None}), started())
+    assert capsys.readouterr().err.splitlines()[1:] == [f"data: {run.data}", f"hand model: {said}"]
 
 
 def test_one_epoch_of_one_step_is_said_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     console.watch(run, replace(started(), epochs=1, steps_per_epoch=1, train_samples=1))
     assert capsys.readouterr().err == (
         "small, sp0, recipe tiny: 1 sample to train on, 9 to validate on, 1.23 M parameters, "
-        "1 epoch of 1 step, on cpu\n"
+        f"1 epoch of 1 step, on cpu\ndata: {run.data}\n"
     )
 
 

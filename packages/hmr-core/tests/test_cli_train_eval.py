@@ -226,7 +226,7 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
     assert (status, err) == (0, "")
-    assert "runs/small-sp0-tiny is finished: all 1 epochs are done. To score it: `hmr eval small --ckpt" in out
+    assert "runs/small-sp0-tiny is finished: epoch 1 of 1 is done. To score it: `hmr eval small --ckpt" in out
     assert f"--split sp0 --data {json.loads((trained / 'config.json').read_text())['data']}" in out
     assert "to train longer, start a new run with more --epochs." in out
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
@@ -321,7 +321,7 @@ def test_errors_say_that_the_environment_named_the_pack(
 ) -> None:
     evaluate = ("eval", "small", "--ckpt", str(trained), "--split", "sp0")
     monkeypatch.setenv("HMR_DATA", "old.h5")
-    said = "It is HMR_DATA that names old.h5; --data names another."
+    said = "(It is HMR_DATA that names old.h5; --data names another.)"
     for arguments in (evaluate, ("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu")):
         status, _, err = hmr(*arguments)
         assert (status, err.splitlines()[-1].endswith(said)) == (1, True), err
@@ -333,7 +333,24 @@ def test_errors_say_that_the_environment_named_the_pack(
     assert (status, err.rstrip().endswith(said)) == (1, True), err  # whatever is wrong with it
     assert "HMR_DATA" not in hmr("score", "none")[2]  # what is not about the pack
     monkeypatch.delenv("HMR_DATA")
-    assert "HMR_DATA" not in hmr(*evaluate)[2]
+    said = "(Neither --data nor HMR_DATA names a pack, so it is data/oakink.h5; --data names another.)"
+    assert hmr(*evaluate)[2].rstrip().endswith(said)
+
+
+def test_a_second_run_of_a_name_says_where_it_is(hmr: Hmr, trained: Path) -> None:
+    status, out, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
+    assert (status, out.splitlines()[0]) == (0, f"run: {trained}-2"), err
+    assert f"note: there is a run of that name already; this one is {trained}-2" in err
+
+
+def test_the_folder_of_a_run_that_is_being_trained_is_refused_as_that(hmr: Hmr, trained: Path) -> None:
+    with locked(open_run(trained)):
+        status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--out", str(trained))
+    assert (status, err) == (
+        1,
+        f"error: {trained} is being trained by another process. Wait for it, stop it, or choose another folder with "
+        "--out.\n",
+    )
 
 
 def test_a_run_whose_pack_was_moved_asks_where_it_is(hmr: Hmr, mini_pack_path: Path) -> None:

@@ -67,17 +67,17 @@ def test_optional_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(environment.optional()) == [
         (
             "note",
-            "tensorboard is not installed: runs write TensorBoard files",
+            "tensorboard is not installed, which hmr train --tensorboard needs",
             'pip install "hmr-core[tensorboard]"',
         ),
         (
             "note",
-            "manotorch is not installed: --hand-layer manotorch",
+            "manotorch is not installed, which --hand-layer manotorch needs",
             "pip install git+https://github.com/lixiny/manotorch (GPL; asks for chumpy and MANO's own code)",
         ),
         (
             "note",
-            "oikit is not installed: hmr pack oakink --reader oikit",
+            "oikit is not installed, which hmr pack oakink --reader oikit needs",
             "git clone https://github.com/oakink/OakInk, then pip install ./OakInk (asks for pytorch3d)",
         ),
     ]

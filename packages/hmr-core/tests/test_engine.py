@@ -327,7 +327,7 @@ def test_weights_that_have_grown_are_blamed_on_the_learning_rate_and_not_on_samp
         (
             RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x48 and 12x63)"),
             'the model "small" failed at step 3 (epoch 1): RuntimeError: mat1 and mat2 shapes cannot be multiplied '
-            "(8x48 and 12x63) (set HMR_DEBUG=1 for the traceback). Whose it is: hmr plugins",
+            "(8x48 and 12x63) (set HMR_DEBUG=1 for the traceback). `hmr plugins` says which package it is from.",
         ),
         (KeyError(), 'the model "small" failed at step 3 (epoch 1): KeyError: KeyError (set'),
     ],
@@ -1114,7 +1114,7 @@ def test_an_evaluation_tells_of_each_batch_of_synthetic_data_and_of_another_pack
     report = evaluate_on(small_spec, other, mini_pack, on_batch=done.append, **options).report
     assert done == [9, 9, 6]
     assert report["synthetic"] is True
-    assert report["notes"] == ["the checkpoint was trained on another pack than this one"]
+    assert report["notes"] == [f"the checkpoint was trained on another pack than this one, {mini_pack.path}"]
 
 
 def test_evaluation_crops_are_those_of_the_checkpoint_s_recipe(

@@ -16,7 +16,7 @@ from hmr_core.wording import counted
 DATA = "HMR_DATA"
 """The variable that names a pack."""
 
-_NAMED_BY_DATA = "hmr_core.named_by_data"
+_NOT_NAMED = "hmr_core.data_not_named"
 
 DEFAULT_DATA = Path("data/oakink.h5")
 MOST_WORKERS = 1024
@@ -67,16 +67,18 @@ hand_layer_option = click.option(
 
 def find_data(given: Path | None) -> Path:
     """The pack to use: as given, else $HMR_DATA, else data/oakink.h5."""
-    named = os.environ.get(DATA)
-    if given is not None or not named:
-        return given or DEFAULT_DATA
+    if given is not None:
+        return given
+    path = Path(os.environ.get(DATA) or DEFAULT_DATA)
     if (context := click.get_current_context(silent=True)) is not None:
-        context.meta[_NAMED_BY_DATA] = named
-    return Path(named)
+        context.meta[_NOT_NAMED] = path
+    return path
 
 
 def explain_data(context: click.Context, error: HmrError) -> None:
-    """Say of an error that names the pack that the environment chose it, if that is so."""
-    named = context.meta.get(_NAMED_BY_DATA)
-    if named is not None and str(Path(named)) in str(error):
-        error.args = (f"{error} It is {DATA} that names {Path(named)}; --data names another.",)
+    """Say of an error that names the pack who chose it, if that was not --data."""
+    path = context.meta.get(_NOT_NAMED)
+    if path is None or str(path) not in str(error):
+        return
+    by = f"It is {DATA} that names" if os.environ.get(DATA) else f"Neither --data nor {DATA} names a pack, so it is"
+    error.args = (f"{error} ({by} {path}; --data names another.)",)

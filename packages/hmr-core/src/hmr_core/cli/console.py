@@ -65,6 +65,9 @@ class _Display:
                 f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of "
                 f"{counted(event.steps_per_epoch, 'step')}, on {event.device}"
             )
+            self._say(f"data: {self._run.data}")
+            if self._run.hand_model is not None:
+                self._say(f"hand model: {self._run.hand_model['path'] or 'the synthetic hand of hmr itself'}")
             for note in event.notes:
                 self._say(f"note: {note}")
             if event.first_epoch > 1:

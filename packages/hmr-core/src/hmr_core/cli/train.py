@@ -161,6 +161,8 @@ def _fresh(
         verify=verify,
         started=provenance(current_command()),
     )
+    if out is None and folder.name != f"{model}-{split}-{recipe}":
+        click.echo(f"note: there is a run of that name already; this one is {folder}", err=True)
     with new_run(run):
         _train(registry, run, values, pack, layer, chosen, workers)
 
@@ -262,7 +264,7 @@ def _resumed(
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         click.echo(
-            f"{folder} is finished: all {recipe.train.epochs} epochs are done. To score it: "
+            f"{folder} is finished: epoch {recipe.train.epochs} of {recipe.train.epochs} is done. To score it: "
             f"`{_evaluation(run, data or Path(run.data))}`; to train longer, start a new run with more --epochs."
         )
         return

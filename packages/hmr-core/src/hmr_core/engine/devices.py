@@ -31,7 +31,7 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # PyTorch may go on for pages
         raise UsageError(f'device "{name}" cannot be used here: {reason}. --device cpu always can.') from error
     return device
 

@@ -40,7 +40,7 @@ def _text(error: Exception, who: str, when: str, device: str, samples: int | Non
         )
     return (
         f"{who} failed {when}: {type(error).__name__}: {_first_line(error)} (set HMR_DEBUG=1 for the traceback). "
-        "Whose it is: hmr plugins"
+        "`hmr plugins` says which package it is from."
     )
 
 

@@ -103,6 +103,11 @@ def check_free(folder: Path, model: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise HmrError(f"{folder} is a file, so it cannot be a run's folder. Choose another with --out.")
     if _is_run(folder):
+        if _being_trained(folder):
+            raise HmrError(
+                f"{folder} is being trained by another process. Wait for it, stop it, or choose another folder with "
+                "--out."
+            )
         _check_untrained(folder, model)
     elif folder.exists() and any(folder.iterdir()):
         raise HmrError(f"{folder} exists, is not empty and is no run. Choose another folder with --out.")
@@ -175,13 +180,15 @@ def default_folder(model: str, split: str, recipe: str, parent: Path = Path("run
 
 def _may_be_taken(folder: Path) -> bool:
     """Whether there is a run that ended before its first checkpoint."""
-    if not _is_run(folder) or saved_checkpoints(folder / "checkpoints"):
-        return False
+    return _is_run(folder) and not saved_checkpoints(folder / "checkpoints") and not _being_trained(folder)
+
+
+def _being_trained(folder: Path) -> bool:
     try:
         with _lock(folder):
-            return True
-    except BlockingIOError:  # it is being trained
-        return False
+            return False
+    except BlockingIOError:
+        return True
 
 
 def _is_run(folder: Path) -> bool:

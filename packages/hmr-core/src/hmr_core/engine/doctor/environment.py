@@ -27,7 +27,7 @@ NEEDED = {
 """The modules that hmr-core needs, and the packages that they come from."""
 
 OPTIONAL = {
-    "tensorboard": ("tensorboard", "runs write TensorBoard files", 'pip install "hmr-core[tensorboard]"'),
+    "tensorboard": ("tensorboard", "hmr train --tensorboard", 'pip install "hmr-core[tensorboard]"'),
     "manotorch": (
         "manotorch.manolayer",
         "--hand-layer manotorch",
@@ -72,7 +72,8 @@ def optional() -> Iterator[Finding]:
     """Whether the optional packages are there and can be imported."""
     for name, (module, use, install) in OPTIONAL.items():
         if find_spec(name) is None:
-            yield Finding(section=SECTION, level="note", text=f"{name} is not installed: {use}", remedy=install)
+            text = f"{name} is not installed, which {use} needs"
+            yield Finding(section=SECTION, level="note", text=text, remedy=install)
             continue
         try:
             import_module(module)
@@ -80,7 +81,7 @@ def optional() -> Iterator[Finding]:
             text = f"{name} is installed, but cannot be imported ({_reason(error)}): {use} does not work"
             yield Finding(section=SECTION, level="warning", text=text, remedy=install)
         else:
-            yield Finding(section=SECTION, level="ok", text=f"{name} is installed: {use}")
+            yield Finding(section=SECTION, level="ok", text=f"{name} is installed: {use} works")
 
 
 def _reason(error: Exception) -> str:

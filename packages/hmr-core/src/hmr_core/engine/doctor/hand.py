@@ -36,7 +36,7 @@ def contents(source: HandModelSource) -> Iterator[Finding]:
     yield Finding(section=SECTION, level="ok", text=f"{source.label} opens")
     if source.synthetic:
         text = "the hand model is synthetic: meshes and results made with it are labelled so"
-        remedy = f"hmr mano import MANO_RIGHT.pkl --out hand.npz, then {ENVIRONMENT}=hand.npz, for OakInk's"
+        remedy = f"hmr mano import MANO_RIGHT.pkl --out hand.npz, then export {ENVIRONMENT}=$PWD/hand.npz, for OakInk's"
         yield Finding(section=SECTION, level="note", text=text, remedy=remedy)
     off = max(float((array.sum(1) - 1).abs().max()) for array in (model.skin_weights, model.joint_regressor))
     rows, columns = model.joint_regressor.shape
