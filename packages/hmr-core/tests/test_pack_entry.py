@@ -123,14 +123,20 @@ def test_a_whole_data_set_is_packed_and_used(mini_tree: Path, mini_pack: Pack, t
     assert (summary.odd, summary.notes) == ([], [])
     for split, counts in mini_pack.info.counts.items():
         for subset in counts:
-            check_pack(mini_pack, split, mini_pack.indices(split, subset))
+            assert check_pack(mini_pack, split, mini_pack.indices(split, subset)) == []
 
 
 def test_a_few_odd_samples_are_packed_and_named(mini_tree: Path, tmp_path: Path) -> None:
     ids = OakInkReader(mini_tree).split_ids("sp0", "train")
     factors = {ids[0]: 1000.0, ids[20]: 0.1}
     reader = changed(mini_tree, of_sample=lambda sample: scaled(sample, factors.get(sample.id, 1.0)))
-    assert sorted(pack(reader, tmp_path).odd) == sorted(factors)
+    summary = pack(reader, tmp_path)
+    assert sorted(summary.odd) == sorted(factors)
+    packed = Pack(summary.path)
+    (warning,) = check_pack(packed, "sp0", packed.indices("sp0", "train"))
+    start = "2 of 57 annotated hands are of no hand's size, or more than 5 m away: "
+    assert warning.startswith(f"{start}{', '.join(sorted(factors, key=ids.index))}. Figures over all samples are off")
+    assert check_pack(packed, "sp0", packed.indices("sp0", "test")) == []
 
 
 def test_skew_is_told_of(mini_tree: Path, tmp_path: Path) -> None:

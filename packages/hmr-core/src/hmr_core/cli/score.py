@@ -42,7 +42,8 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     from hmr_core.engine.scoring import rescore
 
     scores = rescore(predictions, pack, content)
-    notes = list(content.labels.get("notes", []))
+    told = content.labels.get("notes", [])
+    notes = [*told, *(note for note in scores.notes if note not in told)]
     if content.pack not in ("", pack.info.digest):
         notes.append(f"the predictions were made on another pack than {pack.path}")
     missing = [] if content.verts is not None else [NO_MESH if content.sealed else NO_VERTS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def evaluate(
     """
     started = time.monotonic()
     rows = request.pack.indices(request.split, request.subset)
-    check_pack(request.pack, request.split, rows)
+    warnings = check_pack(request.pack, request.split, rows)
+    request = replace(request, notes=[*request.notes, *warnings])
     mismatch_mm = _mismatch_mm(request, rows)
     pictures = _pictures(request)
     points, mesh = _compute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ _CHUNK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Errors sample by sample, in metres, and the figures that they sum up to."""
+    """Errors sample by sample, in metres, and the figures that they sum up to. notes: on the annotations."""
 
     errors: SampleErrors
     metrics: dict[str, float | None]
     aligned: dict[str, dict[str, float | None]]
+    notes: tuple[str, ...] = ()
 
     def as_report(self) -> dict[str, Any]:
         """The part of report.json that scoring alone determines."""
@@ -63,7 +64,7 @@ def score(
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
     """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
     rows = pack.indices(predictions.split, predictions.subset)
-    check_pack(pack, predictions.split, rows)
+    warnings = check_pack(pack, predictions.split, rows)
     by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
     given = set(predictions.ids)
     subset = f"{predictions.split} {predictions.subset}"
@@ -79,4 +80,4 @@ def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
             f"({len(missing)} missing, {len(unknown)} unknown). Is it another --data that it was made on?"
         )
     order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
-    return score(pack, order, predictions.joints, predictions.verts)
+    return replace(score(pack, order, predictions.joints, predictions.verts), notes=tuple(warnings))

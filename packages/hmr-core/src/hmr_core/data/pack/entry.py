@@ -23,9 +23,12 @@ from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
 from hmr_core.shell import command_line
+from hmr_core.wording import listed
 
 SAMPLES = 32
-"""How many samples are looked at, evenly spread."""
+"""How many samples are looked at, evenly spread; the size of a hand is looked at in all."""
+
+_CHUNK = 65536
 
 
 def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
@@ -45,8 +48,11 @@ def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
     return [remark.text for remark in remarks if remark.level == "note"]
 
 
-def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> None:
-    """HmrError for a pack that is not to be trained or scored on in this split. rows: those that will be."""
+def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> list[str]:
+    """What is worth a warning of the samples that will be trained or scored on; HmrError when nobody should.
+
+    rows: of the samples, in this split.
+    """
     lists = {subset: pack.indices(split, subset) for subset, count in pack.info.counts[split].items() if count}
     chosen = _spread(rows)
     hands = Hands(
@@ -63,6 +69,15 @@ def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> None:
             f"{pack.path} is neither trained nor scored on, since every figure of it would be wrong: {problem}. Mend "
             f"the data set, and pack it again; `{command_line('hmr doctor --data', pack.path)}` says more."
         )
+    parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    odd = np.concatenate([part[odd_hands(pack.array("joints", part))] for part in parts])
+    if not len(odd):
+        return []
+    return [
+        f"{len(odd):,} of {len(rows):,} annotated hands are of no hand's size, or more than {FARTHEST_M:g} m away: "
+        f"{listed(pack.ids(odd))}. Figures over all samples are off by theirs; "
+        f"`{command_line('hmr doctor --data', pack.path)}` says more"
+    ]
 
 
 def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
