@@ -107,6 +107,11 @@ def test_points_in_other_units_frames_and_orders_are_refused(tmp_path: Path, nam
         read_predictions(path)
 
 
+def test_labels_are_an_evaluations_alone(tmp_path: Path) -> None:
+    write_by_hand(tmp_path / "mine.h5", labels='{"solver": 5, "notes": 3}')
+    assert read_predictions(tmp_path / "mine.h5").labels == {}
+
+
 def test_joints_that_are_not_what_the_file_says_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.h5"
     write_by_hand(path, joints=1000 * HANDS)
@@ -128,8 +133,8 @@ def test_joints_that_are_not_what_the_file_says_are_refused(tmp_path: Path) -> N
         ({"id": np.arange(COUNT)}, "its id is of type int64, not text"),
         ({"joints": None}, "cannot be read as predictions"),
         ({"id": None}, "cannot be read as predictions"),
-        ({"labels": "[1]"}, "its labels are no JSON object"),
-        ({"labels": '{"consumes": '}, "cannot be read as predictions"),
+        ({"id": [["a"]] * COUNT}, rf"its id has shape \({COUNT}, 1\), not \(n\)"),
+        ({"confidence": np.full((COUNT, 21), 7.0)}, "confidence has numbers that are not from 0 to 1"),
         ({"format": "hmr-predictions/2"}, "is not a file of predictions of format 'hmr-predictions/1'"),
         ({"format": None}, "is not a file of predictions of format 'hmr-predictions/1'"),
     ],

@@ -125,9 +125,7 @@ def read_predictions(path: Path) -> Predictions:
                     raise HmrError(f'{path}: {name} is "{attributes[name]}"; valid: "{ours}". {_HOW}')
             arrays = {name: _array(file, name) for name in SHAPES if name in file or name == "joints"}
             ids = _ids(file)
-            kept = json.loads(attributes.get("labels", "{}"))
-            if not isinstance(kept, dict):
-                raise ValueError("its labels are no JSON object")
+            kept = json.loads(attributes["labels"]) if sealed else {}  # our own, which nobody changed
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise HmrError(f"{path} cannot be read as predictions: {error}. {_HOW}") from error
     for name, array in arrays.items():
@@ -136,6 +134,9 @@ def read_predictions(path: Path) -> Predictions:
             raise HmrError(f"{path}: {name} of shape {array.shape} do not fit its {len(ids)} ids; valid: ({wanted}).")
     if not sealed:
         _check_meanings(path, arrays["joints"])
+    sure = arrays.get("confidence")
+    if sure is not None and not ((sure >= 0) & (sure <= 1)).all():
+        raise HmrError(f"{path}: confidence has numbers that are not from 0 to 1. {_HOW}")
     return Predictions(
         model=attributes.get("model", path.stem),
         split=attributes["split"],
@@ -199,7 +200,9 @@ def _ids(file: h5py.File) -> list[str]:
     held = file["id"]
     if h5py.check_string_dtype(held.dtype) is None:
         raise ValueError(f"its id is of type {held.dtype}, not text")
-    return [value.decode("utf-8") for value in np.atleast_1d(held[()]).tolist()]
+    if held.ndim != 1:
+        raise ValueError(f"its id has shape {held.shape}, not (n)")
+    return [value.decode("utf-8") for value in held[()].tolist()]
 
 
 def _array(file: h5py.File, name: str) -> Float32[ndarray, "..."]:
