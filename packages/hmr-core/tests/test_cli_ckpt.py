@@ -186,7 +186,7 @@ def test_an_altered_checkpoint_is_shown_as_such(hmr: Hmr, trained: Path) -> None
     assert json.loads(as_json.out)["problem"] == f"model.safetensors was {text}"
     assert json.loads(as_json.out)["use"] == []
     said = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp1")
-    assert said == (1, "", f"error: {file} was {text}.\n")
+    assert said == (1, "", f"error: {file} was {text}. Copy it again from where it is whole.\n")
     file.write_bytes(data[:20])
     assert hmr("ckpt", "show", str(trained)).err.startswith(f"error: {file} cannot be read as safetensors: ")
 
@@ -406,7 +406,7 @@ def test_a_known_model_whose_plugin_is_there_is_not_answered_with_pip(
 def test_an_altered_json_file_is_refused(hmr: Hmr, trained: Path, key: str, value: object, how: str) -> None:
     file = trained / "checkpoints/epoch-0003/model.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
-    text = f"error: {file} was altered or damaged: {how}.\n"
+    text = f"error: {file} was altered or damaged: {how}. Copy it again from where it is whole.\n"
     for command in (("ckpt", "show", "run"), ("eval", "small", "--ckpt", "run", "--split", "sp0")):
         assert hmr(*command) == (1, "", text)
     file.write_bytes(b"\xff{}")

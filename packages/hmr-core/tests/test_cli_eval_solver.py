@@ -290,7 +290,7 @@ def test_another_hand_than_the_annotations_is_refused_before_anything_is_predict
     status, _, err = hmr(line)
     assert status == 1
     assert "error: the hand model in use, the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL" in err
-    assert f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise} It is HMR_DATA that names " in err
+    assert f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise} (It is HMR_DATA that names " in err
     assert not list(Path().glob("eval/*"))
 
 

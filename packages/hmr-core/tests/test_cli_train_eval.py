@@ -461,6 +461,31 @@ def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
     assert [path.name for path in Path("runs").iterdir()] == ["small-sp0-tiny"]
 
 
+def test_a_run_whose_newest_checkpoint_is_empty_names_the_others(hmr: Hmr, trained: Path) -> None:
+    (trained / "checkpoints/epoch-0002").mkdir()
+    status, _, err = hmr("train", "small", "--resume", str(trained))
+    folder = trained / "checkpoints"
+    assert (status, err) == (
+        1,
+        f"error: {folder}/epoch-0002 is the folder of a checkpoint, and its model.safetensors is not there. "
+        f"Give --resume another of the run's: {folder}/epoch-0001.\n",
+    )
+
+
+def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
+    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "3 of 57 annotated hands are of no hand's size"
+    monkeypatch.setattr("hmr_core.data.pack.entry.check_pack", lambda *_: [text])
+    monkeypatch.setattr("hmr_core.engine.evaluate.check_pack", lambda *_: [text])
+    status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
+    assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
+    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--out", "e")
+    assert status == 0, err
+    assert f"note: {text}" in out
+    assert text in json.loads(Path("e/report.json").read_text())["notes"]
+
+
 def test_a_run_records_how_it_was_started(
     hmr: Hmr, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
 ) -> None:

@@ -750,6 +750,55 @@ def test_default_folders_are_numbered(run: Run, tmp_path: Path) -> None:
     assert name() == "integral-sp0-tiny-3"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "how"),
+    [
+        ("recipe", [], '"recipe" is a list, and should be an object'),
+        ("hand_model", "x", '"hand_model" is a str, and should be an object or null'),
+        ("versions", [], '"versions" is a list, and should be an object'),
+        ("tensorboard", "no", '"tensorboard" is a str, and should be true or false'),
+        ("started", None, '"started" is a NoneType, and should be an object'),
+    ],
+)
+def test_a_run_whose_config_is_damaged_is_refused(run: Run, key: str, value: object, how: str) -> None:
+    path = run.folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(HmrError, match=f"^{path} was altered or damaged: {how}. Put back the file"):
+        open_run(run.folder)
+
+
+def test_a_damaged_line_of_metrics_is_dropped(run: Run) -> None:
+    path = run.folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[-1].replace(b'"kind"', b'"k\xefnd"')]))
+    drop_later_metrics(run, 3)
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_a_disk_that_is_full_when_a_run_begins_leaves_nothing(
+    trainer: Trainer, tmp_path: Path, files_up_to: Callable[[int], Any]
+) -> None:
+    with files_up_to(100), pytest.raises(HmrError, match=r"config\.json could not be written: File too large"):
+        trainer(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_altered_checkpoint_names_the_others_of_its_run(run: Run, small_spec: ModelSpec) -> None:
+    newest = saved_checkpoints(run.checkpoints)[-1]
+    older = run.checkpoints / "epoch-0001"
+    shutil.copytree(newest, older)
+    (newest / "model.safetensors").write_bytes((newest / "model.safetensors").read_bytes()[:-1] + b"x")
+    with pytest.raises(HmrError, match=rf"Copy it again .*, or use another checkpoint of the run: {older}\.$"):
+        checkpoints.load_checkpoint(newest, small_spec)
+
+
+def test_what_was_left_of_figures_on_val_is_cleared_away(run: Run) -> None:
+    newest = saved_checkpoints(run.checkpoints)[-1]
+    (newest / ".model.json.0123abcd.part").mkdir()
+    checkpoints.prune_checkpoints(run.checkpoints)
+    assert {path.name for path in newest.iterdir()} == {"model.safetensors", "model.json", "optimizer.safetensors"}
+
+
 # Evaluation.
 
 

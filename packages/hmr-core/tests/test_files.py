@@ -21,6 +21,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.engine.checkpoint_record import read_info
 from hmr_core.engine.doctor.examine import Subject, examine
+from hmr_core.engine.find_weights import find_weights
 from hmr_core.engine.run import open_run
 from hmr_core.errors import HmrError
 from hmr_core.files import NotAFileError, check_regular, open_regular, read_bytes
@@ -138,6 +139,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "weights": ("model.safetensors", read_safetensors),
     "shapes of weights": ("model.safetensors", read_shapes),
     "backbone": ("resnet.pth", _read_weights),
+    "what --ckpt names": ("model.safetensors", find_weights),
 }
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray
 
+    from hmr_core.config import Recipe
     from hmr_core.engine.checkpoints import Checkpoint
     from hmr_core.engine.evaluate import Evaluation
     from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
@@ -121,6 +122,8 @@ def evaluate(
     )
     solver_spec = current_registry().solver(solver) if solver is not None else None
 
+    from hmr_core.config import parse_recipe
+    from hmr_core.engine.checkpoint_record import RECORD, check_model, read_info
     from hmr_core.engine.devices import check_device_name, choose_device, choose_workers
     from hmr_core.engine.find_weights import find_weights
     from hmr_core.hand.arrays import named_hand_file
@@ -132,7 +135,11 @@ def evaluate(
     folder = out or Path("eval") / name
     clear_leftovers(folder.resolve())  # which may bring an evaluation back
     _refuse_foreign(folder)
-    find_weights(ckpt)
+    weights = find_weights(ckpt)
+    if ckpt.is_dir():  # a checkpoint of ours
+        info = read_info(weights)
+        check_model(ckpt, info, model, "--ckpt")
+        _overridden(spec, parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}"), sets)
     if solver_ckpt is not None:
         find_weights(solver_ckpt, option="--solver-ckpt")
     needed = solver is not None or spec.uses_hand
@@ -209,10 +216,17 @@ def _watched(request: EvaluationRequest, *, device: torch.device, batch_size: in
 
 
 def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> tuple[Checkpoint, list[str]]:
-    """The checkpoint with its recipe's [data] as --set says, and what the report is to say of that.
+    """The checkpoint with its recipe's [data] as --set says, and what the report is to say of that."""
+    recipe = _overridden(spec, checkpoint.recipe, sets)
+    was, now = checkpoint.recipe.data.model_dump(mode="json"), recipe.data.model_dump(mode="json")
+    notes = [
+        f"data.{key} is {now[key]}, and {was[key]} in the checkpoint's recipe" for key in now if now[key] != was[key]
+    ]
+    return replace(checkpoint, recipe=recipe), notes
 
-    UsageError for another part of the recipe, since a trained model is what it is.
-    """
+
+def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recipe:
+    """A checkpoint's recipe with its [data] as --set says; UsageError for another part, since a model is what it is."""
     from hmr_core.config import options, override
 
     for text in sets:
@@ -223,12 +237,7 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
                 f"{command_line('--set', text)}: an evaluation can change what the model is given alone ({valid}); "
                 "the rest is the checkpoint's."
             )
-    recipe = override(spec, checkpoint.recipe, sets)
-    was, now = checkpoint.recipe.data.model_dump(mode="json"), recipe.data.model_dump(mode="json")
-    notes = [
-        f"data.{key} is {now[key]}, and {was[key]} in the checkpoint's recipe" for key in now if now[key] != was[key]
-    ]
-    return replace(checkpoint, recipe=recipe), notes
+    return override(spec, recipe, sets)
 
 
 def _find_hand(given: Path | None, kind: str = "own") -> Hand:

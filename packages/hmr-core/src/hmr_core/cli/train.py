@@ -23,7 +23,7 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
     from jaxtyping import Int64
@@ -126,7 +126,7 @@ def _fresh(
 
     from hmr_core.engine.devices import check_device_name, choose_device
     from hmr_core.engine.provenance import provenance
-    from hmr_core.engine.run import Run, check_free, default_folder, new_run
+    from hmr_core.engine.run import Run, check_batch, check_free, default_folder, new_run
     from hmr_core.engine.writers import require_tensorboard
     from hmr_core.versions import versions
 
@@ -143,7 +143,8 @@ def _fresh(
 
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
-    check_pack(pack, split, rows)
+    _warn(check_pack(pack, split, rows))
+    check_batch(split, values.train, len(rows))
     chosen = choose_device(device)
     hand = _hand(spec, hand_model)
     layer = _layer(hand, pack, rows)
@@ -165,6 +166,11 @@ def _fresh(
         click.echo(f"note: there is a run of that name already; this one is {folder}", err=True)
     with new_run(run):
         _train(registry, run, values, pack, layer, chosen, workers)
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for text in warnings:
+        click.echo(f"warning: {text}", err=True)
 
 
 def _check_hand(spec: ModelSpec, given: Path | None) -> None:
@@ -247,8 +253,9 @@ def _resumed(
     workers: int | None,
 ) -> None:
     from hmr_core.config import parse_recipe
-    from hmr_core.engine.checkpoint_record import WEIGHTS, check_run
+    from hmr_core.engine.checkpoint_record import check_run
     from hmr_core.engine.devices import check_device_name, choose_device
+    from hmr_core.engine.find_weights import find_weights
     from hmr_core.engine.provenance import provenance
     from hmr_core.engine.run import locked, open_run, resume_command, saved_checkpoints
 
@@ -260,7 +267,7 @@ def _resumed(
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
     if saved:
-        check_run(run, saved[-1] / WEIGHTS)
+        check_run(run, find_weights(run.checkpoints, option="--resume"))
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         click.echo(
@@ -281,7 +288,7 @@ def _resumed(
         )
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
     rows = pack.indices(run.split, recipe.train.subset)
-    check_pack(pack, run.split, rows)
+    _warn(check_pack(pack, run.split, rows))
     layer = _layer(hand, pack, rows)
     chosen = choose_device(device)
     with locked(run):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.digests import file_digest
-from hmr_core.engine.run import Run
+from hmr_core.engine.run import Run, saved_checkpoints
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.shell import command_line
@@ -95,8 +95,17 @@ def check_file(path: Path, info: Mapping[str, Any], name: str) -> str:
     """
     digest = file_digest(path)
     if digest != info["digests"].get(name):
-        raise HmrError(f"{path} was {ALTERED}: its digest is not the one in {RECORD} beside it.")
+        raise HmrError(f"{path} was {ALTERED}: its digest is not the one in {RECORD} beside it. {way_out(path.parent)}")
     return digest
+
+
+def check_model(path: Path, info: Mapping[str, Any], model: str, option: str) -> None:
+    """HmrError for a checkpoint of another model. path: as it was given, by the option."""
+    if info["model"] != model:
+        raise HmrError(
+            f'{path} is a checkpoint of the model "{info["model"]}", not of "{model}". '
+            f"Give {option} one of {model}, or use it with {info['model']}."
+        )
 
 
 def check_run(run: Run, weights: Path) -> None:
@@ -134,5 +143,12 @@ def _digest(info: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def way_out(folder: Path) -> str:
+    """What to do about a checkpoint that is not whole: the other ones of its run are named."""
+    others = [str(one) for one in saved_checkpoints(folder.parent) if one != folder and (one / RECORD).is_file()]
+    other = f", or use another checkpoint of the run: {', '.join(others)}" if others else ""
+    return f"Copy it again from where it is whole{other}."
+
+
 def _altered(path: Path, how: str) -> HmrError:
-    return HmrError(f"{path} was altered or damaged: {how}.")
+    return HmrError(f"{path} was altered or damaged: {how}. {way_out(path.parent)}")

@@ -21,7 +21,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hmr_core.config import Recipe, parse_recipe
-from hmr_core.engine.checkpoint_record import OPTIMIZER, WEIGHTS, check_file, check_run, read_info, write_info
+from hmr_core.engine.checkpoint_record import (
+    OPTIMIZER,
+    RECORD,
+    WEIGHTS,
+    check_file,
+    check_model,
+    check_run,
+    read_info,
+    write_info,
+)
 from hmr_core.engine.find_weights import find_weights, is_ours
 from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.released import ReleasedFile, load_released
@@ -31,7 +40,7 @@ from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel
 from hmr_core.nn.weight_files import read_safetensors
 from hmr_core.plugins.specs import ModelSpec
-from hmr_core.staging import staged_folder
+from hmr_core.staging import clear_leftovers, staged_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +99,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> C
     info = read_info(weights)
     if (path / "config.json").is_file():
         check_run(open_run(path), weights)
-    if info["model"] != spec.name:
-        raise HmrError(
-            f'{path} is a checkpoint of the model "{info["model"]}", not of "{spec.name}". '
-            f"Give {option} one of {spec.name}, or use it with {info['model']}."
-        )
+    check_model(path, info, spec.name, option)
     recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
     state = read_safetensors(weights)
     digest = check_file(weights, info, WEIGHTS)
@@ -147,6 +152,8 @@ def prune_checkpoints(folder: Path) -> None:
     for path in paths:
         if path not in keep:
             shutil.rmtree(path)
+        else:
+            clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the figures on val
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,6 +25,10 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
         raise HmrError(
             f"no such checkpoint: {path}. {option} takes a run's folder, a checkpoint's folder, or a weights file."
         )
+    if not (path.is_file() or path.is_dir()):
+        raise HmrError(
+            f"{path} is not a regular file. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+        )
     if path.is_file():
         if is_optimizer_state(path):
             raise HmrError(f"{path} is the optimizer's state, not the model: give {model_beside(path)}.")

@@ -154,4 +154,7 @@ def _refuse_non_finite(points: Points) -> None:
     for tensor in (points.joints, points.verts):
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
             bad = (~torch.isfinite(tensor).flatten(1).all(1)).nonzero().flatten().tolist()
-            raise HmrError(f"the model's prediction is not finite for {points.ids[bad[0]]} ({len(bad)} in its batch).")
+            raise HmrError(
+                f"the model's prediction is not finite for {points.ids[bad[0]]} ({len(bad)} in its batch). Its weights "
+                "have diverged; train it with a smaller train.learning_rate, or with train.clip_norm."
+            )

@@ -19,12 +19,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hmr_core.config import TrainConfig
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
+from hmr_core.wording import counted
 
 FORMAT = "hmr-run/1"
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "model": (str, "text"),
+    "split": (str, "text"),
+    "recipe_name": (str, "text"),
+    "recipe": (dict, "an object"),
+    "data": (str, "text"),
+    "data_digest": (str, "text"),
+    "hand_model": (dict | None, "an object or null"),
+    "versions": (dict, "an object"),
+    "tensorboard": (bool, "true or false"),
+    "verify": (bool, "true or false"),
+    "started": (dict, "an object"),
+}
+"""What the values in config.json are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +106,22 @@ def new_run(run: Run) -> Iterator[None]:
         raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
     with locked(run):
         _check_untrained(run.folder, run.model)  # again: another process may have trained it to an end meanwhile
-        _write_config(run)
         try:
+            _write_config(run)
             yield
         except BaseException:
             if made and run.log.stat().st_size == 0:
                 shutil.rmtree(run.folder)
             raise
+
+
+def check_batch(split: str, config: TrainConfig, samples: int) -> None:
+    """HmrError when a subset has fewer samples than a batch."""
+    if samples < config.batch_size:
+        raise HmrError(
+            f"{split} {config.subset} has {counted(samples, 'sample')}, fewer than a batch of "
+            f"{config.batch_size}. Use a smaller --batch-size."
+        )
 
 
 def check_free(folder: Path, model: str) -> None:
@@ -150,6 +176,12 @@ def open_run(folder: Path) -> Run:
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != FORMAT:
         raise HmrError(f"{path} has format {found!r}; this version of hmr reads {FORMAT!r}.")
+    for key, (kind, wanted) in _KINDS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise HmrError(
+                f'{path} was altered or damaged: "{key}" is a {type(values[key]).__name__}, and should be {wanted}. '
+                "Put back the file that it was, or start a new run."
+            )
     try:
         return Run(**{**values, "folder": folder, "data": Path(values["data"])})
     except (TypeError, KeyError) as error:
@@ -199,7 +231,9 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
     """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
     path = run.folder / "metrics.jsonl"
     if path.exists():
-        lines = [line for line in read_bytes(path).decode().splitlines() if _epoch_of(line) <= epoch]
+        # What is no UTF-8 is a damaged line, which is dropped as one that was cut off.
+        text = read_bytes(path).decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if "\ufffd" not in line and _epoch_of(line) <= epoch]
         write_text(path, "".join(line + "\n" for line in lines))
 
 

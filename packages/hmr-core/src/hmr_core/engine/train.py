@@ -37,14 +37,13 @@ from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, 
 from hmr_core.engine.inference import gather, predict
 from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.optimizer import Adam
-from hmr_core.engine.run import Run, drop_later_metrics, resume_command, saved_checkpoints
+from hmr_core.engine.run import Run, check_batch, drop_later_metrics, resume_command, saved_checkpoints
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.nn.model import HandModel, Prediction
 from hmr_core.nn.posing import pose
 from hmr_core.plugins.specs import ModelSpec
-from hmr_core.wording import counted
 
 Notify = Callable[[Run, Event], None]
 
@@ -68,12 +67,8 @@ def train(
     """
     config = recipe.train
     rows = pack.indices(run.split, config.subset)
+    check_batch(run.split, config, len(rows))
     steps = len(rows) // config.batch_size
-    if steps == 0:
-        raise HmrError(
-            f"{run.split} {config.subset} has {counted(len(rows), 'sample')}, fewer than a batch of "
-            f"{config.batch_size}. Use a smaller --batch-size."
-        )
     to_train_on, to_validate_on = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (True, False)
@@ -189,8 +184,8 @@ def _save(run: Run, model: HandModel, optimizer: torch.optim.Optimizer, epoch: i
     except NotFiniteError as error:
         raise HmrError(f"{error} {what_next(saved)}") from error
     except HmrError as error:
-        begun = f"; the run goes on after {saved.name} by: {resume_command(run)}" if saved else ""
-        raise HmrError(f"{error} What epoch {epoch} learnt is lost{begun}") from error
+        begun = f"goes on after {saved.name} by: {resume_command(run)}" if saved else "has to be started again."
+        raise HmrError(f"{error} What epoch {epoch} learnt is lost; the run {begun}") from error
     return path
 
 
