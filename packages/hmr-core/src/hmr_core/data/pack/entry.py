@@ -54,16 +54,7 @@ def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> list[str
     rows: of the samples, in this split.
     """
     lists = {subset: pack.indices(split, subset) for subset, count in pack.info.counts[split].items() if count}
-    chosen = _spread(rows)
-    hands = Hands(
-        ids=tuple(pack.ids(chosen)),
-        joints=pack.array("joints", chosen),
-        verts=pack.array("verts", chosen),
-        intrinsics=pack.array("intrinsics", chosen),
-        mano_pose=pack.array("mano_pose", chosen),
-        mano_shape=pack.array("mano_shape", chosen),
-        frame_px=pack.array("frame_px", chosen).astype(np.float32),
-    )
+    hands = packed_hands(pack, _spread(rows))
     if problem := misleading([*list_remarks(split, lists, pack.ids), *plausibility(hands)]):
         raise HmrError(
             f"{pack.path} is neither trained nor scored on, since every figure of it would be wrong: {problem}. Mend "
@@ -78,6 +69,19 @@ def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> list[str
         f"{listed(pack.ids(odd))}. Figures over all samples are off by theirs; "
         f"`{command_line('hmr doctor --data', pack.path)}` says more"
     ]
+
+
+def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> Hands:
+    """The annotations of some samples of a pack."""
+    return Hands(
+        ids=tuple(pack.ids(rows)),
+        joints=pack.array("joints", rows),
+        verts=pack.array("verts", rows),
+        intrinsics=pack.array("intrinsics", rows),
+        mano_pose=pack.array("mano_pose", rows),
+        mano_shape=pack.array("mano_shape", rows),
+        frame_px=pack.array("frame_px", rows).astype(np.float32),
+    )
 
 
 def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmr_core.data.lists import list_remarks
+from hmr_core.data.pack.entry import packed_hands
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.plausibility import Hands, plausibility
+from hmr_core.data.plausibility import plausibility
 from hmr_core.engine.doctor.choose import chosen
 from hmr_core.engine.doctor.counts import RELEASE, counts
 from hmr_core.engine.doctor.finding import Finding, findings
@@ -80,15 +81,7 @@ def integrity(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
 def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
     """Whether the annotations of a selection of samples are hands."""
     rows = chosen(len(pack), ANNOTATIONS, rng)
-    hands = Hands(
-        ids=tuple(pack.ids(rows)),
-        joints=pack.array("joints", rows),
-        verts=pack.array("verts", rows),
-        intrinsics=pack.array("intrinsics", rows),
-        mano_pose=pack.array("mano_pose", rows),
-        mano_shape=pack.array("mano_shape", rows),
-        frame_px=pack.array("frame_px", rows).astype(np.float32),
-    )
+    hands = packed_hands(pack, rows)
     remedy = "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
     yield from findings(SECTION, plausibility(hands), remedy)
 
