@@ -46,6 +46,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "train: model": (("train", "integrel", "--split", "sp0"), 2, 'Did you mean "integral"?'),
     "train: no split": (("train", "integral"), 2, "--split is needed"),
     "train: split": (("train", "integral", "--split", "sp7"), 2, 'unknown split "sp7"'),
+    "train: split in capitals": (
+        ("train", "integral", "--split", "SP0"),
+        2,
+        'unknown split "SP0". Did you mean "sp0"?',
+    ),
     "train: subset": ((*TRAIN, "--subset", "test"), 2, "training takes train or train+val"),
     "train: recipe": ((*TRAIN, "--recipe", "tinny"), 2, 'Did you mean "tiny"?'),
     "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs"?'),

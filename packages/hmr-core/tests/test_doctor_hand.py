@@ -39,7 +39,10 @@ def test_the_synthetic_hand_is_called_so() -> None:
     opens, note, sound = doctor.contents(packaged_hand())
     assert opens.text == "the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another) opens"
     assert (note.level, sound.level) == ("note", "ok")
-    assert note.remedy == "hmr mano import MANO_RIGHT.pkl --out hand.npz, then HMR_HAND_MODEL=hand.npz, for OakInk's"
+    assert (
+        note.remedy
+        == "hmr mano import MANO_RIGHT.pkl --out hand.npz, then export HMR_HAND_MODEL=$PWD/hand.npz, for OakInk's"
+    )
 
 
 def test_a_left_hand(source: HandModelSource) -> None:
