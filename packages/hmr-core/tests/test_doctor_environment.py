@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import sys
 from collections import namedtuple
@@ -131,16 +132,20 @@ def test_one_core_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "{} GB of {} GB free in /dev/shm, by which workers hand over batches"
+    text = "{} MB of {} MB free in /dev/shm, by which workers hand over batches"
     for room, wanted in (
-        (Room(size=64_000_000, free=60_000_000), ("warning", text.format("0.06", "0.06"))),
-        (Room(size=8_000_000_000, free=990_000_000), ("warning", text.format("0.99", "8.00"))),
-        (Room(size=8_000_000_000, free=8_000_000_000), ("ok", text.format("8.00", "8.00"))),
+        (Room(size=64_000_000, free=60_000_000), ("warning", text.format("60.0", "64.0"))),
+        (Room(size=8_000_000_000, free=990_000_000), ("warning", text.format("990.0", "8,000.0"))),
+        (Room(size=8_000_000_000, free=8_000_000_000), ("ok", text.format("8,000.0", "8,000.0"))),
     ):
         monkeypatch.setattr(machine, "shared_memory", lambda room=room: room)
         ((level, told, remedy),) = shown(machine.shared())
         assert (level, told) == wanted
         assert ("docker run --shm-size=8g" in remedy and "--workers 0" in remedy) == (level == "warning")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        ((level, told, _),) = shown(machine.shared())
+        assert (level, told) == ("warning", "/dev/shm, by which workers hand over batches, cannot be written to")
     monkeypatch.setattr(machine, "shared_memory", lambda: None)  # as on macOS
     assert shown(machine.shared()) == []
 

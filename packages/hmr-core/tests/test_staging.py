@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from hmr_core.errors import HmrError
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.staging import clear_leftovers, staged_file, staged_folder, write_text
+from hmr_core.staging import append_text, clear_leftovers, staged_file, staged_folder, write_text
 
 
 def test_a_folder_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -255,6 +255,16 @@ def test_a_full_disk_is_told_of_what_was_asked_for(tmp_path: Path, files_up_to: 
             staged_folder(tmp_path / "out") as folder, staged_file(folder / "x.png") as part:  # fmt: skip
         _save_text(part)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_of_a_file_that_grows(tmp_path: Path, files_up_to: Callable[[int], Any]) -> None:
+    append_text(tmp_path / "log", "one\n")
+    with (
+        files_up_to(6),
+        pytest.raises(HmrError, match=rf"^{tmp_path}/log could not be written to: File too large\. Make"),
+    ):
+        append_text(tmp_path / "log", "three\n")
+    assert (tmp_path / "log").read_text().startswith("one\n")
 
 
 def test_other_errors_in_the_block_are_left_as_they_are(tmp_path: Path) -> None:

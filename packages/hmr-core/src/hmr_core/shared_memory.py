@@ -24,3 +24,9 @@ def shared_memory() -> Room | None:
     except OSError:
         return None
     return Room(found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail)
+
+
+def clear_unfinished() -> None:
+    """Remove what torch could not make whole for this process, and leaves there; what it made has no name any more."""
+    for path in PLACE.glob(f"torch_{os.getpid()}_*"):
+        path.unlink(missing_ok=True)

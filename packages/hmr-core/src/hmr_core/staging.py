@@ -84,6 +84,15 @@ def write_text(target: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Write at the end of a file, in UTF-8; HmrError naming the file when it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise HmrError(f"{path} could not be written to: {error.strerror}. Make room there.") from error
+
+
 def clear_leftovers(target: Path) -> None:
     """Remove what processes that were killed left beside a target, and bring back a folder that one had set aside.
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.staging import append_text
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
@@ -122,5 +123,4 @@ class _Display:
         text = text.encode("utf-8", "surrogateescape").decode(
             "utf-8", "backslashreplace"
         )  # paths are bytes of any kind
-        with self._run.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        append_text(self._run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

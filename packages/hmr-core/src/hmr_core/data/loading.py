@@ -23,7 +23,7 @@ from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.errors import HmrError
 from hmr_core.interrupts import interrupts_held
-from hmr_core.shared_memory import PLACE, shared_memory
+from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
 
 AnyDataset = HandDataset | JointDataset
 AnyBatch = Batch | JointBatch
@@ -196,6 +196,7 @@ def _shared(batch: AnyBatch) -> AnyBatch:
             for tensor in _tensors(batch):
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         except (RuntimeError, OSError) as error:
+            clear_unfinished()
             room = shared_memory()
             there = "" if room is None else f" ({PLACE}: {room.size / 1e6:.1f} MB, {room.free / 1e6:.1f} MB of it free)"
             raise HmrError(

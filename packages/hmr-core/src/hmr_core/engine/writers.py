@@ -11,6 +11,7 @@ from typing import Any
 from hmr_core.engine.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.run import Run
 from hmr_core.errors import HmrError
+from hmr_core.staging import append_text
 
 LOG_EVERY = 20
 """Steps between two whose figures are written; the first of a run and the last of each epoch are written besides."""
@@ -79,8 +80,7 @@ def _summary_writer(run: Run, first_step: int) -> Any:
 
 
 def _append(run: Run, line: dict[str, Any]) -> None:
-    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_text(run.folder / "metrics.jsonl", json.dumps(line) + "\n")
 
 
 def _rounded(value: Any) -> Any:

@@ -55,8 +55,17 @@ def shared() -> Iterator[Finding]:
     room = shared_memory()
     if room is None:
         return
-    text = f"{room.free / 1e9:.2f} GB of {room.size / 1e9:.2f} GB free in {PLACE}, by which workers hand over batches"
-    if room.free >= SHARED_BYTES:
+    free, size = (f"{value / 1e6:,.1f} MB" for value in (room.free, room.size))
+    text = f"{free} of {size} free in {PLACE}, by which workers hand over batches"
+    if not os.access(PLACE, os.W_OK):
+        text = f"{PLACE}, by which workers hand over batches, cannot be written to"
+        yield Finding(
+            section=SECTION,
+            level="warning",
+            text=text,
+            remedy="Train and evaluate with --workers 0, or mend its mount.",
+        )
+    elif room.free >= SHARED_BYTES:
         yield Finding(section=SECTION, level="ok", text=text)
     else:
         yield Finding(
