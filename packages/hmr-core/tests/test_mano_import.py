@@ -531,6 +531,7 @@ def test_a_hand_model_is_not_imported_again(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n", r"a picture \(PNG\)"),
         (bytes(4096) + b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as a pack"),
         (b"\n<html>", "a web page"),
+        (b"\x20" + bytes(7) + b'{"x": {}}', "a safetensors file, as checkpoints have"),
     ],
 )
 def test_a_file_of_another_kind_is_named_as_what_it_is(tmp_path: Path, begin: bytes, kind: str) -> None:

@@ -119,6 +119,17 @@ def test_joints_that_are_not_what_the_file_says_are_refused(tmp_path: Path) -> N
         HmrError, match=rf"^{path} says metres, but its joints look like millimetres: from the wrist to"
     ):
         read_predictions(path)
+    mesh = np.random.default_rng(1).normal([0, 0, 0.6], 0.03, (COUNT, 778, 3))
+    for verts, text in (
+        (1000 * mesh, "says metres, but its verts look like"),
+        (mesh - mesh[:, :1], "its verts are 0.6"),
+    ):
+        write_by_hand(path, verts=verts)
+        with pytest.raises(HmrError, match=text):
+            read_predictions(path)
+    write_by_hand(path, joints=np.where(np.arange(COUNT)[:, None, None] == 1, np.inf, HANDS))
+    with pytest.raises(HmrError, match=rf"joints of sample-1 are not finite \(1 of {COUNT} samples\)"):
+        read_predictions(path)
     write_by_hand(path, joints=HANDS - HANDS[:, 9:10])
     with pytest.raises(HmrError, match=rf"^{path} says camera space, but joint 9 is at the camera itself in every"):
         read_predictions(path)

@@ -8,6 +8,9 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 BEGINNING = 1 << 16
 """How many bytes are worth looking at."""
 
+LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header, at most; its own reader has the same limit."""
+
 _STARTS = {
     b"\x89PNG": "a picture (PNG)",
     b"\xff\xd8\xff": "a picture (JPEG)",
@@ -23,6 +26,8 @@ def file_kind(begin: bytes) -> str:
     """What a file is that begins so, behind "it is"; empty where the bytes say nothing."""
     if not begin:
         return "empty"
+    if begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") < LONGEST_HEADER:
+        return "a safetensors file, as checkpoints have"
     if HDF5 in begin[:BEGINNING]:
         return "an HDF5 file, such as a pack"
     if begin.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):

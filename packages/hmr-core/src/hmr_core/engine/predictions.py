@@ -27,9 +27,9 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from hmr_core.data.pack.format import HDF5_MAGIC
 from hmr_core.data.plausibility import likely_unit, unit_text
 from hmr_core.errors import HmrError
+from hmr_core.file_kinds import HDF5
 from hmr_core.files import open_regular
 
 FORMAT = "hmr-predictions/1"
@@ -47,6 +47,9 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "verts_error_m": (),
 }
 """Of each sample's arrays. All but the joints may be missing."""
+
+FARTHEST_APART_M = 0.2
+"""The middle of a mesh is no farther than this from the middle of its joints, which is the length of a hand."""
 
 _BLOCK_BYTES = 512
 _START = b'{"format": "hmr-predictions/'
@@ -133,7 +136,7 @@ def read_predictions(path: Path) -> Predictions:
             wanted = ", ".join(str(size) for size in ("n", *SHAPES[name]))
             raise HmrError(f"{path}: {name} of shape {array.shape} do not fit its {len(ids)} ids; valid: ({wanted}).")
     if not sealed:
-        _check_meanings(path, arrays["joints"])
+        _check_meanings(path, ids, arrays["joints"], arrays.get("verts"))
     sure = arrays.get("confidence")
     if sure is not None and not ((sure >= 0) & (sure <= 1)).all():
         raise HmrError(f"{path}: confidence has numbers that are not from 0 to 1. {_HOW}")
@@ -149,17 +152,30 @@ def read_predictions(path: Path) -> Predictions:
     )
 
 
-def _check_meanings(path: Path, joints: Float32[ndarray, "n 21 3"]) -> None:
-    """HmrError for joints that somebody else wrote and that are not what the file's attributes say of them."""
-    if not len(joints):
+def _check_meanings(
+    path: Path, ids: list[str], joints: Float32[ndarray, "n 21 3"], verts: Float32[ndarray, "n 778 3"] | None
+) -> None:
+    """HmrError for points that somebody else wrote and that are not what the file's attributes say of them."""
+    if not ids:
         return
-    if (unit := likely_unit("joints", joints)) in ("centimetres", "millimetres"):
-        raise HmrError(f"{path} says metres, but its {unit_text('joints', unit, joints)}. Convert them. {_HOW}")
+    points = {"joints": joints, **({} if verts is None else {"verts": verts})}
+    for name, array in points.items():
+        if bad := np.flatnonzero(~np.isfinite(array).all((1, 2))).tolist():
+            raise HmrError(f"{path}: {name} of {ids[bad[0]]} are not finite ({len(bad)} of {len(ids)} samples). {_HOW}")
+        if (unit := likely_unit(name, array)) in ("centimetres", "millimetres"):
+            raise HmrError(f"{path} says metres, but its {unit_text(name, unit, array)}. Convert them. {_HOW}")
     if same := [joint for joint in range(21) if not joints[:, joint].any()]:
         raise HmrError(
             f"{path} says camera space, but joint {same[0]} is at the camera itself in every sample: the points are "
             f"relative to it. Add where it is, by the annotations' depth if the model does not predict it. {_HOW}"
         )
+    if verts is not None:
+        apart_m = float(np.median(np.linalg.norm(verts.mean(1) - joints.mean(1), axis=-1)))
+        if apart_m > FARTHEST_APART_M:
+            raise HmrError(
+                f"{path} says camera space, but its verts are {apart_m:.2f} m from its joints: they are relative to a "
+                f"point of the hand. Add where that is. {_HOW}"
+            )
 
 
 def _block(file: BufferedRandom | BufferedReader) -> bytes:
@@ -174,7 +190,7 @@ def _check_digest(path: Path) -> bool:
     try:
         with open_regular(path) as file:
             begin = file.read(_BLOCK_BYTES)
-            if begin.startswith(HDF5_MAGIC):
+            if begin.startswith(HDF5):
                 return False
             if not begin.startswith(_START):
                 raise HmrError(f"{path} is not a file of predictions of format {FORMAT!r}. {_HOW}")
@@ -196,8 +212,15 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
+def _dataset(file: h5py.File, name: str) -> Any:
+    held = file[name]
+    if not isinstance(held, h5py.Dataset):
+        raise ValueError(f"its {name} is a group, not an array")
+    return held
+
+
 def _ids(file: h5py.File) -> list[str]:
-    held = file["id"]
+    held = _dataset(file, "id")
     if h5py.check_string_dtype(held.dtype) is None:
         raise ValueError(f"its id is of type {held.dtype}, not text")
     if held.ndim != 1:
@@ -206,7 +229,7 @@ def _ids(file: h5py.File) -> list[str]:
 
 
 def _array(file: h5py.File, name: str) -> Float32[ndarray, "..."]:
-    held = file[name]
+    held = _dataset(file, name)
     if held.dtype.kind != "f":
         raise ValueError(f"its {name} is of type {held.dtype}, not floats")
     return np.asarray(held[()], dtype=np.float32)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hmr_core.errors import HmrError
-from hmr_core.file_kinds import BEGINNING, HDF5
+from hmr_core.file_kinds import BEGINNING, HDF5, LONGEST_HEADER
 from hmr_core.files import open_regular, utf8_name
 from hmr_core.hand.arrays import SHAPES
 from hmr_core.shell import command_line
@@ -29,9 +29,6 @@ _AGAIN = "It is cut off or damaged: copy it again from where it is whole."
 _MANOS = ("numpy", "scipy", "chumpy")
 """What MANO's own pickles name the parts of."""
 
-_LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header, at most; its own reader has the same limit."""
-
 
 def file_format(path: Path) -> Format:
     """The format of a file by its first bytes, whether or not the rest is sound; HmrError when it cannot be read."""
@@ -42,7 +39,7 @@ def file_format(path: Path) -> Format:
         raise HmrError(f"{path} cannot be read: {error.strerror}.") from error
     if begin.startswith(b"PK\x03\x04"):
         return "zip"
-    if len(begin) == 9 and begin.endswith(b"{") and struct.unpack("<Q", begin[:8])[0] <= _LONGEST_HEADER:
+    if len(begin) == 9 and begin.endswith(b"{") and struct.unpack("<Q", begin[:8])[0] <= LONGEST_HEADER:
         return "safetensors"
     return "pickle" if begin.startswith(b"\x80") else "unknown"
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hmr_core.errors import HmrError
+from hmr_core.file_kinds import HDF5
 from hmr_core.files import NotAFileError, open_descriptor
 from hmr_core.shell import command_line
 
@@ -33,7 +34,6 @@ ARRAY_DIGEST_BYTES, ITEM_DIGEST_BYTES = 32, 16
 
 _ANEW = "Copy it again from its source, or pack the data set again."
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 READ_BYTES = 8 << 20
 """How much of a file is read at once."""
 
@@ -121,7 +121,7 @@ def open_pack(path: Path) -> tuple[int, Header]:
         descriptor = open_descriptor(path)
     try:
         with _explained(path):
-            start = os.pread(descriptor, USER_BLOCK_BYTES + len(HDF5_MAGIC), 0)
+            start = os.pread(descriptor, USER_BLOCK_BYTES + len(HDF5), 0)
             size = os.fstat(descriptor).st_size
         return descriptor, _header(path, start, size)
     except BaseException:
@@ -158,10 +158,10 @@ def _header(path: Path, start: bytes, size: int) -> Header:
     """The header that a file of so many bytes starts with; HmrError when it is not a pack's, or not this file's."""
     block, magic = start[:USER_BLOCK_BYTES], start[USER_BLOCK_BYTES:]
     header = _parse(block)
-    if header is None and magic in (HDF5_MAGIC, b"") and _nearly_starts(block):
+    if header is None and magic in (HDF5, b"") and _nearly_starts(block):
         raise DamagedPackError(f"{path} is damaged: its header cannot be read. {_ANEW}")
     if header is None:
-        what = "an HDF5 file, but not a pack" if HDF5_MAGIC in (block[:8], magic) else "not a pack"
+        what = "an HDF5 file, but not a pack" if HDF5 in (block[:8], magic) else "not a pack"
         raise HmrError(
             f"{path} is {what}: it does not begin with the header of {FORMAT}. "
             "Data files are made by: hmr pack oakink --root OakInk --out FILE"
