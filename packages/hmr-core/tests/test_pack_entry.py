@@ -112,7 +112,7 @@ def test_such_a_pack_is_not_used(misleading_packs: dict[str, Pack], name: str) -
     pack = misleading_packs[name]
     for subset in ("train", "test"):
         with pytest.raises(HmrError) as error:
-            check_pack(pack, "sp0", pack.indices("sp0", subset))
+            check_pack(pack, "sp0", subset)
         start = f"{pack.path} is neither trained nor scored on, since every figure of it would be wrong: "
         assert str(error.value).startswith(start + MISLEADING[name][1])
         assert f"`hmr doctor --data {pack.path}` says more" in str(error.value)
@@ -123,7 +123,7 @@ def test_a_whole_data_set_is_packed_and_used(mini_tree: Path, mini_pack: Pack, t
     assert (summary.odd, summary.notes) == ([], [])
     for split, counts in mini_pack.info.counts.items():
         for subset in counts:
-            assert check_pack(mini_pack, split, mini_pack.indices(split, subset)) == []
+            assert check_pack(mini_pack, split, subset) == []
 
 
 def test_a_few_odd_samples_are_packed_and_named(mini_tree: Path, tmp_path: Path) -> None:
@@ -133,10 +133,10 @@ def test_a_few_odd_samples_are_packed_and_named(mini_tree: Path, tmp_path: Path)
     summary = pack(reader, tmp_path)
     assert sorted(summary.odd) == sorted(factors)
     packed = Pack(summary.path)
-    (warning,) = check_pack(packed, "sp0", packed.indices("sp0", "train"))
-    start = "2 of 57 annotated hands are of no hand's size, or more than 5 m away: "
+    (warning,) = check_pack(packed, "sp0", "train")
+    start = "2 of 57 hands of sp0 train are of no hand's size, or more than 5 m away: "
     assert warning.startswith(f"{start}{', '.join(sorted(factors, key=ids.index))}. Figures over all samples are off")
-    assert check_pack(packed, "sp0", packed.indices("sp0", "test")) == []
+    assert check_pack(packed, "sp0", "test") == []
 
 
 def test_skew_is_told_of(mini_tree: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def evaluate(
     """
     started = time.monotonic()
     rows = request.pack.indices(request.split, request.subset)
-    warnings = check_pack(request.pack, request.split, rows)
+    warnings = check_pack(request.pack, request.split, request.subset)
     request = replace(request, notes=[*request.notes, *warnings])
     mismatch_mm = _mismatch_mm(request, rows)
     pictures = _pictures(request)

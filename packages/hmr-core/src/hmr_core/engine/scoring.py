@@ -64,7 +64,7 @@ def score(
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
     """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
     rows = pack.indices(predictions.split, predictions.subset)
-    warnings = check_pack(pack, predictions.split, rows)
+    warnings = check_pack(pack, predictions.split, predictions.subset)
     by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
     given = set(predictions.ids)
     subset = f"{predictions.split} {predictions.subset}"

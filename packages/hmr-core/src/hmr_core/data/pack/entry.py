@@ -48,11 +48,9 @@ def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
     return [remark.text for remark in remarks if remark.level == "note"]
 
 
-def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> list[str]:
-    """What is worth a warning of the samples that will be trained or scored on; HmrError when nobody should.
-
-    rows: of the samples, in this split.
-    """
+def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
+    """What is worth a warning of the samples that will be trained or scored on; HmrError when nobody should."""
+    rows = pack.indices(split, subset)
     lists = {subset: pack.indices(split, subset) for subset, count in pack.info.counts[split].items() if count}
     hands = packed_hands(pack, _spread(rows))
     if problem := misleading([*list_remarks(split, lists, pack.ids), *plausibility(hands)]):
@@ -65,7 +63,8 @@ def check_pack(pack: Pack, split: str, rows: Integer[ndarray, " n"]) -> list[str
     if not len(odd):
         return []
     return [
-        f"{len(odd):,} of {len(rows):,} annotated hands are of no hand's size, or more than {FARTHEST_M:g} m away: "
+        f"{len(odd):,} of {len(rows):,} hands of {split} {subset} are of no hand's size, or more than {FARTHEST_M:g} m "
+        f"away: "
         f"{listed(pack.ids(odd))}. Figures over all samples are off by theirs; "
         f"`{command_line('hmr doctor --data', pack.path)}` says more"
     ]
