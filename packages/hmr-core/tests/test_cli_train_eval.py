@@ -332,6 +332,8 @@ def test_errors_say_that_the_environment_named_the_pack(
     status, _, err = hmr(*evaluate)
     assert (status, err.rstrip().endswith(said)) == (1, True), err  # whatever is wrong with it
     assert "HMR_DATA" not in hmr("score", "none")[2]  # what is not about the pack
+    monkeypatch.setenv("HMR_DATA", "no")
+    assert "HMR_DATA" not in hmr("score", "none")[2]
     monkeypatch.delenv("HMR_DATA")
     said = "(Neither --data nor HMR_DATA names a pack, so it is data/oakink.h5; --data names another.)"
     assert hmr(*evaluate)[2].rstrip().endswith(said)
@@ -468,7 +470,7 @@ def test_a_run_whose_newest_checkpoint_is_empty_names_the_others(hmr: Hmr, train
     assert (status, err) == (
         1,
         f"error: {folder}/epoch-0002 is the folder of a checkpoint, and its model.safetensors is not there. "
-        f"Give --resume another of the run's: {folder}/epoch-0001.\n",
+        "Remove that folder: the run then goes on from epoch-0001.\n",
     )
 
 
@@ -476,14 +478,32 @@ def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
     hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "3 of 57 annotated hands are of no hand's size"
-    monkeypatch.setattr("hmr_core.data.pack.entry.check_pack", lambda *_: [text])
-    monkeypatch.setattr("hmr_core.engine.evaluate.check_pack", lambda *_: [text])
+    looked_at: list[str] = []
+
+    def found(pack: Pack, split: str, subset: str) -> list[str]:
+        looked_at.append(subset)
+        return [text]
+
+    for module in ("hmr_core.data.pack.entry", "hmr_core.engine.evaluate"):
+        monkeypatch.setattr(f"{module}.check_pack", found)
     status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
     status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--out", "e")
     assert status == 0, err
     assert f"note: {text}" in out
     assert text in json.loads(Path("e/report.json").read_text())["notes"]
+    assert looked_at == ["train", "val", "test"]
+
+
+def test_a_resumed_run_says_where_its_pack_is_now(
+    hmr: Hmr, trained: Path, mini_pack_path: Path, more_epochs: Callable[[Path], None]
+) -> None:
+    shutil.copy(mini_pack_path, "moved.h5")
+    more_epochs(trained)
+    status, out, err = hmr("train", "small", "--resume", str(trained), "--data", "moved.h5", "--device", "cpu")
+    assert status == 0, err
+    assert "data: moved.h5" in err.splitlines()
+    assert out.splitlines()[-1].endswith("--data moved.h5")
 
 
 def test_a_run_records_how_it_was_started(

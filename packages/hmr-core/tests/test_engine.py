@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import multiprocessing
+import os
 import re
 import shutil
 import sys
@@ -41,6 +43,7 @@ from hmr_core.engine.predictions import read_predictions
 from hmr_core.engine.report import NO_MESH
 from hmr_core.engine.run import (
     Run,
+    check_free,
     default_folder,
     drop_later_metrics,
     locked,
@@ -564,13 +567,16 @@ def test_an_altered_optimizers_state_is_refused(trainer: Trainer, run: Run, tmp_
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"split": "sp1"}, "says that split is sp1, the checkpoint {saved} that it is sp0: one of them was altered"),
+        (
+            {"split": "sp1"},
+            'says that split is "sp1", the checkpoint {saved} that it is "sp0": one of them was altered',
+        ),
         (
             {"recipe": {"train": {"learning_rate": 1.0, "epochs": 9}}},
             "says that recipe.train.epochs is 9, the checkpoint {saved} that it is 3 (and 1 more: "
             "recipe.train.learning_rate): one",
         ),
-        ({"data_digest": "0" * 64}, "says that data_digest is 0000"),
+        ({"data_digest": "0" * 64}, 'says that data_digest is "0000'),
     ],
 )
 def test_a_run_whose_config_is_not_its_checkpoints_is_neither_resumed_nor_evaluated(
@@ -767,12 +773,39 @@ def test_a_run_whose_config_is_damaged_is_refused(run: Run, key: str, value: obj
         open_run(run.folder)
 
 
-def test_a_damaged_line_of_metrics_is_dropped(run: Run) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [b'{"k\xefnd": "epoch", "epoch": 1}', b'{"epoch": "two"}', b'{"epoch": 1' + b"0" * 400 + b"}", b"[" * 100_000],
+    ids=["bytes", "text", "large", "deep"],
+)
+def test_a_damaged_line_of_metrics_is_dropped(run: Run, line: bytes) -> None:
     path = run.folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines, lines[-1].replace(b'"kind"', b'"k\xefnd"')]))
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n")
     drop_later_metrics(run, 3)
-    assert path.read_bytes() == b"".join(lines)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_a_run_is_told(run: Run, name: str, make: Callable[[Path], None]) -> None:
+    path = run.folder / name
+    path.unlink(missing_ok=True)
+    make(path)
+    use = {"train.log": locked(run).__enter__, "metrics.jsonl": lambda: drop_later_metrics(run, 3)}[name]
+    with pytest.raises(HmrError, match=rf"^{path} cannot be used: .*\. Move it away, and go on\.$"):
+        use()
+
+
+def test_a_run_that_cannot_be_written_to_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(HmrError, match=rf"^{run.log} cannot be written to: Read-only file system\. Copy"), locked(run):
+        pass
+    with pytest.raises(HmrError, match="is a run already"):
+        check_free(run.folder, "small")
 
 
 def test_a_disk_that_is_full_when_a_run_begins_leaves_nothing(
@@ -788,7 +821,9 @@ def test_an_altered_checkpoint_names_the_others_of_its_run(run: Run, small_spec:
     older = run.checkpoints / "epoch-0001"
     shutil.copytree(newest, older)
     (newest / "model.safetensors").write_bytes((newest / "model.safetensors").read_bytes()[:-1] + b"x")
-    with pytest.raises(HmrError, match=rf"Copy it again .*, or use another checkpoint of the run: {older}\.$"):
+    with pytest.raises(
+        HmrError, match=rf"Copy it again .*, or use another checkpoint of the run: {older} \(a resumed run"
+    ):
         checkpoints.load_checkpoint(newest, small_spec)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,21 @@ def test_a_mesh_model_trains_resumes_and_is_scored_with_the_annotations_hand(
         assert "pose" not in file
         joints = joint_regressor_21(load_hand_model(mini_hand_path)).numpy() @ file["verts"][:]
         np.testing.assert_allclose(file["joints"][:], joints, atol=1e-6)
+
+
+def test_a_resumed_run_says_where_its_hand_model_is_now(
+    hmr: Run, mini_hand_path: Path, more_epochs: Callable[[Path], None]
+) -> None:
+    shutil.copy(mini_hand_path, "hand.npz")
+    status, _, err = hmr("train handy --split sp0 --recipe tiny --epochs 1 --out run --hand-model hand.npz")
+    assert status == 0, err
+    Path("hand.npz").rename("moved.npz")
+    for _ in range(2):  # what it was resumed with does not make it another run
+        more_epochs(Path("run"))
+        status, out, err = hmr("train handy --resume run --hand-model moved.npz")
+        assert status == 0, err
+        assert f"hand model: {Path('moved.npz').resolve()}" in err.splitlines()
+        assert out.splitlines()[-1].endswith(f"--hand-model {Path('moved.npz').resolve()}")
 
 
 def test_posed_rotations_are_kept_with_the_predictions(hmr: Run, mini_hand_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -78,7 +79,7 @@ def find_data(given: Path | None) -> Path:
 def explain_data(context: click.Context, error: HmrError) -> None:
     """Say of an error that names the pack who chose it, if that was not --data."""
     path = context.meta.get(_NOT_NAMED)
-    if path is None or str(path) not in str(error):
+    if path is None or not re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", str(error)):
         return
     by = f"It is {DATA} that names" if os.environ.get(DATA) else f"Neither --data nor {DATA} names a pack, so it is"
     error.args = (f"{error} ({by} {path}; --data names another.)",)

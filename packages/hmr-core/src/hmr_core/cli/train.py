@@ -23,7 +23,7 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import torch
     from jaxtyping import Int64
@@ -138,12 +138,11 @@ def _fresh(
     check_free(folder, model)
     _check_hand(spec, hand_model)
 
-    from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
 
     pack = Pack(find_data(data))
     rows = pack.indices(split, values.train.subset)
-    _warn(check_pack(pack, split, rows))
+    _check_data(pack, split, values.train.subset)
     check_batch(split, values.train, len(rows))
     chosen = choose_device(device)
     hand = _hand(spec, hand_model)
@@ -168,9 +167,14 @@ def _fresh(
         _train(registry, run, values, pack, layer, chosen, workers)
 
 
-def _warn(warnings: Sequence[str]) -> None:
-    for text in warnings:
-        click.echo(f"warning: {text}", err=True)
+def _check_data(pack: Pack, split: str, subset: str) -> None:
+    """Warn of odd samples to train or to validate on; HmrError for data that nobody should train on."""
+    from hmr_core.data.pack.entry import check_pack
+
+    validated = [] if subset == "train+val" or not pack.info.counts[split].get("val") else ["val"]
+    for name in (subset, *validated):
+        for text in check_pack(pack, split, name):
+            click.echo(f"warning: {text}", err=True)
 
 
 def _check_hand(spec: ModelSpec, given: Path | None) -> None:
@@ -278,7 +282,6 @@ def _resumed(
     if data is None and not run.data.exists():
         raise _gone(run, "pack", run.data, "--data")
 
-    from hmr_core.data.pack.entry import check_pack
     from hmr_core.data.pack.reader import Pack
 
     pack = Pack(data or run.data)
@@ -288,11 +291,14 @@ def _resumed(
         )
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
     rows = pack.indices(run.split, recipe.train.subset)
-    _warn(check_pack(pack, run.split, rows))
+    _check_data(pack, run.split, recipe.train.subset)
     layer = _layer(hand, pack, rows)
     chosen = choose_device(device)
     with locked(run):
-        _train(registry, replace(run, started=provenance(current_command())), recipe, pack, layer, chosen, workers)
+        # As it goes on now: its files may have been moved.
+        moved = replace(run, data=pack.path, hand_model=None if hand is None else hand.as_run())
+        again = replace(moved, started=provenance(current_command()))
+        _train(registry, again, recipe, pack, layer, chosen, workers)
 
 
 def _train(

@@ -119,10 +119,11 @@ def check_run(run: Run, weights: Path) -> None:
         return
     key = differing[0]
     more = f" (and {len(differing) - 1} more: {', '.join(differing[1:])})" if len(differing) > 1 else ""
+    ours, its = (json.dumps(value) for value in (said[key], recorded.get(key)))
     raise HmrError(
-        f"{run.folder / 'config.json'} says that {key} is {said[key]}, the checkpoint {weights.parent} that it is "
-        f"{recorded.get(key)}{more}: one of them was altered. A run keeps what it began with; put it back, or start a "
-        "new run with other options. The checkpoint can be evaluated by itself: "
+        f"{run.folder / 'config.json'} says that {key} is {ours}, the checkpoint {weights.parent} that it is {its}"
+        f"{more}: one of them was altered. A run keeps what it began with; put it back, or start a new run with other "
+        "options. The checkpoint can be evaluated by itself: "
         f"{command_line('--ckpt', weights.parent)}"
     )
 
@@ -146,7 +147,8 @@ def _digest(info: Mapping[str, Any]) -> str:
 def way_out(folder: Path) -> str:
     """What to do about a checkpoint that is not whole: the other ones of its run are named."""
     others = [str(one) for one in saved_checkpoints(folder.parent) if one != folder and (one / RECORD).is_file()]
-    other = f", or use another checkpoint of the run: {', '.join(others)}" if others else ""
+    left = f" (a resumed run goes on from the newest that is left when {folder.name} is removed)"
+    other = f", or use another checkpoint of the run: {', '.join(others)}{left}" if others else ""
     return f"Copy it again from where it is whole{other}."
 
 

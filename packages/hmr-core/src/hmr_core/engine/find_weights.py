@@ -52,6 +52,8 @@ def _emptied(folder: Path, option: str) -> HmrError:
     """The error for the folder of a checkpoint whose weights are not there."""
     others = [str(one) for one in saved_checkpoints(folder.parent) if (one / "model.safetensors").is_file()]
     remedy = f"Give {option} another of the run's: {', '.join(others)}." if others else "The run has no other."
+    if option == "--resume" and others:
+        remedy = f"Remove that folder: the run then goes on from {Path(others[-1]).name}."
     return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there. {remedy}")
 
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hmr_core.config import TrainConfig
 from hmr_core.errors import HmrError
-from hmr_core.files import read_bytes
+from hmr_core.files import check_regular, read_bytes
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 from hmr_core.wording import counted
@@ -80,14 +80,14 @@ class Run:
         return self.folder / "train.log"
 
     def identity(self) -> dict[str, Any]:
-        """What makes the run the one it is, as values that JSON has: its checkpoints say the same."""
+        """What makes the run the one it is, wherever its files are; its checkpoints say the same. As values of JSON."""
         return {
             "model": self.model,
             "split": self.split,
             "recipe_name": self.recipe_name,
             "recipe": dict(self.recipe),
             "data_digest": self.data_digest,
-            "hand_model": None if self.hand_model is None else dict(self.hand_model),
+            "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model["blake2b"]},
         }
 
 
@@ -152,6 +152,7 @@ def _write_config(run: Run) -> None:
         "format": FORMAT,
         **run.identity(),
         "data": str(run.data.resolve()),
+        "hand_model": None if run.hand_model is None else dict(run.hand_model),
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
         "verify": run.verify,
@@ -217,10 +218,11 @@ def _may_be_taken(folder: Path) -> bool:
 
 def _being_trained(folder: Path) -> bool:
     try:
-        with _lock(folder):
-            return False
-    except BlockingIOError:
-        return True
+        check_regular(folder / "train.log")
+        with (folder / "train.log").open("ab") as file:
+            return not _lock(file)
+    except OSError:  # it is not there, or cannot be written to
+        return False
 
 
 def _is_run(folder: Path) -> bool:
@@ -231,6 +233,7 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
     """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
     path = run.folder / "metrics.jsonl"
     if path.exists():
+        _check_readable(path)
         # What is no UTF-8 is a damaged line, which is dropped as one that was cut off.
         text = read_bytes(path).decode("utf-8", "replace")
         lines = [line for line in text.splitlines() if "\ufffd" not in line and _epoch_of(line) <= epoch]
@@ -240,28 +243,42 @@ def drop_later_metrics(run: Run, epoch: int) -> None:
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
+    path = run.log
+    _check_readable(path)
     try:
-        with _lock(run.folder):
-            yield
-    except BlockingIOError as error:
-        raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.") from error
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / "train.log").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass  # a file system without locks
+        file = path.open("ab")
+    except OSError as error:
+        raise HmrError(f"{path} cannot be written to: {error.strerror}. Copy the run to where it can.") from error
+    with file:
+        if not _lock(file):
+            raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.")
         yield
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a run's log for as long as it is open; False when another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _check_readable(path: Path) -> None:
+    """HmrError for what is there and no file."""
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HmrError(f"{path} cannot be used: {error.strerror}. Move it away, and go on.") from error
 
 
 def _epoch_of(line: str) -> float:
     """The epoch of a line of metrics; infinity for one that was cut off, which is then dropped."""
     try:
         return float(json.loads(line)["epoch"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
