@@ -32,7 +32,7 @@ def read_value(annotation: Any, text: str) -> Any:
         # A shell takes the quotes of ["a", "b"] away.
         return [_as_text(item.strip()) for item in text[1:-1].split(",") if item.strip()]
     others = tuple(kind for kind in kinds if kind not in texts and kind is not NoneType)
-    if not texts or (others and not isinstance(value, str) and _allows(Union[others], value)):  # noqa: UP007
+    if not texts or (others and not isinstance(value, str) and _allows(Union[others], value)):  # noqa: UP007  # of types known only here
         return value
     return _as_text(text)
 

@@ -32,7 +32,7 @@ from hmr_core.engine.checkpoint_record import (
     write_info,
 )
 from hmr_core.engine.find_weights import find_weights, is_ours
-from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.plugin_failures import failures_told
 from hmr_core.engine.released import ReleasedFile, load_released
 from hmr_core.engine.run import open_run, saved_checkpoints
 from hmr_core.engine.weights import Uninitialised, first_not_finite, load_weights

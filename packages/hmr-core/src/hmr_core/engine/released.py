@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmr_core.config import Recipe, load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.plugin_failures import failures_told
 from hmr_core.engine.weights import Uninitialised, compare, first_not_finite, load_weights
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import HandModel

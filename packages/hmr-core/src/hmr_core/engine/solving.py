@@ -15,7 +15,7 @@ from torch import Tensor
 from hmr_core.config import Section
 from hmr_core.digests import file_digest
 from hmr_core.engine.find_weights import find_weights
-from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.plugin_failures import failures_told
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError

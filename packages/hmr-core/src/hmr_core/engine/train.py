@@ -35,8 +35,8 @@ from hmr_core.engine.datasets import open_dataset
 from hmr_core.engine.divergence import Step, gradient_norms, refuse_non_finite, what_next
 from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.engine.inference import gather, predict
-from hmr_core.engine.model_failures import failures_told
 from hmr_core.engine.optimizer import Adam
+from hmr_core.engine.plugin_failures import failures_told
 from hmr_core.engine.run import Run, check_batch, drop_later_metrics, resume_command, saved_checkpoints
 from hmr_core.engine.scoring import score
 from hmr_core.errors import HmrError
