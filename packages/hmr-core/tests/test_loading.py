@@ -194,6 +194,22 @@ FULL = "unable to allocate shared memory(shm) for file </torch_1>: No space left
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_memory_that_runs_out_is_told_with_what_takes_it(
+    mini_pack: Pack, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 894. GiB")
+
+    monkeypatch.setattr(HandDataset, "_images", fail)
+    with pytest.raises(HmrError) as caught:
+        list(Loader(hands(mini_pack), workers=workers, device=CPU).load(split_batches(np.arange(8), 4)))
+    assert str(caught.value) == (
+        "memory ran out while a batch of 4 samples was loaded (Unable to allocate 894. GiB). Use a smaller "
+        "--batch-size or image_size (--set), or fewer --workers."
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_shared_memory_that_is_full_is_an_error_of_the_batch(
     mini_pack: Pack, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from hmr_core.data.dataset import Batch, HandDataset, Key
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, out_of_memory
 from hmr_core.interrupts import interrupts_held
 from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
 
@@ -154,6 +154,11 @@ class _Reporting(torch.utils.data.Dataset[Any]):
         except HmrError as error:
             return error
         except Exception as error:
+            if out_of_memory(error):
+                return HmrError(
+                    f"memory ran out while a batch of {len(keys)} samples was loaded ({error}). Use a smaller "
+                    "--batch-size or image_size (--set), or fewer --workers."
+                )
             rows = ", ".join(str(row) for _, row in keys)
             told = HmrError(
                 f"samples of {dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
@@ -194,7 +199,7 @@ def _shared(batch: AnyBatch) -> AnyBatch:
     if torch.utils.data.get_worker_info() is not None:
         try:
             for tensor in _tensors(batch):
-                tensor.share_memory_()  # type: ignore[no-untyped-call]
+                tensor.share_memory_()  # type: ignore[no-untyped-call]  # torch gives it no types
         except (RuntimeError, OSError) as error:
             clear_unfinished()
             room = shared_memory()

@@ -14,7 +14,7 @@ from torch import Tensor
 from hmr_core.data.dataset import HandDataset
 from hmr_core.data.joint_dataset import JointBatch
 from hmr_core.data.loading import AnyBatch, AnyDataset, Loader, split_batches
-from hmr_core.engine.model_failures import failures_told
+from hmr_core.engine.plugin_failures import failures_told
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
@@ -156,5 +156,5 @@ def _refuse_non_finite(points: Points) -> None:
             bad = (~torch.isfinite(tensor).flatten(1).all(1)).nonzero().flatten().tolist()
             raise HmrError(
                 f"the model's prediction is not finite for {points.ids[bad[0]]} ({len(bad)} in its batch). Its weights "
-                "have diverged; train it with a smaller train.learning_rate, or with train.clip_norm."
+                "may have diverged: train it with a smaller train.learning_rate, or with train.clip_norm."
             )
