@@ -24,8 +24,8 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import HandModel, save_hand_model
-from hmr_core.nn.model import HandModel as Network
 from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.model import PoseModel as Network
 from hmr_core.plugins import ModelSpec, Released
 
 DATA = Path(__file__).parent / "packages/hmr-core/tests/data"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.config import load_recipe
 from hmr_core.errors import UsageError
 from hmr_core.metrics import METRICS
-from hmr_core.plugins.protocols import solver_config
+from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry, discover
+from hmr_core.plugins.solver_presets import solver_config
 
 PAGE = (Path(__file__).parents[1] / "docs/protocol.md").read_text()
 MODELS = {"Integral-Pose + IKNet": "integral", "RLE + IKNet": "rle", "I2L-MeshNet": "i2l"}

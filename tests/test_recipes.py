@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hmr_core.config import SECTIONS, load_recipe, options
 from hmr_core.errors import UsageError
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import SECTIONS, load_recipe, options
 from hmr_core.plugins.registry import discover
 
 ROOT = Path(__file__).parents[1]
@@ -31,8 +31,11 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "image size": ("{image_size}",) * 3,
     "root joint": ("{root_joint}",) * 3,
     "box factor": ("{data.bbox_expand}",) * 3,
-    "trunk": (*["ResNet-{backbone.depth}, {backbone.weights}"] * 2, "two ResNet-{backbone.depth}, {backbone.weights}"),
-    "batch norm of the trunk frozen (partly)": ("{backbone.freeze_batch_norm}",) * 3,
+    "backbone": (
+        *["ResNet-{backbone.depth}, {backbone.weights}"] * 2,
+        "two ResNet-{backbone.depth}, {backbone.weights}",
+    ),
+    "batch norm of the backbone frozen (partly)": ("{backbone.freeze_batch_norm}",) * 3,
     "optimizer, learning rate": ("Adam, {train.learning_rate}",) * 3,
     "weight decay": ("{train.weight_decay}",) * 3,
     "schedule (epochs, factor)": ("{train.schedule} {train.milestones}, {train.gamma}",) * 3,
@@ -55,8 +58,8 @@ ROWS: dict[str, tuple[str, str, str]] = {
     # What the published code has besides.
     "trained on": ("{train.subset}",) * 3,
     "precision": ("{train.precision}",) * 3,
-    "channels of the trunk's stem": ("{backbone.width}",) * 3,
-    "initial weights of convolutions outside of the trunk": ("He, fan-out", "-", "normal, {init_std}"),
+    "channels of the backbone's stem": ("{backbone.width}",) * 3,
+    "initial weights of convolutions outside of the backbone": ("He, fan-out", "-", "normal, {init_std}"),
     "largest occlusion, over the box's area": ("{augment.occlusion_area}",) * 3,
     "beta of smooth L1": ("{loss_beta}", "-", "-"),
     "floor under sigma": ("-", "{sigma_floor}", "-"),

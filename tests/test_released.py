@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.convert import convert_released
-from hmr_core.engine.recognise import describe, fitting_models
 from hmr_core.errors import HmrError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.registry import discover
+from hmr_core.weights.checkpoints import load_checkpoint
+from hmr_core.weights.convert import convert_released
+from hmr_core.weights.identify import describe, fitting_models
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 RECORDS = {"integral": "integral_resnet50", "rle": "rle_resnet50", "i2l": "i2l_resnet50", "iknet": "iknet"}

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.predictions import Predictions, write_predictions
+from hmr_core.evaluation.predictions import Predictions, write_predictions
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 PLUGINS = ("integral", "rle", "i2l", "iknet")

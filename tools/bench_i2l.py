@@ -30,9 +30,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hmr_core.config import load_recipe
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import Inputs, Targets
+from hmr_core.plugins.recipes import load_recipe
 from hmr_i2l.gaussians import Pose2Feat
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.plugin import hmr_models

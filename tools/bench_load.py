@@ -21,11 +21,12 @@ import click
 import torch
 from provenance import REPOSITORY, write_rows
 
-from hmr_core.config import load_recipe
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.released import split_ignored
-from hmr_core.nn.model import HandModel
-from hmr_i2l.plugin import RELEASED, hmr_models
+from hmr_core.nn.model import PoseModel
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoints import load_checkpoint
+from hmr_core.weights.released import split_ignored
+from hmr_i2l.plugin import hmr_models
+from hmr_i2l.spec import RELEASED
 
 NAMES = REPOSITORY / "packages/hmr-i2l/tests/data/golden/i2l_resnet50.json"
 HOWS = ("read, and the model initialised", "ours")
@@ -42,7 +43,7 @@ def write_file(path: Path) -> None:
     torch.save({name: torch.tensor(0) if name.endswith(counts) else torch.rand(shape) for name, shape in named}, path)
 
 
-def load(path: Path, how: str) -> HandModel:
+def load(path: Path, how: str) -> PoseModel:
     """The model, in one of the ways."""
     spec = hmr_models()[0]
     if how == "ours":

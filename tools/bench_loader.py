@@ -31,9 +31,8 @@ import torch
 from photographs import expose, make_scene
 from provenance import REPOSITORY, write_rows
 
-from hmr_core.config import AugmentConfig, DataConfig
 from hmr_core.data.augment import draw
-from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.data.image_dataset import Batch, ImageDataset, Key
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.oakink.layout import FRAMES, SampleKey
@@ -44,6 +43,7 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.scene import Spread
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.pictures import read_picture
+from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 
 CODECS = ("png", "webp", "raw", "jpeg:95", "jpeg:90")
 SAMPLES, BATCH, IMAGE_PX, ROOT_JOINT, EPSILON_M, DEPTH_M = 256, 64, 256, 9, 1e-6, 0.4
@@ -79,7 +79,7 @@ class Part(OakInkReader):
 
 
 class Tree(torch.utils.data.Dataset[dict[str, Any]]):
-    """The release's tree as the published code reads it: sample by sample. Keys as HandDataset's."""
+    """The release's tree as the published code reads it: sample by sample. Keys as ImageDataset's."""
 
     def __init__(self, root: Path, ids: Sequence[str], augment: AugmentConfig, seed: int) -> None:
         self.root, self.ids, self.augment, self.seed = root / "image", ids, augment, seed
@@ -227,7 +227,7 @@ def measure(root: Path, folder: Path, rounds: int, workers: Sequence[int]) -> li
             "packed_per_s": f"{len(ids) / packed.seconds:.1f}",
             "window_px": f"{np.sqrt(sides.prod(1).mean()):.0f}",
         }
-        data = HandDataset(pack, image_size=IMAGE_PX, root_joint=ROOT_JOINT, data=DataConfig(), augment=tree.augment)
+        data = ImageDataset(pack, image_size=IMAGE_PX, root_joint=ROOT_JOINT, data=DataConfig(), augment=tree.augment)
         ways[name] = partial(loaded, data)
         if pack.info.lossless:
             keys = split_batches(np.arange(BATCH), BATCH)
@@ -255,7 +255,7 @@ def measure(root: Path, folder: Path, rounds: int, workers: Sequence[int]) -> li
     ]
 
 
-def loaded(data: HandDataset, batches: Sequence[list[Key]], workers: int) -> Iterator[Any]:
+def loaded(data: ImageDataset, batches: Sequence[list[Key]], workers: int) -> Iterator[Any]:
     """The batches of a pack, as training loads them."""
     return Loader(data, workers=workers, device=CPU).load(batches)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hmr_core.cli.arguments import find_data
-from hmr_core.cli.figures import show_comparison
+from hmr_core.cli.metrics_table import show_comparison
+from hmr_core.cli.options import find_data
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.source import find_hand_model

@@ -25,11 +25,11 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.checkpoints import Checkpoint, load_checkpoint
-from hmr_core.engine.devices import choose_device
-from hmr_core.engine.evaluate import evaluate
-from hmr_core.engine.evaluation_request import EvaluationRequest
+from hmr_core.devices import choose_device
+from hmr_core.evaluation.evaluate import evaluate
+from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint
 
 QUALITIES = (95, 90, 80, 70, 50, 30)
 LOSSLESS = "png"

@@ -25,10 +25,10 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
-from hmr_core.engine.checkpoint_record import read_info, write_info
-from hmr_core.engine.run import saved_checkpoints
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.registry import Registry, discover
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import read_info, write_info
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hmr_core.cli.main import cli, main
-from hmr_core.config import load_recipe
 from hmr_core.digests import file_digest
-from hmr_core.engine import checkpoints
-from hmr_core.engine.checkpoint_record import read_info, write_info
-from hmr_core.engine.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
-from hmr_core.engine.run import saved_checkpoints
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.plugins.known import KNOWN
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights import checkpoints
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import read_info, write_info
+from hmr_core.weights.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
 
 
 class Said(NamedTuple):
@@ -311,14 +311,14 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
 
 
 def test_weights_that_are_not_finite_are_damaged_whatever_they_are_of(hmr: Hmr) -> None:
-    trunk = {
+    backbone = {
         name: torch.full_like(value, float("nan"))
         for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()
         if value.is_floating_point()
     }
     for name, state, first in (
         ("other.pth", {"a": torch.ones(2), "b": torch.full((2,), float("nan"))}, "b"),
-        ("trunk.pth", trunk, "conv1.weight"),
+        ("backbone.pth", backbone, "conv1.weight"),
     ):
         torch.save(state, name)
         problem = f"holds numbers that are not finite, first in {first}: it is damaged. Get it again"
@@ -339,10 +339,10 @@ def test_a_checkpoint_whose_weights_were_removed_is_told_by_its_folder(hmr: Hmr,
     assert hmr("eval", "small", "--ckpt", str(newer), "--split", "sp0").err == f"{told}The run has no other.\n"
 
 
-def test_a_trunk_is_shown(hmr: Hmr) -> None:
+def test_a_backbone_is_shown(hmr: Hmr) -> None:
     torch.save(ResNet(ResNetConfig(depth=18)).state_dict(), "resnet18.pth")
     said = hmr("ckpt", "show", "resnet18.pth")
-    assert "what:    torchvision's ResNet-18, which a model's trunk can start from\n" in said.out
+    assert "what:    torchvision's ResNet-18, which a model's backbone can start from\n" in said.out
 
 
 def test_a_file_of_a_known_model_is_answered_with_pip(hmr: Hmr) -> None:

@@ -16,9 +16,9 @@ import pytest
 
 from hmr_core import builtin
 from hmr_core.cli import console
-from hmr_core.cli.figures import show_figures
-from hmr_core.engine.events import CheckpointSaved, EpochDone, RunEnded, RunStarted, StepDone
-from hmr_core.engine.run import Run
+from hmr_core.cli.metrics_table import show_figures
+from hmr_core.plugins.events import CheckpointSaved, EpochDone, RunEnded, RunStarted, StepDone
+from hmr_core.plugins.run import Run
 
 
 class Terminal(io.StringIO):

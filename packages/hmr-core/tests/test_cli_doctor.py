@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from hmr_core.cli.main import main
-from hmr_core.engine.doctor.choose import chosen
+from hmr_core.doctor.choose import chosen
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 HMR = [sys.executable, "-m", "hmr_core"]
@@ -169,7 +169,7 @@ def test_checks_of_as_many_samples_look_at_others(
         return rows
 
     for module in ("pack", "match", "hand"):
-        monkeypatch.setattr(f"hmr_core.engine.doctor.{module}.chosen", recording)
+        monkeypatch.setattr(f"hmr_core.doctor.{module}.chosen", recording)
     given = ["--root", str(mini_tree), "--data", str(mini_pack_path), "--hand-model", str(mini_hand_path)]
     findings(capsys, *given)
     integrity, _, match, hand = looked

@@ -22,18 +22,18 @@ from torch import Tensor
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.config import Section
+from hmr_core.data.hand_model_check import mismatch_note
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.hand_model_check import mismatch_note
-from hmr_core.engine.solving import LoadedSolver, solve
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel as Hand
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.solver import HandFit, UnsolvableJointsError, check_joints
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.inference.solving import LoadedSolver, solve
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec, SolverSpec
 
 EVAL = "eval small --ckpt run --split sp0 --device cpu"
@@ -102,7 +102,7 @@ FLAT = SolverSpec(
 )
 
 
-class Meshed(HandModel):
+class Meshed(PoseModel):
     """A model of images with a mesh of its own."""
 
     def __init__(self, config: Any) -> None:
@@ -119,7 +119,7 @@ class Meshed(HandModel):
         return {"verts": (prediction.verts_uvd - targets.verts_uvd).abs().mean()}
 
 
-class FromJoints(HandModel):
+class FromJoints(PoseModel):
     """A model of joints that says "flat hand" to whatever it is given."""
 
     def __init__(self, config: Any) -> None:
@@ -141,8 +141,8 @@ Run = Callable[[str], tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def run_folder(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of the three models, as --ckpt takes them."""
-    from hmr_core.config import load_recipe
-    from hmr_core.engine.checkpoints import save_checkpoint
+    from hmr_core.plugins.recipes import load_recipe
+    from hmr_core.weights.checkpoints import save_checkpoint
 
     folder = tmp_path_factory.mktemp("checkpoints")
     for spec in specs(small_spec, folder):
@@ -167,6 +167,7 @@ def specs(small_spec: ModelSpec, folder: Path) -> list[ModelSpec]:
             recipes={"tiny": joints},
             build=FromJoints,
             consumes="joints",
+            needs_hand=True,
         ),
     ]
 
@@ -285,7 +286,7 @@ def test_a_mismatch_is_told(hmr: Run, mini_hand: Hand) -> None:
 def test_another_hand_than_the_annotations_is_refused_before_anything_is_predicted(
     hmr: Run, monkeypatch: pytest.MonkeyPatch, line: str, otherwise: str
 ) -> None:
-    monkeypatch.setattr("hmr_core.engine.evaluate.predict", lambda *args, **options: pytest.fail("it predicts"))
+    monkeypatch.setattr("hmr_core.evaluation.evaluate.predict", lambda *args, **options: pytest.fail("it predicts"))
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
     assert status == 1

@@ -271,8 +271,8 @@ def test_a_model_says_whether_it_needs_a_hand_and_has_released_files(fakes: Any,
     shown = hmr(handy, "models", "handy").stdout.splitlines()
     assert {"released:   Handy.pth", "hand model: needed (--hand-model)"} <= set(shown)
     as_json = json.loads(hmr(handy, "models", "handy", "--json").stdout)
-    assert (as_json["released"], as_json["uses_hand"]) == ("Handy.pth", True)
+    assert (as_json["released"], as_json["needs_hand"]) == ("Handy.pth", True)
     neither = hmr(registry, "models", "toy").stdout
     assert "released:" not in neither
     assert "hand model:" not in neither
-    assert not json.loads(hmr(registry, "models", "toy", "--json").stdout)["uses_hand"]
+    assert not json.loads(hmr(registry, "models", "toy", "--json").stdout)["needs_hand"]

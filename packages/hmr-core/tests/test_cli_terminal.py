@@ -16,9 +16,9 @@ from hmr_core.cli.doctor import _show
 from hmr_core.cli.progress import progress
 from hmr_core.cli.table import show_table
 from hmr_core.cli.terminal import show_any_path
-from hmr_core.engine.doctor.finding import Finding
-from hmr_core.engine.events import RunEnded, RunStarted
-from hmr_core.engine.run import Run
+from hmr_core.doctor.finding import Finding
+from hmr_core.plugins.events import RunEnded, RunStarted
+from hmr_core.plugins.run import Run
 
 SOURCES = Path(__file__).parents[3] / "packages"
 NAME = "set [red]/[/red] :cat: [link=x].h5"

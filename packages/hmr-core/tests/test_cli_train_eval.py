@@ -28,13 +28,14 @@ from hmr_core.data.pack import writer
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.sample import Sample
-from hmr_core.engine.predictions import MEANINGS, SHAPES, read_predictions, write_predictions
-from hmr_core.engine.run import locked, open_run
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.predictions import MEANINGS, SHAPES, read_predictions, write_predictions
 from hmr_core.pictures import read_picture
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
+from hmr_core.plugins.sample import Sample
+from hmr_core.training.run import locked
+from hmr_core.weights.run_record import open_run
 
 
 class Hmr:
@@ -195,7 +196,9 @@ def test_a_failure_while_results_are_written_keeps_the_older_ones(
 def test_an_impossible_folder_is_known_before_anything_is_computed(
     hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.engine.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed"))
+    monkeypatch.setattr(
+        "hmr_core.evaluation.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed")
+    )
     Path("file").write_text("")
     for out in ("file", "file/inside"):
         status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", out)
@@ -207,7 +210,7 @@ def test_an_impossible_folder_is_known_before_anything_is_computed(
 
 
 def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hmr_core.engine import evaluate as module
+    from hmr_core.evaluation import evaluate as module
 
     def interrupted(*args: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
@@ -435,7 +438,7 @@ def test_tensorboard_shows_a_step_that_was_taken_twice_once(hmr: Hmr, monkeypatc
 
 def failing_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let a training fail in one of its steps."""
-    from hmr_core.engine import train as module
+    from hmr_core.training import loop as module
 
     def rate(config: Any, epoch: int, step: int, steps_per_epoch: int) -> float:
         if step == number:
@@ -484,7 +487,7 @@ def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
         looked_at.append(subset)
         return [text]
 
-    for module in ("hmr_core.data.pack.entry", "hmr_core.engine.evaluate"):
+    for module in ("hmr_core.data.pack.entry", "hmr_core.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.check_pack", found)
     status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
@@ -563,7 +566,7 @@ def test_the_umask_gives_the_permissions_of_all_that_is_left(
 
 
 def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmr_core.cli.arguments.usable_cpus", lambda: 1)
+    monkeypatch.setattr("hmr_core.cli.options.usable_cpus", lambda: 1)
     arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--workers")
     note = (
         "note: --workers 2 is more than the 1 CPU core there are: more processes take more memory, and load no faster"
@@ -575,7 +578,7 @@ def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, mon
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
     hmr: Hmr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.engine.writers.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.training.run_log.find_spec", lambda name: None)
     status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
     assert (status, err) == (1, 'error: --tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"\n')
     assert list(Path().iterdir()) == []

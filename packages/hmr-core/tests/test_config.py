@@ -12,28 +12,24 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from hmr_core.config import (
-    LARGEST_SEED,
-    MOST_EPOCHS,
-    ModelConfig,
-    OnlyWith,
-    Section,
-    TrainConfig,
-    changed_options,
-    configure,
-    load_recipe,
-    options,
-    override,
-    parse_recipe,
-    section_options,
-)
+from hmr_core.config import ModelConfig, OnlyWith, Section, configure, section_options
 from hmr_core.data.augment import sample_generator
 from hmr_core.data.loading import epoch_order
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import (
+    LARGEST_SEED,
+    MOST_EPOCHS,
+    TrainConfig,
+    changed_options,
+    load_recipe,
+    options,
+    override,
+    parse_recipe,
+)
 
 
-class Trunk(Section):
+class Backbone(Section):
     depth: int = 50
     weights: str = "random"
 
@@ -49,7 +45,7 @@ class Kinds(Section):
 
 
 class Config(ModelConfig):
-    backbone: Trunk = Trunk()
+    backbone: Backbone = Backbone()
     sizes: tuple[int, ...] = (1, 2)
     fit: Kinds = Kinds()
 
@@ -62,7 +58,7 @@ def spec(small_spec: ModelSpec) -> ModelSpec:
 def test_overrides_reach_every_section_and_model_keys_need_no_prefix(spec: ModelSpec) -> None:
     sets = ["backbone.weights=some/file.pth", "model.backbone.depth=18", "train.learning_rate=3e-4", "augment.scale=0"]
     recipe = load_recipe(spec, "tiny", [*sets, "sizes=[3, 4, 5]", "train.clip_norm=0.5", "train.subset=train+val"])
-    assert recipe.model.backbone == Trunk(depth=18, weights="some/file.pth")
+    assert recipe.model.backbone == Backbone(depth=18, weights="some/file.pth")
     assert recipe.model.sizes == (3, 4, 5)
     assert recipe.train.learning_rate == 3e-4
     assert recipe.train.clip_norm == 0.5

@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.config import AugmentConfig, DataConfig
-from hmr_core.data import dataset as module
+from hmr_core.data import image_dataset as module
 from hmr_core.data.augment import Augmentation, Occlusion, draw
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.targets import Hands, read_hands
+from hmr_core.data.targets import AnnotatedHands, read_hands
 from hmr_core.errors import HmrError
 from hmr_core.nn.model import Targets
+from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 
 GOLDEN = Path(__file__).parent / "data/golden"
 OFF = AugmentConfig(scale=0, rotation_deg=0, color=0, occlusion_probability=0)
 CASES = json.loads((GOLDEN / "transform.json").read_text())
 
 
-def hands(pack: Pack, augment: AugmentConfig | None = None, **changes: Any) -> HandDataset:
+def hands(pack: Pack, augment: AugmentConfig | None = None, **changes: Any) -> ImageDataset:
     options: dict[str, Any] = {"image_size": 64, "root_joint": 9, "data": DataConfig(), "augment": augment, **changes}
-    return HandDataset(pack, **options)
+    return ImageDataset(pack, **options)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"case{c['case']}")
@@ -148,12 +148,12 @@ def moved(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Callable[[Augment
     """The targets of one sample whose hand is moved sideways in space, past the frame's edge if far enough."""
 
     def targets(augment: AugmentConfig | None, shift_m: float) -> Targets:
-        def read(pack: Pack, rows: np.ndarray) -> Hands:
+        def read(pack: Pack, rows: np.ndarray) -> AnnotatedHands:
             shift = torch.tensor([shift_m, 0.0, 0.0], dtype=torch.float64)
             annotated = read_hands(pack, rows)
             return replace(annotated, joints=annotated.joints + shift, verts=annotated.verts + shift)
 
-        monkeypatch.setattr("hmr_core.data.dataset.read_hands", read)
+        monkeypatch.setattr("hmr_core.data.image_dataset.read_hands", read)
         return hands(mini_pack, augment)[(0, 0)].targets
 
     return targets

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from hmr_core import shared_memory
-from hmr_core.engine.doctor import environment, machine
-from hmr_core.engine.doctor.finding import Finding, guarded
-from hmr_core.engine.doctor.plugin_state import plugins
+from hmr_core.doctor import environment, machine
+from hmr_core.doctor.finding import Finding, guarded
+from hmr_core.doctor.plugin_state import plugins
 from hmr_core.errors import HmrError
 from hmr_core.shared_memory import Room
 from hmr_core.wording import listed

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.doctor import hand as doctor
-from hmr_core.engine.doctor.finding import Finding
+from hmr_core.doctor import hand as doctor
+from hmr_core.doctor.finding import Finding
 from hmr_core.hand.mirror import mirrored
 from hmr_core.hand.source import HandModelSource, find_hand_model, packaged_hand
 

@@ -16,9 +16,9 @@ from hmr_core.data.pack import writer
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.sample import Sample
-from hmr_core.engine.doctor import pack as doctor
-from hmr_core.engine.doctor.finding import Finding
+from hmr_core.doctor import pack as doctor
+from hmr_core.doctor.finding import Finding
+from hmr_core.plugins.sample import Sample
 
 
 class Millimetres(OakInkReader):

@@ -20,10 +20,10 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.doctor import counts as documented
-from hmr_core.engine.doctor import tree as doctor
-from hmr_core.engine.doctor.finding import Finding
-from hmr_core.engine.doctor.match import match
+from hmr_core.doctor import counts as documented
+from hmr_core.doctor import tree as doctor
+from hmr_core.doctor.finding import Finding
+from hmr_core.doctor.match import match
 from hmr_core.errors import HmrError
 
 SAMPLE = "A01001_0001_0000__2021-09-26-19-59-58__0__12__0"

@@ -22,43 +22,37 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hmr_core.config import TrainConfig, load_recipe, override
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import epoch_order
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine import checkpoints
-from hmr_core.engine import train as train_module
-from hmr_core.engine.baseline import baseline_joints, mean_pose_uvd
-from hmr_core.engine.checkpoint_record import check_run, read_info, record_validation, write_info
-from hmr_core.engine.devices import choose_workers
-from hmr_core.engine.divergence import gradient_norms
-from hmr_core.engine.evaluate import Evaluation, evaluate, write_evaluation
-from hmr_core.engine.evaluation_request import EvaluationRequest
-from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
-from hmr_core.engine.optimizer import Adam
-from hmr_core.engine.predictions import read_predictions
-from hmr_core.engine.report import NO_MESH
-from hmr_core.engine.run import (
-    Run,
-    check_free,
-    default_folder,
-    drop_later_metrics,
-    locked,
-    new_run,
-    open_run,
-    saved_checkpoints,
-)
-from hmr_core.engine.scoring import rescore, score
-from hmr_core.engine.train import clip_each, learning_rate, train
-from hmr_core.engine.writers import write_jsonl
+from hmr_core.devices import choose_workers
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from hmr_core.evaluation.predictions import read_predictions
+from hmr_core.evaluation.report import NO_MESH
+from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.scoring import rescore, score
 from hmr_core.geometry.camera import to_uvd
-from hmr_core.nn.model import HandModel
+from hmr_core.nn.model import PoseModel
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.plugins.recipes import TrainConfig, load_recipe, override
+from hmr_core.plugins.run import Run
+from hmr_core.training import loop as train_module
+from hmr_core.training.divergence import gradient_norms
+from hmr_core.training.loop import clip_each, learning_rate, train
+from hmr_core.training.optimizer import Adam
+from hmr_core.training.run import check_free, default_folder, drop_later_metrics, locked, new_run
+from hmr_core.training.run_log import write_jsonl
 from hmr_core.versions import versions
+from hmr_core.weights import checkpoints
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import check_run, read_info, record_validation, write_info
+from hmr_core.weights.run_record import open_run
 
 CPU = torch.device("cpu")
 
@@ -169,7 +163,7 @@ def test_a_run_that_fails_says_how_it_ended(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("hmr_core.engine.train._save", fail)
+    monkeypatch.setattr("hmr_core.training.loop._save", fail)
     with pytest.raises(type(error)):
         trainer(tmp_path / "run")
     assert isinstance(trainer.events[-1], RunEnded)
@@ -191,7 +185,7 @@ def test_a_run_keeps_as_many_workers_as_it_was_given(
         counts.append(len(set(multiprocessing.active_children()) - others))
         recorded(*given)
 
-    monkeypatch.setattr("hmr_core.engine.train.record_validation", counting)  # training and validation were loaded
+    monkeypatch.setattr("hmr_core.training.loop.record_validation", counting)  # training and validation were loaded
     trainer(tmp_path / "run", "train.epochs=2", workers=2)
     assert counts == [2, 2]
 
@@ -265,7 +259,7 @@ class Broken(torch.autograd.Function):
 def breaking(spec: ModelSpec, *, step: int, factor: float) -> ModelSpec:
     """The small model, whose loss is always finite, and whose gradients are multiplied by the factor in one step."""
 
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = spec.build(config)
         loss, steps = model.loss, iter(range(1, 1000))
 
@@ -338,7 +332,7 @@ def test_weights_that_have_grown_are_blamed_on_the_learning_rate_and_not_on_samp
 def test_what_a_model_raises_is_told_with_the_model_and_the_step(
     small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path, error: Exception, text: str
 ) -> None:
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model, steps = small_spec.build(config), iter(range(1, 1000))
 
         def fail(*_: object) -> None:
@@ -355,7 +349,7 @@ def test_what_a_model_raises_is_told_with_the_model_and_the_step(
 
 
 def test_a_batch_norm_with_one_value_says_what_to_do(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = small_spec.build(config)
         model.body.append(torch.nn.BatchNorm1d(63))
         return model
@@ -492,7 +486,7 @@ def test_state_of_any_adam_goes_on_in_the_fused_one(run: Run, small_spec: ModelS
 def test_a_checkpoint_that_is_not_finite_is_not_written(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
     """Losses and gradients are finite: a buffer, such as batch norm's running variance, is not."""
 
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = small_spec.build(config)
         model.register_buffer("seen", torch.zeros(1))
 
@@ -532,7 +526,7 @@ def test_a_full_disk_at_a_checkpoint_says_what_is_left(
 
 
 def test_tied_weights_are_saved_and_resumed(small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path) -> None:
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = small_spec.build(config)
         model.again = model.body[2]
         return model
@@ -1042,14 +1036,14 @@ def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, sm
 def test_training_samples_are_augmented_anew_in_each_epoch_and_those_of_val_never(
     trainer: Trainer, tmp_path: Path, mini_pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[tuple[HandDataset, list[tuple[int, int]]]] = []
-    getitems = HandDataset.__getitems__
+    read: list[tuple[ImageDataset, list[tuple[int, int]]]] = []
+    getitems = ImageDataset.__getitems__
 
-    def recording(self: HandDataset, keys: Any) -> Any:
+    def recording(self: ImageDataset, keys: Any) -> Any:
         read.append((self, list(keys)))
         return getitems(self, keys)
 
-    monkeypatch.setattr(HandDataset, "__getitems__", recording)
+    monkeypatch.setattr(ImageDataset, "__getitems__", recording)
     trainer(tmp_path / "run", "train.epochs=2", "augment.color=0.2")
     augment = load_recipe(trainer.spec, "tiny", ["augment.color=0.2"]).augment
     train_rows, val_rows = (mini_pack.indices("sp0", name) for name in ("train", "val"))
@@ -1073,7 +1067,7 @@ def test_the_optimizer_steps_as_the_recipe_says(
             steps.append((group["lr"], group["weight_decay"], norms))
             return super().step(closure)
 
-    monkeypatch.setattr("hmr_core.engine.train.Adam", Spy)
+    monkeypatch.setattr("hmr_core.training.loop.Adam", Spy)
     sets = ["train.milestones=[1]", "train.weight_decay=0.25", "train.clip_norm=1e-4"]
     trainer(tmp_path / "run", "train.epochs=2", *sets)
     assert [rate for rate, _, _ in steps] == pytest.approx([1e-2] * 7 + [1e-3] * 7)
@@ -1118,7 +1112,7 @@ def test_the_first_weights_are_the_seed_s_and_the_caller_s_random_state_is_left_
 def test_a_model_with_dropout_is_the_same_after_a_resume(
     small_spec: ModelSpec, mini_pack: Pack, tmp_path: Path
 ) -> None:
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = small_spec.build(config)
         model.body.insert(0, torch.nn.Dropout(0.5))
         return model
@@ -1134,8 +1128,8 @@ def test_a_model_with_dropout_is_the_same_after_a_resume(
 def test_a_fresh_run_begins_with_pretrained_parts_and_a_resumed_one_does_not(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[HandModel] = []
-    monkeypatch.setattr(HandModel, "pretrain", lambda self: loaded.append(self))
+    loaded: list[PoseModel] = []
+    monkeypatch.setattr(PoseModel, "pretrain", lambda self: loaded.append(self))
     trainer(tmp_path / "run", "train.epochs=1")
     assert len(loaded) == 1
     trainer(tmp_path / "run", "train.epochs=2")
@@ -1148,7 +1142,7 @@ def test_precision_concerns_training_alone(
 ) -> None:
     seen: set[tuple[bool, torch.dtype]] = set()
 
-    def build(config: Any) -> HandModel:
+    def build(config: Any) -> PoseModel:
         model = small_spec.build(config)
         model.body.register_forward_hook(lambda body, _, output: seen.add((body.training, output.dtype)))
         return model

@@ -13,25 +13,25 @@ from types import FrameType
 
 import pytest
 
-from hmr_core.config import load_recipe
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.journal import discard_finished, kept_samples
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.checkpoint_record import read_info
-from hmr_core.engine.doctor.examine import Subject, examine
-from hmr_core.engine.find_weights import find_weights
-from hmr_core.engine.run import open_run
+from hmr_core.doctor.examine import Subject, examine
 from hmr_core.errors import HmrError
 from hmr_core.files import NotAFileError, check_regular, open_regular, read_bytes
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
+from hmr_core.nn.files import file_format, read_safetensors, read_shapes
 from hmr_core.nn.resnet import _read_weights
-from hmr_core.nn.weight_files import file_format, read_safetensors, read_shapes
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
 from hmr_core.viz.comparison import read_evaluations
+from hmr_core.weights.checkpoint_record import read_info
+from hmr_core.weights.find_weights import find_weights
+from hmr_core.weights.run_record import open_run
 
 LONGEST_S = 60
 """After which a test fails that waits for a pipe."""

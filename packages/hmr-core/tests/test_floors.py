@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[3]
 CORE = ROOT / "packages/hmr-core/src/hmr_core"
 FLOORS = (
     {
-        "plugins",
         "arrays",
         "config",
+        "devices",
         "digests",
         "errors",
         "file_kinds",
@@ -23,6 +23,7 @@ FLOORS = (
         "option_names",
         "option_text",
         "pictures",
+        "provenance",
         "safe_pickle",
         "shared_memory",
         "shell",
@@ -36,26 +37,28 @@ FLOORS = (
     {"render"},
     {"metrics"},
     {"nn"},
+    {"plugins"},
     {"data"},
-    {"engine"},
+    {"weights"},
+    {"doctor"},
+    {"inference"},
+    {"evaluation"},
     {"viz"},
-    {"cli", "builtin", "testing", "__main__"},
+    {"training"},
+    {"testing"},
+    {"cli", "builtin", "__main__"},
 )
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The modules that a file imports, wherever in it, but for those that it names for type checkers alone."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
+    """The modules that a file imports, wherever in it, those that it names for type checkers alone included."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{name.name}" for name in node.names)
-        else:
-            yield from imported(node)
 
 
 def upward(file: Path, source: str) -> list[str]:
@@ -71,8 +74,47 @@ def test_imports_go_down(file: Path) -> None:
 
 
 def test_an_import_that_goes_up_is_seen() -> None:
-    source = "def f():\n    from hmr_core.engine import train\n"
-    assert upward(CORE / "data/dataset.py", source) == ["hmr_core.engine.train"]
+    inside = "def f():\n    from hmr_core.training import loop\n"
+    assert upward(CORE / "data/loading.py", inside) == ["hmr_core.training.loop"]
+    for_types = "if TYPE_CHECKING:\n    from hmr_core.training import loop\n"
+    assert upward(CORE / "data/loading.py", for_types) == ["hmr_core.training.loop"]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of every package, by its name."""
+    found = {}
+    for source in sorted((ROOT / "packages").glob("*/src")):
+        for file in sorted(source.rglob("*.py")):
+            found[".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__")] = file
+    return found
+
+
+def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Which modules each module imports, of those given."""
+    found: dict[str, set[str]] = {}
+    for module, file in files.items():
+        names = set(imported(ast.parse(file.read_text(encoding="utf-8"))))
+        found[module] = {name if name in files else name.rpartition(".")[0] for name in names} & files.keys()
+    return found
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """A circle of imports, if there is one: the modules that import each other, and those that import them."""
+    left = {module: set(names) for module, names in graph.items()}
+    while free := [module for module, names in left.items() if not names & left.keys()]:
+        for module in free:
+            del left[module]
+    return sorted(left)
+
+
+def test_no_imports_go_in_circles() -> None:
+    graph = arrows(modules())
+    assert len(graph) > 100
+    assert circle(graph) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
 
 
 def test_core_knows_no_plugin_and_plugins_not_each_other() -> None:

@@ -10,14 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.hand_model_check import (
+from hmr_core.data.hand_model_check import (
     ANOTHER_HAND_MM,
     TOLERANCE_MM,
     check_hand_model,
     hand_model_mismatch_mm,
     mismatch_note,
 )
+from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel

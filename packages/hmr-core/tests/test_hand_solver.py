@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hmr_core.hand.layer import HandLayer
-from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, check_joints, measured_bone, place
+from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, check_joints, measured_bone, scale_and_place
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 
@@ -67,7 +67,7 @@ def test_placing_keeps_the_shape_and_takes_place_and_size_from_the_measured_hand
     rotations = 0.1 * torch.arange(96, dtype=torch.float64).sin().reshape(2, 16, 3)
     posed = HandLayer(load_synthetic_hand(), torch.float64)(rotations, rotations[:, :10, 0])
     measured = 1.3 * hands(2).double()
-    joints, verts = place(posed.joints, posed.verts, measured)
+    joints, verts = scale_and_place(posed.joints, posed.verts, measured)
     torch.testing.assert_close(joints[:, 9], measured[:, 9])
     torch.testing.assert_close(measured_bone(joints), measured_bone(measured))
     scale = measured_bone(measured) / measured_bone(posed.joints)

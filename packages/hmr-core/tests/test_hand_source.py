@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from hmr_core.cli.arguments import hand_layer_option, hand_model_option
+from hmr_core.cli.options import hand_layer_option, hand_model_option
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer_names import HAND_LAYERS
 from hmr_core.hand.model import save_hand_model

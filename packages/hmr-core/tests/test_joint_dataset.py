@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import JointAugmentConfig, JointDataConfig
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
+from hmr_core.nn.decode import pose
 from hmr_core.nn.model import Prediction
-from hmr_core.nn.posing import pose
+from hmr_core.plugins.recipes import JointAugmentConfig, JointDataConfig
 
 OFF = {"rotation_deg": 0, "scale": 0, "noise_mm": 0, "sampled": 0}
 
@@ -54,7 +54,7 @@ def test_without_augmentation_the_joints_are_the_annotated_ones(mini_pack: Pack,
         assert batch.ids == mini_pack.ids(rows)
         np.testing.assert_allclose(batch.joints.numpy(), mini_pack.array("joints", rows), atol=1e-7)
         assert torch.equal(batch.targets.joints, batch.joints)
-        np.testing.assert_allclose(batch.targets.betas.numpy(), mini_pack.array("mano_shape", rows), atol=1e-6)
+        np.testing.assert_allclose(batch.targets.betas.numpy(), mini_pack.array("betas", rows), atol=1e-6)
         assert batch.inputs().image is None
         assert torch.equal(batch.inputs().joints, batch.joints)  # type: ignore[arg-type]
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.config import AugmentConfig, DataConfig
-from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.data.image_dataset import Batch, ImageDataset, Key
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
+from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shared_memory import Room
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ MORE_KIB = 6 * 1024
 """What a process's memory may grow by over epochs; a copy of every window would be four times as much in each."""
 
 
-class Tells(HandDataset):
+class Tells(ImageDataset):
     """A data set whose batches say which process made them, and of which rows."""
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
@@ -49,8 +49,8 @@ def told(loader: Loader, rows: int) -> list[tuple[int, int]]:
     return [(int(process), int(row)) for process, row in pairs]
 
 
-def hands(pack: Pack) -> HandDataset:
-    return HandDataset(pack, image_size=64, root_joint=9, data=DataConfig(), augment=AugmentConfig(), seed=5)
+def hands(pack: Pack) -> ImageDataset:
+    return ImageDataset(pack, image_size=64, root_joint=9, data=DataConfig(), augment=AugmentConfig(), seed=5)
 
 
 def test_workers_are_started_once(mini_pack: Pack) -> None:
@@ -66,7 +66,7 @@ def test_workers_are_started_once(mini_pack: Pack) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_data_sets_are_loaded_by_the_same_workers(mini_pack: Pack, workers: int) -> None:
     training = Loader(hands(mini_pack), workers=workers, device=CPU)
-    plain = HandDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig())
+    plain = ImageDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig())
     validation = training.beside(plain)
     assert validation.dataset is plain
     others = set(multiprocessing.active_children())
@@ -171,7 +171,7 @@ def test_a_worker_that_died_between_epochs_is_told_when_the_next_begins(mini_pac
         told(loader, 4)
 
 
-class Fails(HandDataset):
+class Fails(ImageDataset):
     """A data set with a fault that is no HmrError."""
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
@@ -200,7 +200,7 @@ def test_memory_that_runs_out_is_told_with_what_takes_it(
     def fail(*_: object) -> None:
         raise MemoryError("Unable to allocate 894. GiB")
 
-    monkeypatch.setattr(HandDataset, "_images", fail)
+    monkeypatch.setattr(ImageDataset, "_images", fail)
     with pytest.raises(HmrError) as caught:
         list(Loader(hands(mini_pack), workers=workers, device=CPU).load(split_batches(np.arange(8), 4)))
     assert str(caught.value) == (
@@ -240,13 +240,13 @@ def test_shared_memory_that_is_full_is_an_error_of_the_batch(
 LOADS = """
     import os, sys
     import numpy as np, torch
-    from hmr_core.config import DataConfig
-    from hmr_core.data.dataset import HandDataset
+    from hmr_core.plugins.recipes import DataConfig
+    from hmr_core.data.image_dataset import ImageDataset
     from hmr_core.data.loading import Loader, split_batches
     from hmr_core.data.pack.reader import Pack
     from hmr_core.errors import HmrError
 
-    data = HandDataset(Pack(sys.argv[1]), image_size=256, root_joint=9, data=DataConfig())
+    data = ImageDataset(Pack(sys.argv[1]), image_size=256, root_joint=9, data=DataConfig())
     try:
         for _ in Loader(data, workers=2, device=torch.device("cpu")).load(split_batches(np.arange(64), 32)):
             pass

@@ -19,26 +19,26 @@ from torch import Tensor, nn
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
-from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.inference import gather, predict, to_camera
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel as Hand
 from hmr_core.hand.model import load_hand_model
 from hmr_core.hand.regressor import joint_regressor_21
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
-from hmr_core.nn.posing import pose
+from hmr_core.inference.predict import gather, predict, to_camera
+from hmr_core.nn.decode import pose
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import DataConfig
 from hmr_core.testing import check_spec
 
 CPU = torch.device("cpu")
 
 
-class Meshed(HandModel):
+class Meshed(PoseModel):
     """A mesh by a linear map of a shrunken image; its joints are those of the hand model's regressor."""
 
     joint_regressor: Tensor
@@ -93,7 +93,7 @@ class Posed(Meshed):
         }
 
 
-def make_spec(small_spec: ModelSpec, model: type[HandModel], **changes: Any) -> ModelSpec:
+def make_spec(small_spec: ModelSpec, model: type[PoseModel], **changes: Any) -> ModelSpec:
     return replace(small_spec, name="handy", build=model, needs_hand=True, **changes)
 
 
@@ -102,7 +102,7 @@ def make_spec(small_spec: ModelSpec, model: type[HandModel], **changes: Any) -> 
 
 def test_joints_by_a_regressor_are_those_of_the_lifted_mesh(mini_hand: Hand, mini_pack: Pack) -> None:
     rows = mini_pack.indices("sp0", "test")[:4]
-    dataset = HandDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig())
     batch = dataset.__getitems__([(0, int(row)) for row in rows])
     generator = torch.Generator().manual_seed(0)
     prediction = Prediction(
@@ -132,7 +132,7 @@ def posed_prediction() -> Prediction:
     )
 
 
-class Says(HandModel):
+class Says(PoseModel):
     """A model that says what it was made with."""
 
     def __init__(self, prediction: Prediction) -> None:
@@ -151,7 +151,7 @@ def test_rotations_are_posed_at_the_predicted_root_joint(
 ) -> None:
     layer = HandLayer(mini_hand)
     rows = mini_pack.indices("sp0", "test")[:4]
-    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     model = Says(posed_prediction)
     points = gather(predict(model, Loader(dataset, workers=0, device=CPU), rows, layer=layer, batch_size=4))
     targets = dataset.__getitems__([(0, int(row)) for row in rows]).targets
@@ -177,7 +177,7 @@ def test_the_root_joint_of_a_posed_hand_is_the_mesh_s_where_the_joints_are(
         joint_regressor=joint_regressor_21(mini_hand).float(),
     )
     rows = mini_pack.indices("sp0", "test")[:4]
-    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     layer = HandLayer(mini_hand)
     points = gather(predict(Says(meshed), Loader(dataset, workers=0, device=CPU), rows, layer=layer, batch_size=4))
     targets = dataset.__getitems__([(0, int(row)) for row in rows]).targets
@@ -195,7 +195,7 @@ def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, pose
             seen.append((cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32))
             return replace(self.prediction, rotations=None, betas=None)
 
-    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
     with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
         gather(predict(Looks(posed_prediction), Loader(dataset, workers=0, device=CPU), rows, batch_size=4))
@@ -204,7 +204,7 @@ def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, pose
 
 
 def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed_prediction: Prediction) -> None:
-    dataset = HandDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=64, root_joint=0, data=DataConfig())
     rows = mini_pack.indices("sp0", "test")[:4]
     with pytest.raises(HmrError, match="no hand to pose: its spec must say needs_hand=True"):
         gather(predict(Says(posed_prediction), Loader(dataset, workers=0, device=CPU), rows, batch_size=4))
@@ -363,7 +363,7 @@ class WrongRegressor(Meshed):
         (WrongRegressor, r"joint_regressor has shape \(16, 778\), not \(21, 778\)"),
     ],
 )
-def test_a_regressor_that_makes_no_joints_is_named(small_spec: ModelSpec, model: type[HandModel], text: str) -> None:
+def test_a_regressor_that_makes_no_joints_is_named(small_spec: ModelSpec, model: type[PoseModel], text: str) -> None:
     with pytest.raises(AssertionError, match=text):
         check_spec(make_spec(small_spec, model))
 
@@ -373,7 +373,7 @@ def test_rotations_of_a_model_that_does_not_ask_for_the_hand_are_named(small_spe
         check_spec(replace(make_spec(small_spec, Says), build=lambda config: Rotating(config), needs_hand=False))
 
 
-class Rotating(HandModel):
+class Rotating(PoseModel):
     """Rotations, and nothing of the hand."""
 
     def __init__(self, config: Any) -> None:

@@ -17,8 +17,8 @@ import pytest
 from hmr_core.cli.main import main
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.oakink.oikit_reader import MODULES, OikitReader, open_with_oikit
-from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins.sample import DatasetReader
 
 SAMPLE = "A01001_0001_0000__2021-09-26-19-59-58__0__12__0"
 INSTALL = (
@@ -186,12 +186,12 @@ def test_its_poses_are_in_another_range_and_rounded_otherwise(install: Callable[
     reader, own = open_with_oikit(mini_tree), open_oakink(mini_tree)
     images = reader._images()
     apart = [
-        float(np.abs(images.get_mano_pose(i) - own.read(name).mano_pose).max())
+        float(np.abs(images.get_mano_pose(i) - own.read(name).rotations).max())
         for i, name in enumerate(images.info_str_list[:20])
     ]
     assert max(apart) > 0
     for name in images.info_str_list[:20]:
-        np.testing.assert_array_equal(reader.read(name).mano_pose, own.read(name).mano_pose)
+        np.testing.assert_array_equal(reader.read(name).rotations, own.read(name).rotations)
 
 
 def test_a_pose_that_means_something_else_is_seen(install: Callable[..., None], mini_tree: Path) -> None:

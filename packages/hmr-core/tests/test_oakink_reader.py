@@ -80,7 +80,7 @@ def test_a_sample(reader: OakInkReader) -> None:
         np.testing.assert_array_equal(value, pickle.loads(annotation(OAKINK, kind).read_bytes()))
         assert value.dtype == np.float32
     info = pickle.loads(annotation(OAKINK, "general_info").read_bytes())
-    np.testing.assert_array_equal(sample.mano_shape, info["hand_anno"]["hand_shape"].numpy())
+    np.testing.assert_array_equal(sample.betas, info["hand_anno"]["hand_shape"].numpy())
     assert sample.status == 1
     image = reader.read_image(sample)
     assert (image.shape, image.dtype) == ((480, 848, 3), np.uint8)
@@ -117,10 +117,10 @@ def test_the_wrist_turns_with_the_camera(reader: OakInkReader) -> None:
         for camera in "123":
             b = reader.read(first[:-1] + camera)
             between = rigid_rotation(a.verts.astype(float), b.verts.astype(float))
-            wrist_a, wrist_b = (axis_angle_to_matrix(torch.from_numpy(s.mano_pose[:1]))[0].numpy() for s in (a, b))
+            wrist_a, wrist_b = (axis_angle_to_matrix(torch.from_numpy(s.rotations[:1]))[0].numpy() for s in (a, b))
             np.testing.assert_allclose(between @ wrist_a, wrist_b, atol=2e-6)
             assert np.abs(between - np.eye(3)).max() > 0.1
-            np.testing.assert_allclose(a.mano_pose[1:], b.mano_pose[1:], atol=1e-6)
+            np.testing.assert_allclose(a.rotations[1:], b.rotations[1:], atol=1e-6)
 
 
 def as_list(array: ndarray) -> Any:
@@ -139,7 +139,7 @@ def test_annotations_of_any_kind(tree: Path, reader: OakInkReader, kind: Callabl
     info["cam_extr"] = kind(info["cam_extr"].numpy())
     replace(path, pickle.dumps(info))
     found = open_oakink(tree).read(SAMPLE)
-    for name in ("joints", "verts", "intrinsics", "object_pose", "mano_pose", "mano_shape"):
+    for name in ("joints", "verts", "intrinsics", "object_pose", "rotations", "betas"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 

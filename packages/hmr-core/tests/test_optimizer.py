@@ -8,7 +8,7 @@ import textwrap
 
 import torch
 
-from hmr_core.engine.optimizer import Adam
+from hmr_core.training.optimizer import Adam
 
 OPTIONS = {"lr": 0.01, "weight_decay": 0.1, "fused": True}
 
@@ -40,7 +40,7 @@ def test_steps_need_no_compiler() -> None:
     code = """
         import sys
         import torch
-        from hmr_core.engine.optimizer import Adam
+        from hmr_core.training.optimizer import Adam
 
         weight = torch.nn.Parameter(torch.ones(3))
         optimizer = Adam([weight], lr=0.1, fused=True)

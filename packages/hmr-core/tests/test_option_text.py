@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from hmr_core.config import load_recipe, options
 from hmr_core.option_text import read_value, value_text
+from hmr_core.plugins.recipes import load_recipe, options
 from hmr_core.plugins.registry import discover
 
 LOOKS_LIKE_OTHERS = (

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.config import load_recipe
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.format import USER_BLOCK_BYTES, Header
-from hmr_core.data.pack.layout import Place, read_layout, stretches, structure_digest
+from hmr_core.data.pack.layout import ArrayLocation, read_layout, stretches, structure_digest
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.engine.checkpoints import Checkpoint
-from hmr_core.engine.evaluate import Evaluation, evaluate
-from hmr_core.engine.evaluation_request import EvaluationRequest
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.evaluate import Evaluation, evaluate
+from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoints import Checkpoint
 
 FLIPS = {"header": 20, "structure": 60, "lists": 20, "samples": 50, "images": 50}
 
@@ -50,7 +50,7 @@ def part_of(place: str) -> str:
     return "images" if place == "images/bytes" else "samples"
 
 
-def positions(path: Path, places: dict[str, Place], generator: np.random.Generator) -> list[tuple[str, int]]:
+def positions(path: Path, places: dict[str, ArrayLocation], generator: np.random.Generator) -> list[tuple[str, int]]:
     """Where to flip: positions by part of the file, drawn evenly from each, and from each array of samples."""
     parts = np.full(path.stat().st_size, "structure", dtype="U9")
     parts[:USER_BLOCK_BYTES] = "header"
@@ -65,7 +65,7 @@ def positions(path: Path, places: dict[str, Place], generator: np.random.Generat
     return drawn
 
 
-def awkward(places: dict[str, Place], rows: list[int]) -> Iterator[tuple[int, int]]:
+def awkward(places: dict[str, ArrayLocation], rows: list[int]) -> Iterator[tuple[int, int]]:
     """Bits, by byte and number, that are rarely drawn and were missed: an id is no text, an image ends far away."""
     place = places["samples/id"]
     for row in (rows[0], rows[-1]):
@@ -104,7 +104,7 @@ def test_no_flipped_byte_goes_unnoticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     copy = Path(shutil.copy(file, tmp_path / "pack.h5"))
-    monkeypatch.setattr("hmr_core.engine.report.versions", dict)  # looking for them takes as long as all the rest
+    monkeypatch.setattr("hmr_core.evaluation.report.versions", dict)  # looking for them takes as long as all the rest
 
     def evaluated() -> dict[str, Any]:
         request = EvaluationRequest(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")

@@ -16,8 +16,8 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.entry import SAMPLES, check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import PackSummary, write_pack
-from hmr_core.data.sample import Sample
 from hmr_core.errors import HmrError
+from hmr_core.plugins.sample import Sample
 
 JPEG = codec_named("jpeg:50")
 

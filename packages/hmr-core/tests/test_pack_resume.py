@@ -26,8 +26,8 @@ from hmr_core.data.pack.format import DEFAULT_MARGIN, USER_BLOCK_BYTES
 from hmr_core.data.pack.journal import RECORD
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.sample import Sample
 from hmr_core.errors import HmrError
+from hmr_core.plugins.sample import Sample
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
@@ -275,7 +275,7 @@ def test_another_data_set_with_the_same_samples_is_refused(
         def read(self, sample_id: str) -> Sample:
             sample = super().read(sample_id)
             if sample_id == changed and what == "other annotations":
-                return dataclasses.replace(sample, mano_shape=sample.mano_shape + np.float32(1))
+                return dataclasses.replace(sample, betas=sample.betas + np.float32(1))
             if sample_id == changed and what == "another frame":
                 other = tmp_path / "frame.png"
                 other.write_bytes(sample.image_path.read_bytes() + b"more")

@@ -10,7 +10,7 @@ import pytest
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.format import ARRAYS, USER_BLOCK_BYTES, Header
-from hmr_core.data.pack.layout import Place, read_layout
+from hmr_core.data.pack.layout import ArrayLocation, read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
@@ -34,7 +34,7 @@ def copy(file: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def places(file: Path) -> dict[str, Place]:
+def places(file: Path) -> dict[str, ArrayLocation]:
     return read_layout(file)[1]
 
 
@@ -57,7 +57,7 @@ def test_a_whole_pack(file: Path) -> None:
     assert 0.9 < seen[-1][0] / seen[-1][1] <= 1
 
 
-def test_a_byte_of_an_image(copy: Path, places: dict[str, Place]) -> None:
+def test_a_byte_of_an_image(copy: Path, places: dict[str, ArrayLocation]) -> None:
     row = 7
     with copy.open("rb") as raw:
         raw.seek(places["images/offsets"].offset + 8 * row)
@@ -72,7 +72,7 @@ def test_a_byte_of_an_image(copy: Path, places: dict[str, Place]) -> None:
 
 
 @pytest.mark.parametrize("array", ["id", *ARRAYS])
-def test_a_byte_of_an_annotation(copy: Path, places: dict[str, Place], array: str) -> None:
+def test_a_byte_of_an_annotation(copy: Path, places: dict[str, ArrayLocation], array: str) -> None:
     place, row = places[f"samples/{array}"], 11
     flip(copy, place.offset + row * place.row_bytes + place.row_bytes // 2)
     name = named(copy, row)
@@ -84,7 +84,7 @@ def test_a_byte_of_an_annotation(copy: Path, places: dict[str, Place], array: st
 
 
 @pytest.mark.parametrize("array", ["images/checksum", "samples/checksum", "images/offsets"])
-def test_a_byte_of_what_guards_the_samples(copy: Path, places: dict[str, Place], array: str) -> None:
+def test_a_byte_of_what_guards_the_samples(copy: Path, places: dict[str, ArrayLocation], array: str) -> None:
     place = places[array]
     flip(copy, place.offset + 4 * place.row_bytes)
     problems = verify_pack(copy)
@@ -92,14 +92,14 @@ def test_a_byte_of_what_guards_the_samples(copy: Path, places: dict[str, Place],
     assert any(problem.startswith(named(copy, 4)) for problem in problems[2:])
 
 
-def test_offsets_that_fall(copy: Path, places: dict[str, Place]) -> None:
+def test_offsets_that_fall(copy: Path, places: dict[str, ArrayLocation]) -> None:
     flip(copy, places["images/offsets"].offset + 8 * 4 + 7, bit=7)
     assert any(f"{named(copy, 4)}: the place of its image is damaged (-" in problem for problem in verify_pack(copy))
     flip(copy, places["images/offsets"].offset + 8 * 15)
     assert "/images/offsets: the images do not fill /images/bytes" in verify_pack(copy)
 
 
-def test_a_list_of_rows(copy: Path, places: dict[str, Place]) -> None:
+def test_a_list_of_rows(copy: Path, places: dict[str, ArrayLocation]) -> None:
     flip(copy, places["splits/sp0/val"].offset + 2)
     assert verify_pack(copy) == [
         CHANGED,
@@ -153,7 +153,7 @@ def test_what_is_no_pack_is_not_called_damaged(copy: Path, tmp_path: Path) -> No
         verify_pack(copy)
 
 
-def test_any_byte_anywhere(copy: Path, places: dict[str, Place]) -> None:
+def test_any_byte_anywhere(copy: Path, places: dict[str, ArrayLocation]) -> None:
     """Half of the bytes are drawn from the HDF5 structure, which an array's checksum does not cover."""
     generator = np.random.default_rng(0)
     covered = np.zeros(copy.stat().st_size, dtype=bool)

@@ -13,10 +13,10 @@ from numpy import ndarray
 from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack.format import DEFAULT_MARGIN
 from hmr_core.data.pack.window import crop_window
-from hmr_core.data.sample import Sample
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, project
 from hmr_core.geometry.crop import crop_affine, joint_box
+from hmr_core.plugins.sample import Sample
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 FRAME_PX = (848, 480)

@@ -22,8 +22,8 @@ from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.journal import kept_samples
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.sample import Sample
 from hmr_core.errors import HmrError
+from hmr_core.plugins.sample import Sample
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 PNG, JPEG = codec_named("png"), codec_named("jpeg:50")

@@ -17,8 +17,9 @@ from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.sample import SUBSETS, Sample
+from hmr_core.data.splits import SUBSETS
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins.sample import Sample
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
@@ -52,7 +53,7 @@ def test_everything_is_packed(reader: OakInkReader, tmp_path: Path) -> None:
             assert pack.ids(pack.indices(split, subset)) == reader.split_ids(split, subset)
     everything = np.arange(96)
     samples = [reader.read(sample_id) for sample_id in pack.ids(everything)]
-    for name in ("joints", "verts", "intrinsics", "mano_pose", "mano_shape", "object_pose", "status"):
+    for name in ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose", "status"):
         np.testing.assert_array_equal(pack.array(name, everything), np.stack([getattr(s, name) for s in samples]))
     np.testing.assert_array_equal(pack.array("frame_px", everything), np.tile([848, 480], (96, 1)))
     for row, sample in enumerate(samples):
@@ -271,7 +272,7 @@ def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path
         ),
         ({"status": True}, "status that are no numbers to store (it holds true or false)."),
         ({"joints": np.ones((21, 3), complex)}, "joints that are no numbers to store (it holds complex numbers)."),
-        ({"mano_shape": ["1"] * 10}, "mano_shape that are no numbers to store (it holds text)."),
+        ({"betas": ["1"] * 10}, "betas that are no numbers to store (it holds text)."),
         ({"verts": None}, "verts that are no numbers to store (it holds objects)."),
         ({"verts": np.full((778, 3), np.nan)}, "verts with numbers that are not finite."),
         ({"frame": np.zeros((480, 848, 3), np.float32)}, "a frame of float32 (480, 848, 3), not of uint8 (height,"),

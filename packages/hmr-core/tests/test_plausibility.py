@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.plausibility import BONE_M, Hands, plausibility
+from hmr_core.data.plausibility import BONE_M, HandArrays, plausibility
 from hmr_core.data.remarks import Remark, misleading
 from hmr_core.hand.joints import MANO_TO_OPENPOSE
 from hmr_core.hand.layer import HandLayer
@@ -19,31 +19,29 @@ from hmr_core.hand.synthetic import load_synthetic_hand
 
 
 @pytest.fixture
-def hands(mini_pack: Pack) -> Hands:
+def hands(mini_pack: Pack) -> HandArrays:
     rows = np.arange(len(mini_pack))
-    arrays = {
-        name: mini_pack.array(name, rows) for name in ("joints", "verts", "intrinsics", "mano_pose", "mano_shape")
-    }
+    arrays = {name: mini_pack.array(name, rows) for name in ("joints", "verts", "intrinsics", "rotations", "betas")}
     frames = mini_pack.array("frame_px", rows).astype(np.float32)
-    return Hands(ids=tuple(mini_pack.ids(rows)), frame_px=frames, **arrays)
+    return HandArrays(ids=tuple(mini_pack.ids(rows)), frame_px=frames, **arrays)
 
 
-def found(hands: Hands) -> list[Remark]:
+def found(hands: HandArrays) -> list[Remark]:
     return list(plausibility(hands))
 
 
-def amiss(hands: Hands) -> list[tuple[str, str]]:
+def amiss(hands: HandArrays) -> list[tuple[str, str]]:
     """Level and text of what is not as it should be."""
     return [(remark.level, remark.text) for remark in found(hands) if remark.level != "ok"]
 
 
-def changed(hands: Hands, name: str, change: Callable[[np.ndarray], None]) -> Hands:
+def changed(hands: HandArrays, name: str, change: Callable[[np.ndarray], None]) -> HandArrays:
     array = getattr(hands, name).copy()
     change(array)
     return replace(hands, **{name: array})
 
 
-def test_hands_as_they_should_be(hands: Hands) -> None:
+def test_hands_as_they_should_be(hands: HandArrays) -> None:
     assert [(remark.level, remark.text) for remark in found(hands)] == [
         ("ok", "the finger tips of 96 samples are at vertices 745, 317, 444, 556, 673, 0.000 mm apart at most"),
         ("ok", "the 20 bones have lengths that people's have; palms are 91 to 98 mm"),
@@ -53,7 +51,7 @@ def test_hands_as_they_should_be(hands: Hands) -> None:
 
 
 @pytest.mark.parametrize(("factor", "unit", "size"), [(1000, "millimetres", "96.6"), (100, "centimetres", "9.66")])
-def test_another_unit(hands: Hands, factor: int, unit: str, size: str) -> None:
+def test_another_unit(hands: HandArrays, factor: int, unit: str, size: str) -> None:
     scaled = replace(hands, joints=hands.joints * np.float32(factor), verts=hands.verts * np.float32(factor))
     first, second = amiss(scaled)
     assert first == (
@@ -65,19 +63,19 @@ def test_another_unit(hands: Hands, factor: int, unit: str, size: str) -> None:
     assert second[1].startswith(f"verts look like {unit}: the boxes of the meshes have a diagonal of ")
 
 
-def test_one_of_them_in_another_unit_is_named_alone(hands: Hands) -> None:
+def test_one_of_them_in_another_unit_is_named_alone(hands: HandArrays) -> None:
     """The tips are still compared, in one unit: there is nothing else to be said of them."""
     (only,) = amiss(replace(hands, verts=hands.verts * np.float32(1000)))
     assert only[1].startswith("verts look like millimetres")
 
 
-def test_what_is_of_no_hand_s_size(hands: Hands) -> None:
+def test_what_is_of_no_hand_s_size(hands: HandArrays) -> None:
     tiny = replace(hands, joints=hands.joints / 50)
     texts = [text for _, text in amiss(tiny)]
     assert texts[0].startswith("joints are no hands in metres: from the wrist to joint 9 (the middle knuckle) they are")
 
 
-def test_mano_s_order(hands: Hands) -> None:
+def test_mano_s_order(hands: HandArrays) -> None:
     joints = np.empty_like(hands.joints)
     joints[:, list(MANO_TO_OPENPOSE)] = hands.joints
     texts = [text for _, text in amiss(replace(hands, joints=joints))]
@@ -85,7 +83,7 @@ def test_mano_s_order(hands: Hands) -> None:
     assert texts[1].startswith("the thumb's tip, joint 4, is up to ")
 
 
-def test_tips_in_another_order(hands: Hands) -> None:
+def test_tips_in_another_order(hands: HandArrays) -> None:
     def swap(joints: np.ndarray) -> None:
         joints[:, [4, 20]] = joints[:, [20, 4]]
 
@@ -96,7 +94,7 @@ def test_tips_in_another_order(hands: Hands) -> None:
     )
 
 
-def test_a_tip_at_another_vertex(hands: Hands) -> None:
+def test_a_tip_at_another_vertex(hands: HandArrays) -> None:
     """As published code has it for the middle finger of left hands."""
     joints = hands.joints.copy()
     joints[:, 12] = hands.verts[:, 445]
@@ -109,7 +107,7 @@ def test_a_tip_at_another_vertex(hands: Hands) -> None:
     )
 
 
-def test_a_tip_that_departs_in_one_sample(hands: Hands) -> None:
+def test_a_tip_that_departs_in_one_sample(hands: HandArrays) -> None:
     def move(joints: np.ndarray) -> None:
         joints[5, 8, 0] += 0.007
 
@@ -120,7 +118,7 @@ def test_a_tip_that_departs_in_one_sample(hands: Hands) -> None:
     )
 
 
-def test_a_bone_of_a_length_that_nobody_has(hands: Hands) -> None:
+def test_a_bone_of_a_length_that_nobody_has(hands: HandArrays) -> None:
     def stretch(joints: np.ndarray) -> None:
         joints[7, 5] += np.array([0, 0, 0.3], np.float32)  # the index's knuckle: two bones end there
 
@@ -140,13 +138,13 @@ def test_hands_of_every_shape_have_bones_in_range(which: str, mini_hand: HandMod
         posed = layer(torch.zeros(500, 16, 3), betas)
     joints, verts = (points.numpy() + np.float32([0, 0, 1]) for points in (posed.joints, posed.verts))
     camera = np.tile(np.float32([[600, 0, 424], [0, 600, 240], [0, 0, 1]]), (500, 1, 1))
-    hands = Hands(
+    hands = HandArrays(
         ids=tuple(map(str, range(500))),
         joints=joints,
         verts=verts,
         intrinsics=camera,
-        mano_pose=np.zeros((500, 16, 3), np.float32),
-        mano_shape=betas.numpy(),
+        rotations=np.zeros((500, 16, 3), np.float32),
+        betas=betas.numpy(),
         frame_px=np.tile(np.float32([848, 480]), (500, 1)),
     )
     assert amiss(hands) == []
@@ -156,7 +154,7 @@ def test_ranges_are_ranges() -> None:
     assert all(0 < low < high < 0.2 for low, high in BONE_M.values())
 
 
-def test_a_camera_that_looks_the_other_way(hands: Hands) -> None:
+def test_a_camera_that_looks_the_other_way(hands: HandArrays) -> None:
     turned = replace(hands, joints=hands.joints * np.float32([1, -1, -1]), verts=hands.verts * np.float32([1, -1, -1]))
     (only,) = amiss(turned)
     assert only == (
@@ -166,7 +164,7 @@ def test_a_camera_that_looks_the_other_way(hands: Hands) -> None:
     )
 
 
-def test_places_that_the_camera_does_not_see(hands: Hands) -> None:
+def test_places_that_the_camera_does_not_see(hands: HandArrays) -> None:
     def away(points: np.ndarray) -> None:
         points[2, :, 0] += 3  # beside the frame
         points[4, :, 2] += 9  # far behind it
@@ -180,24 +178,24 @@ def test_places_that_the_camera_does_not_see(hands: Hands) -> None:
     )
 
 
-def test_intrinsics_of_another_image_size(hands: Hands) -> None:
+def test_intrinsics_of_another_image_size(hands: HandArrays) -> None:
     found = amiss(replace(hands, frame_px=hands.frame_px / 8))
     assert [level for level, _ in found] == ["wrong"]
     assert "intrinsics of another image size" in found[0][1]
 
 
-def test_poses_in_degrees_and_betas_out_of_range(hands: Hands) -> None:
-    (only,) = amiss(replace(hands, mano_pose=np.degrees(hands.mano_pose)))
+def test_poses_in_degrees_and_betas_out_of_range(hands: HandArrays) -> None:
+    (only,) = amiss(replace(hands, rotations=np.degrees(hands.rotations)))
     assert only[0] == "wrong"
-    assert only[1].startswith("mano_pose turns joints by up to 180 in 96 of 96 samples")
+    assert only[1].startswith("rotations turns joints by up to 180 in 96 of 96 samples")
     assert only[1].endswith("): these look like degrees, not radians")
-    odd = changed(hands, "mano_shape", lambda shape: shape.__setitem__((3, 1), -40))
+    odd = changed(hands, "betas", lambda shape: shape.__setitem__((3, 1), -40))
     text = f"betas are up to 40.0 in 1 of 96 samples ({hands.ids[3]}); people's are within 5 or so"
     assert amiss(odd) == [("warning", text)]
 
 
-@pytest.mark.parametrize("name", ["joints", "verts", "intrinsics", "mano_pose", "mano_shape"])
-def test_numbers_that_are_not_finite(hands: Hands, name: str) -> None:
+@pytest.mark.parametrize("name", ["joints", "verts", "intrinsics", "rotations", "betas"])
+def test_numbers_that_are_not_finite(hands: HandArrays, name: str) -> None:
     broken = changed(hands, name, lambda array: array.__setitem__((6, 0, ...), np.nan))
     assert amiss(broken) == [("wrong", f"annotations are not finite numbers in 1 of 96 samples ({hands.ids[6]})")]
     assert "95 samples" in found(broken)[1].text  # the others are still looked at
@@ -216,7 +214,7 @@ def test_numbers_that_are_not_finite(hands: Hands, name: str) -> None:
         lambda matrix: matrix.__setitem__(slice(None), matrix.T.copy()),
     ],
 )
-def test_intrinsics_that_are_no_camera_s(hands: Hands, change: Callable[[np.ndarray], None]) -> None:
+def test_intrinsics_that_are_no_camera_s(hands: HandArrays, change: Callable[[np.ndarray], None]) -> None:
     wrong = replace(hands, intrinsics=hands.intrinsics.copy())
     change(wrong.intrinsics[8])
     texts = {level: text for level, text in amiss(wrong) if text.startswith("intrinsics")}
@@ -231,7 +229,7 @@ def test_intrinsics_that_are_no_camera_s(hands: Hands, change: Callable[[np.ndar
     assert "intrinsics are no camera's matrix in 96 of 96 samples" in misleading(found(everywhere))
 
 
-def test_skew_is_told_of(hands: Hands) -> None:
+def test_skew_is_told_of(hands: HandArrays) -> None:
     def skew(matrices: np.ndarray) -> None:
         matrices[3, 0, 1], matrices[5, 0, 1] = 2, -30
 
@@ -244,7 +242,7 @@ def test_skew_is_told_of(hands: Hands) -> None:
     ]
 
 
-def test_what_misleads_and_what_does_not(hands: Hands) -> None:
+def test_what_misleads_and_what_does_not(hands: HandArrays) -> None:
     """A few odd samples do not keep a data set from being used; what every figure would suffer from does."""
     assert misleading(found(hands)) == ""
     one = changed(hands, "joints", lambda joints: joints.__setitem__(0, joints[0] * 1000))
@@ -254,7 +252,7 @@ def test_what_misleads_and_what_does_not(hands: Hands) -> None:
     assert misleading(found(every)).startswith("joints look like millimetres: ")
     back = replace(hands, joints=hands.joints * np.float32([1, -1, -1]), verts=hands.verts * np.float32([1, -1, -1]))
     assert misleading(found(back)).startswith("joints are behind the camera in 96 of 96 samples")
-    degrees = replace(hands, mano_pose=np.degrees(hands.mano_pose))
+    degrees = replace(hands, rotations=np.degrees(hands.rotations))
     assert misleading(found(degrees)).endswith("these look like degrees, not radians")
     small = replace(hands, frame_px=hands.frame_px / 8)
     assert misleading(found(small)).startswith("no joint is in the frame in")

@@ -10,7 +10,7 @@ from pydantic import Field
 from hmr_core.config import Section
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import SolverSpec
-from hmr_core.plugins.protocols import protocol_label, solver_config
+from hmr_core.plugins.solver_presets import protocol_label, solver_config
 
 
 class Prior(Section):

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hmr_core.engine.predictions import SHAPES, Predictions, read_predictions, write_predictions
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.predictions import SHAPES, Predictions, read_predictions, write_predictions
 
 COUNT = 4
 LABELS = {"consumes": "joints", "notes": ["ä"], "solver": {"name": "flat", "config": {"steps": None}}}

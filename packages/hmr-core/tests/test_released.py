@@ -15,17 +15,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr_core.config import ModelConfig, load_recipe
+from hmr_core.config import ModelConfig
 from hmr_core.digests import file_digest
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.convert import convert_released
-from hmr_core.engine.recognise import describe
 from hmr_core.errors import HmrError
+from hmr_core.nn.files import read_state_dict
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
-from hmr_core.nn.weight_files import read_state_dict
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.plugins.known import KNOWN
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoints import load_checkpoint
+from hmr_core.weights.convert import convert_released
+from hmr_core.weights.identify import describe
 
 IGNORED = {"hand.": "the hand's own arrays", "old": "what nothing uses"}
 
@@ -489,11 +490,11 @@ def test_models_are_built_without_memory_or_random_numbers(
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_a_torchvision_trunk_is_recognised(tmp_path: Path, spec: ModelSpec, depth: Any) -> None:
+def test_a_torchvision_backbone_is_recognised(tmp_path: Path, spec: ModelSpec, depth: Any) -> None:
     state = dict(ResNet(ResNetConfig(depth=depth, freeze_batch_norm="all")).state_dict())
     path = saved(tmp_path / "x", {**state, "fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)})
     found = describe(path, {"small": spec})
-    assert (found["kind"], found["depth"]) == ("trunk", depth)
+    assert (found["kind"], found["depth"]) == ("backbone", depth)
     del state["layer1.1.conv1.weight"]
     assert describe(saved(path, state), {"small": spec})["kind"] == "unknown"
 

@@ -17,18 +17,11 @@ from click.testing import CliRunner
 
 from hmr_core.cli.synth import synth
 from hmr_core.data.oakink import open_oakink
-from hmr_core.data.sample import SPLIT_NAMES
+from hmr_core.data.splits import SPLIT_NAMES
 from hmr_core.data.synthetic.desk import paint_desk
 from hmr_core.data.synthetic.objects import OBJECTS, object_named, object_text
 from hmr_core.data.synthetic.picture import Painter
-from hmr_core.data.synthetic.scene import (
-    CAMERAS,
-    FRAME_SIZE,
-    Spread,
-    make_moment,
-    make_sequence,
-    to_camera,
-)
+from hmr_core.data.synthetic.scene import CAMERAS, FRAME_SIZE, Spread, make_moment, make_sequence, to_camera
 from hmr_core.data.synthetic.writer import SyntheticSummary, write_synthetic
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import quaternion_to_matrix
@@ -165,8 +158,8 @@ def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
     for sample_id in reader.split_ids("sp0", "test"):
         sample = reader.read(sample_id)
         assert reader.read_image(sample).shape == (480, 848, 3)
-        rotations = torch.from_numpy(sample.mano_pose).double()
-        verts = layer(rotations[None], torch.from_numpy(sample.mano_shape).double()[None]).verts[0]
+        rotations = torch.from_numpy(sample.rotations).double()
+        verts = layer(rotations[None], torch.from_numpy(sample.betas).double()[None]).verts[0]
         centred = (verts - verts.mean(0)).numpy()
         assert np.abs(centred - (sample.verts - sample.verts.mean(0))).max() < 2e-6
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmr_core.config import ModelConfig
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.testing import check_import, check_model, check_spec
 
@@ -31,17 +31,17 @@ class Config(ModelConfig):
     width: int = 8
 
 
-class Good(HandModel):
+class Good(PoseModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
+        self.backbone = nn.Sequential(
             nn.Conv2d(3, config.width, 3, 2, 1), nn.BatchNorm2d(config.width), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
         )
         self.head = nn.Linear(config.width * 16, 63)
 
     def forward(self, inputs: Inputs) -> Prediction:
         assert inputs.image is not None
-        return Prediction(joints_uvd=self.head(self.trunk(inputs.image).flatten(1)).view(-1, 21, 3).sigmoid())
+        return Prediction(joints_uvd=self.head(self.backbone(inputs.image).flatten(1)).view(-1, 21, 3).sigmoid())
 
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         assert prediction.joints_uvd is not None
@@ -65,7 +65,14 @@ def make_spec(
 ) -> ModelSpec:
     recipes = {"tiny": write_recipe(folder, recipe)}
     return ModelSpec(
-        name="toy", summary="", config=config, recipes=recipes, root_joint=9, build=build, consumes=consumes
+        name="toy",
+        summary="",
+        config=config,
+        recipes=recipes,
+        root_joint=9,
+        build=build,
+        consumes=consumes,
+        needs_hand=consumes == "joints",
     )
 
 
@@ -86,7 +93,7 @@ def test_checking_a_model_leaves_torchs_generator_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class OfJoints(HandModel):
+class OfJoints(PoseModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(63, 64), nn.ReLU(), nn.Linear(64, 58))
@@ -118,7 +125,7 @@ class WithMesh(Good):
 
     def forward(self, inputs: Inputs) -> Prediction:
         assert inputs.image is not None
-        features = self.trunk(inputs.image).flatten(1)
+        features = self.backbone(inputs.image).flatten(1)
         joints = self.head(features).view(-1, 21, 3).sigmoid()
         verts = self.mesh(features).view(-1, 778, 3).sigmoid()
         return Prediction(joints_uvd=joints, verts_uvd=verts, confidence=torch.ones_like(joints[..., 0]))
@@ -293,7 +300,7 @@ class Frozen(Good):
         self.requires_grad_(False)
 
 
-BROKEN: Mapping[type[HandModel], str] = {
+BROKEN: Mapping[type[PoseModel], str] = {
     Frozen: "it has no trainable parameter",
     ReturnsATensor: "forward returns a Tensor, not a Prediction",
     NoJoints: "Prediction.joints_uvd is missing; a model that consumes image must give it",
@@ -322,7 +329,7 @@ BROKEN: Mapping[type[HandModel], str] = {
 
 
 @pytest.mark.parametrize("model", BROKEN, ids=lambda model: model.__name__)
-def test_a_model_that_breaks_a_rule(tmp_path: Path, model: type[HandModel]) -> None:
+def test_a_model_that_breaks_a_rule(tmp_path: Path, model: type[PoseModel]) -> None:
     with pytest.raises(AssertionError) as caught:
         check_spec(make_spec(tmp_path, model))
     assert str(caught.value).startswith('model "toy": ')
@@ -330,7 +337,7 @@ def test_a_model_that_breaks_a_rule(tmp_path: Path, model: type[HandModel]) -> N
 
 
 def test_build_that_gives_no_hand_model(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"build\(config\) returns a Linear, not a subclass of .*HandModel\.$"):
+    with pytest.raises(AssertionError, match=r"build\(config\) returns a Linear, not a subclass of .*PoseModel\.$"):
         check_spec(make_spec(tmp_path, lambda config: nn.Linear(2, 2)))
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset, Key
+from hmr_core.data.image_dataset import ImageDataset, Key
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.evaluate import Evaluation
-from hmr_core.engine.predictions import Predictions
-from hmr_core.engine.scoring import score
+from hmr_core.evaluation.evaluate import Evaluation
+from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.scoring import score
 from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import BONES
+from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.contact_sheet import PER_ROW, TILE_PX, contact_sheet
 from hmr_core.viz.skeleton import FINGER_COLORS, WRIST_COLOR, draw_skeleton
 from hmr_core.viz.tiles import Tile, banner
@@ -38,7 +38,7 @@ def evaluation(mini_pack: Pack) -> Evaluation:
     rows = mini_pack.indices("sp0", "test")
     joints = mini_pack.array("joints", rows).copy()
     joints[..., 0] += (np.random.default_rng(0).permutation(len(rows)) * 1e-3)[:, None]
-    data = HandDataset(mini_pack, image_size=SIZE, root_joint=9, data=DataConfig())
+    data = ImageDataset(mini_pack, image_size=SIZE, root_joint=9, data=DataConfig())
     scores = score(mini_pack, rows, joints, None)
     ids = mini_pack.ids(rows)
     report = {"model": "small", "split": "sp0", "subset": "test", "metrics": scores.metrics, "synthetic": False}
@@ -92,7 +92,7 @@ def test_each_finger_has_its_colour() -> None:
             assert tuple(image[y, x]) == FINGER_COLORS[(child - 1) // 4], (parent, child)
 
 
-class Blob(HandDataset):
+class Blob(ImageDataset):
     """A crop of the given size with one bright blob, where its camera sees all the joints."""
 
     def __init__(self, size: int) -> None:

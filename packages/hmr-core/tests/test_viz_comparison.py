@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hmr_core.cli.figures import show_comparison
-from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset
+from hmr_core.cli.metrics_table import show_comparison
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.predictions import Predictions, write_predictions
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.predictions import Predictions, write_predictions
+from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.comparison import SAMPLES, Evaluated, comparison_sheet, read_evaluations
 from hmr_core.viz.tiles import TILE_PX, Tile, caption, wrapped
 
@@ -77,7 +77,7 @@ def test_the_picture_has_a_row_for_each_chosen_sample_from_easy_to_hard(
     stride = TILE_PX + caption_px(joints_alone)
     assert sheet.shape == (HEADER_PX + SAMPLES * stride, (1 + 1 + 2) * TILE_PX, 3)
     rows = mini_pack.indices("sp0", "test")
-    dataset = HandDataset(mini_pack, image_size=TILE_PX, root_joint=0, data=DataConfig())
+    dataset = ImageDataset(mini_pack, image_size=TILE_PX, root_joint=0, data=DataConfig())
     # Sample i is off by i mm in one model and by nothing in the other.
     for place, sample in enumerate([1, 5, 9, 14, 18, 22]):
         tile = Tile.of(dataset, int(rows[sample]))

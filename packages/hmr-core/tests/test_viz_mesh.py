@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.evaluate import Evaluation
-from hmr_core.engine.predictions import Predictions
-from hmr_core.engine.scoring import score
+from hmr_core.evaluation.evaluate import Evaluation
+from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.scoring import score
 from hmr_core.geometry.camera import project
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.contact_sheet import TILE_PX, contact_sheet
 from hmr_core.viz.mesh_overlay import draw_mesh
 
@@ -129,7 +129,7 @@ def evaluation(mini_pack: Pack) -> Evaluation:
         predictions=Predictions(**made, pack="", ids=mini_pack.ids(rows), joints=joints, verts=verts),
         scores=scores,
         report={**made, "metrics": scores.metrics, "synthetic": False, "solver": {"name": "flat"}},
-        dataset=HandDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig()),
+        dataset=ImageDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig()),
         rows=rows,
     )
 

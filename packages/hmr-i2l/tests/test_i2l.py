@@ -16,25 +16,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe, parse_recipe
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.evaluate import evaluate
-from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
-from hmr_core.engine.inference import to_camera
-from hmr_core.engine.weights import Uninitialised
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.evaluate import evaluate
+from hmr_core.evaluation.request import EvaluationRequest, HandInUse
 from hmr_core.geometry.camera import project, to_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.source import HandModelSource
+from hmr_core.inference.predict import to_camera
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.weights.checkpoints import load_checkpoint
+from hmr_core.weights.state_dict import Uninitialised
 from hmr_i2l.model import I2LMeshNet
-from hmr_i2l.plugin import RELEASED, hmr_models
+from hmr_i2l.plugin import hmr_models
+from hmr_i2l.spec import RELEASED
 
 GOLDEN = Path(__file__).parent / "data/golden"
 SPEC: ModelSpec = hmr_models()[0]
@@ -147,7 +148,7 @@ def test_the_released_checkpoint_gives_the_published_pipeline_s_points(
             pack=mini_pack,
             split="sp0",
             subset="test",
-            hand=Hand(source=source, kind="own", layer=HandLayer(mini_hand)),
+            hand=HandInUse(source=source, kind="own", layer=HandLayer(mini_hand)),
         ),
         device=torch.device("cpu"),
         batch_size=8,
@@ -181,7 +182,7 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("sets", "text"),
     [
-        (["image_size=100"], r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
+        (["image_size=100"], r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"),
         (["stage=param"], r"stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a"),
         (
             ["lixel_weights=runs/x"],
@@ -295,12 +296,12 @@ def test_initial_weights_have_the_published_spread() -> None:
     assert spread["mesh_net.conv_x.0.weight"] == pytest.approx((1 / 3 / 64) ** 0.5, rel=0.03)
 
 
-def test_an_imagenet_file_loads_into_both_trunks(tmp_path: Path) -> None:
+def test_an_imagenet_file_loads_into_both_backbones(tmp_path: Path) -> None:
     path = tmp_path / "resnet18.pth"
     state = {name: torch.full_like(value, 0.25) for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()}
     torch.save({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
     model = small("backbone.width=64", f"backbone.weights={path}")
     model.pretrain()
-    trunks = {k: v for k, v in model.state_dict().items() if "_backbone." in k and "num_batches" not in k}
-    assert len(trunks) == 100 + 95  # the second has no stem: no convolution, no batch norm
-    assert all(bool((value == 0.25).all()) for value in trunks.values())
+    backbones = {k: v for k, v in model.state_dict().items() if "_backbone." in k and "num_batches" not in k}
+    assert len(backbones) == 100 + 95  # the second has no stem: no convolution, no batch norm
+    assert all(bool((value == 0.25).all()) for value in backbones.values())

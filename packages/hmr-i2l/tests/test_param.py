@@ -10,19 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.checkpoints import load_checkpoint, save_checkpoint
-from hmr_core.engine.run import Run, new_run
-from hmr_core.engine.train import train
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
+from hmr_core.nn.decode import pose
 from hmr_core.nn.model import Inputs, Prediction, Targets
-from hmr_core.nn.posing import pose
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
+from hmr_core.training.loop import train
+from hmr_core.training.run import new_run
+from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.param import I2LParam, orthonormalise
 from hmr_i2l.plugin import hmr_models
@@ -134,7 +135,7 @@ def test_it_starts_from_a_released_file_whatever_its_middle_tip(
         f"head = {{ channels = {shape['head.channels']}, depth = {shape['head.depth']} }}\n"
         f"sigma = {start.recipe.model.sigma}\n[train]\nepochs = 1\nbatch_size = 4\n"
     )
-    monkeypatch.setattr("hmr_i2l.param.hmr_models", lambda: [replace(SPEC, recipes={"published": recipe})])
+    monkeypatch.setattr("hmr_i2l.param.i2l_spec", lambda build: replace(SPEC, recipes={"published": recipe}))
     model = build(path)
     model.pretrain()
     assert model.config.middle_tip == 444

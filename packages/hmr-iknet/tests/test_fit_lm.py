@@ -13,10 +13,10 @@ from torch import Tensor
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.hand.solver import place
+from hmr_core.hand.solver import scale_and_place
 from hmr_iknet import fit_published
 from hmr_iknet.chain import HandChain, to_chain
-from hmr_iknet.fit_lm import ROWS, Hands, Solution, begin, fit, minimise
+from hmr_iknet.fit_lm import ROWS, FittedHands, Solution, begin, fit, minimise
 from hmr_iknet.jacobian import BETAS, OWN, PLACE, WRIST, finger_jacobian
 from hmr_iknet.outliers import Anatomy
 from hmr_iknet.solver import DEFAULT_NOISE_MM
@@ -45,7 +45,7 @@ def error_mm(verts: Tensor, truth: Tensor) -> float:
     return 1000 * float(torch.linalg.vector_norm(verts - truth, dim=-1).mean())
 
 
-def mesh(hand: HandModel, hands: Hands) -> Tensor:
+def mesh(hand: HandModel, hands: FittedHands) -> Tensor:
     posed = HandLayer(hand)(hands.local.permute(3, 0, 1, 2), hands.betas.T)
     return posed.verts - posed.joints[:, :1] + hands.place.T[:, None]
 
@@ -168,7 +168,7 @@ def test_noisy_hands(fixture_hand: HandModel, noise_mm: float, published_mm: tup
     rotations, betas = fit_published.fit(HandChain(fixture_hand, torch.float32), joints, starts)
     posed = HandLayer(fixture_hand)(rotations, betas)
     low, high = published_mm
-    assert low < error_mm(place(posed.joints, posed.verts, joints)[1], truth) < high
+    assert low < error_mm(scale_and_place(posed.joints, posed.verts, joints)[1], truth) < high
     assert error_mm(fitted(fixture_hand, joints, lambda _: starts), truth) < lm_mm
 
 
@@ -232,8 +232,10 @@ def test_iknet_is_asked_again_without_a_few_wrong_joints(
 def test_a_solution_takes_over_what_costs_less() -> None:
     def solution(*costs: float) -> Solution:
         cost = torch.tensor(costs, dtype=torch.float32)
-        hands = Hands(local=cost.expand(16, 3, 3, -1), betas=cost.expand(10, -1), place=cost.expand(3, -1))
-        return Solution(Hands(**{k: v.clone() for k, v in vars(hands).items()}), cost.expand(21, 3, -1).clone(), cost)
+        hands = FittedHands(local=cost.expand(16, 3, 3, -1), betas=cost.expand(10, -1), place=cost.expand(3, -1))
+        return Solution(
+            FittedHands(**{k: v.clone() for k, v in vars(hands).items()}), cost.expand(21, 3, -1).clone(), cost
+        )
 
     found = solution(1, 2, 3, 4)
     found.improve(torch.tensor([3, 1, 0]), solution(3.5, 2.5, 0.5))

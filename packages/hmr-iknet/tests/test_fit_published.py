@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.hand.solver import measured_bone, place
+from hmr_core.hand.solver import measured_bone, scale_and_place
 from hmr_iknet.chain import HandChain
 from hmr_iknet.fit_published import fit, gradient_of, objective_for
 
@@ -86,7 +86,7 @@ def test_golden_fit(recorded: dict[str, Tensor], fixture_hand: HandModel, group:
     joints, starts = recorded["joints"], recorded["init_so3"].reshape(-1, 16, 3)
     rotations, betas = fit(HandChain(fixture_hand, torch.float32), joints, starts, prior_group=group)
     posed = HandLayer(fixture_hand)(rotations, betas)
-    for kind, points in zip(("joints", "verts"), place(posed.joints, posed.verts, joints), strict=True):
+    for kind, points in zip(("joints", "verts"), scale_and_place(posed.joints, posed.verts, joints), strict=True):
         error_mm = 1000 * torch.linalg.vector_norm(points - recorded[f"{kind}_batch{group}"], dim=-1)
         assert float(error_mm.mean()) < 0.15
         assert float(error_mm.max()) < 3

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe
-from hmr_core.engine.checkpoints import save_checkpoint
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, place
-from hmr_core.plugins.protocols import protocol_label, solver_config
+from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, scale_and_place
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.plugins.solver_presets import protocol_label, solver_config
+from hmr_core.weights.checkpoints import save_checkpoint
 from hmr_iknet import solver as solver_module
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
@@ -81,7 +81,7 @@ def test_the_mesh_is_the_hand_layers(
         shift = found.joints[:, :1] - posed.joints[:, :1]
         expected = posed.joints + shift, posed.verts + shift
     else:
-        expected = place(posed.joints, posed.verts, joints)
+        expected = scale_and_place(posed.joints, posed.verts, joints)
         torch.testing.assert_close(found.joints[:, 9], joints[:, 9])
     torch.testing.assert_close((found.joints, found.verts), expected, atol=2e-6, rtol=0)
 

@@ -21,8 +21,8 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mirror import mirrored
 from hmr_core.hand.model import HandModel, save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
+from hmr_core.nn.decode import pose
 from hmr_core.nn.model import Inputs, Prediction, Targets
-from hmr_core.nn.posing import pose
 from hmr_core.testing import check_model
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
@@ -127,7 +127,7 @@ def test_train_stop_and_go_on(
 
     # Stopped after the first epoch and gone on with, it takes the very same steps.
     with monkeypatch.context() as patch:
-        patch.setattr("hmr_core.engine.train._validate", _stop)
+        patch.setattr("hmr_core.training.loop._validate", _stop)
         assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "halves"]) == 130
     assert [path.name for path in Path("halves/checkpoints").iterdir()] == ["epoch-0001"]
 
@@ -156,7 +156,7 @@ def test_a_run_on_the_synthetic_hand_goes_on_with_it(
     write_pack(open_oakink(tree.root), tmp_path / "pack.h5", codec=codec_named("jpeg"))
     data = ("--data", str(tmp_path / "pack.h5"), "--batch-size", "4")
     with monkeypatch.context() as patch:
-        patch.setattr("hmr_core.engine.train._validate", _stop)
+        patch.setattr("hmr_core.training.loop._validate", _stop)
         assert main(["train", "iknet", *TINY, *data, "--epochs", "2", "--out", "run"]) == 130
     assert json.loads(Path("run/config.json").read_text())["hand_model"] == {"path": None, "blake2b": None}
     assert main(["train", "iknet", "--resume", "run", "--hand-model", str(mini_hand_path)]) == 1

@@ -16,20 +16,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe, parse_recipe
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.evaluate import evaluate
-from hmr_core.engine.evaluation_request import EvaluationRequest
-from hmr_core.engine.inference import to_camera
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.evaluate import evaluate
+from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.geometry.camera import project
+from hmr_core.inference.predict import to_camera
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.resnet import FrozenBatchNorm2d, ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.nn.soft_argmax import normalise_volume, soft_argmax_3d
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_integral.model import IntegralPose
 from hmr_integral.plugin import hmr_models
 
@@ -147,8 +147,8 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
     assert parse_recipe(SPEC, tomllib.loads(SPEC.recipes[name].read_text()), source=name) == recipe
 
 
-def test_an_image_size_that_the_trunk_cannot_halve_five_times_is_refused() -> None:
-    with pytest.raises(HmrError, match=r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"):
+def test_an_image_size_that_the_backbone_cannot_halve_five_times_is_refused() -> None:
+    with pytest.raises(HmrError, match=r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"):
         load_recipe(SPEC, "tiny", ["image_size=100"])
 
 
@@ -216,17 +216,17 @@ def test_a_small_beta_makes_the_loss_l1(golden: dict[str, Tensor]) -> None:
     [(18, 11_689_512 - 513_000), (34, 21_797_672 - 513_000), (50, 25_557_032 - 2_049_000),
      (101, 44_549_160 - 2_049_000), (152, 60_192_808 - 2_049_000)],
 )  # fmt: skip
-def test_trunks_have_torchvision_s_size_and_stride(depth: Any, parameters: int) -> None:
+def test_backbones_have_torchvision_s_size_and_stride(depth: Any, parameters: int) -> None:
     with torch.device("meta"):
-        trunk = ResNet(ResNetConfig(depth=depth))
-        features = trunk(torch.empty(1, 3, 64, 96))
-    assert sum(p.numel() for p in trunk.parameters()) == parameters
-    assert features.shape == (1, trunk.channels, 2, 3)
+        backbone = ResNet(ResNetConfig(depth=depth))
+        features = backbone(torch.empty(1, 3, 64, 96))
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+    assert features.shape == (1, backbone.channels, 2, 3)
 
 
 def test_convolutions_begin_with_the_spread_of_he_fan_out() -> None:
-    trunk = ResNet(ResNetConfig(depth=18))
-    for convolution in (trunk.conv1, trunk.layer1[0].conv1, trunk.layer2[0].downsample[0]):
+    backbone = ResNet(ResNetConfig(depth=18))
+    for convolution in (backbone.conv1, backbone.layer1[0].conv1, backbone.layer2[0].downsample[0]):
         outputs, _, height, width = convolution.weight.shape
         assert float(convolution.weight.detach().std()) == pytest.approx(
             (2 / (outputs * height * width)) ** 0.5, rel=0.05
@@ -236,8 +236,8 @@ def test_convolutions_begin_with_the_spread_of_he_fan_out() -> None:
 def test_batch_norm_freezes_as_asked() -> None:
     def frozen(mode: Any) -> list[str]:
         with torch.device("meta"):
-            trunk = ResNet(ResNetConfig(depth=50, freeze_batch_norm=mode))
-        return [name for name, module in trunk.named_modules() if isinstance(module, FrozenBatchNorm2d)]
+            backbone = ResNet(ResNetConfig(depth=50, freeze_batch_norm=mode))
+        return [name for name, module in backbone.named_modules() if isinstance(module, FrozenBatchNorm2d)]
 
     first = ["bn1"] + [
         f"layer{stage}.0.{name}" for stage in (1, 2, 3, 4) for name in ("bn1", "bn2", "bn3", "downsample.1")
@@ -270,14 +270,14 @@ def imagenet_like(depth: Any = 18) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("freeze", ["none", "first", "all"])
-def test_an_imagenet_file_loads_into_the_trunk(tmp_path: Path, freeze: str) -> None:
+def test_an_imagenet_file_loads_into_the_backbone(tmp_path: Path, freeze: str) -> None:
     path = tmp_path / "resnet18.pth"
     torch.save(imagenet_like(), path)
     sets = [f"backbone.weights={path}", f"backbone.freeze_batch_norm={freeze}", "backbone.width=64"]
     model = SPEC.build(load_recipe(SPEC, "tiny", sets).model)
     model.pretrain()
-    trunk = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.") and "num_batches" not in k}
-    assert all(bool((value == 0.25).all()) for value in trunk.values())
+    backbone = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.") and "num_batches" not in k}
+    assert all(bool((value == 0.25).all()) for value in backbone.values())
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_an_imagenet_file_loads_into_the_trunk(tmp_path: Path, freeze: str) -> N
             r"cannot be read as safetensors: .*\. It is cut off or damaged: copy it",
         ),
         (["a list"], r"does not hold a state dict \(names to tensors\).*: it holds a list\."),
-        ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"does not fit this trunk: it lacks bn1\.bias and 98 more"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"does not fit this backbone: it lacks bn1\.bias and 98 more"),
         ({**imagenet_like(), "extra": torch.zeros(1)}, r"it has the unknown extra\. Is backbone\.depth the file's\?"),
         ({**imagenet_like(), "conv1.weight": torch.zeros(32, 3, 7, 7)}, r"it has another shape of conv1\.weight\."),
         (
@@ -306,15 +306,15 @@ def test_an_imagenet_file_loads_into_the_trunk(tmp_path: Path, freeze: str) -> N
     ],
     ids=["missing", "garbage", "empty", "zip", "pickle", "safetensors", "list", "part", "extra", "shape", "nan"],
 )
-def test_weights_that_do_not_fit_the_trunk_are_refused(tmp_path: Path, content: Any, text: str) -> None:
+def test_weights_that_do_not_fit_the_backbone_are_refused(tmp_path: Path, content: Any, text: str) -> None:
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    trunk = ResNet(ResNetConfig(depth=18, weights=str(path)))
+    backbone = ResNet(ResNetConfig(depth=18, weights=str(path)))
     with pytest.raises(HmrError, match=text):
-        trunk.load_pretrained()
+        backbone.load_pretrained()
 
 
 def test_imagenet_weights_that_cannot_be_fetched_name_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +331,8 @@ def test_imagenet_weights_that_cannot_be_fetched_name_the_ways_out(monkeypatch: 
 
 def test_fetched_imagenet_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **options: imagenet_like())
-    trunk = ResNet(ResNetConfig(depth=18, weights="imagenet"))
-    trunk.load_pretrained()
-    assert bool((trunk.conv1.weight == 0.25).all())
-    with pytest.raises(HmrError, match="no ImageNet weights for a trunk of width 32, only for 64"):
+    backbone = ResNet(ResNetConfig(depth=18, weights="imagenet"))
+    backbone.load_pretrained()
+    assert bool((backbone.conv1.weight == 0.25).all())
+    with pytest.raises(HmrError, match="no ImageNet weights for a backbone of width 32, only for 64"):
         ResNet(ResNetConfig(depth=18, width=32, weights="imagenet")).load_pretrained()

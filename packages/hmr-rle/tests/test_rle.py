@@ -16,16 +16,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.config import load_recipe, parse_recipe
-from hmr_core.engine.checkpoints import load_checkpoint
-from hmr_core.engine.evaluate import evaluate
-from hmr_core.engine.evaluation_request import EvaluationRequest
-from hmr_core.engine.inference import to_camera
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.evaluate import evaluate
+from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.geometry.camera import project
+from hmr_core.inference.predict import to_camera
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_rle.flow import LOWEST, RealNVP
 from hmr_rle.model import RLE, DirectionLinear
 from hmr_rle.plugin import hmr_models
@@ -193,7 +193,7 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("image_size=100", r"image_size must be a multiple of 32 \(the trunk's stride\), not 100"),
+        ("image_size=100", r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"),
         ("sigma_floor=0", r'"0" is not valid for sigma_floor: .*greater than 0'),
     ],
 )
@@ -220,7 +220,7 @@ def test_the_coordinates_see_only_the_direction_of_the_features() -> None:
 
 
 def test_the_root_s_depth_is_subtracted_in_eval_mode_only() -> None:
-    model = small("backbone.freeze_batch_norm=all")  # so that the trunk gives the same in both modes
+    model = small("backbone.freeze_batch_norm=all")  # so that the backbone gives the same in both modes
     torch.nn.init.normal_(model.fc_coord.linear.weight)
     image = noise(2, 3, 32, 32)
     with torch.no_grad():
@@ -268,7 +268,7 @@ def test_heads_flow_and_loss_are_computed_in_float32_under_autocast(golden: dict
             assert {name: float(v) for name, v in model.loss(full, truth).items()} == {
                 name: float(v) for name, v in losses.items()
             }
-    # Of the trunk's bfloat16 features the heads make exactly what float32 makes of them.
+    # Of the backbone's bfloat16 features the heads make exactly what float32 makes of them.
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         features = model.preact(inputs.image)
     assert features.dtype == torch.bfloat16

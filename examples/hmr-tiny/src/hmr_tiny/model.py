@@ -3,10 +3,10 @@
 from torch import nn
 from torch.nn.functional import l1_loss
 
-from hmr_core.nn.model import HandModel, Prediction
+from hmr_core.nn.model import PoseModel, Prediction
 
 
-class TinyCNN(HandModel):
+class TinyCNN(PoseModel):
     """Four strided convolutions and a linear layer."""
 
     def __init__(self, config):

@@ -9,9 +9,9 @@ from hmr_core.plugins import DatasetSpec, hookimpl
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hmr_core.data.sample import DatasetReader
-    from hmr_core.engine.events import Event
-    from hmr_core.engine.run import Run
+    from hmr_core.plugins.events import Event
+    from hmr_core.plugins.run import Run
+    from hmr_core.plugins.sample import DatasetReader
 
 
 @hookimpl
@@ -31,7 +31,7 @@ def hmr_datasets() -> list[DatasetSpec]:
 def hmr_on_event(run: Run, event: Event) -> None:
     """Show a training run on the console, and write down what it measures."""
     from hmr_core.cli.console import watch
-    from hmr_core.engine.writers import write_jsonl, write_tensorboard
+    from hmr_core.training.run_log import write_jsonl, write_tensorboard
 
     write_jsonl(run, event)  # first: a console that is gone must not cost the figures
     write_tensorboard(run, event)

@@ -38,7 +38,7 @@ class ParamLossConfig(Section):
 
 
 class I2LConfig(ModelConfig):
-    """I2L-MeshNet: two trunks, lixel heat maps of joints and vertices; or, behind them, MANO's parameters."""
+    """I2L-MeshNet: two backbones, lixel heat maps of joints and vertices; or, behind them, MANO's parameters."""
 
     # What stage param takes from its lixel stage is loaded and frozen.
     only_with = (
@@ -53,7 +53,9 @@ class I2LConfig(ModelConfig):
     head: HeadConfig = HeadConfig()
     sigma: float = Field(2.5, gt=0, description="of the Gaussians at the joints, in heat-map cells")
     init_std: float = Field(
-        0.001, gt=0, description="of the initial weights of 2D convolutions outside of the trunks; from scratch, more"
+        0.001,
+        gt=0,
+        description="of the initial weights of 2D convolutions outside the backbones; larger from scratch",
     )
     middle_tip: int = Field(
         TIP_VERTICES[2], ge=0, lt=N_VERTS, description="the middle finger's tip in the mesh; 445 in released files"
@@ -70,7 +72,7 @@ class I2LConfig(ModelConfig):
     @model_validator(mode="after")
     def _consistent(self) -> I2LConfig:
         if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32 (the trunk's stride), not {self.image_size}")
+            raise ValueError(f"image_size must be a multiple of 32 (the backbone's stride), not {self.image_size}")
         if self.stage == "param" and self.lixel_weights is None:
             raise ValueError(
                 "stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a checkpoint or "

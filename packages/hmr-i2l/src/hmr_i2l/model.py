@@ -13,7 +13,7 @@ Parameters have their released names. Deviations:
 - Edges shorter than a ten-thousandth of a cell have less of a direction (losses.SHORTEST_EDGE), where a bare
   normalisation's gradient has no bound.
 - The heat maps are never built (gaussians.py); what comes out is the same.
-- The second trunk has no stem. The published one has, and never uses it.
+- The second backbone has no stem. The published one has, and never uses it.
 - Soft-argmax, the Gaussians and the losses are computed in float32 at least.
 """
 
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from hmr_core.geometry.camera import to_uvd
-from hmr_core.hand import model as hand_model
 from hmr_core.hand.joints import N_FACES, N_JOINTS, N_VERTS, TIP_VERTICES
+from hmr_core.hand.model import HandModel
 from hmr_core.hand.regressor import joint_regressor_21
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.gaussians import Pose2Feat
@@ -34,7 +34,7 @@ from hmr_i2l.lixel import LixelHead
 from hmr_i2l.losses import edge_loss, normal_loss, point_loss
 
 
-class I2LMeshNet(HandModel):
+class I2LMeshNet(PoseModel):
     """Image to UVD joints, of PoseNet, and UVD vertices, of MeshNet."""
 
     cells: Tensor
@@ -58,7 +58,7 @@ class I2LMeshNet(HandModel):
         self.register_buffer("faces", torch.zeros(N_FACES, 3, dtype=torch.int64), persistent=False)
         self.has_hand = False
 
-    def use_hand(self, hand: hand_model.HandModel) -> None:
+    def use_hand(self, hand: HandModel) -> None:
         """Take the hand's faces, and its joints' regressor with a row for each finger's tip."""
         self.faces.copy_(hand.faces)
         tips = (*TIP_VERTICES[:2], self.config.middle_tip, *TIP_VERTICES[3:])
@@ -98,6 +98,6 @@ class I2LMeshNet(HandModel):
         }
 
     def pretrain(self) -> None:
-        """Load both trunks' weights (`backbone.weights`)."""
+        """Load both backbones' weights (`backbone.weights`)."""
         self.pose_backbone.load_pretrained()
         self.mesh_backbone.load_pretrained()

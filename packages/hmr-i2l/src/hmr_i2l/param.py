@@ -23,7 +23,7 @@ from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.shell import command_line
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.model import I2LMeshNet
-from hmr_i2l.plugin import hmr_models
+from hmr_i2l.spec import i2l_spec
 
 
 class ParamRegressor(nn.Module):
@@ -110,12 +110,12 @@ class I2LParam(I2LMeshNet):
 
         Raises HmrError when there is no such file, when it is of stage param, or of another size than this config's.
         """
-        from hmr_core.engine.checkpoints import load_checkpoint
-        from hmr_core.engine.weights import load_weights
+        from hmr_core.weights.checkpoints import load_checkpoint
+        from hmr_core.weights.state_dict import load_weights
 
         path = self.config.lixel_weights
         assert path is not None
-        checkpoint = load_checkpoint(Path(path), hmr_models()[0], option="lixel_weights")
+        checkpoint = load_checkpoint(Path(path), i2l_spec(build), option="lixel_weights")
         other = checkpoint.recipe.model
         assert isinstance(other, I2LConfig)
         if other.stage != "lixel":
@@ -131,6 +131,11 @@ class I2LParam(I2LMeshNet):
         state = checkpoint.model.state_dict()
         state |= {f"param_regressor.{name}": value for name, value in self.param_regressor.state_dict().items()}
         load_weights(self, state, source=path, model_name="i2l")
+
+
+def build(config: I2LConfig) -> I2LMeshNet:
+    """The network of the config's stage, randomly initialised."""
+    return I2LParam(config) if config.stage == "param" else I2LMeshNet(config)
 
 
 def _sizes(config: I2LConfig, other: I2LConfig) -> dict[str, tuple[object, object]]:

@@ -36,7 +36,7 @@ from hmr_iknet.matrices import times
 from hmr_iknet.outliers import Anatomy
 from hmr_iknet.rodrigues import turn_by
 
-R = TypeVar("R", "Hands", PosedChain)
+R = TypeVar("R", "FittedHands", PosedChain)
 
 START_ERROR = 0.12
 """Radians by which a rotation that IKNet gives is expected to be off."""
@@ -71,23 +71,23 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class FittedHands:
     """What is fitted: local rotations, betas, and the place of the wrist in metres."""
 
     local: Float[Tensor, "16 3 3 batch"]
     betas: Float[Tensor, "10 batch"]
     place: Float[Tensor, "3 batch"]
 
-    def moved(self, step: Step) -> Hands:
+    def moved(self, step: Step) -> FittedHands:
         """These hands after a step."""
         turns, _ = turn_by(step.rotations)
-        return Hands(local=times(self.local, turns), betas=self.betas + step.betas, place=self.place + step.place)
+        return FittedHands(local=times(self.local, turns), betas=self.betas + step.betas, place=self.place + step.place)
 
 
 class Solution(NamedTuple):
     """Fitted hands, how far their joints are off (in the order of ROWS), and the cost."""
 
-    hands: Hands
+    hands: FittedHands
     off: Float[Tensor, "21 3 batch"]
     cost: Float[Tensor, "batch"]
 
@@ -138,12 +138,12 @@ class LeastSquares:
         """n^2, square metres per square beta."""
         return self.noise**2
 
-    def off(self, hands: Hands, posed: PosedChain) -> Float[Tensor, "21 3 batch"]:
+    def off(self, hands: FittedHands, posed: PosedChain) -> Float[Tensor, "21 3 batch"]:
         """x - y."""
         points = torch.cat([hands.place[None], posed.points.flatten(0, 1) + hands.place])
         return points - self.measured
 
-    def cost(self, hands: Hands, off: Float[Tensor, "21 3 batch"]) -> Float[Tensor, "batch"]:
+    def cost(self, hands: FittedHands, off: Float[Tensor, "21 3 batch"]) -> Float[Tensor, "batch"]:
         """The value of what is minimised."""
         square, bound = off.square().sum(1), self.outlier**2
         data = (square * (bound / (square + bound))).sum(0)
@@ -151,7 +151,7 @@ class LeastSquares:
         return data + self.rotation_weight * turned + self.beta_weight * hands.betas.square().sum(0)
 
     def step(
-        self, hands: Hands, posed: PosedChain, off: Float[Tensor, "21 3 batch"], damping: Float[Tensor, "batch"]
+        self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"], damping: Float[Tensor, "batch"]
     ) -> Step:
         """The damped Gauss-Newton step, each joint with the weight that its error gives it now."""
         bound = self.outlier**2
@@ -185,7 +185,7 @@ class LeastSquares:
         rotations = torch.cat([found[:3], -fingers.reshape(batch, 45).T]).reshape(16, 3, batch)
         return Step(rotations, found[3:13], found[13:])
 
-    def gradient(self, hands: Hands, posed: PosedChain, off: Float[Tensor, "21 3 batch"]) -> Step:
+    def gradient(self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"]) -> Step:
         """Half the gradient of the cost."""
         bound = self.outlier**2
         pull = off * (bound / (off.square().sum(1, keepdim=True) + bound)).square()
@@ -196,7 +196,7 @@ class LeastSquares:
         return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
 
 
-def minimise(problem: LeastSquares, hands: Hands, steps: int) -> Solution:
+def minimise(problem: LeastSquares, hands: FittedHands, steps: int) -> Solution:
     """The hands after at most some iterations; a step that raises the cost is not taken.
 
     A sample that has settled leaves the batch, so that its result is its own.
@@ -228,7 +228,7 @@ def minimise(problem: LeastSquares, hands: Hands, steps: int) -> Solution:
     done.append((left, Solution(hands, off, cost)))
     order = torch.cat([index for index, _ in done]).argsort()
     parts = [part for _, part in done]
-    together = Hands(
+    together = FittedHands(
         local=torch.cat([part.hands.local for part in parts], dim=-1)[..., order],
         betas=torch.cat([part.hands.betas for part in parts], dim=-1)[..., order],
         place=torch.cat([part.hands.place for part in parts], dim=-1)[..., order],
@@ -245,7 +245,7 @@ def fit(
     *,
     noise: float,
     steps: int = 8,
-) -> Hands:
+) -> FittedHands:
     """The most probable hands for measured joints (metres, camera space).
 
     infer: IKNet, from joints to rotations. It is asked again for the hands of which a joint is wildly wrong: first with
@@ -288,14 +288,14 @@ def _from_rest(
 
 def begin(
     chain: HandChain, joints: Float[Tensor, "batch 21 3"], rotations: Float[Tensor, "batch 16 3"], noise: float
-) -> tuple[LeastSquares, Hands]:
+) -> tuple[LeastSquares, FittedHands]:
     """What to minimise, and the hands to begin with: rotations as given, mean shape, placed by the median joint."""
     measured = joints[:, list(ROWS)].permute(1, 2, 0).contiguous()
     local, _ = turn_by(rotations.permute(1, 2, 0).contiguous())
     betas, place = joints.new_zeros(10, len(joints)), joints.new_zeros(3, len(joints))
     problem = LeastSquares(chain=chain, measured=measured, start=local, noise=noise)
-    off = problem.off(Hands(local=local, betas=betas, place=place), chain.pose(local, betas))
-    return problem, Hands(local=local, betas=betas, place=-off.median(0).values)
+    off = problem.off(FittedHands(local=local, betas=betas, place=place), chain.pose(local, betas))
+    return problem, FittedHands(local=local, betas=betas, place=-off.median(0).values)
 
 
 def select(chosen: Bool[Tensor, "batch"], one: R, other: R) -> R:

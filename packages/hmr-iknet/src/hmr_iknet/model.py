@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_axis_angle
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.solver import measured_bone
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_iknet.config import IKNetConfig
 
 
-class IKNet(HandModel):
+class IKNet(PoseModel):
     """Joints to rotations."""
 
     def __init__(self, config: IKNetConfig) -> None:

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmr_core.engine.checkpoints import load_checkpoint
 from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
-from hmr_core.hand.solver import HandFit, check_joints, ignore_progress, place
-from hmr_core.nn.model import HandModel, Inputs
+from hmr_core.hand.solver import HandFit, check_joints, ignore_progress, scale_and_place
+from hmr_core.nn.model import Inputs, PoseModel
 from hmr_core.plugins import ModelSpec
+from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_iknet import fit_lm, fit_published
 from hmr_iknet.chain import HandChain
 from hmr_iknet.outliers import Anatomy
@@ -35,7 +35,7 @@ class IKNetSolver:
     """IKNet's rotations, then the fit that the configuration names. network: a model of joints; moved to the device."""
 
     def __init__(
-        self, config: IKNetSolverConfig, network: HandModel, layer: HandLayer, device: torch.device | str = "cpu"
+        self, config: IKNetSolverConfig, network: PoseModel, layer: HandLayer, device: torch.device | str = "cpu"
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.network = network.to(self.device).eval()
@@ -71,7 +71,7 @@ class IKNetSolver:
                 rotations, betas = fit_published.fit(
                     self.chain, joints, rotations, steps=self.steps, prior_group=self.prior_group
                 )
-            places, verts = place(*self._mesh(rotations, betas), joints)
+            places, verts = scale_and_place(*self._mesh(rotations, betas), joints)
         return HandFit(rotations=rotations.cpu(), betas=betas.cpu(), joints=places.cpu(), verts=verts.cpu())
 
     def _least_squares(self, joints: Float[Tensor, "batch 21 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

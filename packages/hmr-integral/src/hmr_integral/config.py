@@ -19,7 +19,7 @@ class HeadConfig(Section):
 
 
 class IntegralConfig(ModelConfig):
-    """Integral-Pose: a ResNet trunk, a deconvolution head, soft-argmax."""
+    """Integral-Pose: a ResNet backbone, a deconvolution head, soft-argmax."""
 
     backbone: ResNetConfig = ResNetConfig()
     head: HeadConfig = HeadConfig()
@@ -29,5 +29,5 @@ class IntegralConfig(ModelConfig):
     @model_validator(mode="after")
     def _divisible(self) -> IntegralConfig:
         if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32 (the trunk's stride), not {self.image_size}")
+            raise ValueError(f"image_size must be a multiple of 32 (the backbone's stride), not {self.image_size}")
         return self

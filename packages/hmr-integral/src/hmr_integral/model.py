@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.soft_argmax import normalise_volume, soft_argmax_3d
 from hmr_integral.config import HeadConfig, IntegralConfig
@@ -50,7 +50,7 @@ class HeatMapHead(nn.Module):
         return logits.view(batch, JOINTS, self.depth, height, width)
 
 
-class IntegralPose(HandModel):
+class IntegralPose(PoseModel):
     """Image to UVD joints and a confidence, the heat map's peak, for each."""
 
     def __init__(self, config: IntegralConfig) -> None:
@@ -75,5 +75,5 @@ class IntegralPose(HandModel):
         return {"uvd": self.config.loss_weight * error}
 
     def pretrain(self) -> None:
-        """Load the trunk's weights (`backbone.weights`)."""
+        """Load the backbone's weights (`backbone.weights`)."""
         self.backbone.load_pretrained()

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hmr_core.nn.model import HandModel, Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_rle.config import RLEConfig
 from hmr_rle.flow import RealNVP
@@ -56,7 +56,7 @@ def _small_linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-class RLE(HandModel):
+class RLE(PoseModel):
     """Image to UVD joints and the spread (sigma) of each coordinate; `extras["sigma"]` is in UVD, 0..1."""
 
     def __init__(self, config: RLEConfig) -> None:
@@ -104,5 +104,5 @@ class RLE(HandModel):
         return {"flow": (flow * weight).sum(), "laplace": (laplace * weight).sum()}
 
     def pretrain(self) -> None:
-        """Load the trunk's weights (`backbone.weights`)."""
+        """Load the backbone's weights (`backbone.weights`)."""
         self.preact.load_pretrained()

@@ -53,12 +53,12 @@ def show(file: Path, as_json: bool) -> None:
 
     registry = current_registry()
 
-    from hmr_core.engine.find_weights import find_weights
+    from hmr_core.weights.find_weights import find_weights
 
     if not file.is_file():
         find_weights(file, option="FILE")  # whether there are any is told before torch is imported
 
-    from hmr_core.engine.recognise import describe
+    from hmr_core.weights.identify import describe
 
     found = describe(file, registry.models(), registry.solvers(), broken=_broken(registry))
     if as_json:
@@ -97,15 +97,15 @@ def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
     if model is not None:
         registry.model(model)  # UsageError says why there is none
 
-    from hmr_core.engine.converted import refuse_taken
-    from hmr_core.engine.find_weights import find_weights
+    from hmr_core.weights.converted import refuse_taken
+    from hmr_core.weights.find_weights import find_weights
 
     # Before torch is imported: a mistake is told at once.
     refuse_taken(out, force)
     if not file.is_file():
         find_weights(file, option="FILE")
 
-    from hmr_core.engine.convert import convert_released
+    from hmr_core.weights.convert import convert_released
 
     checkpoint = convert_released(file, out, registry.models(), model=model, broken=_broken(registry), force=force)
     if checkpoint.released is not None and (note := checkpoint.released.note()):
@@ -139,8 +139,8 @@ def _what(found: dict[str, Any]) -> str:
     kind, model = found["kind"], found.get("model")
     if kind == "optimizer":
         return f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {found['model_file']}"
-    if kind == "trunk":
-        return f"torchvision's ResNet-{found['depth']}, which a model's trunk can start from"
+    if kind == "backbone":
+        return f"torchvision's ResNet-{found['depth']}, which a model's backbone can start from"
     if kind == "bare":
         return "weights in safetensors that have no model.json beside them"
     if kind == "unknown":

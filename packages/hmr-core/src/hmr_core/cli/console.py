@@ -7,14 +7,14 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from hmr_core.engine.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.staging import append_text
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from hmr_core.engine.run import Run
+    from hmr_core.plugins.run import Run
 
 PLAIN_EVERY_S = 15.0
 """Seconds between two progress lines where there is no terminal."""

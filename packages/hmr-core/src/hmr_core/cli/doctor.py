@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hmr_core.cli.arguments import data_option, find_data, hand_model_option
 from hmr_core.cli.main import current_registry
+from hmr_core.cli.options import data_option, find_data, hand_model_option
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
-    from hmr_core.engine.doctor.finding import Finding
+    from hmr_core.doctor.finding import Finding
 
 STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "wrong": "bold red"}
 """The colour of each mark; the word says it, too."""
@@ -51,7 +51,7 @@ def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_jso
       hmr doctor --root OakInk
       hmr doctor --root OakInk --data data/oakink.h5 --hand-model hand.npz
     """
-    from hmr_core.engine.doctor.examine import Subject, examine
+    from hmr_core.doctor.examine import Subject, examine
 
     context = click.get_current_context().find_root()
     registry = current_registry()

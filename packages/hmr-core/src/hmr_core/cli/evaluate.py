@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hmr_core.cli.arguments import (
+from hmr_core.cli.options import (
     data_option,
     device_option,
     find_data,
@@ -20,7 +20,7 @@ from hmr_core.cli.arguments import (
 )
 from hmr_core.cli.solver_options import check_solver_options
 from hmr_core.errors import HmrError, UsageError
-from hmr_core.plugins.protocols import PROTOCOLS
+from hmr_core.plugins.solver_presets import PROTOCOLS
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy import ndarray
 
-    from hmr_core.config import Recipe
-    from hmr_core.engine.checkpoints import Checkpoint
-    from hmr_core.engine.evaluate import Evaluation
-    from hmr_core.engine.evaluation_request import EvaluationRequest, Hand
+    from hmr_core.evaluation.evaluate import Evaluation
+    from hmr_core.evaluation.request import EvaluationRequest, HandInUse
+    from hmr_core.plugins.recipes import Recipe
     from hmr_core.plugins.specs import ModelSpec
+    from hmr_core.weights.checkpoints import Checkpoint
 
 RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
 """What an evaluation leaves in its folder, and all of it."""
@@ -122,12 +122,12 @@ def evaluate(
     )
     solver_spec = current_registry().solver(solver) if solver is not None else None
 
-    from hmr_core.config import parse_recipe
-    from hmr_core.engine.checkpoint_record import RECORD, check_model, read_info
-    from hmr_core.engine.devices import check_device_name, choose_device, choose_workers
-    from hmr_core.engine.find_weights import find_weights
+    from hmr_core.devices import check_device_name, choose_device, choose_workers
     from hmr_core.hand.arrays import named_hand_file
+    from hmr_core.plugins.recipes import parse_recipe
     from hmr_core.staging import clear_leftovers, staged_folder
+    from hmr_core.weights.checkpoint_record import RECORD, check_model, read_info
+    from hmr_core.weights.find_weights import find_weights
 
     # What needs no torch is looked at first: a mistake is told at once.
     check_device_name(device)
@@ -142,7 +142,7 @@ def evaluate(
         _overridden(spec, parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}"), sets)
     if solver_ckpt is not None:
         find_weights(solver_ckpt, option="--solver-ckpt")
-    needed = solver is not None or spec.uses_hand
+    needed = solver is not None or spec.needs_hand
     if needed or hand_model is not None:
         named_hand_file(hand_model)
 
@@ -151,14 +151,14 @@ def evaluate(
     pack = Pack(find_data(data))
     pack.indices(split, subset)
 
-    from hmr_core.cli.figures import show_figures
-    from hmr_core.engine.checkpoints import load_checkpoint
-    from hmr_core.engine.evaluate import write_evaluation
-    from hmr_core.engine.evaluation_request import EvaluationRequest
-    from hmr_core.engine.provenance import provenance
-    from hmr_core.engine.solving import load_solver
+    from hmr_core.cli.metrics_table import show_figures
+    from hmr_core.evaluation.evaluate import write_evaluation
+    from hmr_core.evaluation.request import EvaluationRequest
+    from hmr_core.inference.solving import load_solver
     from hmr_core.pictures import write_png
+    from hmr_core.provenance import provenance
     from hmr_core.viz.contact_sheet import contact_sheet
+    from hmr_core.weights.checkpoints import load_checkpoint
 
     chosen = choose_device(device)
     checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
@@ -193,7 +193,7 @@ def evaluate(
 def _watched(request: EvaluationRequest, *, device: torch.device, batch_size: int, workers: int) -> Evaluation:
     """The evaluation, with a progress bar of what is predicted, and then one of what is solved."""
     from hmr_core.cli.progress import progress
-    from hmr_core.engine.evaluate import evaluate
+    from hmr_core.evaluation.evaluate import evaluate
 
     samples = len(request.pack.indices(request.split, request.subset))
     unit = "hands" if request.spec.consumes == "joints" else "images"
@@ -227,7 +227,7 @@ def _changed(spec: ModelSpec, checkpoint: Checkpoint, sets: tuple[str, ...]) -> 
 
 def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recipe:
     """A checkpoint's recipe with its [data] as --set says; UsageError for another part, since a model is what it is."""
-    from hmr_core.config import options, override
+    from hmr_core.plugins.recipes import options, override
 
     for text in sets:
         key = text.partition("=")[0].strip()
@@ -240,14 +240,14 @@ def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recip
     return override(spec, recipe, sets)
 
 
-def _find_hand(given: Path | None, kind: str = "own") -> Hand:
+def _find_hand(given: Path | None, kind: str = "own") -> HandInUse:
     """The hand model and what poses it."""
-    from hmr_core.engine.evaluation_request import Hand
+    from hmr_core.evaluation.request import HandInUse
     from hmr_core.hand.back_ends import make_layer
     from hmr_core.hand.source import find_hand_model
 
     source = find_hand_model(given)
-    return Hand(source=source, kind=kind, layer=make_layer(source.model, kind))
+    return HandInUse(source=source, kind=kind, layer=make_layer(source.model, kind))
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -258,7 +258,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
-    from hmr_core.engine.evaluation_request import evaluated, identity
+    from hmr_core.evaluation.request import evaluated, identity
     from hmr_core.hand.arrays import ENVIRONMENT
 
     report = evaluated(folder)
@@ -283,12 +283,12 @@ def _refuse_another(folder: Path, request: EvaluationRequest) -> None:
     )
 
 
-def _faces(evaluation: Evaluation, hand: Hand | None) -> Int[ndarray, "f 3"] | None:
+def _faces(evaluation: Evaluation, hand: HandInUse | None) -> Int[ndarray, "f 3"] | None:
     """The faces to draw the predicted meshes with; None where there is no mesh, or no hand model of its layout.
 
     hand: as given. A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
     """
-    from hmr_core.engine.hand_model_check import check_hand_model
+    from hmr_core.data.hand_model_check import check_hand_model
 
     if evaluation.predictions.verts is None and hand is not None:
         click.echo(

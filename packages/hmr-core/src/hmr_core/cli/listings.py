@@ -128,20 +128,21 @@ def plugins(name: str | None, as_json: bool) -> None:
 
 
 def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
-    from hmr_core import config
     from hmr_core.hand.joints import JOINT_NAMES
+    from hmr_core.plugins.recipes import load_recipe
+    from hmr_core.plugins.recipes import options as recipe_options
 
     recipes: dict[str, dict[str, Any]] = {}
     summaries: dict[str, str] = {}
     for recipe_name in spec.recipes:
         try:
-            recipe = config.load_recipe(spec, recipe_name)
+            recipe = load_recipe(spec, recipe_name)
         except HmrError as error:
             summaries[recipe_name] = f"broken: {error}"
         else:
             recipes[recipe_name] = recipe.model_dump(mode="json")
             summaries[recipe_name] = recipe.summary
-    options = describe(config.options(spec), recipes)
+    options = describe(recipe_options(spec), recipes)
     record: dict[str, Any] = {
         "name": spec.name,
         "summary": spec.summary,
@@ -149,13 +150,13 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
         "plugin": registry.provider(spec),
         "consumes": spec.consumes,
         "released": spec.released.file if spec.released is not None else "",
-        "hand model": "needed (--hand-model)" if spec.uses_hand else "",
+        "hand model": "needed (--hand-model)" if spec.needs_hand else "",
         "root joint": f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})",
     }
     if as_json:
         record = {key: value for key, value in record.items() if " " not in key}
         record |= {
-            "uses_hand": spec.uses_hand,
+            "needs_hand": spec.needs_hand,
             "root_joint": spec.root_joint,
             "recipes": summaries,
             "published": spec.published,
@@ -171,7 +172,7 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
 def _solver_options(spec: SolverSpec) -> list[Option]:
     """A solver's options with their values under each protocol: the defaults, but for what it sets."""
     from hmr_core.config import section_options
-    from hmr_core.plugins.protocols import solver_config
+    from hmr_core.plugins.solver_presets import solver_config
 
     protocols = {name: {"model": solver_config(spec, name).model_dump(mode="json")} for name in spec.protocols}
     return describe(section_options(spec.config), protocols)

@@ -109,7 +109,7 @@ class RootGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """As click's; an error that concerns a pack says so where the environment chose it."""
-        from hmr_core.cli.arguments import explain_data
+        from hmr_core.cli.options import explain_data
 
         try:
             return super().invoke(ctx)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hmr_core.cli.arguments import MOST_WORKERS
 from hmr_core.cli.main import current_registry
+from hmr_core.cli.options import MOST_WORKERS
 from hmr_core.errors import HmrError, UsageError, did_you_mean
 from hmr_core.shell import command_line
 from hmr_core.wording import counted, listed
@@ -154,7 +154,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         from hmr_core.data.pack.codecs import codec_named
         from hmr_core.data.pack.format import DEFAULT_MARGIN
         from hmr_core.data.pack.writer import write_pack
-        from hmr_core.data.sample import SUBSETS
+        from hmr_core.data.splits import SUBSETS
 
         chosen = codec_named(codec)
         told = _Told(out)
@@ -307,7 +307,7 @@ def _source_lines(found: PackInfo) -> list[str]:
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     """Samples by split and subset; a dash where a subset is not packed."""
-    from hmr_core.data.sample import SUBSETS
+    from hmr_core.data.splits import SUBSETS
 
     lines = [f"{'':9}" + "".join(f"{subset:>11}" for subset in SUBSETS)]
     for split, subsets in counts.items():

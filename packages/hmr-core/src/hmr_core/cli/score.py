@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hmr_core.cli.arguments import data_option, find_data
+from hmr_core.cli.options import data_option, find_data
 
 NO_VERTS = "the file has no verts, so there is no mesh figure"
 """Of a file that somebody else wrote."""
@@ -29,7 +29,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     import json
 
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.predictions import read_predictions
+    from hmr_core.evaluation.predictions import read_predictions
 
     if predictions.is_dir():
         predictions = predictions / "predictions.h5"
@@ -37,9 +37,9 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     pack = Pack(find_data(data))
 
     # These need torch, which what was looked at so far does not.
-    from hmr_core.cli.figures import show_figures
-    from hmr_core.engine.report import NO_MESH
-    from hmr_core.engine.scoring import rescore
+    from hmr_core.cli.metrics_table import show_figures
+    from hmr_core.evaluation.report import NO_MESH
+    from hmr_core.evaluation.scoring import rescore
 
     scores = rescore(predictions, pack, content)
     told = content.labels.get("notes", [])

@@ -24,7 +24,7 @@ def check_solver_options(
     from_joints = spec.consumes == "joints"
     if solver is not None:
         if from_joints:
-            from hmr_core.engine.solving import mesh_already
+            from hmr_core.inference.solving import mesh_already
 
             raise mesh_already(spec)
         current_registry().solver(solver)  # raises: misspelt, not installed, broken
@@ -38,7 +38,7 @@ def check_solver_options(
         ("--solver-ckpt", ckpt is not None),
         ("--solver-set", bool(sets)),
         (command_line("--protocol", protocol), protocol != "published"),
-        (command_line("--hand-layer", hand_layer), hand_layer != "own" and not spec.uses_hand),
+        (command_line("--hand-layer", hand_layer), hand_layer != "own" and not spec.needs_hand),
     )
     if useless := ", ".join(name for name, there in given if there):
         remedy = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hmr_core.cli.arguments import MOST_WORKERS
+from hmr_core.cli.options import MOST_WORKERS
 from hmr_core.shell import command_line
 
 

@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmr_core.cli.arguments import (
-    data_option,
-    device_option,
-    find_data,
-    hand_model_option,
-    split_option,
-    workers_option,
-)
 from hmr_core.cli.main import current_command, current_registry
+from hmr_core.cli.options import data_option, device_option, find_data, hand_model_option, split_option, workers_option
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.shell import command_line
 
@@ -29,12 +22,12 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
     from numpy import ndarray
 
-    from hmr_core.config import Recipe
     from hmr_core.data.pack.reader import Pack
-    from hmr_core.engine.run import Run
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.source import HandModelSource
+    from hmr_core.plugins.recipes import Recipe
     from hmr_core.plugins.registry import Registry
+    from hmr_core.plugins.run import Run
     from hmr_core.plugins.specs import ModelSpec
 
 _FROM_RUN = ("split", "subset", "recipe", "overrides", "epochs", "batch_size", "out", "tensorboard", "verify")
@@ -116,18 +109,19 @@ def _fresh(
         raise UsageError(
             "--split is needed: sp0 (views), sp1 (subjects), sp2 (objects) or sp0-ho (hand-object frames)."
         )
-    from hmr_core.config import load_recipe
     from hmr_core.data.splits import split_name
+    from hmr_core.plugins.recipes import load_recipe
 
     split = split_name(split)
     short = (("epochs", epochs), ("batch_size", batch_size), ("subset", subset))
     overrides += tuple(f"train.{key}={value}" for key, value in short if value is not None)
     values = load_recipe(spec, recipe, overrides)
 
-    from hmr_core.engine.devices import check_device_name, choose_device
-    from hmr_core.engine.provenance import provenance
-    from hmr_core.engine.run import Run, check_batch, check_free, default_folder, new_run
-    from hmr_core.engine.writers import require_tensorboard
+    from hmr_core.devices import check_device_name, choose_device
+    from hmr_core.plugins.run import Run
+    from hmr_core.provenance import provenance
+    from hmr_core.training.run import check_batch, check_free, default_folder, new_run
+    from hmr_core.training.run_log import require_tensorboard
     from hmr_core.versions import versions
 
     folder = out or default_folder(model, split, recipe)
@@ -181,7 +175,7 @@ def _check_hand(spec: ModelSpec, given: Path | None) -> None:
     """HmrError when the hand model's file is not there, UsageError when the model uses none."""
     from hmr_core.hand.arrays import named_hand_file
 
-    if spec.uses_hand:
+    if spec.needs_hand:
         named_hand_file(given)
     elif given is not None:
         raise UsageError(f"--hand-model: {spec.name} learns without a hand model; leave it out.")
@@ -190,7 +184,7 @@ def _check_hand(spec: ModelSpec, given: Path | None) -> None:
 def _hand(spec: ModelSpec, given: Path | None) -> HandModelSource | None:
     """The hand model that training needs, if the model uses one."""
     _check_hand(spec, given)
-    if not spec.uses_hand:
+    if not spec.needs_hand:
         return None
     from hmr_core.hand.source import find_hand_model
 
@@ -224,7 +218,7 @@ def _hand_of_run(run: Run, recorded: Mapping[str, str | None], given: Path | Non
 
 def _gone(run: Run, what: str, path: Path, option: str) -> HmrError:
     """The error for a file that a run began with and that is not where it was."""
-    from hmr_core.engine.run import resume_command
+    from hmr_core.training.run import resume_command
 
     return HmrError(
         f"{path}, the {what} that {run.folder} was trained with, is not there any more. Where it was moved, say where: "
@@ -236,7 +230,7 @@ def _layer(hand: HandModelSource | None, pack: Pack, rows: Int64[ndarray, " n"])
     """The layer of the annotations' hand model, if there is one; HmrError when it is another hand's."""
     if hand is None:
         return None
-    from hmr_core.engine.hand_model_check import check_hand_model, mismatch_note
+    from hmr_core.data.hand_model_check import check_hand_model, mismatch_note
     from hmr_core.hand.layer import HandLayer
 
     layer = HandLayer(hand.model)
@@ -256,12 +250,14 @@ def _resumed(
     device: str | None,
     workers: int | None,
 ) -> None:
-    from hmr_core.config import parse_recipe
-    from hmr_core.engine.checkpoint_record import check_run
-    from hmr_core.engine.devices import check_device_name, choose_device
-    from hmr_core.engine.find_weights import find_weights
-    from hmr_core.engine.provenance import provenance
-    from hmr_core.engine.run import locked, open_run, resume_command, saved_checkpoints
+    from hmr_core.devices import check_device_name, choose_device
+    from hmr_core.plugins.recipes import parse_recipe
+    from hmr_core.provenance import provenance
+    from hmr_core.training.run import locked, resume_command
+    from hmr_core.weights.checkpoint_folders import saved_checkpoints
+    from hmr_core.weights.checkpoint_record import check_run
+    from hmr_core.weights.find_weights import find_weights
+    from hmr_core.weights.run_record import open_run
 
     check_device_name(device)
     run = open_run(folder)
@@ -310,10 +306,11 @@ def _train(
     device: torch.device,
     workers: int | None,
 ) -> None:
-    from hmr_core.engine.devices import choose_workers
-    from hmr_core.engine.events import Event
-    from hmr_core.engine.run import resume_command, saved_checkpoints
-    from hmr_core.engine.train import train
+    from hmr_core.devices import choose_workers
+    from hmr_core.plugins.events import Event
+    from hmr_core.training.loop import train
+    from hmr_core.training.run import resume_command
+    from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
     told: set[str] = set()
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
-from hmr_core.config import AugmentConfig
+from hmr_core.plugins.recipes import AugmentConfig
 
 
 @dataclass(frozen=True)

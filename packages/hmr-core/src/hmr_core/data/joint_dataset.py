@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from hmr_core.config import JointAugmentConfig, JointDataConfig
 from hmr_core.data.augment import identity, sample_generator
-from hmr_core.data.dataset import Key
+from hmr_core.data.image_dataset import Key
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.targets import Hands, crop_hands, make_targets, read_hands
+from hmr_core.data.targets import AnnotatedHands, crop_hands, make_targets, read_hands
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.poses import Bends, bend_fingers, random_bends, random_shapes
 from hmr_core.nn.model import Inputs, Targets
+from hmr_core.plugins.recipes import JointAugmentConfig, JointDataConfig
 
 _BBOX_EXPAND = 1.7
 """Targets have UVD coordinates, so there is a nominal crop around the joints, one pixel wide; no image is made."""
@@ -127,7 +127,7 @@ def _draw(config: JointAugmentConfig, generator: np.random.Generator) -> _Drawn:
     )
 
 
-def _augment(hands: Hands, drawn: Sequence[_Drawn], layer: HandLayer, root_joint: int) -> Hands:
+def _augment(hands: AnnotatedHands, drawn: Sequence[_Drawn], layer: HandLayer, root_joint: int) -> AnnotatedHands:
     """Replaced, turned and scaled hands, each still at its root joint's place."""
     hands = _replace(hands, drawn, layer, root_joint)
     turn = axis_angle_to_matrix(torch.from_numpy(np.stack([d.turn for d in drawn])))
@@ -142,7 +142,7 @@ def _augment(hands: Hands, drawn: Sequence[_Drawn], layer: HandLayer, root_joint
     )
 
 
-def _replace(hands: Hands, drawn: Sequence[_Drawn], layer: HandLayer, root_joint: int) -> Hands:
+def _replace(hands: AnnotatedHands, drawn: Sequence[_Drawn], layer: HandLayer, root_joint: int) -> AnnotatedHands:
     """The hands of the samples that are to be replaced, posed and shaped anew; wrist and root joint stay."""
     rows = [i for i, d in enumerate(drawn) if d.replaced]
     if not rows:

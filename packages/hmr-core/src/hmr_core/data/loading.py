@@ -19,13 +19,13 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from hmr_core.data.dataset import Batch, HandDataset, Key
+from hmr_core.data.image_dataset import Batch, ImageDataset, Key
 from hmr_core.data.joint_dataset import JointBatch, JointDataset
 from hmr_core.errors import HmrError, out_of_memory
 from hmr_core.interrupts import interrupts_held
 from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
 
-AnyDataset = HandDataset | JointDataset
+AnyDataset = ImageDataset | JointDataset
 AnyBatch = Batch | JointBatch
 
 _Wanted = tuple[int, list[Key]]

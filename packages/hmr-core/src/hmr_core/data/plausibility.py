@@ -50,27 +50,27 @@ ANGLE_LIMIT = 2 * np.pi + 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class HandArrays:
     """Annotations of some samples, as a pack or a tree has them; see data.sample.Sample."""
 
     ids: tuple[str, ...]
     joints: Float[ndarray, "n 21 3"]
     verts: Float[ndarray, "n 778 3"]
     intrinsics: Float[ndarray, "n 3 3"]
-    mano_pose: Float[ndarray, "n 16 3"]
-    mano_shape: Float[ndarray, "n 10"]
+    rotations: Float[ndarray, "n 16 3"]
+    betas: Float[ndarray, "n 10"]
     frame_px: Float[ndarray, "n 2"]
 
-    def chosen(self, keep: Bool[ndarray, " n"]) -> Hands:
+    def chosen(self, keep: Bool[ndarray, " n"]) -> HandArrays:
         """The samples for which keep is true."""
         arrays = {name: getattr(self, name)[keep] for name in _ARRAYS}
         return replace(self, ids=tuple(np.array(self.ids)[keep].tolist()), **arrays)
 
 
-_ARRAYS = ("joints", "verts", "intrinsics", "mano_pose", "mano_shape", "frame_px")
+_ARRAYS = ("joints", "verts", "intrinsics", "rotations", "betas", "frame_px")
 
 
-def plausibility(hands: Hands) -> Iterator[Remark]:
+def plausibility(hands: HandArrays) -> Iterator[Remark]:
     """What the annotations of some samples say of themselves."""
     finite = np.ones(len(hands.ids), dtype=bool)
     for name in _ARRAYS:
@@ -118,7 +118,7 @@ def unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str
     return f"{name} are no hands in metres: {what}" if unit == "unknown" else f"{name} look like {unit}: {what}"
 
 
-def _tips(hands: Hands) -> Iterator[Remark]:
+def _tips(hands: HandArrays) -> Iterator[Remark]:
     """The tips of the fingers against hand_v: joints TIPS are vertices TIP_VERTICES."""
     tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
     apart = np.linalg.norm(tips - verts, axis=-1)
@@ -163,7 +163,7 @@ def _vertex_at(tip: Float[ndarray, "n 3"], verts: Float[ndarray, "n 778 3"]) -> 
     return nearest if apart[nearest] <= TIP_TOLERANCE_M else None
 
 
-def _bones(hands: Hands) -> Iterator[Remark]:
+def _bones(hands: HandArrays) -> Iterator[Remark]:
     """The length of every bone against what people's are."""
     wrong = 0
     for parent, child in BONES:
@@ -194,7 +194,7 @@ def _kind(child: int) -> str:
     return ("last", "", "first", "middle")[child % 4]
 
 
-def _intrinsics(hands: Hands) -> Iterator[Remark]:
+def _intrinsics(hands: HandArrays) -> Iterator[Remark]:
     """The form of a camera's matrix: focal lengths above 0, skew at most besides, and 0 0 1 below."""
     matrix = hands.intrinsics
     focal = np.minimum(matrix[:, 0, 0], matrix[:, 1, 1])
@@ -212,7 +212,7 @@ def _intrinsics(hands: Hands) -> Iterator[Remark]:
         yield Remark(level="note", text=text)
 
 
-def _places(hands: Hands) -> Iterator[Remark]:
+def _places(hands: HandArrays) -> Iterator[Remark]:
     """Hands are before the camera, not too far, and seen in the frame."""
     depth = hands.joints[..., 2]
     behind = depth.min(1) <= 0
@@ -244,12 +244,12 @@ def _places(hands: Hands) -> Iterator[Remark]:
         yield Remark(level="ok", text=text)
 
 
-def _pose(hands: Hands) -> Iterator[Remark]:
+def _pose(hands: HandArrays) -> Iterator[Remark]:
     """Axis-angle vectors in radians, betas in standard deviations."""
-    angles, betas = np.linalg.norm(hands.mano_pose, axis=-1), np.abs(hands.mano_shape).max(1)
+    angles, betas = np.linalg.norm(hands.rotations, axis=-1), np.abs(hands.betas).max(1)
     long, odd = angles.max(1) > ANGLE_LIMIT, betas > BETAS_LIMIT
     if long.any():
-        text = f"mano_pose turns joints by up to {angles.max():.0f} in {_which(hands, long)}"
+        text = f"rotations turns joints by up to {angles.max():.0f} in {_which(hands, long)}"
         hint = ": these look like degrees, not radians" if angles.max() <= 361 else ""
         yield Remark(level="wrong", text=text + hint, misleads=_most(long))
     if odd.any():
@@ -269,7 +269,7 @@ def _most(odd: Bool[ndarray, " n"]) -> bool:
     return bool(odd.mean() >= 0.5)
 
 
-def _which(hands: Hands, which: Bool[ndarray, " n"]) -> str:
+def _which(hands: HandArrays, which: Bool[ndarray, " n"]) -> str:
     """How many samples, and the first of them."""
     names = [hands.ids[i] for i in np.flatnonzero(which)]
     return f"{len(names)} of {len(hands.ids)} samples ({listed(names)})"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
 from hmr_core.errors import UsageError, did_you_mean
+
+SPLIT_NAMES = {"sp0": "default", "sp1": "subject", "sp2": "object", "sp0-ho": "handobject"}
+"""Our name of each split -> the release's."""
+
+SUBSETS = ("train", "val", "train+val", "test", "all")
 
 _OURS = {release: ours for ours, release in SPLIT_NAMES.items()}
 

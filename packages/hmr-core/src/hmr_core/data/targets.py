@@ -21,7 +21,7 @@ VISIBLE_SHARE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class AnnotatedHands:
     """Annotated hands: metres and axis-angle, camera space, float64; rotations are of MANO's 16 joints."""
 
     joints: Float64[Tensor, "batch 21 3"]
@@ -31,11 +31,10 @@ class Hands:
     intrinsics: Float64[Tensor, "batch 3 3"]
 
 
-def read_hands(pack: Pack, rows: Int64[ndarray, " n"]) -> Hands:
+def read_hands(pack: Pack, rows: Int64[ndarray, " n"]) -> AnnotatedHands:
     """The annotations of rows of a pack."""
-    names = {"joints": "joints", "verts": "verts", "rotations": "mano_pose", "betas": "mano_shape"}
-    arrays = {field: pack.array(name, rows) for field, name in {**names, "intrinsics": "intrinsics"}.items()}
-    return Hands(**{field: torch.from_numpy(array).double() for field, array in arrays.items()})
+    names = ("joints", "verts", "rotations", "betas", "intrinsics")
+    return AnnotatedHands(**{name: torch.from_numpy(pack.array(name, rows)).double() for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def crop_hands(
     )
 
 
-def make_targets(hands: Hands, crop: CropGeometry, *, root_joint: int, image_size: int) -> Targets:
+def make_targets(hands: AnnotatedHands, crop: CropGeometry, *, root_joint: int, image_size: int) -> Targets:
     """The ground truth of a batch in its crops, every point visible."""
     root = hands.joints[:, root_joint]
     verts_px = project(hands.verts, hands.intrinsics, depth_epsilon_m=PUBLISHED_DEPTH_EPSILON_M)

@@ -88,7 +88,7 @@ def measured_bone(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch"]
     return length
 
 
-def place(
+def scale_and_place(
     joints: Float[Tensor, "batch 21 3"], verts: Float[Tensor, "batch 778 3"], measured: Float[Tensor, "batch 21 3"]
 ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 778 3"]]:
     """A hand layer's joints and mesh where and as large as measured joints say; the published rule.

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hmr_core.hand import model as hand_model
+from hmr_core.hand.model import HandModel
 
 T = TypeVar("T", bound="_Tensors")
 
@@ -99,7 +99,7 @@ class Prediction(_Tensors):
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class HandModel(nn.Module, ABC):
+class PoseModel(nn.Module, ABC):
     """A model to train and evaluate. Subclasses give forward and loss; both must treat samples independently."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class HandModel(nn.Module, ABC):
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         """Named scalar terms, weights included; the trainer minimises their sum."""
 
-    def use_hand(self, hand: hand_model.HandModel) -> None:  # optional: most models of images need no hand
+    def use_hand(self, hand: HandModel) -> None:  # optional: most models of images need no hand
         """Take what forward and loss need of the annotations' hand model: its faces, its joints' regressor.
 
         Called before anything else when the spec needs the hand. Keep it out of the state dict (register_buffer(...,
@@ -118,4 +118,4 @@ class HandModel(nn.Module, ABC):
         """
 
     def pretrain(self) -> None:  # optional: a model without pretrained parts leaves it as it is
-        """Load what a fresh run starts from, such as an ImageNet trunk. Not called for a checkpoint or a resume."""
+        """Load what a fresh run starts from, such as an ImageNet backbone. Not called for a checkpoint or a resume."""

@@ -1,4 +1,4 @@
-"""The ResNet trunk.
+"""The ResNet backbone.
 
 He et al., Deep Residual Learning for Image Recognition, CVPR 2016. Parameter names are torchvision's, so that ImageNet
 files load; like torchvision's, a bottleneck has its stride on the 3x3 convolution. Deviations: no classifier, and batch
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmr_core.errors import HmrError
+from hmr_core.nn.files import file_format, read_safetensors, read_state_dict
 from hmr_core.nn.resnet_config import ResNetConfig
-from hmr_core.nn.weight_files import file_format, read_safetensors, read_state_dict
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _IMAGENET = {
@@ -104,7 +104,7 @@ def _shortcut(inputs: int, outputs: int, stride: int, frozen: bool) -> nn.Sequen
 
 
 class ResNet(nn.Module):
-    """The trunk: image to the feature map of the last stage, at 1/32 of the resolution.
+    """The backbone: image to the feature map of the last stage, at 1/32 of the resolution.
 
     channels: of that map. Initialised as in the paper (He normal, fan-out), with the global generator; load_pretrained
     replaces that. has_stem: whether it begins at the image; without one it has its four stages alone, for a model that
@@ -181,7 +181,7 @@ class ResNet(nn.Module):
 
 def _fetch_imagenet(config: ResNetConfig) -> dict[str, Tensor]:
     if config.width != 64:
-        raise HmrError(f"there are no ImageNet weights for a trunk of width {config.width}, only for 64.")
+        raise HmrError(f"there are no ImageNet weights for a backbone of width {config.width}, only for 64.")
     name = _IMAGENET[config.depth]
     try:
         return torch.hub.load_state_dict_from_url(
@@ -189,7 +189,7 @@ def _fetch_imagenet(config: ResNetConfig) -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError) as error:
         raise HmrError(
-            f"the ImageNet trunk {_IMAGENET_URL}{name} could not be fetched: {error}. "
+            f"the ImageNet backbone {_IMAGENET_URL}{name} could not be fetched: {error}. "
             f"Put the file somewhere and pass --set backbone.weights=FILE, or train from scratch with "
             f"--set backbone.weights=random."
         ) from error
@@ -212,7 +212,7 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], source: str) ->
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise HmrError(
-                f"backbone.weights={source} does not fit this trunk: it {problem} {keys[0]}{more}. "
+                f"backbone.weights={source} does not fit this backbone: it {problem} {keys[0]}{more}. "
                 f"Is backbone.depth the file's?"
             )
     if bad := [k for k, v in state.items() if not bool(v.isfinite().all())]:

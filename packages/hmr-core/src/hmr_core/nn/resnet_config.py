@@ -1,4 +1,4 @@
-"""The trunk's configuration, apart from the trunk: plugins describe themselves without importing torch."""
+"""The backbone's configuration, apart from the backbone: plugins describe themselves without importing torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hmr_core.config import Section
 
 
 class ResNetConfig(Section):
-    """The trunk's shape and where its first weights come from."""
+    """The backbone's shape and where its first weights come from."""
 
     depth: Literal[18, 34, 50, 101, 152] = Field(50, description="number of layers")
     width: int = Field(64, gt=0, multiple_of=8, description="channels of the stem; 64 is the ResNet of the paper")

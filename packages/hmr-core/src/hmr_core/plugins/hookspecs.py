@@ -9,8 +9,8 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from hmr_core.engine.events import Event
-    from hmr_core.engine.run import Run
+    from hmr_core.plugins.events import Event
+    from hmr_core.plugins.run import Run
     from hmr_core.plugins.specs import DatasetSpec, ModelSpec, SolverSpec
 
 hookspec = pluggy.HookspecMarker("hmr")

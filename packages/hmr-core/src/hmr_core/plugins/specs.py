@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import torch
 
     from hmr_core.config import Section
-    from hmr_core.data.sample import DatasetReader
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.solver import Solver
-    from hmr_core.nn.model import HandModel
+    from hmr_core.nn.model import PoseModel
+    from hmr_core.plugins.sample import DatasetReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,9 @@ class ModelSpec:
     recipes: TOML files by name; `published` and `tiny` by convention.
     root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
     build: makes the torch module from a config, randomly initialised; it imports torch only when called.
-    consumes: what the model is given. needs_hand: whether a model of images needs the annotations' hand model (it is
-    given it by `HandModel.use_hand`, and what it predicts of rotations is posed); a model of joints always does.
+    consumes: what the model is given.
+    needs_hand: whether the model needs the annotations' hand model. It is given it by `PoseModel.use_hand`, and the
+    rotations that it predicts are posed. A model of joints must say so (ValueError).
     released: the files of weights that its authors gave out; None where there are none.
     published: the figures of the literature by split, in the keys of a report's `metrics`.
     """
@@ -52,17 +53,16 @@ class ModelSpec:
     config: type[Section]
     recipes: Mapping[str, Path]
     root_joint: int
-    build: Callable[[Any], HandModel]
+    build: Callable[[Any], PoseModel]
     consumes: Literal["image", "joints"] = "image"
     needs_hand: bool = False
     released: Released | None = None
     paper: str = ""
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    @property
-    def uses_hand(self) -> bool:
-        """Whether the model works with the hand model of the annotations."""
-        return self.needs_hand or self.consumes == "joints"
+    def __post_init__(self) -> None:
+        if self.consumes == "joints" and not self.needs_hand:
+            raise ValueError(f'the model "{self.name}" consumes joints, so its spec must say needs_hand=True')
 
 
 @dataclass(frozen=True, kw_only=True)

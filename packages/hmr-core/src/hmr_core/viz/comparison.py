@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float64, Int, UInt8
 from numpy import ndarray
 
-from hmr_core.config import DataConfig
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
-from hmr_core.engine.predictions import Predictions, read_predictions
-from hmr_core.engine.report import evaluation_name
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.predictions import Predictions, read_predictions
+from hmr_core.evaluation.report import evaluation_name
 from hmr_core.files import read_bytes
+from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption, wrapped
 
 SAMPLES = 6
@@ -61,7 +61,7 @@ def comparison_sheet(
         raise HmrError(f"the evaluations are not of {pack.path} (its digest is another): give theirs with --data.")
     rows = pack.indices(first.split, first.subset)
     crop = DataConfig(bbox_expand=min(DataConfig().bbox_expand, pack.info.margin))
-    dataset = HandDataset(pack, image_size=TILE_PX, root_joint=0, data=crop, verify=True)
+    dataset = ImageDataset(pack, image_size=TILE_PX, root_joint=0, data=crop, verify=True)
     errors_mm = np.stack([_errors_mm(one.predictions, pack, rows) for one in evaluations])
     order = np.argsort(errors_mm.mean(0), kind="stable")
     places = np.linspace(0.05, 0.95, min(SAMPLES, len(order))) * (len(order) - 1)

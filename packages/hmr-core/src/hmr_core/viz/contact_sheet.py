@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
-from hmr_core.engine.evaluate import Evaluation
+from hmr_core.evaluation.evaluate import Evaluation
 from hmr_core.viz.tiles import TILE_PX, Tile, banner, caption
 
 PER_ROW = {2: 6, 3: 4}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int, UInt8
 from numpy import ndarray
 
-from hmr_core.data.dataset import HandDataset
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.geometry.camera import pixel_scaling, project
 from hmr_core.viz.mesh_overlay import draw_mesh
 from hmr_core.viz.skeleton import draw_skeleton
@@ -32,7 +32,7 @@ class Tile:
     true_joints: Float32[ndarray, "21 3"]
 
     @classmethod
-    def of(cls, dataset: HandDataset, row: int) -> Tile:
+    def of(cls, dataset: ImageDataset, row: int) -> Tile:
         """The tile of a row of the data set's pack."""
         batch = dataset[(0, row)]
         scale = TILE_PX / dataset.image_size

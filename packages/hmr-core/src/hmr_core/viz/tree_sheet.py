@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from hmr_core.data.sample import DatasetReader, Sample
+from hmr_core.plugins.sample import DatasetReader, Sample
 from hmr_core.viz.skeleton import draw_skeleton
 from hmr_core.viz.tiles import TILE_PX, banner
 

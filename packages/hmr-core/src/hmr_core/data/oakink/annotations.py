@@ -47,11 +47,7 @@ def read_mano(path: Path) -> tuple[Float32[ndarray, "16 3"], Float32[ndarray, "1
     """
     import torch  # here, so that a folder that is no tree is told before it is imported
 
-    from hmr_core.geometry.rotations import (
-        matrix_to_axis_angle,
-        quaternion_to_axis_angle,
-        quaternion_to_matrix,
-    )
+    from hmr_core.geometry.rotations import matrix_to_axis_angle, quaternion_to_axis_angle, quaternion_to_matrix
 
     info = _load(path)
     try:

@@ -30,11 +30,11 @@ from hmr_core.arrays import real_array
 from hmr_core.data.oakink.annotations import checked_array, read_mano
 from hmr_core.data.oakink.layout import SampleKey, list_file
 from hmr_core.data.oakink.reader import UNKNOWN_STATUS, OakInkReader, open_oakink
-from hmr_core.data.sample import SPLIT_NAMES, Sample
-from hmr_core.data.splits import split_name, subset_name
+from hmr_core.data.splits import SPLIT_NAMES, split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.files import NotAFileError, check_regular
 from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.plugins.sample import Sample
 
 ROOT_VARIABLE = "OAKINK_DIR"
 """The variable by which oikit is told the folder OakInk, when it is imported and when a list is opened."""
@@ -111,17 +111,17 @@ class OikitReader:
         SampleKey.from_id(sample_id)
         images, index = self._images(), self._place(sample_id)
         try:
-            mano_pose, _ = read_mano(self.root / "image" / "anno" / "general_info" / f"{sample_id}.pkl")
+            rotations, _ = read_mano(self.root / "image" / "anno" / "general_info" / f"{sample_id}.pkl")
             given = {method: self._annotation(method, sample_id) for method in ANNOTATIONS}
-            self._check_pose(mano_pose, given["get_mano_pose"])
+            self._check_pose(rotations, given["get_mano_pose"])
             return Sample(
                 id=sample_id,
                 image_path=Path(_call(images, "get_image_path", index)),
                 intrinsics=given["get_cam_intr"],
                 joints=given["get_joints_3d"],
                 verts=given["get_verts_3d"],
-                mano_pose=mano_pose,
-                mano_shape=given["get_mano_shape"],
+                rotations=rotations,
+                betas=given["get_mano_shape"],
                 object_pose=given["get_obj_transf"],
                 status=self._status(sample_id),
             )

@@ -20,11 +20,11 @@ from hmr_core.data.oakink.layout import (
     read_json,
     read_release,
 )
-from hmr_core.data.sample import SUBSETS, Sample
-from hmr_core.data.splits import split_name, subset_name
+from hmr_core.data.splits import SUBSETS, split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.pictures import decode
+from hmr_core.plugins.sample import Sample
 
 UNKNOWN_STATUS = -1
 """The status of a sequence that `seq_status.json` does not list."""
@@ -67,15 +67,15 @@ class OakInkReader:
         anno = self.root / "image" / "anno"
         file_name = f"{sample_id}.pkl"
         try:
-            mano_pose, mano_shape = read_mano(anno / "general_info" / file_name)
+            rotations, betas = read_mano(anno / "general_info" / file_name)
             return Sample(
                 id=sample_id,
                 image_path=self.root / "image" / FRAMES / key.image_name,
                 intrinsics=read_array(anno / "cam_intr" / file_name, (3, 3)),
                 joints=read_array(anno / "hand_j" / file_name, (21, 3)),
                 verts=read_array(anno / "hand_v" / file_name, (778, 3)),
-                mano_pose=mano_pose,
-                mano_shape=mano_shape,
+                rotations=rotations,
+                betas=betas,
                 object_pose=read_array(anno / "obj_transf" / file_name, (4, 4)),
                 status=self._status.get(key.sequence, UNKNOWN_STATUS),
             )

@@ -18,7 +18,7 @@ from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import stretch_digest
 from hmr_core.data.pack.encode import Encoder
 from hmr_core.data.pack.journal import FIELDS, Journal, write_at
-from hmr_core.data.pack.layout import Place, read_layout, stretches, structure_digest
+from hmr_core.data.pack.layout import ArrayLocation, read_layout, stretches, structure_digest
 from hmr_core.data.pack.selection import Selection
 from hmr_core.hand.joints import JOINT_NAMES
 from hmr_core.system import reserve
@@ -90,7 +90,7 @@ def _declare(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, dig
     return dataset
 
 
-def _write_records(file: FileIO, places: Mapping[str, Place], journal: Journal) -> None:
+def _write_records(file: FileIO, places: Mapping[str, ArrayLocation], journal: Journal) -> None:
     """Everything that the journal's records hold."""
     positions = {name: places[name].offset for name in FIELDS}
     ends, position = np.zeros(1, dtype=fmt.OFFSETS_DTYPE), places[fmt.OFFSETS].offset
@@ -123,7 +123,7 @@ def _describe(file: h5py.File, encoder: Encoder, samples: int) -> None:
     file.attrs["h5py"] = f"{h5py.version.version} (HDF5 {h5py.version.hdf5_version})"
 
 
-def _seal(part: Path, places: Mapping[str, Place], on_hashed: Callable[[int], None]) -> fmt.Header:
+def _seal(part: Path, places: Mapping[str, ArrayLocation], on_hashed: Callable[[int], None]) -> fmt.Header:
     """Write the header block, once everything else is on the disk. on_hashed: called with the bytes hashed so far."""
     _sync(part)
     with FileIO(part, "r+") as file:

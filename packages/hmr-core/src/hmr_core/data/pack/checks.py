@@ -9,7 +9,7 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.pack.layout import Place, read_into, read_rows
+from hmr_core.data.pack.layout import ArrayLocation, read_into, read_rows
 
 
 def blocks(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
@@ -29,7 +29,9 @@ def stretch_digest(descriptor: int, offset: int, size: int, on_read: Callable[[i
     return digest.hexdigest()
 
 
-def damaged_annotations(descriptor: int, places: Mapping[str, Place], rows: Integer[ndarray, " rows"]) -> Iterator[int]:
+def damaged_annotations(
+    descriptor: int, places: Mapping[str, ArrayLocation], rows: Integer[ndarray, " rows"]
+) -> Iterator[int]:
     """Those of the rows whose annotations do not have the recorded checksum, in their order."""
     chosen = rows.astype(np.int64)
     names = (fmt.IDS, *(f"samples/{name}" for name in fmt.ARRAYS))

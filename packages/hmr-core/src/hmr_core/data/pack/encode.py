@@ -12,9 +12,9 @@ from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.format import ARRAYS, item_checksum
 from hmr_core.data.pack.journal import RECORD, EncodedSample, record_checksum
 from hmr_core.data.pack.window import crop_window
-from hmr_core.data.sample import DatasetReader, Sample
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
+from hmr_core.plugins.sample import DatasetReader, Sample
 
 
 @dataclass(frozen=True)

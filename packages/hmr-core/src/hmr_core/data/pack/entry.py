@@ -17,11 +17,11 @@ from hmr_core.data.lists import list_remarks
 from hmr_core.data.pack.encode import stored_annotations
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection
-from hmr_core.data.plausibility import FARTHEST_M, PALM_M, Hands, plausibility
+from hmr_core.data.plausibility import FARTHEST_M, PALM_M, HandArrays, plausibility
 from hmr_core.data.remarks import Remark, misleading
-from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
+from hmr_core.plugins.sample import DatasetReader
 from hmr_core.shell import command_line
 from hmr_core.wording import listed
 
@@ -70,15 +70,15 @@ def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
     ]
 
 
-def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> Hands:
+def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> HandArrays:
     """The annotations of some samples of a pack."""
-    return Hands(
+    return HandArrays(
         ids=tuple(pack.ids(rows)),
         joints=pack.array("joints", rows),
         verts=pack.array("verts", rows),
         intrinsics=pack.array("intrinsics", rows),
-        mano_pose=pack.array("mano_pose", rows),
-        mano_shape=pack.array("mano_shape", rows),
+        rotations=pack.array("rotations", rows),
+        betas=pack.array("betas", rows),
         frame_px=pack.array("frame_px", rows).astype(np.float32),
     )
 
@@ -102,13 +102,13 @@ def _samples(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Remark]:
     if read:
         arrays = {name: np.stack([sample[name] for sample in read.values()]) for name in next(iter(read.values()))}
         yield from plausibility(
-            Hands(
+            HandArrays(
                 ids=tuple(read),
                 joints=arrays["joints"],
                 verts=arrays["verts"],
                 intrinsics=arrays["intrinsics"],
-                mano_pose=arrays["mano_pose"],
-                mano_shape=arrays["mano_shape"],
+                rotations=arrays["rotations"],
+                betas=arrays["betas"],
                 frame_px=np.tile(np.array(reader.frame_size, dtype=np.float32), (len(read), 1)),
             )
         )

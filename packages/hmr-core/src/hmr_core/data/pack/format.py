@@ -54,10 +54,10 @@ ARRAYS: Mapping[str, ArraySpec] = {
     "joints": ArraySpec("<f4", (21, 3), "metres, camera space, OpenPose joint order"),
     "verts": ArraySpec("<f4", (778, 3), "metres, camera space, MANO vertex order"),
     "intrinsics": ArraySpec("<f4", (3, 3), "of the frame's camera, pixels"),
-    "mano_pose": ArraySpec(
+    "rotations": ArraySpec(
         "<f4", (16, 3), "axis-angle, MANO joint order, wrist in camera space, relative to flat hand"
     ),
-    "mano_shape": ArraySpec("<f4", (10,), "MANO's betas"),
+    "betas": ArraySpec("<f4", (10,), "MANO's betas"),
     "object_pose": ArraySpec("<f4", (4, 4), "object to camera space, metres"),
     "status": ArraySpec("<i4", (), "of the sequence, as released; -1 unknown"),
     "window_px": ArraySpec("<i4", (4,), "the stored window in the frame: x, y, width, height"),

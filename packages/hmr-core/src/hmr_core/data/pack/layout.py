@@ -24,7 +24,7 @@ from hmr_core.system import read_at
 
 
 @dataclass(frozen=True)
-class Place:
+class ArrayLocation:
     """An array in the file: its first byte, type, shape (the first axis is the rows'), and recorded digest."""
 
     offset: int
@@ -43,7 +43,7 @@ class Place:
         return self.shape[0] * self.row_bytes
 
 
-def verified_layout(path: Path, descriptor: int, header: fmt.Header) -> tuple[dict[str, Any], dict[str, Place]]:
+def verified_layout(path: Path, descriptor: int, header: fmt.Header) -> tuple[dict[str, Any], dict[str, ArrayLocation]]:
     """The root's attributes and the place of every array of the pack that is open and has this header.
 
     HDF5's library sees the file only when all that it will read is known to be undamaged. Raises HmrError when it is
@@ -67,20 +67,20 @@ def structure_problem(descriptor: int, header: fmt.Header) -> str:
     return ""
 
 
-def read_layout(path: Path, *, opened: int | None = None) -> tuple[dict[str, Any], dict[str, Place]]:
+def read_layout(path: Path, *, opened: int | None = None) -> tuple[dict[str, Any], dict[str, ArrayLocation]]:
     """The root's attributes and the place of every array, by the HDF5 library, which a damaged file can crash.
 
     opened: the descriptor that what is found will be used with, if there is one. HmrError when the structure cannot be
     read or is not the format's, and when path is not that file any more.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, ArrayLocation] = {}
 
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
             offset = item.id.get_offset()  # counted from the file's beginning; None when nothing is stored
             if offset is None and item.size:
                 raise ValueError(f"/{name} is not stored contiguously")
-            places[name] = Place(offset or 0, item.dtype, item.shape, str(item.attrs.get("blake2b", "")))
+            places[name] = ArrayLocation(offset or 0, item.dtype, item.shape, str(item.attrs.get("blake2b", "")))
 
     try:
         with h5py.File(path, "r", driver="sec2") as file:  # a driver that tells its descriptor
@@ -107,7 +107,7 @@ class _ReplacedError(Exception):
     """The path names another file than before."""
 
 
-def stretches(places: Iterable[Place], size: int) -> Iterator[tuple[int, int]]:
+def stretches(places: Iterable[ArrayLocation], size: int) -> Iterator[tuple[int, int]]:
     """The parts (offset, size) of a file of that many bytes that follow the header and belong to no array, in order."""
     start = fmt.USER_BLOCK_BYTES
     for offset, place in sorted((place.offset, place.size) for place in places if place.size):
@@ -134,7 +134,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> None:
+def _check(attributes: dict[str, Any], places: dict[str, ArrayLocation], size: int) -> None:
     """Raise ValueError for a structure that is not the format's, in a file of size bytes."""
     for name, kind in fmt.ATTRIBUTES.items():
         if type(attributes[name]) is not kind:  # true is an int
@@ -164,7 +164,7 @@ def _check(attributes: dict[str, Any], places: dict[str, Place], size: int) -> N
             raise ValueError(f"/{name} is not a list of rows")
 
 
-def read_rows(descriptor: int, place: Place, rows: Int64[ndarray, "rows"]) -> Shaped[ndarray, "rows ..."]:
+def read_rows(descriptor: int, place: ArrayLocation, rows: Int64[ndarray, "rows"]) -> Shaped[ndarray, "rows ..."]:
     """The given rows of an array, in their order; neighbouring ones are read at once.
 
     Raises IndexError for a row that is not there, EOFError when the file ends too early.

@@ -18,9 +18,8 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
-from hmr_core.data.pack.layout import Place, read_into, read_rows, structure_problem, verified_layout
-from hmr_core.data.sample import SPLIT_NAMES, SUBSETS
-from hmr_core.data.splits import split_name, subset_name
+from hmr_core.data.pack.layout import ArrayLocation, read_into, read_rows, structure_problem, verified_layout
+from hmr_core.data.splits import SPLIT_NAMES, SUBSETS, split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.pictures import decode
 from hmr_core.shell import command_line
@@ -222,7 +221,7 @@ class Pack:
             f"the image of sample {self.ids([row])[0]} in {self.path} is unreadable: {reason}. {self._find_all}"
         )
 
-    def _read(self, place: Place, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
+    def _read(self, place: ArrayLocation, rows: Int64[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
         with self._reading() as descriptor:
             return read_rows(descriptor, place, rows)
 
@@ -267,7 +266,7 @@ def _stamp(descriptor: int) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Place]) -> PackInfo:
+def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, ArrayLocation]) -> PackInfo:
     counts: dict[str, dict[str, int]] = {}
     for split, subset in product(SPLIT_NAMES, SUBSETS):
         if (place := places.get(fmt.split_dataset(split, subset))) is not None:
@@ -294,7 +293,7 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Plac
     )
 
 
-def _source(places: dict[str, Place]) -> dict[str, str]:
+def _source(places: dict[str, ArrayLocation]) -> dict[str, str]:
     arrays = {"frames": fmt.SOURCE, "annotations": fmt.SAMPLE_CHECKSUM}
     arrays |= {name.removeprefix("splits/"): name for name in places if name.startswith("splits/")}
     return {name: places[array].blake2b for name, array in arrays.items()}

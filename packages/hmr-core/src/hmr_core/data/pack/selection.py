@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.sample import SUBSETS, DatasetReader
-from hmr_core.data.splits import split_name, subset_name
+from hmr_core.data.splits import SUBSETS, split_name, subset_name
 from hmr_core.errors import HmrError
+from hmr_core.plugins.sample import DatasetReader
 
 ROW_ORDER = ("all", "train+val", "test", "train", "val")
 """The subsets in the order in which their lists give the rows their order."""

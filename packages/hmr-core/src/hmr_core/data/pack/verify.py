@@ -13,7 +13,7 @@ import numpy as np
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import blocks, damaged_annotations, stretch_digest
-from hmr_core.data.pack.layout import Place, read_rows, structure_problem, verified_layout
+from hmr_core.data.pack.layout import ArrayLocation, read_rows, structure_problem, verified_layout
 from hmr_core.errors import HmrError
 
 ROWS_AT_ONCE = 512
@@ -83,31 +83,31 @@ class _Check:
                 if len(rows) and (rows.min() < 0 or rows.max() >= samples):
                     self.problems.append(f"/{name}: lists rows that are not there ({samples} samples)")
 
-    def arrays(self, places: dict[str, Place]) -> None:
+    def arrays(self, places: dict[str, ArrayLocation]) -> None:
         """Every array but the images against its digest."""
         for name, place in places.items():
             if name != fmt.BYTES:
                 digest = stretch_digest(self.descriptor, place.offset, place.size, self.advance)
                 self.compare(name, place, digest)
 
-    def compare(self, name: str, place: Place, digest: str) -> None:
+    def compare(self, name: str, place: ArrayLocation, digest: str) -> None:
         if digest != place.blake2b:
             self.problems.append(f"/{name}: its digest is not the recorded one")
 
-    def names(self, place: Place) -> list[str]:
+    def names(self, place: ArrayLocation) -> list[str]:
         """What each sample is called in a problem: by its id, as far as that is text, and its row."""
         ids = read_rows(self.descriptor, place, np.arange(place.shape[0])).tolist()
         texts = (sample_id.decode("ascii", errors="backslashreplace") for sample_id in ids)
         return [f"sample {text} (row {row})" for row, text in enumerate(texts)]
 
-    def annotations(self, places: dict[str, Place], names: list[str]) -> None:
+    def annotations(self, places: dict[str, ArrayLocation], names: list[str]) -> None:
         """Every sample's rows against its checksum."""
         for start in range(0, len(names), ROWS_AT_ONCE):
             rows = np.arange(start, min(start + ROWS_AT_ONCE, len(names)))
             for row in damaged_annotations(self.descriptor, places, rows):
                 self.problems.append(f"{names[row]}: its annotations are damaged")
 
-    def images(self, places: dict[str, Place], names: list[str]) -> None:
+    def images(self, places: dict[str, ArrayLocation], names: list[str]) -> None:
         """Every image against its checksum, and all of them against the array's digest, read once for both."""
         offsets = read_rows(self.descriptor, places[fmt.OFFSETS], np.arange(len(names) + 1)).tolist()
         recorded = read_rows(self.descriptor, places[fmt.IMAGE_CHECKSUM], np.arange(len(names)))
@@ -130,7 +130,7 @@ class _Check:
 class _Together:
     """The digest of an array, taken while stretches of it are read: in order, unless their places are damaged."""
 
-    def __init__(self, descriptor: int, place: Place, on_read: Callable[[int], None]) -> None:
+    def __init__(self, descriptor: int, place: ArrayLocation, on_read: Callable[[int], None]) -> None:
         self._descriptor, self._offset, self._on_read = descriptor, place.offset, on_read
         self.digest = fmt.array_digest()
         self._done = 0

@@ -28,8 +28,8 @@ from hmr_core.data.pack.journal import RECORD, Journal, discard_finished, head_l
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection, select
 from hmr_core.data.pack.workers import encode_all
-from hmr_core.data.sample import DatasetReader
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins.sample import DatasetReader
 from hmr_core.shell import command_line
 from hmr_core.system import usable_cpus
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence as Sequences
 
-from hmr_core.data.synthetic.scene import (
-    TEST_OBJECT,
-    TEST_SUBJECT,
-    Sequence,
-    frame_number,
-    is_held,
-)
+from hmr_core.data.synthetic.scene import TEST_OBJECT, TEST_SUBJECT, Sequence, frame_number, is_held
 from hmr_core.data.synthetic.sizes import CAMERAS
 
 ListedId = list[str | int]

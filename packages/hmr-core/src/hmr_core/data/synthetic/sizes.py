@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmr_core.config import LARGEST_SEED
 from hmr_core.data.synthetic.objects import OBJECTS
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.plugins.recipes import LARGEST_SEED
 
 CAMERAS = ("north_east", "south_east", "north_west", "south_west")
 

@@ -1,0 +1,70 @@
+"""Tables of figures: of one evaluation, as `hmr eval` and `hmr score` print it, and of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from hmr_core.cli.table import show_table
+from hmr_core.metrics import METRICS
+from hmr_core.wording import counted
+
+_TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
+
+
+def show_figures(report: Mapping[str, Any]) -> None:
+    """Print a report's figures, and those of the mean-pose baseline and of the literature where there are any."""
+    note = ", from given joints" if report.get("consumes") == "joints" else ""
+    note += ", synthetic data" if report["synthetic"] else ""
+    click.echo(
+        f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
+    )
+    show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
+    baseline = report.get("baseline") or {}
+    if report.get("hand_model"):
+        click.echo(f"mesh: {_mesh(report)}")
+    for text in [*report["missing"], *report["notes"]]:
+        click.echo(f"note: {text}")
+    if "reason" in baseline:
+        click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
+    """Print several evaluations of the same subset as one table, each with what it is to be compared with."""
+    from hmr_core.evaluation.report import evaluation_name
+
+    first = reports[0]
+    note = ", synthetic data" if first["synthetic"] else ""
+    click.echo(f"{first['split']} {first['subset']}, {counted(first['samples'], 'sample')}{note}")
+    rows = []
+    for report in reports:
+        rows.append([evaluation_name(report), *_cells(report["metrics"])])
+        rows += [[f"  {label}", *cells] for label, *cells in _references(report)]
+    show_table(_TITLES, rows)
+
+
+def _references(report: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the mean-pose baseline and of the literature, where there are any."""
+    baseline, rows = report.get("baseline") or {}, []
+    if baseline.get("metrics"):
+        rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
+    if report.get("published"):
+        rows.append(["published, on OakInk-Image", *_cells(report["published"])])
+    return rows
+
+
+def _mesh(report: Mapping[str, Any]) -> str:
+    """How the mesh was made: by which solver, under which protocol, of which hand model."""
+    solver, hand = report.get("solver"), report["hand_model"]
+    by = f"{solver['name']} ({solver['checkpoint']['path']}), protocol {report['protocol']}; " if solver else ""
+    name = f"the synthetic {hand['side']} hand" if hand["synthetic"] else f"{hand['name']}, {hand['side']}"
+    path = f"{hand['path']} ({name})" if hand["path"] else name
+    layer = "" if report["hand_layer"] == "own" else f", posed by {report['hand_layer']}"
+    return f"{by}hand model {path}{layer}"
+
+
+def _cells(metrics: Mapping[str, float | None]) -> list[str]:
+    values = [(metrics.get(name), 3 if name == "pck_auc_0_50mm" else 2) for name in METRICS]
+    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]

@@ -1,0 +1,119 @@
+"""Whether a pack is of a tree: the same lists, the same annotations, the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from hmr_core.data.oakink.reader import OakInkReader
+from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.reader import Pack
+from hmr_core.doctor.choose import chosen
+from hmr_core.doctor.finding import Finding
+from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
+from hmr_core.plugins.sample import Sample
+from hmr_core.shell import command_line
+from hmr_core.wording import listed
+
+SECTION = "root and data"
+
+SAMPLES = 64
+"""How many samples are compared."""
+
+COMPARED = ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose")
+
+
+def match(
+    reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]], pack: Pack, rng: np.random.Generator
+) -> Iterator[Finding]:
+    """Whether the pack holds what the tree does. there: the tree's lists."""
+    this_one = command_line("hmr pack oakink --root", reader.root, "--out", "FILE")
+    again = f"Give the tree that was packed as --root, or pack this one: {this_one}"
+    if pack.info.release != reader.release:
+        text = f'the pack is of "{pack.info.release}", the tree is "{reader.release}"'
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
+    yield from _lists(there, pack, again)
+    known = {name for subsets in there.values() for ids in subsets.values() for name in ids}
+    rows = chosen(len(pack), SAMPLES, rng)
+    rows = rows[[name in known for name in pack.ids(rows)]]
+    if not len(rows):
+        text = "none of the pack's samples that were looked at is in the tree's lists"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
+        return
+    samples = dict(_readable(reader, pack, rows))
+    if len(samples) < len(rows):
+        text = f"{len(rows) - len(samples)} of {len(rows)} samples of the pack cannot be read in the tree"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy="See what is said of root above.")
+    if samples:
+        yield from _annotations(samples, pack, again)
+        yield from _frames(samples, pack, again)
+
+
+def _readable(reader: OakInkReader, pack: Pack, rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
+    """The samples of the rows as the tree has them, but for those that it has not."""
+    for row, name in zip(rows.tolist(), pack.ids(rows), strict=True):
+        with suppress(HmrError):
+            yield row, reader.read(name)
+
+
+def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str) -> Iterator[Finding]:
+    same, others = 0, []
+    for split, by_subset in pack.info.counts.items():
+        for subset, count in by_subset.items():
+            packed = pack.ids(pack.indices(split, subset)) if count else []
+            tree = there.get(split, {}).get(subset)
+            if packed == tree:
+                same += 1
+            elif tree is None:
+                others.append(f"{subset} of {split} (the tree has no such list)")
+            elif len(packed) != len(tree):
+                others.append(f"{subset} of {split} ({count:,} samples, the tree {len(tree):,})")
+            else:
+                differ = len(set(packed) ^ set(tree)) // 2
+                others.append(f"{subset} of {split} ({f'{differ:,} samples differ' if differ else 'another order'})")
+    if others:
+        text = f"{len(others)} of {same + len(others)} lists of the pack are not the tree's: {listed(others)}"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
+    else:
+        text = f"the {same} lists of the pack are the tree's, sample by sample"
+        yield Finding(section=SECTION, level="ok", text=text)
+
+
+def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
+    arrays = {name: pack.array(name, list(there)) for name in COMPARED}
+    differ = [
+        sample.id
+        for i, sample in enumerate(there.values())
+        if not all(np.array_equal(array[i], getattr(sample, name)) for name, array in arrays.items())
+    ]
+    if differ:
+        text = f"annotations of {len(differ)} of {len(there)} samples are not the tree's: {listed(differ)}"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
+    else:
+        yield Finding(section=SECTION, level="ok", text=f"annotations of {len(there)} samples are the tree's")
+
+
+def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
+    recorded = pack.frame_checksums(list(there))
+    differ = [
+        sample.id
+        for checksum, sample in zip(recorded, there.values(), strict=True)
+        if not _is_of(sample.image_path, checksum.tobytes())
+    ]
+    if differ:
+        text = f"frames of {len(differ)} of {len(there)} samples are gone, or others than were packed: {listed(differ)}"
+        yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
+    else:
+        text = f"frames of {len(there)} samples are, byte for byte, those that were packed"
+        yield Finding(section=SECTION, level="ok", text=text)
+
+
+def _is_of(frame: Path, checksum: bytes) -> bool:
+    try:
+        return fmt.item_checksum(read_bytes(frame)) == checksum
+    except OSError:
+        return False

@@ -1,1 +1,0 @@
-"""The engine: train, evaluate, score, runs on disk, checkpoints."""

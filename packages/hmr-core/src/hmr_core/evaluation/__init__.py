@@ -1,0 +1,1 @@
+"""Scoring a checkpoint: the request, the predictions, the metrics, the report."""

@@ -1,0 +1,46 @@
+"""What a model that sees nothing would score: every sample gets the training subset's mean UVD pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from hmr_core.data.augment import identity
+from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.targets import CropGeometry
+from hmr_core.geometry.camera import from_uvd, pixels_to_uvd
+from hmr_core.geometry.crop import transform_px
+
+_CHUNK = 4096
+
+
+def mean_pose_uvd(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> Float[Tensor, "21 3"]:
+    """The mean of the joints' UVD over the given rows, none of them augmented; HmrError when joints are damaged."""
+    dataset.pack.verify_arrays("joints", "intrinsics")  # the rows are others than those that are evaluated
+    total = torch.zeros(21, 3, dtype=torch.float64)
+    for start in range(0, len(rows), _CHUNK):
+        crop, joints, root = _crops(dataset, rows[start : start + _CHUNK])
+        crop_px = transform_px(crop.affine, crop.joints_px)
+        total += pixels_to_uvd(crop_px, joints[..., 2], root, dataset.image_size).sum(0)
+    return total / len(rows)
+
+
+def baseline_joints(
+    dataset: ImageDataset, rows: Int64[ndarray, " n"], mean_uvd: Float[Tensor, "21 3"]
+) -> Float32[ndarray, "n 21 3"]:
+    """Metres, camera space: the mean pose in each sample's crop, at its given root depth."""
+    parts = []
+    for start in range(0, len(rows), _CHUNK):
+        crop, _, root = _crops(dataset, rows[start : start + _CHUNK])
+        uvd = mean_uvd.double().expand(len(root), -1, -1)
+        parts.append(from_uvd(uvd, root, crop.intrinsics, dataset.image_size).float().numpy())
+    return np.concatenate(parts)
+
+
+def _crops(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> tuple[CropGeometry, Tensor, Tensor]:
+    """Crops, joints and roots (metres, camera space) of the given rows."""
+    joints, intrinsics = (torch.from_numpy(dataset.pack.array(n, rows)).double() for n in ("joints", "intrinsics"))
+    return dataset.crops(joints, intrinsics, identity(len(rows))), joints, joints[:, dataset.root_joint]

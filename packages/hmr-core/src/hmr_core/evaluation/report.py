@@ -1,0 +1,139 @@
+"""The report of an evaluation: its figures, and all that a reader needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Int64
+from numpy import ndarray
+
+from hmr_core.data.hand_model_check import mismatch_note
+from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.errors import HmrError
+from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.evaluation.request import EvaluationRequest, HandInUse
+from hmr_core.evaluation.scoring import Scores, score
+from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
+from hmr_core.versions import versions
+from hmr_core.weights.checkpoints import Checkpoint
+
+_CHANGES = 4
+"""How many options are told of a model that is another than the published one."""
+
+NO_MESH = (
+    "this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
+    "--solver iknet --solver-ckpt FILE makes one"
+)
+
+
+def evaluation_name(report: Mapping[str, Any]) -> str:
+    """What to call an evaluation among others: the model, what made its mesh, and the protocol if not the published."""
+    by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
+    return f"{report['model']}{by}{protocol}"
+
+
+def make_report(
+    request: EvaluationRequest,
+    scores: Scores,
+    *,
+    pictures: ImageDataset,
+    rows: Int64[ndarray, " n"],
+    mismatch_mm: float,
+    device: str,
+) -> dict[str, Any]:
+    """What report.json holds, as values that JSON has.
+
+    pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model.
+    """
+    report = request.as_report()
+    if report["hand_model"] is not None:
+        report["hand_model"]["mismatch_mm"] = round(mismatch_mm, 4)
+    return {
+        **report,
+        **scores.as_report(),
+        "missing": [] if scores.errors.verts is not None else [NO_MESH],
+        "notes": [
+            *request.notes,
+            *_released_notes(request.checkpoint, request.split),
+            *_recipe_notes(request),
+            *_training_notes(request),
+            *_given_joints(request.checkpoint.recipe),
+            *_hand_notes(request.hand, mismatch_mm),
+        ],
+        "baseline": _baseline(request, pictures, rows),
+        "versions": versions(),
+        "device": device,
+    }
+
+
+def _released_notes(checkpoint: Checkpoint, split: str) -> list[str]:
+    """What was made of a released file, if something was left out of it or set apart; and what it does not say."""
+    if checkpoint.released is None:
+        return []
+    unknown = (
+        f"a released file does not say which split it was trained on; if it was not {split}, samples of {split} may be "
+        "among its training ones"
+    )
+    return [*([note] if (note := checkpoint.released.note()) else []), unknown]
+
+
+def _recipe_notes(request: EvaluationRequest) -> list[str]:
+    """By what the model is another one than that of the published figures, where these are shown."""
+    spec, recipe = request.spec, request.checkpoint.recipe
+    shown = request.subset == "test" and request.split in spec.published and not request.pack.info.synthetic
+    if not shown or "published" not in spec.recipes:
+        return []
+    known = spec.released.overrides if spec.released is not None else ()
+    changed = [text for text in changed_options(spec, recipe, load_recipe(spec, "published")) if text not in known]
+    if not changed:
+        return []
+    rest = f" and {len(changed) - _CHANGES} more" if len(changed) > _CHANGES else ""
+    listed = ", ".join(changed[:_CHANGES])
+    return [f"the published figures are of the recipe published, and this model has {listed}{rest}"]
+
+
+def _training_notes(request: EvaluationRequest) -> list[str]:
+    """What makes the figures something else than they seem; empty where the training is unknown."""
+    checkpoint, digest, split, subset = request.checkpoint, request.pack.info.digest, request.split, request.subset
+    notes = []
+    trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset
+    if trained is not None and trained != split:
+        notes.append(
+            f"the checkpoint was trained on {trained}: samples of {split} {subset} may be among its training ones"
+        )
+    elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
+        notes.append(f"the checkpoint was trained on {trained_subset}: these figures are of samples seen in training")
+    if checkpoint.info.get("data_digest", digest) != digest:
+        notes.append(f"the checkpoint was trained on another pack than this one, {request.pack.path}")
+    return notes
+
+
+def _given_joints(recipe: Recipe) -> list[str]:
+    """What a model of joints was given, without which its figures would be taken for those of a model of images."""
+    if not isinstance(recipe, JointRecipe):
+        return []
+    noise = f", with normal noise of {recipe.data.noise_mm:g} mm on each axis" if recipe.data.noise_mm else ""
+    return [f"the model was given the annotated joints{noise}, and saw no image"]
+
+
+def _hand_notes(hand: HandInUse | None, mismatch_mm: float) -> list[str]:
+    if hand is None:
+        return []
+    notes = [f"the mesh is that of {hand.source.label}"] if hand.source.path is None else []
+    return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
+
+
+def _baseline(request: EvaluationRequest, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> dict[str, Any]:
+    """The mean-pose baseline's figures, or the reason why there is none."""
+    subset = request.checkpoint.recipe.train.subset
+    if request.spec.consumes == "joints":
+        reason = "the model was given joints, of which the mean pose knows nothing"
+        return {"subset": subset, "metrics": None, "reason": reason}
+    try:
+        train_rows = request.pack.indices(request.split, subset)
+    except HmrError as error:
+        return {"subset": subset, "metrics": None, "reason": str(error)}
+    joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, train_rows))
+    return {"subset": subset, "metrics": score(request.pack, rows, joints, None).metrics}

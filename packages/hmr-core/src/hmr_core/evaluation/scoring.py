@@ -1,0 +1,83 @@
+"""Figures from predicted points and a pack: what `hmr eval` and `hmr score` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from hmr_core.data.pack.entry import check_pack
+from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError
+from hmr_core.evaluation.predictions import Predictions
+from hmr_core.geometry.alignment import DegeneratePointsError
+from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Errors sample by sample, in metres, and the figures that they sum up to. notes: on the annotations."""
+
+    errors: SampleErrors
+    metrics: dict[str, float | None]
+    aligned: dict[str, dict[str, float | None]]
+    notes: tuple[str, ...] = ()
+
+    def as_report(self) -> dict[str, Any]:
+        """The part of report.json that scoring alone determines."""
+        return {"samples": len(self.errors.joints), "metrics": self.metrics, "aligned": self.aligned}
+
+
+def score(
+    pack: Pack,
+    rows: Int64[ndarray, " n"],
+    joints: Float32[ndarray, "n 21 3"],
+    verts: Float32[ndarray, "n 778 3"] | None,
+) -> Scores:
+    """Hold predictions (metres, camera space) against the annotations of the same rows of a pack.
+
+    HmrError names the sample whose annotations are damaged, or whose points cannot be aligned.
+    """
+    parts = []
+    for start in range(0, len(rows), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        pack.verify_annotations(rows[chunk])
+        points = [joints[chunk], pack.array("joints", rows[chunk])]
+        if verts is not None:
+            points += [verts[chunk], pack.array("verts", rows[chunk])]
+        try:
+            parts.append(sample_errors(*(torch.from_numpy(array) for array in points)))
+        except DegeneratePointsError as error:
+            sample = pack.ids(rows[chunk])[error.index]
+            raise HmrError(f"PA error of sample {sample}: {error.reason}") from error
+    errors = concatenate(parts)
+    return Scores(errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
+
+
+def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
+    """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
+    rows = pack.indices(predictions.split, predictions.subset)
+    warnings = check_pack(pack, predictions.split, predictions.subset)
+    by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
+    given = set(predictions.ids)
+    subset = f"{predictions.split} {predictions.subset}"
+    if len(given) != len(predictions.ids):
+        raise HmrError(
+            f"{path} has {len(predictions.ids) - len(given)} samples twice; each of {subset} must be there once."
+        )
+    missing, unknown = by_id.keys() - given, given - by_id.keys()
+    if missing or unknown:
+        what = f"lacks {min(missing)}" if missing else f"has {min(unknown)}, which is not in it"
+        raise HmrError(
+            f"{path} does not cover {subset} of {pack.path}: it {what} "
+            f"({len(missing)} missing, {len(unknown)} unknown). Is it another --data that it was made on?"
+        )
+    order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
+    return replace(score(pack, order, predictions.joints, predictions.verts), notes=tuple(warnings))

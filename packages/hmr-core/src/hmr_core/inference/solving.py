@@ -1,0 +1,118 @@
+"""A solver as an evaluation uses it: from its file of weights to the mesh of a whole subset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmr_core.config import Section
+from hmr_core.digests import file_digest
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
+from hmr_core.plugins.failures import failures_told
+from hmr_core.plugins.solver_presets import protocol_label, solver_config
+from hmr_core.plugins.specs import ModelSpec, SolverSpec
+from hmr_core.weights.find_weights import find_weights
+
+_SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSolver:
+    """A solver with its weights and what a report says of it.
+
+    protocol: as `protocol_label` names it. checkpoint, digest: its file of weights and that file's BLAKE2b.
+    """
+
+    name: str
+    config: Section
+    protocol: str
+    checkpoint: Path
+    digest: str
+    solver: Solver
+
+    def as_report(self) -> dict[str, Any]:
+        """What report.json says of it."""
+        return {
+            "name": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "checkpoint": {"path": str(self.checkpoint), "blake2b": self.digest},
+        }
+
+
+def load_solver(
+    spec: SolverSpec,
+    layer: HandLayer,
+    checkpoint: Path,
+    *,
+    protocol: str,
+    overrides: Sequence[str] = (),
+    device: torch.device,
+) -> LoadedSolver:
+    """A solver with its options under a protocol, and its weights.
+
+    layer: on the CPU; the solver gets a copy, which it may move. checkpoint: a run, a checkpoint's folder or a file.
+    Raises UsageError for options that do not exist, HmrError for a checkpoint that is not there or not the solver's.
+    """
+    config = solver_config(spec, protocol, overrides)
+    weights = find_weights(checkpoint, option="--solver-ckpt")
+    with failures_told(f'the solver "{spec.name}"', "when it was made"):
+        solver = spec.build(config, deepcopy(layer), weights, device)
+    return LoadedSolver(
+        name=spec.name,
+        config=config,
+        protocol=protocol_label(spec, protocol, config),
+        checkpoint=weights,
+        digest=file_digest(weights),
+        solver=solver,
+    )
+
+
+def mesh_already(spec: ModelSpec) -> UsageError:
+    """The error for a solver that is to make a mesh for a model that has one."""
+    return UsageError(f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do: omit --solver.')
+
+
+def solve(
+    loaded: LoadedSolver, ids: Sequence[str], joints: Float[Tensor, "batch 21 3"], on_batch: Callable[[int], None]
+) -> HandFit:
+    """The solver's hands of a whole subset; on_batch is told 0 when it begins, then how many hands were done.
+
+    The arrays are cut off from any graph. HmrError names the sample that has no mesh, or what the solver did wrong.
+    """
+    on_batch(0)  # it has begun
+    try:
+        with failures_told(f'the solver "{loaded.name}"', "while it solved"):
+            fit = loaded.solver.solve(joints, on_batch=on_batch)
+    except UnsolvableJointsError as error:
+        raise HmrError(
+            f"no mesh for {ids[error.index]}: {error.reason}. Check the model's output; without --solver its joints "
+            "alone are scored."
+        ) from error
+    if not isinstance(fit, HandFit):
+        raise HmrError(f'the solver "{loaded.name}" gave {type(fit).__name__}; valid: a HandFit of all samples.')
+    return HandFit(**{name: _checked(loaded.name, name, getattr(fit, name), ids) for name in _SHAPES})
+
+
+def _checked(solver: str, name: str, array: object, ids: Sequence[str]) -> Tensor:
+    """One of a fit's arrays, detached; HmrError unless it is what a solver has to give."""
+    wanted = (len(ids), *_SHAPES[name])
+    gave = f'the solver "{solver}" gave {name}'
+    if not isinstance(array, Tensor):
+        raise HmrError(f"{gave} as {type(array).__name__}; valid: a tensor.")
+    if array.dtype != torch.float32 or array.device.type != "cpu":
+        kind = str(array.dtype).removeprefix("torch.")
+        raise HmrError(f"{gave} in {kind} on {array.device}; valid: float32 on cpu.")
+    if tuple(array.shape) != wanted:
+        raise HmrError(f"{gave} of shape {tuple(array.shape)}; valid: {wanted}.")
+    if bad := (~torch.isfinite(array).flatten(1).all(1)).nonzero().flatten().tolist():
+        raise HmrError(f'the {name} of the solver "{solver}" are not finite for {ids[bad[0]]} ({len(bad)} samples).')
+    return array.detach()

@@ -1,0 +1,1 @@
+"""Training a model: the loop, the run on disk, its log."""

@@ -1,0 +1,1 @@
+"""Files of weights: what they are, checkpoints, released files, conversion."""

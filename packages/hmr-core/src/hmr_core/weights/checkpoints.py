@@ -1,0 +1,174 @@
+"""Checkpoints: safetensors with a JSON file beside.
+
+    epoch-0007/model.safetensors       the weights
+    epoch-0007/model.json              which model and recipe they are of, what they were trained on, all digests
+    epoch-0007/optimizer.safetensors   what a resume needs besides; not there where a released file was converted
+
+A released file loads too (see `released`); files are told apart by their contents. Either kind is checked against its
+model key by key and shape by shape.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hmr_core.errors import HmrError
+from hmr_core.nn.files import read_safetensors
+from hmr_core.nn.model import PoseModel
+from hmr_core.plugins.failures import failures_told
+from hmr_core.plugins.recipes import Recipe, parse_recipe
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.staging import clear_leftovers, staged_folder
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import (
+    OPTIMIZER,
+    RECORD,
+    WEIGHTS,
+    check_file,
+    check_model,
+    check_run,
+    read_info,
+    write_info,
+)
+from hmr_core.weights.find_weights import find_weights, is_ours
+from hmr_core.weights.released import ReleasedFile, load_released
+from hmr_core.weights.run_record import open_run
+from hmr_core.weights.state_dict import Uninitialised, first_not_finite, load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model with its weights, the recipe it was made by, and what its JSON file says.
+
+    info: empty for a released file. digest: BLAKE2b of the weights file.
+    released: the file that a released model's authors gave out, be it this one or what this one was converted from.
+    """
+
+    path: Path
+    model: PoseModel
+    recipe: Recipe
+    info: Mapping[str, Any]
+    digest: str
+    released: ReleasedFile | None = None
+
+
+class NotFiniteError(HmrError):
+    """A checkpoint was not written, because it would hold numbers that are not finite."""
+
+
+def save_checkpoint(
+    folder: Path, model: PoseModel, optimizer: torch.optim.Optimizer | None, info: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's folder, whole or not at all. info: what its record says besides format and digests.
+
+    optimizer: None for weights that were not trained here, which no run can go on from.
+    Raises NotFiniteError for numbers that are not finite, and HmrError when the folder cannot be written.
+    """
+    files = {WEIGHTS: _apart(model.state_dict())}
+    if optimizer is not None:
+        files[OPTIMIZER] = _apart(_optimizer_tensors(model, optimizer))
+    for name, tensors in files.items():
+        if (bad := first_not_finite(tensors, tensors)) is not None:
+            raise NotFiniteError(
+                f"the checkpoint {folder} was not written: {bad} in its {name} would hold numbers that are not finite."
+            )
+    with staged_folder(folder) as part:
+        for name, tensors in files.items():
+            save_file(tensors, part / name)
+        write_info(part, info)
+
+
+def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> Checkpoint:
+    """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
+
+    option: what the path was given by, for the errors.
+    Raises HmrError for a missing or damaged file, another model's checkpoint, a run that says something else than its
+    checkpoint, and weights that do not fit.
+    """
+    weights = find_weights(path, option=option)
+    if not is_ours(path, weights):
+        model, recipe, origin = load_released(weights, spec, option=option)
+        return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
+    info = read_info(weights)
+    if (path / "config.json").is_file():
+        check_run(open_run(path), weights)
+    check_model(path, info, spec.name, option)
+    recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
+    state = read_safetensors(weights)
+    digest = check_file(weights, info, WEIGHTS)
+    with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
+        model = spec.build(recipe.model)
+    load_weights(model, state, source=f"{weights}", model_name=spec.name)
+    converted = info.get("released")
+    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
+    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
+
+
+def epochs_done(checkpoint: Checkpoint) -> int:
+    """How many epochs a checkpoint was trained for; HmrError for one that was not trained here."""
+    epoch = checkpoint.info.get("epoch")
+    if epoch is None:
+        raise HmrError(
+            f"{checkpoint.path} has no optimizer's state: it was converted from a released file, so no run can go on "
+            "from it."
+        )
+    return int(epoch)
+
+
+def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the state it had when a checkpoint was written.
+
+    HmrError when the state is not there, or is not what it was.
+    """
+    path = checkpoint.path.with_name(OPTIMIZER)
+    if not path.is_file():
+        raise HmrError(f"{path} is not there, without which no run can go on from this checkpoint. Put it back.")
+    check_file(path, checkpoint.info, OPTIMIZER)
+    tensors = read_safetensors(path)
+    state = optimizer.state_dict()
+    names = [name for name, _ in model.named_parameters()]
+    state["state"] = {
+        index: {key.split("/", 1)[0]: value for key, value in tensors.items() if key.split("/", 1)[1] == name}
+        for index, name in enumerate(names)
+    }
+    optimizer.load_state_dict(state)
+
+
+def prune_checkpoints(folder: Path) -> None:
+    """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
+    for leftover in folder.glob(".epoch-*"):
+        shutil.rmtree(leftover)
+    paths = saved_checkpoints(folder)
+    scores: dict[Path, Any] = {path: (read_info(path / "model.safetensors").get("val") or {}) for path in paths}
+    scored = [path for path in paths if scores[path].get("mpjpe_mm") is not None]
+    keep = {paths[-1], *([min(scored, key=lambda path: scores[path]["mpjpe_mm"])] if scored else [])}
+    for path in paths:
+        if path not in keep:
+            shutil.rmtree(path)
+        else:
+            clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the figures on val
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file takes them: contiguous, each with memory of its own, also where weights are tied."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        own = value.detach().contiguous()
+        apart[name] = own.clone() if own.untyped_storage().data_ptr() in taken else own
+        taken.add(own.untyped_storage().data_ptr())
+    return apart
+
+
+def _optimizer_tensors(model: PoseModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    names = [name for name, _ in model.named_parameters()]
+    return {f"{key}/{names[index]}": value for index, values in state.items() for key, value in values.items()}

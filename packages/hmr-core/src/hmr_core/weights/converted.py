@@ -1,0 +1,24 @@
+"""What a released file that was made a checkpoint leaves in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hmr_core.errors import HmrError
+from hmr_core.staging import clear_leftovers
+from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, read_info
+
+
+def refuse_taken(folder: Path, force: bool) -> None:
+    """HmrError when a folder is there, unless it is a converted checkpoint that may be replaced."""
+    clear_leftovers(folder.resolve())  # which may bring a checkpoint back
+    if not folder.exists():
+        return
+    if not force:
+        raise HmrError(f"{folder} exists. Give another --out, or --force to replace a checkpoint converted before.")
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {WEIGHTS, RECORD} or not _converted(folder):
+        raise HmrError(f"{folder} is no converted checkpoint, so it is left alone. Give another --out.")
+
+
+def _converted(folder: Path) -> bool:
+    return not any(folder.iterdir()) or "released" in read_info(folder / WEIGHTS)

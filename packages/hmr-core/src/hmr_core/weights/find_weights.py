@@ -1,0 +1,85 @@
+"""Where the weights are that a path names: a run's, a checkpoint's, or a file's own.
+
+torch is imported only when there is a file to look into, so that a path that is wrong is told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hmr_core.errors import HmrError
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
+
+SHOWN_RUNS = 3
+"""How many runs are named of a folder that holds runs."""
+
+
+def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
+    """The weights file of a run (its last checkpoint), of a checkpoint's folder, or the file itself.
+
+    option: what the path was given by, for the HmrError that says why there are no weights.
+    """
+    if not path.exists():
+        raise HmrError(
+            f"no such checkpoint: {path}. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+        )
+    if not (path.is_file() or path.is_dir()):
+        raise HmrError(
+            f"{path} is not a regular file. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+        )
+    if path.is_file():
+        if is_optimizer_state(path):
+            raise HmrError(f"{path} is the optimizer's state, not the model: give {model_beside(path)}.")
+        return path
+    if (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    saved = saved_checkpoints(path / "checkpoints") or saved_checkpoints(path)
+    if saved and (saved[-1] / "model.safetensors").is_file():
+        return saved[-1] / "model.safetensors"
+    if saved or re.fullmatch(r"epoch-\d+", path.name):
+        raise _emptied(saved[-1] if saved else path, option)
+    if runs := sorted(run for run in path.iterdir() if saved_checkpoints(run / "checkpoints")):
+        more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+        held = f"{'the runs' if len(runs) > 1 else 'the run'} {', '.join(map(str, runs[:SHOWN_RUNS]))}{more}"
+        raise HmrError(f"{path} has no checkpoint in it: it holds {held}. Give {option} one run.")
+    kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
+    raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
+
+
+def _emptied(folder: Path, option: str) -> HmrError:
+    """The error for the folder of a checkpoint whose weights are not there."""
+    others = [str(one) for one in saved_checkpoints(folder.parent) if (one / "model.safetensors").is_file()]
+    remedy = f"Give {option} another of the run's: {', '.join(others)}." if others else "The run has no other."
+    if option == "--resume" and others:
+        remedy = f"Remove that folder: the run then goes on from {Path(others[-1]).name}."
+    return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there. {remedy}")
+
+
+def is_ours(path: Path, weights: Path) -> bool:
+    """Whether the weights found at a path are a checkpoint's, by their first bytes; a folder's always are.
+
+    Of a file whose first bytes say nothing it is so if model.json is beside.
+    """
+    from hmr_core.nn.files import file_format
+
+    found = file_format(weights)
+    info = weights.with_name("model.json")
+    return path.is_dir() or found == "safetensors" or (found == "unknown" and info.is_file() and weights != info)
+
+
+def is_optimizer_state(path: Path) -> bool:
+    """Whether a file is what a checkpoint keeps for a resumed run; HmrError for a damaged safetensors file."""
+    from hmr_core.nn.files import file_format, read_shapes
+
+    if file_format(path) != "safetensors":
+        return False
+    names = list(read_shapes(path))
+    return bool(names) and all("/" in name for name in names)  # as _optimizer_tensors has it
+
+
+def model_beside(optimizer: Path) -> str:
+    """The weights that an optimizer's state belongs to, as a path or, where they are not beside it, in words."""
+    model = optimizer.with_name("model.safetensors")
+    return str(model) if model.is_file() else "the model.safetensors of its checkpoint"

@@ -1,0 +1,152 @@
+"""Released files: the weights that a model's authors gave out, as torch saved them.
+
+Such a file is a state dict, by itself or under "model". It is taken for the `published` recipe of its model, with what
+the model's spec says sets released files apart; what its spec knows to be of no use is left out, and all else must fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from hmr_core.digests import file_digest
+from hmr_core.errors import HmrError
+from hmr_core.nn.files import read_state_dict
+from hmr_core.nn.model import PoseModel
+from hmr_core.plugins.failures import failures_told
+from hmr_core.plugins.known import KNOWN
+from hmr_core.plugins.recipes import Recipe, load_recipe
+from hmr_core.plugins.specs import ModelSpec, Released
+from hmr_core.shell import command_line
+from hmr_core.weights.state_dict import Uninitialised, compare, first_not_finite, load_weights
+
+PUBLISHED = "published"
+"""The recipe that released files are of."""
+
+
+class Ignored(NamedTuple):
+    """Tensors of a released file that its model does not use: how many, and in words what they are."""
+
+    tensors: int
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedFile:
+    """Where weights came from when they came from a released file.
+
+    blake2b: of the file. overrides: what sets its model apart from the published recipe.
+    ignored: what was left out, by how the names begin.
+    """
+
+    path: Path
+    blake2b: str
+    overrides: tuple[str, ...]
+    ignored: Mapping[str, Ignored]
+
+    def note(self) -> str:
+        """What a report has to say of it; empty when there is nothing to say."""
+        by_what: dict[str, list[str]] = {}
+        for prefix, ignored in self.ignored.items():
+            by_what.setdefault(ignored.what, []).append(f"{prefix}*")
+        left_out = "; ".join(f"{', '.join(prefixes)} ({what})" for what, prefixes in by_what.items())
+        said = [*([f"ignored {left_out}"] if left_out else []), *self.overrides]
+        return f"released file: {'; '.join(said)}" if said else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As values that JSON has."""
+        return {
+            "path": str(self.path),
+            "blake2b": self.blake2b,
+            "overrides": list(self.overrides),
+            "ignored": {prefix: ignored._asdict() for prefix, ignored in self.ignored.items()},
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, *, source: Path) -> ReleasedFile:
+        """What as_json made; HmrError naming the source when it is something else."""
+        try:
+            made = cls(
+                path=Path(values["path"]),
+                blake2b=values["blake2b"],
+                overrides=tuple(values["overrides"]),
+                ignored={prefix: Ignored(**ignored) for prefix, ignored in values["ignored"].items()},
+            )
+        except (KeyError, TypeError, AttributeError):
+            made = None
+        if made is None or not all(
+            isinstance(text, str)
+            for text in (made.blake2b, *made.overrides, *(one.what for one in made.ignored.values()))
+        ):
+            raise HmrError(f'"released" in {source} is not as `hmr ckpt convert` writes it. Convert again.')
+        return made
+
+
+def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tuple[PoseModel, Recipe, ReleasedFile]:
+    """The model of a released file, its recipe, and what is to be said of the file.
+
+    option: what the path was given by, for the errors.
+    Raises HmrError for a model of which no released files are known, a file that holds anything but a state dict,
+    another model's file, tensors that are missing, unknown or of another shape, and weights that are not finite.
+    """
+    released = spec.released
+    if released is None or PUBLISHED not in spec.recipes:
+        raise HmrError(
+            f"{path} is no checkpoint of ours (.safetensors with model.json beside), and no released files of the "
+            f'model "{spec.name}" are known.'
+        )
+    state = read_state_dict(path, valid=takes(option))
+    recipe = load_recipe(spec, PUBLISHED, released.overrides)
+    with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
+        model = spec.build(recipe.model)
+    own = model.state_dict()
+    used, ignored = split_ignored(released, state)
+    if compare(own, used):
+        _refuse_another(path, spec, state, option)
+    load_weights(model, used, source=str(path), model_name=spec.name)
+    if (name := first_not_finite(own, own)) is not None:
+        raise HmrError(f"{path} {not_finite(name)}.")
+    origin = ReleasedFile(path=path, blake2b=file_digest(path), overrides=released.overrides, ignored=ignored)
+    return model, recipe, origin
+
+
+def takes(option: str) -> str:
+    """What an option for weights takes, as a sentence for errors."""
+    return f"{option} takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file."
+
+
+def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
+    """The tensors of a released file that are to fit a model's own, and what is left out, by how the names begin."""
+    used, counts = {}, dict.fromkeys(released.ignored, 0)
+    for name, value in state.items():
+        prefix = next((prefix for prefix in released.ignored if name.startswith(prefix)), None)
+        if prefix is None:
+            used[name] = value
+        else:
+            counts[prefix] += 1
+    return used, {prefix: Ignored(n, released.ignored[prefix]) for prefix, n in counts.items() if n}
+
+
+def not_finite(name: str) -> str:
+    """What to say of a file with a tensor that is not finite, behind the file's name."""
+    return f"holds numbers that are not finite, first in {name}: it is damaged. Get it again"
+
+
+def known_model(state: Mapping[str, Tensor]) -> str | None:
+    """The model of ours, installed or not, whose tell-tale tensor a state dict has; None if it has none's."""
+    return next((name for name, known in KNOWN["model"].items() if known.tensor and known.tensor in state), None)
+
+
+def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], option: str) -> None:
+    """HmrError when a file that does not fit is of another of our models."""
+    name = known_model(state)
+    if name is None or name == spec.name:
+        return
+    raise HmrError(
+        f'{path} is a released file of the model "{name}", not of "{spec.name}". Give {option} one of {spec.name}, or '
+        f"use it with {name}: `{command_line('hmr ckpt show', path)}` says how."
+    )

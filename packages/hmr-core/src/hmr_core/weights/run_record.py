@@ -1,0 +1,73 @@
+"""A run's config.json: what the run was asked to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hmr_core.errors import HmrError
+from hmr_core.files import read_bytes
+from hmr_core.plugins.run import Run
+from hmr_core.staging import write_text
+
+FORMAT = "hmr-run/1"
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "model": (str, "text"),
+    "split": (str, "text"),
+    "recipe_name": (str, "text"),
+    "recipe": (dict, "an object"),
+    "data": (str, "text"),
+    "data_digest": (str, "text"),
+    "hand_model": (dict | None, "an object or null"),
+    "versions": (dict, "an object"),
+    "tensorboard": (bool, "true or false"),
+    "verify": (bool, "true or false"),
+    "started": (dict, "an object"),
+}
+"""What the values in config.json are."""
+
+
+def write_run(run: Run) -> None:
+    """Write a run's config.json into its folder."""
+    values = {
+        "format": FORMAT,
+        **run.identity(),
+        "data": str(run.data.resolve()),
+        "hand_model": None if run.hand_model is None else dict(run.hand_model),
+        "versions": dict(run.versions),
+        "tensorboard": run.tensorboard,
+        "verify": run.verify,
+        "started": dict(run.started),
+    }
+    write_text(run.folder / "config.json", json.dumps(values, indent=2) + "\n")
+
+
+def open_run(folder: Path) -> Run:
+    """An existing run; HmrError if the folder is not one."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(read_bytes(path))
+    except OSError as error:
+        checkpoint = " It is a checkpoint, which has no run." if (folder / "model.json").is_file() else ""
+        raise HmrError(
+            f"{folder} is not a run: {path} cannot be read ({error.strerror}).{checkpoint} "
+            "Runs are made by `hmr train`."
+        ) from error
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise HmrError(f"{path} is not valid JSON ({error}); the run cannot be resumed.") from error
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise HmrError(f"{path} has format {found!r}; this version of hmr reads {FORMAT!r}.")
+    for key, (kind, wanted) in _KINDS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise HmrError(
+                f'{path} was altered or damaged: "{key}" is a {type(values[key]).__name__}, and should be {wanted}. '
+                "Put back the file that it was, or start a new run."
+            )
+    try:
+        return Run(**{**values, "folder": folder, "data": Path(values["data"])})
+    except (TypeError, KeyError) as error:
+        raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
