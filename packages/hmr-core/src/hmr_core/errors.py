@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option that a remedy names, by its name in Python: `Option("batch_size")`, or with a value to give it.
+
+    Whoever asked for the work words it: Python says batch_size=2, the command line says --batch-size 2.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value}"
 
 
 class HmrError(Exception):
-    """The work could not be done; the command ends with exit status 1."""
+    """The work could not be done; the command ends with exit status 1.
+
+    message: what is wrong, in whole sentences. remedy: what to do, as texts and the options that it names:
+    `HmrError("The batch is too large.", "Use a smaller ", Option("batch_size"), ".")`. str() gives both, with options
+    as Python has them.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *remedy: str | Option) -> None:
+        super().__init__(message, *remedy)
+        self.message, self.remedy = message, remedy
+
+    def worded(self, word: Callable[[Option], str]) -> str:
+        """The whole text, each option of the remedy as `word` has it."""
+        remedy = "".join(part if isinstance(part, str) else word(part) for part in self.remedy)
+        return f"{self.message} {remedy}" if remedy else self.message
+
+    def __str__(self) -> str:
+        return self.worded(str)
 
 
 class UsageError(HmrError):

@@ -1,18 +1,26 @@
-"""Commands that a user is told to run."""
+"""Commands that a user is told to run, and how their options are typed."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
+from hmr_core.errors import Option
+
 
 def command_line(begin: str, *words: object) -> str:
     """A command as it is typed into a shell: its beginning as it stands, then each word, quoted where it must be.
 
-    Whatever a user named belongs among the words. A path that begins with a dash is given as ./-path, since a command
-    would take it for an option.
+    Whatever a user named belongs among the words; an Option is typed as flag and value. A path that begins with a dash
+    is given as ./-path, since a command would take it for an option.
     """
-    return " ".join([begin, *(shlex.quote(_text(word)) for word in words)])
+    return " ".join([begin, *(flag(word) if isinstance(word, Option) else shlex.quote(_text(word)) for word in words)])
+
+
+def flag(option: Option) -> str:
+    """An option as a command takes it: `--batch-size`, or `--batch-size 2` with a value; True is a bare flag."""
+    name = f"--{option.name.replace('_', '-')}"
+    return name if option.value in (None, True) else f"{name} {shlex.quote(_text(option.value))}"
 
 
 def _text(word: object) -> str:

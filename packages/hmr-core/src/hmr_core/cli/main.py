@@ -12,6 +12,7 @@ import click
 
 from hmr_core.cli.terminal import show_any_path
 from hmr_core.errors import HmrError, did_you_mean
+from hmr_core.shell import flag
 from hmr_core.system import refusal
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except HmrError as error:
         _traceback_if_asked()
-        _say(f"error: {error}")
+        _say(f"error: {error.worded(flag)}")
         return error.exit_code
     except Exception as error:
         from hmr_core.plugins.discovery import cause

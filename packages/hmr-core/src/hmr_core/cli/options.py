@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
-from hmr_core.shell import command_line
+from hmr_core.shell import command_line, flag
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
@@ -79,7 +79,8 @@ def find_data(given: Path | None) -> Path:
 def explain_data(context: click.Context, error: HmrError) -> None:
     """Say of an error that names the pack who chose it, if that was not --data."""
     path = context.meta.get(_NOT_NAMED)
-    if path is None or not re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", str(error)):
+    if path is None or not re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", error.worded(flag)):
         return
     by = f"It is {DATA} that names" if os.environ.get(DATA) else f"Neither --data nor {DATA} names a pack, so it is"
-    error.args = (f"{error} ({by} {path}; --data names another.)",)
+    space = " " if error.remedy else ""
+    error.remedy = (*error.remedy, f"{space}({by} {path}; ", Option("data"), " names another.)")
