@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,21 +15,34 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from hmr_core.config import Section
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
+from hmr_core.evaluation.evaluate import Evaluation, evaluate
+from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
+from hmr_core.plugins.events import Event, StepDone
+from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry, discover
+from hmr_core.plugins.run import Run
+from hmr_core.training.loop import train
+from hmr_core.training.run import new_run
+from hmr_core.training.run_log import write_jsonl
+from hmr_core.versions import versions
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import read_info, write_info
+from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,92 @@ def whole(mini_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def out(tmp_path: Path) -> Path:
     """A file to pack to, in a folder that is not there yet."""
     return tmp_path / "out" / "x.h5"
+
+
+class Trainer:
+    """Trains the small model into a folder and keeps the events. on_event: what a test does at each of them."""
+
+    def __init__(self, spec: ModelSpec, pack: Pack) -> None:
+        self.spec, self.pack = spec, pack
+        self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] = lambda event: None
+
+    def __call__(self, folder: Path, *overrides: str, stop_after: int | None = None, workers: int = 0) -> Run:
+        recipe = load_recipe(self.spec, "tiny", overrides)
+        run = Run(
+            folder=folder,
+            model="small",
+            split="sp0",
+            recipe_name="tiny",
+            recipe=recipe.model_dump(mode="json"),
+            data=self.pack.path,
+            data_digest=self.pack.info.digest,
+            versions=versions(),
+            started={},
+        )
+        if not folder.exists():
+            with new_run(run):
+                pass
+        self.events = []
+
+        def notify(run: Run, event: Event) -> None:
+            self.events.append(event)
+            write_jsonl(run, event)
+            self.on_event(event)
+            if isinstance(event, StepDone) and stop_after is not None and event.step > stop_after:
+                raise KeyboardInterrupt
+
+        train(run, self.spec, recipe, self.pack, device=torch.device("cpu"), workers=workers, notify=notify)
+        return run
+
+    @staticmethod
+    def weights(run: Run) -> dict[str, torch.Tensor]:
+        """The weights of a run's last checkpoint."""
+        return load_file(saved_checkpoints(run.checkpoints)[-1] / "model.safetensors")
+
+
+@pytest.fixture
+def make_trainer() -> type[Trainer]:
+    """Makes what trains a model on a pack."""
+    return Trainer
+
+
+@pytest.fixture
+def trainer(small_spec: ModelSpec, mini_pack: Pack) -> Trainer:
+    return Trainer(small_spec, mini_pack)
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Trainer(small_spec, Pack(mini_pack_path))(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def run(finished_run: Run, tmp_path: Path) -> Run:
+    """A finished run of three epochs, each test's own copy of it."""
+    return replace(finished_run, folder=Path(shutil.copytree(finished_run.folder, tmp_path / "finished")))
+
+
+@pytest.fixture
+def evaluate_on() -> Callable[..., Evaluation]:
+    """Evaluates a model that needs no hand."""
+
+    def evaluate_it(
+        spec: ModelSpec, checkpoint: Checkpoint, pack: Pack, *, split: str, subset: str, **options: Any
+    ) -> Evaluation:
+        request = EvaluationRequest(spec=spec, checkpoint=checkpoint, pack=pack, split=split, subset=subset)
+        return evaluate(request, **options)
+
+    return evaluate_it
+
+
+@pytest.fixture
+def evaluation(run: Run, small_spec: ModelSpec, mini_pack: Pack, evaluate_on: Callable[..., Evaluation]) -> Evaluation:
+    """The evaluation of the finished run on the test subset."""
+    options: dict[str, Any] = {"device": torch.device("cpu"), "batch_size": 7, "workers": 0}
+    return evaluate_on(
+        small_spec, load_checkpoint(run.folder, small_spec), mini_pack, split="sp0", subset="test", **options
+    )
 
 
 @pytest.fixture

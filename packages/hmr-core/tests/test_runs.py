@@ -1,0 +1,155 @@
+"""A run's folder: who may have it, what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hmr_core.errors import HmrError
+from hmr_core.plugins.run import Run
+from hmr_core.training.run import check_free, default_folder, drop_later_metrics, locked, new_run
+from hmr_core.weights.run_record import open_run
+
+
+def test_two_processes_do_not_train_one_run(run: Run) -> None:
+    with locked(run), pytest.raises(HmrError, match=r"is being trained by another process\. Wait for it, or stop it"), \
+            locked(run):  # fmt: skip
+        pass
+    with locked(run):
+        pass
+
+
+def test_a_line_of_metrics_that_was_cut_off_is_dropped(run: Run) -> None:
+    path = run.folder / "metrics.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"kind": "step", "epo')
+    drop_later_metrics(run, 3)
+    assert path.read_text() == whole
+    drop_later_metrics(run, 1)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"k\xefnd": "epoch", "epoch": 1}', b'{"epoch": "two"}', b'{"epoch": 1' + b"0" * 400 + b"}", b"[" * 100_000],
+    ids=["bytes", "text", "large", "deep"],
+)
+def test_a_damaged_line_of_metrics_is_dropped(run: Run, line: bytes) -> None:
+    path = run.folder / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n")
+    drop_later_metrics(run, 3)
+    assert path.read_bytes() == whole
+
+
+def test_a_run_is_not_started_over_another(run: Run) -> None:
+    refused = {
+        run.folder: r"is a run already\. Go on with it by `hmr train small --resume",
+        run.checkpoints: r"checkpoints exists, is not empty and is no run\. Choose another folder with",
+        run.folder / "metrics.jsonl/inside": r"the run's folder .* cannot be made: .*\. Choose another with --out",
+    }
+    for folder, text in refused.items():
+        with pytest.raises(HmrError, match=text), new_run(replace(run, folder=folder)):
+            pytest.fail("it was begun")
+    assert open_run(run.folder) == run
+
+
+def begin(run: Run, said: str = "") -> None:
+    """A run that ends by an error before its first checkpoint."""
+    with contextlib.suppress(ZeroDivisionError), new_run(run):
+        run.log.write_text(said)
+        raise ZeroDivisionError
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_in_nobody_s_way(run: Run, tmp_path: Path) -> None:
+    first, second = (replace(run, folder=tmp_path / "new", split=split) for split in ("sp0", "sp1"))
+    begin(first)
+    assert not first.folder.exists()  # nothing was said
+    begin(first, said="that it started\n")
+    with new_run(second):
+        assert open_run(second.folder).split == "sp1"
+        assert second.log.read_text() == "that it started\n"
+        with pytest.raises(HmrError, match="is being trained by another process"), new_run(first):
+            pytest.fail("it was begun")
+    assert open_run(second.folder).split == "sp1"
+
+
+def test_where_nothing_can_be_locked_runs_are_not_held(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(run), locked(run):
+        pass
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HmrError, match=r"is not a run: .*config\.json cannot be read"):
+        open_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": "hmr-run/9"}')
+    with pytest.raises(HmrError, match=r"has format 'hmr-run/9'; this version of hmr reads 'hmr-run/1'"):
+        open_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": "hmr-run/1", "data": "x", "new": 1}')
+    with pytest.raises(HmrError, match=r"is not as `hmr train` writes it .*; the run cannot be resumed"):
+        open_run(tmp_path)
+
+
+def test_default_folders_are_numbered(run: Run, tmp_path: Path) -> None:
+    def name() -> str:
+        return default_folder("integral", "sp0", "tiny", tmp_path).name
+
+    assert name() == "integral-sp0-tiny"
+    begun = replace(run, folder=tmp_path / "integral-sp0-tiny")
+    with new_run(begun):
+        assert name() == "integral-sp0-tiny-2"  # it is being trained
+    assert name() == "integral-sp0-tiny"  # it has no checkpoint
+    (begun.checkpoints / "epoch-0001").mkdir()
+    assert name() == "integral-sp0-tiny-2"
+    (tmp_path / "integral-sp0-tiny-2").mkdir()
+    assert name() == "integral-sp0-tiny-3"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "how"),
+    [
+        ("recipe", [], '"recipe" is a list, and should be an object'),
+        ("hand_model", "x", '"hand_model" is a str, and should be an object or null'),
+        ("versions", [], '"versions" is a list, and should be an object'),
+        ("tensorboard", "no", '"tensorboard" is a str, and should be true or false'),
+        ("started", None, '"started" is a NoneType, and should be an object'),
+    ],
+)
+def test_a_run_whose_config_is_damaged_is_refused(run: Run, key: str, value: object, how: str) -> None:
+    path = run.folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(HmrError, match=f"^{path} was altered or damaged: {how}. Put back the file"):
+        open_run(run.folder)
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_a_run_is_told(run: Run, name: str, make: Callable[[Path], None]) -> None:
+    path = run.folder / name
+    path.unlink(missing_ok=True)
+    make(path)
+    use = {"train.log": locked(run).__enter__, "metrics.jsonl": lambda: drop_later_metrics(run, 3)}[name]
+    with pytest.raises(HmrError, match=rf"^{path} cannot be used: .*\. Move it away, and go on\.$"):
+        use()
+
+
+def test_a_run_that_cannot_be_written_to_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(HmrError, match=rf"^{run.log} cannot be written to: Read-only file system\. Copy"), locked(run):
+        pass
+    with pytest.raises(HmrError, match="is a run already"):
+        check_free(run.folder, "small")

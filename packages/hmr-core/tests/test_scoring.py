@@ -1,0 +1,80 @@
+"""Scoring predictions again, from their file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError
+from hmr_core.evaluation.evaluate import write_evaluation
+from hmr_core.evaluation.predictions import read_predictions
+from hmr_core.evaluation.scoring import rescore
+
+
+def test_scoring_the_file_again_gives_the_same_figures(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    write_evaluation(tmp_path, evaluation)
+    predictions = read_predictions(tmp_path / "predictions.h5")
+    assert rescore(tmp_path, mini_pack, predictions).metrics == evaluation.report["metrics"]
+    order = np.random.default_rng(0).permutation(24)  # the order of the file does not matter
+    shuffled = replace(
+        predictions, ids=[predictions.ids[i] for i in order], joints=np.ascontiguousarray(predictions.joints[order])
+    )
+    figures = rescore(tmp_path, mini_pack, shuffled).metrics
+    assert figures["mpjpe_mm"] == pytest.approx(evaluation.report["metrics"]["mpjpe_mm"], rel=1e-12)
+    with h5py.File(tmp_path / "predictions.h5") as file:
+        assert file.attrs["units"] == "metres"
+        assert file["joints"].shape == (24, 21, 3)
+        assert 1000 * file["joints_error_m"][:].mean() == pytest.approx(evaluation.report["metrics"]["mpjpe_mm"])
+        assert "verts" not in file
+
+
+def test_predictions_of_other_samples_are_refused(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    predictions = replace(evaluation.predictions, joints_error_m=None)
+    path = tmp_path / "predictions.h5"
+    with pytest.raises(HmrError, match=r"does not cover sp0 test of .*: it lacks .* \(1 missing, 0 unknown\)"):
+        rescore(path, mini_pack, replace(predictions, ids=predictions.ids[1:], joints=predictions.joints[1:]))
+    with pytest.raises(HmrError, match=r"it has nobody, which is not in it"):
+        rescore(
+            path,
+            mini_pack,
+            replace(predictions, ids=[*predictions.ids, "nobody"], joints=np.tile(predictions.joints[:1], (25, 1, 1))),
+        )
+    with pytest.raises(HmrError, match=r"has 1 samples twice; each of sp0 test must be there once"):
+        rescore(path, mini_pack, replace(predictions, ids=[*predictions.ids[:-1], predictions.ids[0]]))
+
+
+def test_a_file_that_holds_no_predictions_is_refused(tmp_path: Path, mini_pack: Pack) -> None:
+    with pytest.raises(HmrError, match=r"no such file of predictions"):
+        read_predictions(tmp_path / "predictions.h5")
+    with pytest.raises(HmrError, match=r"is not a file of predictions of format 'hmr-predictions/1'"):
+        read_predictions(mini_pack.path)
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(HmrError, match=r"cannot be read as predictions"):
+        read_predictions(cut)
+
+
+def test_points_that_cannot_be_aligned_name_the_sample(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
+    joints = evaluation.predictions.joints.copy()
+    joints[7] = 0.25
+    name = evaluation.predictions.ids[7]
+    with pytest.raises(
+        HmrError, match=rf"PA error of sample {name}: the points of the prediction are all in one place"
+    ):
+        rescore(tmp_path, mini_pack, replace(evaluation.predictions, joints=joints))
+
+
+def test_damaged_annotations_are_not_scored(evaluation: Any, mini_pack: Pack, tmp_path: Path) -> None:
+    row = int(mini_pack.indices("sp0", "test")[5])
+    shutil.copy(mini_pack.path, tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+", locking=False) as file:
+        file["samples/joints"][row, 3, 1] += 1e-4
+    with pytest.raises(HmrError, match=rf"^the annotations of sample {mini_pack.ids([row])[0]} in .*bad\.h5"):
+        rescore(tmp_path, Pack(tmp_path / "bad.h5"), evaluation.predictions)
