@@ -25,16 +25,17 @@ from provenance import REPOSITORY, write_rows
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.hand.fit import least_squares
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
 from hmr_core.hand.poses import random_poses, random_shapes
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import Inputs, Prediction
-from hmr_iknet import fit_lm, fit_published
+from hmr_iknet import fit_published
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
-from hmr_iknet.solver import CHUNKS, DEFAULT_NOISE_MM, DEFAULT_PRIOR_GROUP, MESH_CHUNK, IKNetSolver
+from hmr_iknet.solver import CHUNKS, DEFAULT_PRIOR_GROUP, MESH_CHUNK, IKNetSolver
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 MANO_FILE = REPOSITORY / "packages/hmr-core/tests/data/mano_v1_2/models/MANO_RIGHT.pkl"
@@ -161,9 +162,9 @@ def contenders(layer: HandLayer, count: int, loop: int, noise_mm: float) -> list
     def published(joints: Tensor, starts: Tensor) -> object:
         return fit_published.fit(chain, joints, starts, prior_group=DEFAULT_PRIOR_GROUP)
 
-    def least_squares(joints: Tensor, _: Tensor) -> object:
-        noise = DEFAULT_NOISE_MM / 1000
-        return fit_lm.fit(chain, anatomy, joints, network.known, noise=noise)
+    def fit_lm(joints: Tensor, _: Tensor) -> object:
+        noise = least_squares.NOISE_MM / 1000
+        return least_squares.fit(chain, anatomy, joints, network.known, noise=noise)
 
     def whole(fit: str) -> Contender:
         solver = solvers[fit]
@@ -173,8 +174,8 @@ def contenders(layer: HandLayer, count: int, loop: int, noise_mm: float) -> list
     return [
         Contender("published, one hand at a time", sample.first(loop), 1, published),
         Contender("published, batched", sample, CHUNKS["published"], published),
-        Contender("lm, one hand at a time", sample.first(loop), 1, least_squares),
-        Contender("lm, batched", sample, CHUNKS["lm"], least_squares),
+        Contender("lm, one hand at a time", sample.first(loop), 1, fit_lm),
+        Contender("lm, batched", sample, CHUNKS["lm"], fit_lm),
         Contender("IKNet alone", sample, CHUNKS["none"], lambda joints, _: network(Inputs(joints=joints))),
         Contender("skinning alone", sample, MESH_CHUNK, lambda _, starts: layer(starts, starts[:, :10, 0])),
         whole("published"),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hmr_iknet.fit_lm import LEAST_OUTLIER, OUTLIER, START_ERROR
-from hmr_iknet.outliers import NOISE_SPREAD, SHAPE_SPREAD
-from hmr_iknet.solver import DEFAULT_NOISE_MM, DEFAULT_PRIOR_GROUP, DEFAULT_STEPS
+from hmr_core.hand.fit.least_squares import LEAST_OUTLIER, NOISE_MM, OUTLIER, START_ERROR
+from hmr_core.hand.fit.outliers import NOISE_SPREAD, SHAPE_SPREAD
+from hmr_iknet.solver import DEFAULT_PRIOR_GROUP, DEFAULT_STEPS
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 REPOSITORY = Path(__file__).parents[3]
@@ -31,9 +31,9 @@ def test_options() -> None:
     assert set(named) == set(fields)
     assert named["fit"].strip("`") == fields["fit"].default
     assert named["prior_group"] == str(DEFAULT_PRIOR_GROUP)
-    assert named["noise_mm"] == f"{DEFAULT_NOISE_MM:g}"
+    assert named["noise_mm"] == f"{NOISE_MM:g}"
     assert f"null: {DEFAULT_PRIOR_GROUP}," in str(fields["prior_group"].description)
-    assert str(fields["noise_mm"].description).endswith(f"null: {DEFAULT_NOISE_MM:g}")
+    assert str(fields["noise_mm"].description).endswith(f"null: {NOISE_MM:g}")
     assert named["steps"] == f"{DEFAULT_STEPS['published']} (`published`), {DEFAULT_STEPS['lm']} (`lm`)"
 
 
@@ -67,7 +67,7 @@ def test_sweep() -> None:
         hands: list(errors.values()) for hands, errors in measured.items()
     }
     for (_, noise), errors in measured.items():
-        above = float(errors[f"{DEFAULT_NOISE_MM:g}"]) / min(float(error) for error in errors.values())
+        above = float(errors[f"{NOISE_MM:g}"]) / min(float(error) for error in errors.values())
         assert above < (1.21 if noise == "2 mm" else 1.1)  # as the page says
 
 

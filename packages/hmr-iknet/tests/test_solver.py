@@ -38,13 +38,13 @@ def released_weights(rule: ModuleType) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def solver(fixture_hand: HandModel, released_weights: dict[str, Tensor]) -> Callable[..., IKNetSolver]:
+def solver(mini_hand: HandModel, released_weights: dict[str, Tensor]) -> Callable[..., IKNetSolver]:
     """Makes the solver with options given by name."""
 
     def make(**options: object) -> IKNetSolver:
         network = IKNet(IKNetConfig())
         network.load_state_dict(released_weights)
-        return IKNetSolver(IKNetSolverConfig.model_validate(options), network, HandLayer(fixture_hand))
+        return IKNetSolver(IKNetSolverConfig.model_validate(options), network, HandLayer(mini_hand))
 
     return make
 
@@ -71,12 +71,12 @@ def test_shapes_types_and_progress(solver: Callable[..., IKNetSolver], recorded:
 
 @pytest.mark.parametrize("fit", FITS)
 def test_the_mesh_is_the_hand_layers(
-    fixture_hand: HandModel, solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str
+    mini_hand: HandModel, solver: Callable[..., IKNetSolver], recorded: dict[str, Tensor], fit: str
 ) -> None:
     """But for place, and in the published fit and without one for size."""
     joints = in_camera(recorded)
     found = solver(fit=fit).solve(joints)
-    posed = HandLayer(fixture_hand)(found.rotations, found.betas)
+    posed = HandLayer(mini_hand)(found.rotations, found.betas)
     if fit == "lm":
         shift = found.joints[:, :1] - posed.joints[:, :1]
         expected = posed.joints + shift, posed.verts + shift
@@ -108,7 +108,7 @@ def test_moving_the_joints_moves_the_mesh(
     [({"fit": "lm"}, 0.02), ({"fit": "none"}, 0.02), ({"fit": "published", "prior_group": 3}, 5)],
 )
 def test_chunks_change_nothing_but_rounding(
-    fixture_hand: HandModel,
+    mini_hand: HandModel,
     solver: Callable[..., IKNetSolver],
     options: dict[str, object],
     most_mm: float,
@@ -117,7 +117,7 @@ def test_chunks_change_nothing_but_rounding(
     """The published objective has kinks: there rounding can move a single hand, but not most of them."""
     generator = torch.Generator().manual_seed(6)
     rotations = 0.25 * torch.randn(128, 16, 3, generator=generator)
-    joints = HandLayer(fixture_hand).joints(rotations, 0.7 * torch.randn(128, 10, generator=generator))
+    joints = HandLayer(mini_hand).joints(rotations, 0.7 * torch.randn(128, 10, generator=generator))
     joints = joints + 0.002 * torch.randn(128, 21, 3, generator=generator)
     whole = solver(**options).solve(joints)
     # Two groups of three, so that it is cut at six, at twelve, ...
@@ -163,7 +163,7 @@ def test_joints_of_no_hand_are_refused(
 
 
 def test_the_released_file_and_our_checkpoint_load(
-    fixture_hand: HandModel,
+    mini_hand: HandModel,
     solver: Callable[..., IKNetSolver],
     recorded: dict[str, Tensor],
     tmp_path: Path,
@@ -171,7 +171,7 @@ def test_the_released_file_and_our_checkpoint_load(
 ) -> None:
     spec = hmr_solvers()[0]
     torch.save({"model": released_weights}, tmp_path / "iknet.pt")
-    released = spec.build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
+    released = spec.build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "iknet.pt", CPU)
     expected = solver().solve(in_camera(recorded))
     assert torch.equal(released.solve(in_camera(recorded)).verts, expected.verts)
 
@@ -179,28 +179,28 @@ def test_the_released_file_and_our_checkpoint_load(
     network = IKNet(recipe.model)
     info = {"model": "iknet", "recipe": recipe.model_dump(mode="json")}
     save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
-    ours = spec.build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "epoch-0001", CPU)
+    ours = spec.build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "epoch-0001", CPU)
     assert isinstance(ours.solve(in_camera(recorded)), HandFit)
 
 
-def test_a_checkpoint_of_another_model_is_refused(fixture_hand: HandModel, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused(mini_hand: HandModel, tmp_path: Path) -> None:
     build = hmr_solvers()[0].build
     network = IKNet(IKNetConfig(widths=(4,)))
     info = {"model": "integral", "recipe": {}}
     save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
     text = 'is a checkpoint of the model "integral", not of "iknet". Give --solver-ckpt one of iknet, or use it with '
     with pytest.raises(HmrError, match=re.escape(text) + r"integral\.$"):
-        build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "epoch-0001", CPU)
+        build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "epoch-0001", CPU)
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "IntegralPose.pth.tar")
     with pytest.raises(HmrError, match=r'IntegralPose.pth.tar does not fit the model "iknet": it lacks invk_layers'):
-        build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "IntegralPose.pth.tar", CPU)
+        build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "IntegralPose.pth.tar", CPU)
 
 
-def test_a_file_without_weights_is_refused(fixture_hand: HandModel, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(mini_hand: HandModel, tmp_path: Path) -> None:
     (tmp_path / "iknet.pt").write_bytes(b"no weights")
     text = r"iknet\.pt cannot be loaded .* --solver-ckpt takes a run's folder, .* or a released file\.$"
     with pytest.raises(HmrError, match=text):
-        hmr_solvers()[0].build(IKNetSolverConfig(), HandLayer(fixture_hand), tmp_path / "iknet.pt", CPU)
+        hmr_solvers()[0].build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "iknet.pt", CPU)
 
 
 def test_protocols() -> None:

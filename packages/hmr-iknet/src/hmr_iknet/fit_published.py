@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmr_core.hand.fit.chain import MIDDLE_FINGER, HandChain, to_chain
+from hmr_core.hand.fit.rodrigues import pull_back_turn, turn_by
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.solver import measured_bone
-from hmr_iknet.chain import MIDDLE_FINGER, HandChain, to_chain
-from hmr_iknet.rodrigues import pull_back_turn, turn_by
 
 START_WEIGHT, SHAPE_WEIGHT = 0.01, 0.01
 GEOMETRY_WEIGHT, PLANE_WEIGHT, DIRECTION_WEIGHT = 100.0, 10_000.0, 100_000.0

@@ -10,14 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hmr_core.geometry.rotations import matrix_to_axis_angle
+from hmr_core.hand.fit import least_squares
+from hmr_core.hand.fit.chain import HandChain
+from hmr_core.hand.fit.outliers import Anatomy
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, check_joints, ignore_progress, scale_and_place
 from hmr_core.nn.model import Inputs, PoseModel
 from hmr_core.plugins import ModelSpec
 from hmr_core.weights.checkpoints import load_checkpoint
-from hmr_iknet import fit_lm, fit_published
-from hmr_iknet.chain import HandChain
-from hmr_iknet.outliers import Anatomy
+from hmr_iknet import fit_published
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 CHUNKS = {"published": 2048, "lm": 512, "none": 2048}
@@ -26,9 +27,8 @@ CHUNKS = {"published": 2048, "lm": 512, "none": 2048}
 MESH_CHUNK = 256
 """Hands that are skinned at once: their vertices' matrices still fit the cache."""
 
-DEFAULT_STEPS = {"published": 20, "lm": 8, "none": 0}
+DEFAULT_STEPS = {"published": 20, "lm": least_squares.STEPS, "none": 0}
 DEFAULT_PRIOR_GROUP = 256
-DEFAULT_NOISE_MM = 5.0
 
 
 class IKNetSolver:
@@ -44,7 +44,7 @@ class IKNetSolver:
         self.anatomy = Anatomy(layer.model, torch.float32, self.device)
         self.steps = config.steps or DEFAULT_STEPS[config.fit]
         self.prior_group = config.prior_group or DEFAULT_PRIOR_GROUP
-        self.noise_mm = config.noise_mm or DEFAULT_NOISE_MM
+        self.noise_mm = config.noise_mm or least_squares.NOISE_MM
 
     @torch.no_grad()
     def solve(
@@ -75,7 +75,9 @@ class IKNetSolver:
         return HandFit(rotations=rotations.cpu(), betas=betas.cpu(), joints=places.cpu(), verts=verts.cpu())
 
     def _least_squares(self, joints: Float[Tensor, "batch 21 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hands = fit_lm.fit(self.chain, self.anatomy, joints, self.start, noise=self.noise_mm / 1000, steps=self.steps)
+        hands = least_squares.fit(
+            self.chain, self.anatomy, joints, self.start, noise=self.noise_mm / 1000, steps=self.steps
+        )
         rotations, betas = matrix_to_axis_angle(hands.local.permute(3, 0, 1, 2)), hands.betas.T.contiguous()
         places, verts = self._mesh(rotations, betas)
         shift = hands.place.T[:, None] - places[:, :1]  # the wrist is joint 0

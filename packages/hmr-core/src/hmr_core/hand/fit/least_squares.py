@@ -30,13 +30,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hmr_core.geometry.rotations import matrix_to_axis_angle
-from hmr_iknet.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
-from hmr_iknet.jacobian import finger_jacobian, tangent_gradient
-from hmr_iknet.matrices import times
-from hmr_iknet.outliers import Anatomy
-from hmr_iknet.rodrigues import turn_by
+from hmr_core.hand.fit.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
+from hmr_core.hand.fit.jacobian import finger_jacobian, tangent_gradient
+from hmr_core.hand.fit.matrices import times
+from hmr_core.hand.fit.outliers import Anatomy
+from hmr_core.hand.fit.rodrigues import turn_by
 
 R = TypeVar("R", "FittedHands", PosedChain)
+
+NOISE_MM, STEPS = 5.0, 8
+"""The expected error of a joint on each axis, and the most iterations, unless told otherwise."""
 
 START_ERROR = 0.12
 """Radians by which a rotation that IKNet gives is expected to be off."""
@@ -244,7 +247,7 @@ def fit(
     infer: Callable[[Float[Tensor, "batch 21 3"]], Float[Tensor, "batch 16 3"]],
     *,
     noise: float,
-    steps: int = 8,
+    steps: int = STEPS,
 ) -> FittedHands:
     """The most probable hands for measured joints (metres, camera space).
 

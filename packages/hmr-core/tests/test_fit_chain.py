@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.hand.fit.chain import HandChain, to_chain
+from hmr_core.hand.fit.rodrigues import pull_back_turn, turn_by
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_iknet.chain import HandChain, to_chain
-from hmr_iknet.rodrigues import pull_back_turn, turn_by
 
 ANGLES = torch.tensor([0, 1e-12, 1e-4, 0.05, 0.129, 0.3, 1.0, 3.0], dtype=torch.float64)
 """Around zero, and on both sides of where the series end."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmr_iknet.matrices import skew_vector, times_vector, transposed_times_vector
+from hmr_core.hand.fit.matrices import skew_vector, times_vector, transposed_times_vector
 
 SMALL = 0.05
 """The squared angle below which series stand in for quotients that lose digits; their error is below 1e-11 there."""

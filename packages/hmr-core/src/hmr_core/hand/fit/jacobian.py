@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmr_iknet.chain import HandChain, PosedChain
-from hmr_iknet.matrices import skew_vector, times, times_vector, transposed_times
+from hmr_core.hand.fit.chain import HandChain, PosedChain
+from hmr_core.hand.fit.matrices import skew_vector, times, times_vector, transposed_times
 
 OWN, WRIST, BETAS, PLACE = slice(0, 9), slice(9, 12), slice(12, 22), slice(22, 25)
 """The columns: tangents of the finger's own three rotations, of the wrist's, betas, the place of the wrist."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmr_iknet.matrices import (
+from hmr_core.hand.fit.matrices import (
     skew_vector,
     times,
     times_transposed,

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmr_core.hand.fit.matrices import times, times_transposed, times_vector, transposed_times, transposed_times_vector
 from hmr_core.hand.joints import MANO_PARENTS, TIP_VERTICES
 from hmr_core.hand.model import HandModel
-from hmr_iknet.matrices import times, times_transposed, times_vector, transposed_times, transposed_times_vector
 
 FINGERS_OF_OPENPOSE = (1, 2, 4, 3, 0)
 """MANO's finger order (index, middle, little, ring, thumb) as fingers of OpenPose's."""
