@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix, axis_angle_to_quaternion
 from hmr_core.hand.joints import MANO_PARENTS, TIP_VERTICES
 from hmr_core.hand.layer import HandLayer
@@ -217,3 +219,15 @@ def test_the_regressor_gives_the_joints_of_the_mesh_at_rest(mini_hand: HandModel
     torch.testing.assert_close(regressor @ rest.verts[0], rest.joints[0])
     other = joint_regressor_21(mini_hand, (745, 317, 445, 556, 673)) - regressor
     assert other.nonzero().tolist() == [[12, 444], [12, 445]]  # the middle finger's tip alone
+
+
+def test_a_layer_is_loaded_from_a_file_or_is_of_the_synthetic_hand(
+    mini_hand: HandModel, mini_hand_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+    assert HandLayer.load().model.name == load_synthetic_hand().name
+    assert HandLayer.load(mini_hand_path).model.name == HandLayer.load(str(mini_hand_path)).model.name == mini_hand.name
+    monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
+    assert HandLayer.load().model.name == mini_hand.name
+    with pytest.raises(HmrError, match=r"no hand model at no\.npz"):
+        HandLayer.load("no.npz")

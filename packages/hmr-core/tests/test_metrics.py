@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from hmr_core import metrics
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 
 GOLDEN = Path(__file__).parent / "data/golden"
@@ -110,3 +111,84 @@ def test_no_samples_have_no_figures() -> None:
 def test_without_a_mesh_the_mesh_figures_are_none(golden: dict[str, torch.Tensor]) -> None:
     figures = metrics.summarise(metrics.sample_errors(golden["pred_joints"], golden["gt_joints"]))
     assert [name for name, value in figures.items() if value is None] == ["mpvpe_mm", "pa_mpvpe_mm"]
+
+
+def test_errors_of_arrays_are_those_of_evaluation(
+    golden: dict[str, torch.Tensor], errors: metrics.SampleErrors
+) -> None:
+    names = ("pred_joints", "gt_joints", "pred_verts", "gt_verts")
+    given = [golden[name].numpy() for name in names]
+    found = metrics.errors(*given)
+    assert isinstance(found.mpjpe_mm, np.ndarray)
+    assert found.metrics == metrics.summarise(errors)
+    assert found.joints_mm.shape == (37, 21)
+    for name, errors_m in (
+        ("joints_mm", errors.joints),
+        ("mpjpe_mm", errors.joints.mean(1)),
+        ("wrist_mpjpe_mm", errors.wrist_joints.mean(1)),
+        ("pa_mpjpe_mm", errors.pa_joints),
+        ("mpvpe_mm", errors.verts),
+        ("wrist_mpvpe_mm", errors.wrist_verts),
+        ("pa_mpvpe_mm", errors.pa_verts),
+    ):
+        assert errors_m is not None
+        np.testing.assert_allclose(getattr(found, name), errors_m.numpy() * 1000, rtol=1e-12, err_msg=name)
+    assert found.mpjpe_mm.mean() == pytest.approx(found.metrics["mpjpe_mm"])
+    assert np.array_equal(given[0], golden["pred_joints"].numpy())  # what is given stays as it is
+
+
+def test_errors_of_tensors_are_tensors_without_gradients(golden: dict[str, torch.Tensor]) -> None:
+    joints = golden["pred_joints"].clone().requires_grad_()
+    found = metrics.errors(joints, golden["gt_joints"])
+    assert found.mpvpe_mm is found.wrist_mpvpe_mm is found.pa_mpvpe_mm is None
+    assert isinstance(found.pa_mpjpe_mm, torch.Tensor)
+    assert not found.pa_mpjpe_mm.requires_grad
+    assert found.metrics["mpjpe_mm"] == pytest.approx(float(found.mpjpe_mm.mean()))
+
+
+def test_errors_keep_the_shape_of_the_batch(golden: dict[str, torch.Tensor]) -> None:
+    joints, true = golden["pred_joints"][:6].numpy(), golden["gt_joints"][:6].numpy()
+    flat = metrics.errors(joints, true)
+    nested = metrics.errors(joints.reshape(2, 3, 21, 3), true.reshape(2, 3, 21, 3))
+    assert nested.joints_mm.shape == (2, 3, 21)
+    assert nested.pa_mpjpe_mm.reshape(6) == pytest.approx(flat.pa_mpjpe_mm)
+    one = metrics.errors(joints[0], true[0])
+    assert (one.mpjpe_mm.shape, one.joints_mm.shape) == ((), (21,))
+    assert float(one.mpjpe_mm) == pytest.approx(flat.mpjpe_mm[0])
+
+
+JOINTS = np.random.default_rng(0).normal(size=(2, 21, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            (JOINTS[:, :20], JOINTS[:, :20]),
+            "joints has the shape (2, 20, 3). Valid: (..., 21, 3), of one hand at least.",
+        ),
+        ((JOINTS[:0], JOINTS[:0]), "joints has the shape (0, 21, 3). Valid: (..., 21, 3), of one hand at least."),
+        ((JOINTS, JOINTS[0]), "true_joints has the shape (21, 3), and joints (2, 21, 3). Both must be the same."),
+        ((JOINTS, JOINTS, JOINTS), "verts and true_verts go together. Give both, or neither."),
+        (
+            (JOINTS, JOINTS, JOINTS[0], JOINTS[0]),
+            "verts has the shape (21, 3). Valid beside these joints: (2, 'n', 3).",
+        ),
+        ((JOINTS, JOINTS, JOINTS, JOINTS[:, 1:]), "true_verts has the shape (2, 20, 3), and verts (2, 21, 3). Both "),
+        (
+            (JOINTS, torch.from_numpy(JOINTS)),
+            "joints a ndarray, true_joints a Tensor. Give numpy arrays alone, or torch tensors alone.",
+        ),
+    ],
+)
+def test_what_are_no_hands_is_refused(given: tuple[Any, ...], text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        metrics.errors(*given)
+    assert str(raised.value).startswith(text)
+
+
+def test_errors_of_points_that_cannot_be_aligned_name_the_sample() -> None:
+    broken = JOINTS.copy()
+    broken[1, 3, 0] = np.nan
+    with pytest.raises(HmrError, match="PA error of sample 1: the points of the prediction are not finite"):
+        metrics.errors(broken, JOINTS)

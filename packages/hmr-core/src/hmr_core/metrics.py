@@ -1,6 +1,7 @@
 """The errors of the published table, for each sample first, then summarised over a subset.
 
-All are computed in float64. Predictions and ground truth are in metres, camera space; figures are in millimetres.
+All are computed in float64. Predictions and ground truth are in metres, camera space; metrics are in millimetres.
+`errors` is for programs and notebooks; evaluation uses the steps below it.
 Source: the golden files `metrics`; for PA, orthogonal Procrustes with scale, reflections allowed as published.
 """
 
@@ -8,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.alignment import align
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
 
@@ -21,7 +25,89 @@ PCK_THRESHOLDS_M = torch.linspace(0, 0.05, 20, dtype=torch.float64)
 """The error thresholds of the PCK curve: 20 from 0 to 50 mm, both ends included."""
 
 METRICS = ("mpjpe_mm", "pck_auc_0_50mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm")
-"""The five figures of the published table, in its order."""
+"""The five metrics of the published table, in its order."""
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+"""What a caller works with: numpy's arrays or torch's tensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors(Generic[Array]):
+    """The errors of hands in millimetres, float64, as arrays of the kind that was given.
+
+    Shapes are those before the last two dimensions of the joints: (batch,) for joints of (batch, 21, 3), and a single
+    number for one hand. Errors of vertices are None where no mesh was given.
+
+    joints_mm: (..., 21) the distance of each joint from its true place. mpjpe_mm: its mean over the joints.
+    wrist_mpjpe_mm: the same after both hands were moved so that their wrists coincide.
+    pa_mpjpe_mm: the same after the similarity (rotation, scale, shift, reflection allowed) that brings the prediction
+    closest to the truth. mpvpe_mm, wrist_mpvpe_mm, pa_mpvpe_mm: the same of the vertices.
+    metrics: the five metrics of the published table over all hands, PCK-AUC included (METRICS; None without a mesh).
+    """
+
+    joints_mm: Array
+    mpjpe_mm: Array
+    wrist_mpjpe_mm: Array
+    pa_mpjpe_mm: Array
+    mpvpe_mm: Array | None
+    wrist_mpvpe_mm: Array | None
+    pa_mpvpe_mm: Array | None
+    metrics: dict[str, float | None]
+
+
+def errors(
+    joints: Array, true_joints: Array, verts: Array | None = None, true_verts: Array | None = None
+) -> Errors[Array]:
+    """The errors of predicted hands: MPJPE, PA-MPJPE and their relatives, of each hand and over all of them.
+
+    joints, true_joints: (..., 21, 3), metres, camera space, the same order of joints. verts, true_verts: (..., n, 3).
+    All are numpy arrays or all are torch tensors, of any type of numbers. The results are of the same kind, without
+    gradients.
+    Raises UsageError for other shapes, and HmrError for points that cannot be aligned: not finite, or all in one place.
+    """
+    points = _checked(joints, true_joints, verts, true_verts)
+    with torch.no_grad():
+        found = sample_errors(*points)
+
+    return Errors(
+        joints_mm=_in_mm(found.joints, joints),
+        mpjpe_mm=_in_mm(found.joints.mean(1), joints),
+        wrist_mpjpe_mm=_in_mm(found.wrist_joints.mean(1), joints),
+        pa_mpjpe_mm=_in_mm(found.pa_joints, joints),
+        mpvpe_mm=_in_mm(found.verts, joints),
+        wrist_mpvpe_mm=_in_mm(found.wrist_verts, joints),
+        pa_mpvpe_mm=_in_mm(found.pa_verts, joints),
+        metrics=summarise(found),
+    )
+
+
+def _in_mm(errors_m: Tensor | None, like: Any) -> Any:
+    """Errors of a flat batch in millimetres, in the kind and the batch shape of the given points."""
+    if errors_m is None:
+        return None
+    errors_mm = (errors_m * 1000).reshape((*like.shape[:-2], *errors_m.shape[1:]))
+    return errors_mm if isinstance(like, Tensor) else errors_mm.numpy()
+
+
+def _checked(joints: Array, true_joints: Array, verts: Array | None, true_verts: Array | None) -> list[Tensor]:
+    """The points as tensors (batch, n, 3); UsageError where they are no points of hands that go together."""
+    named = {"joints": joints, "true_joints": true_joints, "verts": verts, "true_verts": true_verts}
+    if (verts is None) != (true_verts is None):
+        raise UsageError("verts and true_verts go together. Give both, or neither.")
+    points: dict[str, Any] = {name: array for name, array in named.items() if array is not None}
+    if not any(all(isinstance(array, kind) for array in points.values()) for kind in (ndarray, Tensor)):
+        given = ", ".join(f"{name} a {type(array).__name__}" for name, array in points.items())
+        raise UsageError(f"{given}. Give numpy arrays alone, or torch tensors alone.")
+    if tuple(joints.shape[-2:]) != (21, 3) or 0 in joints.shape:
+        raise UsageError(f"joints has the shape {tuple(joints.shape)}. Valid: (..., 21, 3), of one hand at least.")
+    if verts is not None and (verts.shape[:-2] != joints.shape[:-2] or verts.shape[-1] != 3 or verts.ndim < 2):
+        valid = (*joints.shape[:-2], "n", 3)
+        raise UsageError(f"verts has the shape {tuple(verts.shape)}. Valid beside these joints: {valid}.")
+    for name, like in (("true_joints", "joints"), ("true_verts", "verts")):
+        if name in points and points[name].shape != points[like].shape:
+            shapes = f"{tuple(points[name].shape)}, and {like} {tuple(points[like].shape)}"
+            raise UsageError(f"{name} has the shape {shapes}. Both must be the same.")
+    return [torch.as_tensor(array).reshape(-1, *array.shape[-2:]).double() for array in points.values()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ are relative to the flat hand: the identity everywhere gives the template.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from hmr_core.hand.joints import MANO_PARENTS, MANO_TO_OPENPOSE, TIP_VERTICES
 from hmr_core.hand.model import HandModel
+from hmr_core.hand.source import find_hand_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,15 @@ class HandLayer(nn.Module):
         for name, array in arrays.items():
             self.register_buffer(name, array.to(dtype), persistent=False)
         self.register_buffer("faces", model.faces, persistent=False)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> HandLayer:
+        """The layer of a hand model's file, float32 on the CPU.
+
+        Without a path it is the file that the variable HMR_HAND_MODEL names; without either, the synthetic hand.
+        Raises HmrError, naming the file, when there is no hand model in it.
+        """
+        return cls(find_hand_model(None if path is None else Path(path)).model)
 
     def forward(self, rotations: Tensor, betas: Float[Tensor, "batch 10"], *, centre: int | None = None) -> PosedHand:
         """Pose and shape hands: mesh, joints and transforms."""

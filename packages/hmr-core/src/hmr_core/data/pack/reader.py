@@ -260,6 +260,11 @@ class Pack:
         self._stamp = stamp
 
 
+def open_pack(path: Path | str) -> Pack:
+    """Open a pack for reading; HmrError for no file, no pack, another format, a cut file, a damaged structure."""
+    return Pack(path)
+
+
 def _stamp(descriptor: int) -> tuple[int, int, int]:
     """What changes of a file when it is written to: its size and its times."""
     status = os.fstat(descriptor)
