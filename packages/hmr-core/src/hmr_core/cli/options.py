@@ -8,18 +8,15 @@ from pathlib import Path
 
 import click
 
+from hmr_core.data.default_pack import DEFAULT, ENVIRONMENT, default_pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
 from hmr_core.shell import command_line, flag
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
-DATA = "HMR_DATA"
-"""The variable that names a pack."""
-
 _NOT_NAMED = "hmr_core.data_not_named"
 
-DEFAULT_DATA = Path("data/oakink.h5")
 MOST_WORKERS = 1024
 
 
@@ -39,7 +36,7 @@ data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"The pack; by default $HMR_DATA, then {DEFAULT_DATA}.",
+    help=f"The pack; by default ${ENVIRONMENT}, then {DEFAULT}.",
 )
 split_option = click.option(
     "--split", help="sp0 (views), sp1 (subjects), sp2 (objects), sp0-ho (hand-object frames), or the release's names."
@@ -70,7 +67,7 @@ def find_data(given: Path | None) -> Path:
     """The pack to use: as given, else $HMR_DATA, else data/oakink.h5."""
     if given is not None:
         return given
-    path = Path(os.environ.get(DATA) or DEFAULT_DATA)
+    path = default_pack()
     if (context := click.get_current_context(silent=True)) is not None:
         context.meta[_NOT_NAMED] = path
     return path
@@ -81,6 +78,10 @@ def explain_data(context: click.Context, error: HmrError) -> None:
     path = context.meta.get(_NOT_NAMED)
     if path is None or not re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", error.worded(flag)):
         return
-    by = f"It is {DATA} that names" if os.environ.get(DATA) else f"Neither --data nor {DATA} names a pack, so it is"
+    by = (
+        f"It is {ENVIRONMENT} that names"
+        if os.environ.get(ENVIRONMENT)
+        else f"Neither --data nor {ENVIRONMENT} names a pack, so it is"
+    )
     space = " " if error.remedy else ""
     error.remedy = (*error.remedy, f"{space}({by} {path}; ", Option("data"), " names another.)")
