@@ -99,7 +99,7 @@ def test_an_edited_record_is_refused(run: Run, small_spec: ModelSpec) -> None:
 
 
 def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: ModelSpec) -> None:
-    with pytest.raises(HmrError, match=r"no such checkpoint: .*nowhere\. --ckpt takes a run's folder, a checkpoint"):
+    with pytest.raises(HmrError, match=r"no such checkpoint: .*nowhere\. ckpt takes a run's folder, a checkpoint"):
         checkpoints.load_checkpoint(tmp_path / "nowhere", small_spec)
     with pytest.raises(HmrError, match=r"has no checkpoint in it"):
         checkpoints.load_checkpoint(tmp_path, small_spec)
@@ -107,11 +107,11 @@ def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path, small_spec: Mode
 
 def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: ModelSpec, mini_pack: Pack) -> None:
     reasons = {
-        mini_pack.path: r"it is a pack or another HDF5 file; a pack goes to --data",
+        mini_pack.path: r"it is a pack or another HDF5 file\. A pack goes to data",
         run.folder / "config.json": r"it is no file of torch's",
     }
     for path, reason in reasons.items():
-        with pytest.raises(HmrError, match=rf"weights alone: {reason}\. --ckpt takes a run's folder, a"):
+        with pytest.raises(HmrError, match=rf"weights alone: {reason}\. ckpt takes a run's folder, a"):
             checkpoints.load_checkpoint(path, small_spec)
     newest = saved_checkpoints(run.checkpoints)[-1]
     with pytest.raises(HmrError, match=r"is the optimizer's state, not the model: give .*model\.safetensors"):
@@ -121,7 +121,7 @@ def test_a_file_that_is_no_checkpoint_says_what_to_give(run: Run, small_spec: Mo
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(run: Run, small_spec: ModelSpec) -> None:
     with pytest.raises(
-        HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Give --ckpt one of other, or'
+        HmrError, match=r'is a checkpoint of the model "small", not of "other"\. Give ckpt one of other, or'
     ):
         checkpoints.load_checkpoint(run.folder, replace(small_spec, name="other"))
 

@@ -522,14 +522,18 @@ BAD = {
     "misspelt option": (
         f"{SOLVER} --solver-set grup=8",
         2,
-        '--solver-set: unknown option "grup". Did you mean "group"? `hmr solvers flat` lists the options.',
+        'unknown option "grup". Did you mean "group"? `hmr solvers flat` lists what --solver-set takes.',
     ),
     "wrong type": (
         f"{SOLVER} --solver-set group=eight",
         2,
         '--solver-set group=eight: "eight" is not valid for group: Input should be a valid integer. `hmr solvers flat`',
     ),
-    "no value": (f"{SOLVER} --solver-set group", 2, '--solver-set takes key=value, not "group". Example: --solver-set'),
+    "no value": (
+        f"{SOLVER} --solver-set group",
+        2,
+        '"group" is not key=value. --solver-set takes key=value, such as group=',
+    ),
     "unsolvable": (
         f"{SOLVER} --solver-set wrong=unsolvable",
         1,

@@ -592,7 +592,7 @@ BAD = {
     "misspelt set": (
         ("train", "small", "--split", "sp0", "--set", "train.epoch=3"),
         2,
-        '--set: unknown option "train.epoch". Did you mean "train.epochs"? `hmr models small` lists the options.',
+        'unknown option "train.epoch". Did you mean "train.epochs"? `hmr models small` lists what --set takes.',
     ),
     "set of the wrong type": (
         ("train", "small", "--split", "sp0", "--set", "train.epochs=ten"),

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from hmr_core.config import ModelConfig, OnlyWith, Section, configure, section_options
+from hmr_core.config import GivenBy, ModelConfig, OnlyWith, Section, configure, section_options
 from hmr_core.data.augment import sample_generator
 from hmr_core.data.loading import epoch_order
 from hmr_core.errors import HmrError, UsageError
@@ -71,8 +71,8 @@ def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:
     with pytest.raises(UsageError) as caught:
         load_recipe(spec, "tiny", ["train.learing_rate=1"])
     assert str(caught.value) == (
-        '--set: unknown option "train.learing_rate". Did you mean "train.learning_rate"? '
-        "`hmr models small` lists the options."
+        'unknown option "train.learing_rate". Did you mean "train.learning_rate"? '
+        "`hmr models small` lists what set takes."
     )
 
 
@@ -103,12 +103,12 @@ def test_an_override_of_the_wrong_type_says_what_is_valid(spec: ModelSpec, text:
     key, value = text.split("=", 1)
     with pytest.raises(UsageError) as caught:
         load_recipe(spec, "tiny", [text])
-    assert str(caught.value).startswith(f'--set {text}: "{value}" is not valid for {key}: {reason}')
+    assert str(caught.value).startswith(f'{text}: "{value}" is not valid for {key}: {reason}')
     assert "`hmr models small` lists the options with their types." in str(caught.value)
 
 
 def test_a_value_that_is_not_utf8_is_refused(spec: ModelSpec) -> None:
-    with pytest.raises(UsageError, match=r"--set backbone\.weights=\.\.\.: the value is not UTF-8"):
+    with pytest.raises(UsageError, match=r"^backbone\.weights=\.\.\.: the value is not UTF-8"):
         load_recipe(spec, "tiny", ["backbone.weights=w_\udcfc.pth"])
 
 
@@ -126,10 +126,10 @@ def test_an_override_without_an_effect_is_refused(spec: ModelSpec) -> None:
         ("train.milestones=[2]", *cosine): r"train\.milestones=\[2\]: train\.milestones has no effect where "
         r"train\.schedule is cosine\. Set train\.schedule=multistep, too, or leave train\.milestones out\.$",
         (*cosine, "train.gamma=0.5"): r"train\.gamma has no effect where train\.schedule is cosine\.",
-        ("train.gamma=0.5",): r"--set train\.gamma=0\.5: train\.gamma has no effect where train\.milestones is \[\]\. "
+        ("train.gamma=0.5",): r"^train\.gamma=0\.5: train\.gamma has no effect where train\.milestones is \[\]\. "
         r"Set that, too, or leave train\.gamma out\.$",
         ("augment.occlusion_area=0.3", "augment.occlusion_probability=0"): r"where augment\.occlusion_probability is 0",
-        ("fit.fast.steps=3",): r"--set fit\.fast\.steps=3: fit\.fast\.steps has no effect where fit\.kind is slow\. "
+        ("fit.fast.steps=3",): r"^fit\.fast\.steps=3: fit\.fast\.steps has no effect where fit\.kind is slow\. "
         r"Set fit\.kind=fast, too, or",
     }
     for sets, message in refused.items():
@@ -146,7 +146,7 @@ def test_an_override_without_an_effect_is_refused(spec: ModelSpec) -> None:
 
 
 def test_an_override_without_a_value_shows_the_form(spec: ModelSpec) -> None:
-    with pytest.raises(UsageError, match=r'--set takes key=value, not "train.epochs"\. Example: --set'):
+    with pytest.raises(UsageError, match=r'^"train.epochs" is not key=value\. set takes key=value, such as train\.'):
         load_recipe(spec, "tiny", ["train.epochs"])
 
 
@@ -205,13 +205,13 @@ class PairConfig(Section):
 
 def test_options_go_together_when_all_of_them_are_set() -> None:
     def made(*overrides: str) -> PairConfig:
-        return configure(PairConfig, {}, overrides, flag="--solver-set", command="hmr solvers x", example="low=3")
+        return configure(PairConfig, {}, overrides, GivenBy("solver_set", "hmr solvers x", "low=3"))
 
     assert made("low=20", "high=30") == made("high=30", "low=20") == PairConfig(low=20, high=30)
     for others in ([], ["high=30"]):  # what is given next is not to blame
-        with pytest.raises(UsageError, match=r"^--solver-set low=40: low is above high\.$"):
+        with pytest.raises(UsageError, match=r"^low=40: low is above high\.$"):
             made("low=40", *others)
-    with pytest.raises(UsageError, match=r'^--solver-set low=x: "x" is not valid for low: Input should be'):
+    with pytest.raises(UsageError, match=r'^low=x: "x" is not valid for low: Input should be'):
         made("low=x", "high=30")
 
 
@@ -227,7 +227,7 @@ class FitConfig(Section):
 
 def test_a_section_of_its_own_takes_overrides_as_a_recipe_does() -> None:
     def made(*overrides: str, **values: Any) -> FitConfig:
-        return configure(FitConfig, values, overrides, flag="--solver-set", command="hmr solvers x", example="steps=3")
+        return configure(FitConfig, values, overrides, GivenBy("solver_set", "hmr solvers x", "steps=3"))
 
     assert made(kind="fast") == FitConfig(kind="fast")
     assert made("steps=3", "weights.pose=2", "kind=slow", kind="fast") == FitConfig(
@@ -235,10 +235,10 @@ def test_a_section_of_its_own_takes_overrides_as_a_recipe_does() -> None:
     )
     assert made("steps=null", steps=5).steps is None
     bad = {
-        "steps": r'^--solver-set takes key=value, not "steps"\. Example: --solver-set steps=3$',
-        "step=3": r'^--solver-set: unknown option "step"\. Did you mean "steps"\? `hmr solvers x` lists the options\.$',
+        "steps": r'^"steps" is not key=value\. solver_set takes key=value, such as steps=3\.$',
+        "step=3": r'^unknown option "step"\. Did you mean "steps"\? `hmr solvers x` lists what solver_set takes\.$',
         "weights.poses=3": r'unknown option "weights\.poses"\. Did you mean "weights\.pose"\?',
-        "steps=0": r'--solver-set steps=0: "0" is not valid for steps: Input should be greater than 0\.',
+        "steps=0": r'^steps=0: "0" is not valid for steps: Input should be greater than 0\.',
         'steps="3"': r'""3"" is not valid for steps: Input should be a valid integer\.',
         "kind=quick": r"""is not valid for kind: Input should be 'slow' or 'fast'\.""",
     }

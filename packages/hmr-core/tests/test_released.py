@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hmr_core.config import ModelConfig
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.nn.files import read_state_dict
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -191,7 +191,7 @@ NO_STATE_DICT = (
         ),
         (
             changed(seen=Path("x")),
-            r"/x cannot be loaded as weights alone: it names pathlib\.\w+, which is no tensor\. --ckpt takes a run's",
+            r"/x cannot be loaded as weights alone: it names pathlib\.\w+, which is no tensor\. ckpt takes a run's",
         ),
     ],
     ids=[
@@ -235,7 +235,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, spec: ModelSpec, old: bool, re
         (lambda data: b"", "it is empty"),
         (lambda data: data[: len(data) // 2], "it is a damaged or cut off zip file, as torch's are: get it again"),
         (lambda data: data[:-30], "it is a damaged or cut off zip file, as torch's are: get it again"),
-        (lambda data: b"\x89HDF\r\n\x1a\n" + data, "it is a pack or another HDF5 file; a pack goes to --data"),
+        (lambda data: b"\x89HDF\r\n\x1a\n" + data, r"it is a pack or another HDF5 file\. A pack goes to data"),
         (lambda data: b"\n  <!DOCTYPE html>", "it is a web page, not weights: download it again"),
         (lambda data: b"weights: 3\n", "it is no file of torch's"),
         (lambda data: b"\x80\x02]q\x00.", "it is no file of torch's, or a damaged one"),
@@ -248,11 +248,11 @@ def test_damaged_files_are_refused(
     path = saved(tmp_path / "x.pth.tar", weights())
     path.write_bytes(change(path.read_bytes()))
     text = (
-        rf"x\.pth\.tar cannot be loaded as weights alone: {reason}\. --solver-ckpt takes a run's folder, a "
+        rf"x\.pth\.tar cannot be loaded as weights alone: {reason}\. solver_ckpt takes a run's folder, a "
         r"checkpoint's folder, a model\.safetensors, or a released file\.$"
     )
     with pytest.raises(HmrError, match=text):
-        load_checkpoint(path, spec, option="--solver-ckpt")
+        load_checkpoint(path, spec, option=Option("solver_ckpt"))
 
 
 @pytest.mark.parametrize("package", ["numpy.core.multiarray", "scipy.sparse.csc", "chumpy.ch", "other.numpy"])
@@ -261,10 +261,8 @@ def test_what_may_be_manos_file_says_where_it_goes(tmp_path: Path, spec: ModelSp
     path = tmp_path / f"MANO RIGHT{suffix}"
     path.write_bytes(b"\x80\x02c" + package.encode() + b"\nPart\n.")
     mano = suffix == ".pkl" and package != "other.numpy"
-    turn = (
-        f". It may be MANO's file: `hmr mano import '{path}' --out hand.npz` makes the file that goes to --hand-model"
-    )
-    text = f"it names {package}.Part, which is no tensor{turn if mano else ''}. --ckpt takes a run's folder"
+    turn = f" It may be MANO's file: `hmr mano import '{path}' --out hand.npz` makes the file that goes to hand_model."
+    text = f"it names {package}.Part, which is no tensor.{turn if mano else ''} ckpt takes a run's folder"
     with pytest.raises(HmrError, match=re.escape(text)):
         load_checkpoint(path, spec)
 
@@ -284,7 +282,7 @@ def scripted(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path, hand: hand, "it is a hand model, which goes to --hand-model"),
+        (lambda path, hand: hand, r"it is a hand model\. It goes to hand_model"),
         (lambda path, hand: zipped(path, a__npy=b"", b__npy=b""), r"it is a file of NumPy's arrays \(\.npz\)"),
         (lambda path, hand: zipped(path, a__txt=b""), "it is a zip file, but none of torch's"),
         (lambda path, hand: scripted(path), r"it is a TorchScript file, which is a program; save its \.state_dict\(\)"),
@@ -295,9 +293,7 @@ def test_zip_files_that_are_not_torchs_are_told(
     tmp_path: Path, spec: ModelSpec, mini_hand_path: Path, make: Callable[[Path, Path], Path], reason: str
 ) -> None:
     path = make(tmp_path / "x.zip", mini_hand_path)
-    with pytest.raises(
-        HmrError, match=rf"{path.name} cannot be loaded as weights alone: {reason}\. --ckpt takes a run"
-    ):
+    with pytest.raises(HmrError, match=rf"{path.name} cannot be loaded as weights alone: {reason}\. ckpt takes a run"):
         load_checkpoint(path, spec)
 
 
@@ -346,11 +342,11 @@ def test_a_model_without_released_files_says_so(tmp_path: Path, small_spec: Mode
 @pytest.mark.parametrize("name", KNOWN["model"])
 def test_a_file_of_another_known_model_is_named(tmp_path: Path, spec: ModelSpec, name: str) -> None:
     path = saved(tmp_path / "a file", {KNOWN["model"][name].tensor: torch.zeros(1)})
-    text = f'{path} is a released file of the model "{name}", not of "small". Give --ckpt one of small, or use it '
+    text = f'{path} is a released file of the model "{name}", not of "small". Give ckpt one of small, or use it '
     with pytest.raises(HmrError, match=f"^{re.escape(text)}with {name}: `hmr ckpt show '{path}'` says how\\.$"):
         load_checkpoint(path, spec)
-    with pytest.raises(HmrError, match=rf"Give --solver-ckpt one of small, or use it with {name}: `hmr ckpt show "):
-        load_checkpoint(path, spec, option="--solver-ckpt")
+    with pytest.raises(HmrError, match=rf"Give solver_ckpt one of small, or use it with {name}: `hmr ckpt show "):
+        load_checkpoint(path, spec, option=Option("solver_ckpt"))
     own = replace(spec, name=name)  # of this very model, but damaged
     with pytest.raises(HmrError, match=rf'does not fit the model "{name}": it lacks'):
         load_checkpoint(path, own)
@@ -373,7 +369,7 @@ def test_the_file_is_mapped_where_it_can_be(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(torch, "load", watched)
     for zipped in (True, False):
-        read_state_dict(saved(tmp_path / "x", weights(), _use_new_zipfile_serialization=zipped), valid="")
+        read_state_dict(saved(tmp_path / "x", weights(), _use_new_zipfile_serialization=zipped), ())
     assert given == [True, False]
 
 

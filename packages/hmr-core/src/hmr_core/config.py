@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hmr_core.errors import UsageError
+from hmr_core.errors import Option, UsageError
 from hmr_core.option_names import meant
 from hmr_core.option_text import json_text, read_value, value_text
-
-if TYPE_CHECKING:
-    pass
 
 
 class OnlyWith(NamedTuple):
@@ -51,12 +48,9 @@ class ModelConfig(Section):
 S = TypeVar("S", bound=Section)
 
 
-def configure(
-    kind: type[S], values: Mapping[str, Any], overrides: Sequence[str], *, flag: str, command: str, example: str
-) -> S:
-    """A section from plain values, with each `key=value` applied in turn; what neither gives has its default.
+def configure(kind: type[S], values: Mapping[str, Any], overrides: Sequence[str], given_by: GivenBy) -> S:
+    """Make a section of plain values, with each `key=value` applied in turn; what neither gives has its default.
 
-    flag, command, example: what the overrides were given by, what lists the options, an override that could be given.
     Raises UsageError for an unknown key or a value of the wrong type, and pydantic's own error for the plain values.
     """
     changed: dict[str, Any] = json.loads(json_text(dict(values)))
@@ -66,7 +60,7 @@ def configure(
 
     validated()
     places = {key: OptionPlace(tuple(key.split(".")), field.annotation) for key, field in section_options(kind).items()}
-    apply_overrides(changed, overrides, places, OptionFlag(flag, f"`{command}`", example), validated)
+    apply_overrides(changed, overrides, places, given_by, validated)
     return validated()
 
 
@@ -75,10 +69,10 @@ def section_options(kind: type[Section]) -> dict[str, Any]:
     return {".".join(key): field for key, field in option_fields(kind, ())}
 
 
-class OptionFlag(NamedTuple):
-    """How a command takes overrides: its option, the command that lists the keys, an override that works."""
+class GivenBy(NamedTuple):
+    """How a user gives overrides: by which option, the command that lists the keys, an override that works."""
 
-    name: str
+    option: str
     command: str
     example: str
 
@@ -94,7 +88,7 @@ def apply_overrides(
     values: dict[str, Any],
     overrides: Sequence[str],
     places: Mapping[str, OptionPlace],
-    flag: OptionFlag,
+    given_by: GivenBy,
     validate: Callable[[], Section],
 ) -> None:
     """Put each `key=value` into its place in `values`.
@@ -107,15 +101,20 @@ def apply_overrides(
     for number, text in enumerate(overrides, start=1):
         key, separator, value = text.partition("=")
         if not separator:
-            raise UsageError(f'{flag.name} takes key=value, not "{text}". Example: {flag.name} {flag.example}')
+            raise UsageError(
+                f'"{text}" is not key=value.', Option(given_by.option), f" takes key=value, such as {given_by.example}."
+            )
         name = key.strip()
         name = name if name in places else name.removeprefix("model.")
         if name not in places:
             raise UsageError(
-                f'{flag.name}: unknown option "{key.strip()}".{meant(name, places)} {flag.command} lists the options.'
+                f'unknown option "{key.strip()}".{meant(name, places)}',
+                f"`{given_by.command}` lists what ",
+                Option(given_by.option),
+                " takes.",
             )
         if not _is_unicode(value):
-            raise UsageError(f"{flag.name} {key}=...: the value is not UTF-8. If it is a path, rename the file.")
+            raise UsageError(f"{key}=...: the value is not UTF-8. If it is a path, rename the file.")
         path, kind = places[name]
         place = values
         for part in path[:-1]:
@@ -131,10 +130,10 @@ def apply_overrides(
                 against.setdefault(problem, text)  # what is given next has nothing to do with it
                 if number < len(overrides):
                     continue
-                raise UsageError(f"{flag.name} {against[problem]}: {problem}") from error
+                raise UsageError(f"{against[problem]}: {problem}") from error
             raise UsageError(
-                f'{flag.name} {text}: "{value}" is not valid for {key}: {first_problem(error, with_place=False)} '
-                f"{flag.command} lists the options with their types."
+                f'{text}: "{value}" is not valid for {key}: {first_problem(error, with_place=False)} '
+                f"`{given_by.command}` lists the options with their types."
             ) from error
     keys = {place.path: key for key, place in places.items()}
     for name, text in given.items():
@@ -142,8 +141,7 @@ def apply_overrides(
             other = keys[(*places[name].path[:depth], *needs.other.split("."))]
             remedy = f"Set {other}={value_text(needs.values[0])}, too" if needs.values else "Set that, too"
             raise UsageError(
-                f"{flag.name} {text}: {name} has no effect where {other} is {value_text(has)}. {remedy}, or leave "
-                f"{name} out."
+                f"{text}: {name} has no effect where {other} is {value_text(has)}. {remedy}, or leave {name} out."
             )
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hmr_core.errors import Option
 from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_core.hand.fit import least_squares
 from hmr_core.hand.fit.chain import HandChain
@@ -104,4 +105,4 @@ def build_solver(
 
     layer: float32; moved to the device. Raises HmrError for a file that is missing, damaged or another model's.
     """
-    return IKNetSolver(config, load_checkpoint(checkpoint, spec, option="--solver-ckpt").model, layer, device)
+    return IKNetSolver(config, load_checkpoint(checkpoint, spec, option=Option("solver_ckpt")).model, layer, device)

@@ -19,7 +19,7 @@ from hmr_core.cli.options import (
     workers_option,
 )
 from hmr_core.cli.solver_options import check_solver_options
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.solver_presets import PROTOCOLS
 from hmr_core.shell import command_line
 
@@ -141,7 +141,7 @@ def evaluate(
         check_model(ckpt, info, model, "--ckpt")
         _overridden(spec, parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}"), sets)
     if solver_ckpt is not None:
-        find_weights(solver_ckpt, option="--solver-ckpt")
+        find_weights(solver_ckpt, option=Option("solver_ckpt"))
     needed = solver is not None or spec.needs_hand
     if needed or hand_model is not None:
         named_hand_file(hand_model)

@@ -12,7 +12,7 @@ import click
 
 from hmr_core.cli.main import current_command, current_registry
 from hmr_core.cli.options import data_option, device_option, find_data, hand_model_option, split_option, workers_option
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _resumed(
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / 'config.json'}")
     saved = saved_checkpoints(run.checkpoints)
     if saved:
-        check_run(run, find_weights(run.checkpoints, option="--resume"))
+        check_run(run, find_weights(run.checkpoints, option=Option("resume")))
     if saved and saved[-1].name == f"epoch-{recipe.train.epochs:04d}":
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         click.echo(

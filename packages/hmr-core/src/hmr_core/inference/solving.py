@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmr_core.config import Section
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
 from hmr_core.plugins.failures import failures_told
@@ -63,7 +63,7 @@ def load_solver(
     Raises UsageError for options that do not exist, HmrError for a checkpoint that is not there or not the solver's.
     """
     config = solver_config(spec, protocol, overrides)
-    weights = find_weights(checkpoint, option="--solver-ckpt")
+    weights = find_weights(checkpoint, option=Option("solver_ckpt"))
     with failures_told(f'the solver "{spec.name}"', "when it was made"):
         solver = spec.build(config, deepcopy(layer), weights, device)
     return LoadedSolver(

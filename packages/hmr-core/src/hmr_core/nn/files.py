@@ -6,16 +6,16 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.file_kinds import BEGINNING, HDF5, LONGEST_HEADER
 from hmr_core.files import open_regular, utf8_name
 from hmr_core.hand.arrays import SHAPES
@@ -63,16 +63,16 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         raise HmrError(f"{path} cannot be read as safetensors: {error}. {_AGAIN}") from error
 
 
-def read_state_dict(path: Path, *, valid: str) -> dict[str, Tensor]:
+def read_state_dict(path: Path, valid: Sequence[str | Option]) -> dict[str, Tensor]:
     """The state dict of a file of torch's, by itself or under "model".
 
     Read by torch's weights_only unpickler: what names anything but tensors and plain containers is refused, and nothing
     in it runs. The tensors are the file's own pages where its format allows, so use them up before the file changes.
-    valid: a sentence on what could have been given, for the HmrError that says why there are none.
+    valid: what could have been given, as the remedy of the HmrError that says why there are none.
     """
     found = file_format(path)
-    if reason := _other_zip(path) if found == "zip" else "":
-        raise HmrError(_refusal(path, reason, valid))
+    if found == "zip" and (refused := _other_zip(path)):
+        raise _refusal(path, refused, valid)
     misnamed = path.name.endswith(".safetensors")  # torch goes by the name of what is given by name
     try:
         with open_regular(path) as file, utf8_name(path) as name, warnings.catch_warnings():
@@ -84,7 +84,7 @@ def read_state_dict(path: Path, *, valid: str) -> dict[str, Tensor]:
                 mmap=found == "zip" and not misnamed,  # it maps by name alone
             )
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
-        raise HmrError(_refusal(path, _reason(path, found, error), valid)) from error
+        raise _refusal(path, _refused(path, found, error), valid) from error
     state = held["model"] if isinstance(held, Mapping) and held.keys() == {"model"} else held  # as IKNet's file is
     if problem := _no_state_dict(state):
         raise HmrError(
@@ -100,46 +100,58 @@ def _empty(shape: list[int], kind: str) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _refusal(path: Path, reason: str, valid: str) -> str:
-    return f"{path} cannot be loaded as weights alone: {reason}. {valid}"
+class _Refused(NamedTuple):
+    """Why a file holds no weights, in words, and what else it is good for."""
+
+    reason: str
+    use: tuple[str | Option, ...] = ()
 
 
-def _other_zip(path: Path) -> str:
-    """What a zip file is that is sound and not torch's weights, in words; empty for torch's, and a damaged one."""
+_HAND_MODEL = _Refused("it is a hand model", ("It goes to ", Option("hand_model"), ". "))
+
+
+def _refusal(path: Path, refused: _Refused, valid: Sequence[str | Option]) -> HmrError:
+    return HmrError(f"{path} cannot be loaded as weights alone: {refused.reason}.", *refused.use, *valid)
+
+
+def _other_zip(path: Path) -> _Refused | None:
+    """What a zip file is that is sound and not torch's weights; None for torch's, and for a damaged one."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).name for name in archive.namelist()}
     except (zipfile.BadZipFile, OSError):
-        return ""  # torch's own reader may say more
+        return None  # torch's own reader may say more
     if "constants.pkl" in names:
-        return "it is a TorchScript file, which is a program; save its .state_dict()"
+        return _Refused("it is a TorchScript file, which is a program; save its .state_dict()")
     if "data.pkl" in names:
-        return ""
+        return None
     if {f"{name}.npy" for name in SHAPES} <= names:
-        return "it is a hand model, which goes to --hand-model"
+        return _HAND_MODEL
     if names and all(name.endswith(".npy") for name in names):
-        return "it is a file of NumPy's arrays (.npz)"
-    return "it is a zip file, but none of torch's"
+        return _Refused("it is a file of NumPy's arrays (.npz)")
+    return _Refused("it is a zip file, but none of torch's")
 
 
-def _reason(path: Path, found: Format, error: Exception) -> str:
-    """Why torch could not load a file, in words."""
+def _refused(path: Path, found: Format, error: Exception) -> _Refused:
+    """Why torch could not load a file."""
     with open_regular(path) as file:
         begin = file.read(BEGINNING)
     if not begin:
-        return "it is empty"
+        return _Refused("it is empty")
     if HDF5 in begin:
-        return "it is a pack or another HDF5 file; a pack goes to --data"
+        return _Refused("it is a pack or another HDF5 file", ("A pack goes to ", Option("data"), ". "))
     if begin.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        return "it is a web page, not weights: download it again"
+        return _Refused("it is a web page, not weights: download it again")
     if named := re.search(r"GLOBAL (\S+)", str(error)):
-        mano = path.suffix == ".pkl" and found != "zip" and named[1].split(".")[0] in _MANOS
-        convert = command_line("hmr mano import", path, "--out", "hand.npz")
-        turn = f"`{convert}` makes the file that goes to --hand-model"
-        return f"it names {named[1]}, which is no tensor" + (f". It may be MANO's file: {turn}" if mano else "")
+        reason = f"it names {named[1]}, which is no tensor"
+        if path.suffix == ".pkl" and found != "zip" and named[1].split(".")[0] in _MANOS:
+            convert = command_line("hmr mano import", path, Option("out", "hand.npz"))
+            use = (f"It may be MANO's file: `{convert}` makes the file that goes to ", Option("hand_model"), ". ")
+            return _Refused(reason, use)
+        return _Refused(reason)
     if found == "zip":
-        return "it is a damaged or cut off zip file, as torch's are: get it again"
-    return "it is no file of torch's, or a damaged one" if found == "pickle" else "it is no file of torch's"
+        return _Refused("it is a damaged or cut off zip file, as torch's are: get it again")
+    return _Refused("it is no file of torch's, or a damaged one" if found == "pickle" else "it is no file of torch's")
 
 
 def _no_state_dict(state: object) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.nn.files import file_format, read_safetensors, read_state_dict
 from hmr_core.nn.resnet_config import ResNetConfig
 
@@ -189,9 +189,12 @@ def _fetch_imagenet(config: ResNetConfig) -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError) as error:
         raise HmrError(
-            f"the ImageNet backbone {_IMAGENET_URL}{name} could not be fetched: {error}. "
-            f"Put the file somewhere and pass --set backbone.weights=FILE, or train from scratch with "
-            f"--set backbone.weights=random."
+            f"the ImageNet backbone {_IMAGENET_URL}{name} could not be fetched: {error}.",
+            "Put the file somewhere and pass ",
+            Option("set", "backbone.weights=FILE"),
+            ", or train from scratch with ",
+            Option("set", "backbone.weights=random"),
+            ".",
         ) from error
 
 
@@ -201,7 +204,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise HmrError(f"backbone.weights={path}: {'not a regular file' if path.exists() else 'no such file'}. {valid}")
     if file_format(path) == "safetensors":
         return read_safetensors(path)
-    return read_state_dict(path, valid=valid)
+    return read_state_dict(path, (valid,))
 
 
 def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
 
-from hmr_core.config import OnlyWith, OptionFlag, OptionPlace, Section, apply_overrides, first_problem, option_fields
+from hmr_core.config import GivenBy, OnlyWith, OptionPlace, Section, apply_overrides, first_problem, option_fields
 from hmr_core.errors import HmrError, unknown_name
 from hmr_core.files import read_bytes
 from hmr_core.option_text import json_text, value_text
@@ -193,8 +193,8 @@ def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recip
     """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
     values = recipe.model_dump(mode="json")
     places = {key: OptionPlace(_path(key), field.annotation) for key, field in options(spec).items()}
-    flag = OptionFlag("--set", f"`{command_line('hmr models', spec.name)}`", "train.learning_rate=3e-4")
-    apply_overrides(values, overrides, places, flag, lambda: _validated(spec, values))
+    given_by = GivenBy("set", command_line("hmr models", spec.name), "train.learning_rate=3e-4")
+    apply_overrides(values, overrides, places, given_by, lambda: _validated(spec, values))
     return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hmr_core.config import Section, configure, section_options
+from hmr_core.config import GivenBy, Section, configure, section_options
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.option_text import value_text
 from hmr_core.shell import command_line
@@ -41,9 +41,7 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
             spec.config,
             spec.protocols.get(protocol, {}),
             overrides,
-            flag="--solver-set",
-            command=command_line("hmr solvers", spec.name),
-            example=f"{example}=...",
+            GivenBy("solver_set", command_line("hmr solvers", spec.name), f"{example}=VALUE"),
         )
     except ValidationError as error:
         problem = error.errors()[0]

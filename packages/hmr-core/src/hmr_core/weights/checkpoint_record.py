@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
 from hmr_core.plugins.run import Run
 from hmr_core.shell import command_line
@@ -100,12 +100,14 @@ def check_file(path: Path, info: Mapping[str, Any], name: str) -> str:
     return digest
 
 
-def check_model(path: Path, info: Mapping[str, Any], model: str, option: str) -> None:
+def check_model(path: Path, info: Mapping[str, Any], model: str, option: Option | str) -> None:
     """HmrError for a checkpoint of another model. path: as it was given, by the option."""
     if info["model"] != model:
         raise HmrError(
-            f'{path} is a checkpoint of the model "{info["model"]}", not of "{model}". '
-            f"Give {option} one of {model}, or use it with {info['model']}."
+            f'{path} is a checkpoint of the model "{info["model"]}", not of "{model}".',
+            "Give ",
+            option,
+            f" one of {model}, or use it with {info['model']}.",
         )
 
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.nn.files import read_safetensors
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.failures import failures_told
@@ -38,7 +38,7 @@ from hmr_core.weights.checkpoint_record import (
     read_info,
     write_info,
 )
-from hmr_core.weights.find_weights import find_weights, is_ours
+from hmr_core.weights.find_weights import CKPT, find_weights, is_ours
 from hmr_core.weights.released import ReleasedFile, load_released
 from hmr_core.weights.run_record import open_run
 from hmr_core.weights.state_dict import Uninitialised, first_not_finite, load_weights
@@ -86,7 +86,7 @@ def save_checkpoint(
         write_info(part, info)
 
 
-def load_checkpoint(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> Checkpoint:
+def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT) -> Checkpoint:
     """The model of a run (its last checkpoint), of a checkpoint's folder or weights file, or of a released file.
 
     option: what the path was given by, for the errors.

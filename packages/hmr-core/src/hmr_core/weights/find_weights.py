@@ -8,26 +8,32 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
+
+CKPT = Option("ckpt")
+"""What a path to weights is given by, where nothing else is said."""
 
 SHOWN_RUNS = 3
 """How many runs are named of a folder that holds runs."""
 
 
-def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
+def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
     """The weights file of a run (its last checkpoint), of a checkpoint's folder, or the file itself.
 
-    option: what the path was given by, for the HmrError that says why there are no weights.
+    option: what the path was given by, for the HmrError that says why there are no weights; a text where it is no
+    option, such as the name of an argument.
     """
     if not path.exists():
         raise HmrError(
-            f"no such checkpoint: {path}. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+            f"no such checkpoint: {path}.", option, " takes a run's folder, a checkpoint's folder, or a weights file."
         )
     if not (path.is_file() or path.is_dir()):
         raise HmrError(
-            f"{path} is not a regular file. {option} takes a run's folder, a checkpoint's folder, or a weights file."
+            f"{path} is not a regular file.",
+            option,
+            " takes a run's folder, a checkpoint's folder, or a weights file.",
         )
     if path.is_file():
         if is_optimizer_state(path):
@@ -43,18 +49,22 @@ def find_weights(path: Path, *, option: str = "--ckpt") -> Path:
     if runs := sorted(run for run in path.iterdir() if saved_checkpoints(run / "checkpoints")):
         more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
         held = f"{'the runs' if len(runs) > 1 else 'the run'} {', '.join(map(str, runs[:SHOWN_RUNS]))}{more}"
-        raise HmrError(f"{path} has no checkpoint in it: it holds {held}. Give {option} one run.")
+        raise HmrError(f"{path} has no checkpoint in it: it holds {held}.", "Give ", option, " one run.")
     kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
-    raise HmrError(f"{path} has no checkpoint in it: it is {kind}. Train with `hmr train`, or give another {option}.")
+    raise HmrError(
+        f"{path} has no checkpoint in it: it is {kind}.", "Train with `hmr train`, or give another ", option, "."
+    )
 
 
-def _emptied(folder: Path, option: str) -> HmrError:
+def _emptied(folder: Path, option: Option | str) -> HmrError:
     """The error for the folder of a checkpoint whose weights are not there."""
     others = [str(one) for one in saved_checkpoints(folder.parent) if (one / "model.safetensors").is_file()]
-    remedy = f"Give {option} another of the run's: {', '.join(others)}." if others else "The run has no other."
-    if option == "--resume" and others:
-        remedy = f"Remove that folder: the run then goes on from {Path(others[-1]).name}."
-    return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there. {remedy}")
+    remedy: tuple[str | Option, ...] = ("The run has no other.",)
+    if others and option == Option("resume"):
+        remedy = (f"Remove that folder: the run then goes on from {Path(others[-1]).name}.",)
+    elif others:
+        remedy = ("Give ", option, f" another of the run's: {', '.join(others)}.")
+    return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there.", *remedy)
 
 
 def is_ours(path: Path, weights: Path) -> bool:

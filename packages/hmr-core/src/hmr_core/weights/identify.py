@@ -51,7 +51,7 @@ def describe(
     weights = find_weights(path, option="FILE")
     usable = _Usable(models, solvers, broken)
     if not is_ours(path, weights):
-        return _foreign(weights, read_state_dict(weights, valid=takes("FILE")), usable)
+        return _foreign(weights, read_state_dict(weights, takes("FILE")), usable)
     if weights.with_name("model.json").exists():
         return _ours(path, weights, usable)
     return _alone(weights, models)

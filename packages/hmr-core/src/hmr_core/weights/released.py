@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.nn.files import read_state_dict
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.failures import failures_told
@@ -22,6 +22,7 @@ from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import Recipe, load_recipe
 from hmr_core.plugins.specs import ModelSpec, Released
 from hmr_core.shell import command_line
+from hmr_core.weights.find_weights import CKPT
 from hmr_core.weights.state_dict import Uninitialised, compare, first_not_finite, load_weights
 
 PUBLISHED = "published"
@@ -86,7 +87,9 @@ class ReleasedFile:
         return made
 
 
-def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tuple[PoseModel, Recipe, ReleasedFile]:
+def load_released(
+    path: Path, spec: ModelSpec, *, option: Option | str = CKPT
+) -> tuple[PoseModel, Recipe, ReleasedFile]:
     """The model of a released file, its recipe, and what is to be said of the file.
 
     option: what the path was given by, for the errors.
@@ -99,7 +102,7 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
             f"{path} is no checkpoint of ours (.safetensors with model.json beside), and no released files of the "
             f'model "{spec.name}" are known.'
         )
-    state = read_state_dict(path, valid=takes(option))
+    state = read_state_dict(path, takes(option))
     recipe = load_recipe(spec, PUBLISHED, released.overrides)
     with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
@@ -114,9 +117,9 @@ def load_released(path: Path, spec: ModelSpec, *, option: str = "--ckpt") -> tup
     return model, recipe, origin
 
 
-def takes(option: str) -> str:
-    """What an option for weights takes, as a sentence for errors."""
-    return f"{option} takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file."
+def takes(option: Option | str) -> tuple[Option | str, ...]:
+    """What an option for weights takes, as an error's remedy."""
+    return option, " takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file."
 
 
 def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
@@ -141,12 +144,14 @@ def known_model(state: Mapping[str, Tensor]) -> str | None:
     return next((name for name, known in KNOWN["model"].items() if known.tensor and known.tensor in state), None)
 
 
-def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], option: str) -> None:
+def _refuse_another(path: Path, spec: ModelSpec, state: Mapping[str, Tensor], option: Option | str) -> None:
     """HmrError when a file that does not fit is of another of our models."""
     name = known_model(state)
     if name is None or name == spec.name:
         return
     raise HmrError(
-        f'{path} is a released file of the model "{name}", not of "{spec.name}". Give {option} one of {spec.name}, or '
-        f"use it with {name}: `{command_line('hmr ckpt show', path)}` says how."
+        f'{path} is a released file of the model "{name}", not of "{spec.name}".',
+        "Give ",
+        option,
+        f" one of {spec.name}, or use it with {name}: `{command_line('hmr ckpt show', path)}` says how.",
     )
