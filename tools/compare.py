@@ -12,9 +12,10 @@ from hmr_core.cli.metrics_table import show_comparison
 from hmr_core.cli.options import find_data
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.saved import draw_comparison, read_evaluations
 from hmr_core.hand.source import find_hand_model
 from hmr_core.pictures import write_png
-from hmr_core.viz.comparison import comparison_sheet, read_evaluations
+from hmr_core.shell import flag
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("evaluations", type=Path, nargs="+", metavar="EVALUATION", help="a folder that `hmr eval` left")
@@ -28,8 +29,8 @@ try:
     show_comparison([one.report for one in evaluations])
     if arguments.picture is not None:
         faces = find_hand_model(arguments.hand_model).model.faces.numpy()
-        sheet = comparison_sheet(evaluations, Pack(find_data(arguments.data)), faces)
+        sheet = draw_comparison(evaluations, Pack(find_data(arguments.data)), faces)
         write_png(arguments.picture, sheet)
         print(f"picture: {arguments.picture}")
 except HmrError as error:
-    raise SystemExit(f"error: {error}") from error
+    raise SystemExit(f"error: {error.worded(flag)}") from error

@@ -20,6 +20,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.doctor.examine import Subject, examine
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.saved import read_evaluations
 from hmr_core.files import NotAFileError, check_regular, open_regular, read_bytes
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
@@ -28,7 +29,6 @@ from hmr_core.nn.resnet import _read_weights
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
-from hmr_core.viz.comparison import read_evaluations
 from hmr_core.weights.checkpoint_record import read_info
 from hmr_core.weights.find_weights import find_weights
 from hmr_core.weights.run_record import open_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ import torch
 from hmr_core.data.image_dataset import ImageDataset, Key
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
-from hmr_core.evaluation.evaluate import Evaluation
-from hmr_core.evaluation.predictions import Predictions
-from hmr_core.evaluation.scoring import score
+from hmr_core.evaluation.report import sheet_title
 from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import BONES
 from hmr_core.plugins.recipes import DataConfig
@@ -33,34 +30,30 @@ STRIDE_PX = HEADER_PX + TILE_PX + 18  # a row of tiles: its banner, the pictures
 
 
 @pytest.fixture
-def evaluation(mini_pack: Pack) -> Evaluation:
+def predicted(mini_pack: Pack) -> dict[str, Any]:
     """Predictions that are off sideways, each by its own distance, in an order that is not the pack's."""
     rows = mini_pack.indices("sp0", "test")
     joints = mini_pack.array("joints", rows).copy()
-    joints[..., 0] += (np.random.default_rng(0).permutation(len(rows)) * 1e-3)[:, None]
+    errors_mm = np.random.default_rng(0).permutation(len(rows)).astype(np.float64)
+    joints[..., 0] += (errors_mm * 1e-3)[:, None]
     data = ImageDataset(mini_pack, image_size=SIZE, root_joint=9, data=DataConfig())
-    scores = score(mini_pack, rows, joints, None)
-    ids = mini_pack.ids(rows)
-    report = {"model": "small", "split": "sp0", "subset": "test", "metrics": scores.metrics, "synthetic": False}
-    made: dict[str, Any] = {"model": "small", "split": "sp0", "subset": "test", "pack": "", "ids": ids}
-    predictions = Predictions(**made, joints=joints, verts=None)
-    return Evaluation(predictions=predictions, scores=scores, report=report, dataset=data, rows=rows)
+    return {"dataset": data, "rows": rows, "joints": joints, "errors_mm": errors_mm}
 
 
-def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_right(evaluation: Evaluation) -> None:
-    sheet = contact_sheet(evaluation)
+def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_right(predicted: dict[str, Any]) -> None:
+    sheet = contact_sheet(**predicted, title="small")
     assert sheet.shape == (HEADER_PX + 3 * STRIDE_PX, PER_ROW[2] * 2 * TILE_PX, 3)
-    order = np.argsort(evaluation.scores.errors.joints.mean(1).numpy())
+    order = np.argsort(predicted["errors_mm"])
     first = (len(order) - PER_ROW[2]) // 2
     for row, picks in enumerate((order[: PER_ROW[2]], order[first : first + PER_ROW[2]], order[-PER_ROW[2] :])):
         for column, i in enumerate(picks):
             top, left = HEADER_PX + row * STRIDE_PX + HEADER_PX, column * 2 * TILE_PX
             tile = sheet[top : top + TILE_PX, left : left + 2 * TILE_PX]
-            batch = evaluation.dataset[(0, int(evaluation.rows[i]))]
-            predicted = torch.from_numpy(evaluation.predictions.joints[i]).double()
+            batch = predicted["dataset"][(0, int(predicted["rows"][i]))]
+            joints = torch.from_numpy(predicted["joints"][i]).double()
             points = (  # of the truth by the targets, of the prediction by the camera
                 batch.targets.joints_uvd[0, LITTLE_TIP, :2] * TILE_PX + 1,  # a pixel x of 64 is 3 x + 1 of 192
-                project(predicted, batch.targets.intrinsics[0].double())[LITTLE_TIP] * TILE_PX / SIZE + 1,
+                project(joints, batch.targets.intrinsics[0].double())[LITTLE_TIP] * TILE_PX / SIZE + 1,
             )
             for half, point in zip(np.split(tile, 2, axis=1), points, strict=True):
                 x, y = (round(float(value)) for value in point)
@@ -71,11 +64,23 @@ def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_r
                 assert (half == crop).all(-1).mean() > 0.5  # the sample's own picture, but for the skeleton
 
 
-def test_a_sheet_of_synthetic_data_says_so_in_its_title(evaluation: Evaluation) -> None:
-    real = contact_sheet(evaluation)
-    synthetic = contact_sheet(replace(evaluation, report={**evaluation.report, "synthetic": True}))
-    assert (real != synthetic)[:HEADER_PX].any()
-    assert (real == synthetic)[HEADER_PX:].all()
+def test_a_mesh_is_drawn_where_there_are_faces(predicted: dict[str, Any], mini_pack: Pack) -> None:
+    verts = mini_pack.array("verts", predicted["rows"]).astype(np.float32)
+    without = contact_sheet(**predicted, title="small", verts=verts)
+    np.testing.assert_array_equal(without, contact_sheet(**predicted, title="small"))
+    assert contact_sheet(**predicted, title="small", verts=verts, faces=np.array([[0, 1, 2]])).shape == (
+        HEADER_PX + 3 * STRIDE_PX,
+        PER_ROW[3] * 3 * TILE_PX,
+        3,
+    )
+
+
+def test_the_title_of_an_evaluation_on_synthetic_data_says_so() -> None:
+    report: dict[str, Any] = {"model": "small", "split": "sp0", "subset": "test", "synthetic": False}
+    report["metrics"] = {"mpjpe_mm": 11.5, "mpvpe_mm": None}
+    assert sheet_title(report) == "small, sp0 test, MPJPE 11.50 mm"
+    report |= {"synthetic": True, "solver": {"name": "flat"}, "metrics": {"mpjpe_mm": 11.5, "mpvpe_mm": 12.25}}
+    assert sheet_title(report) == "small + flat, sp0 test, MPJPE 11.50 mm, MPVPE 12.25 mm (synthetic data)"
 
 
 def test_each_finger_has_its_colour() -> None:

@@ -15,15 +15,16 @@ from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.predictions import Predictions, write_predictions
+from hmr_core.evaluation.saved import SavedEvaluation, draw_comparison, read_evaluations
 from hmr_core.plugins.recipes import DataConfig
-from hmr_core.viz.comparison import SAMPLES, Evaluated, comparison_sheet, read_evaluations
+from hmr_core.viz.comparison import SAMPLES
 from hmr_core.viz.tiles import TILE_PX, Tile, caption, wrapped
 
 HEADER_PX = 26
 FACES = np.array([[0, 1, 2]])
 
 
-def caption_px(evaluated: Evaluated) -> int:
+def caption_px(evaluated: SavedEvaluation) -> int:
     """The height of the captions: the ids of all samples are of the same length."""
     return len(caption(wrapped(evaluated.predictions.ids[0], TILE_PX), TILE_PX))
 
@@ -33,7 +34,7 @@ def figures(mpjpe_mm: float) -> dict[str, float | None]:
 
 
 @pytest.fixture
-def joints_alone(mini_pack: Pack) -> Evaluated:
+def joints_alone(mini_pack: Pack) -> SavedEvaluation:
     """Joints that are off sideways, sample i by i millimetres."""
     rows = mini_pack.indices("sp0", "test")
     joints = mini_pack.array("joints", rows).astype(np.float32)
@@ -46,20 +47,20 @@ def joints_alone(mini_pack: Pack) -> Evaluated:
     predictions = Predictions(
         model="small", split="sp0", subset="test", pack=mini_pack.info.digest, ids=mini_pack.ids(rows), joints=joints
     )
-    return Evaluated(report=report, predictions=predictions)
+    return SavedEvaluation(report=report, predictions=predictions)
 
 
 @pytest.fixture
-def with_mesh(mini_pack: Pack, joints_alone: Evaluated) -> Evaluated:
+def with_mesh(mini_pack: Pack, joints_alone: SavedEvaluation) -> SavedEvaluation:
     """The true joints, and a mesh from a solver."""
     rows = mini_pack.indices("sp0", "test")
     report = {**joints_alone.report, "solver": {"name": "flat"}, "protocol": "best", "metrics": figures(0.0)}
     arrays = {name: mini_pack.array(name, rows).astype(np.float32) for name in ("joints", "verts")}
-    return Evaluated(report=report, predictions=replace(joints_alone.predictions, **arrays))
+    return SavedEvaluation(report=report, predictions=replace(joints_alone.predictions, **arrays))
 
 
 def test_the_table_has_each_model_with_what_it_is_compared_with(
-    joints_alone: Evaluated, with_mesh: Evaluated, capsys: pytest.CaptureFixture[str]
+    joints_alone: SavedEvaluation, with_mesh: SavedEvaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_comparison([joints_alone.report, with_mesh.report])
     head, _, *lines = capsys.readouterr().out.splitlines()
@@ -71,9 +72,9 @@ def test_the_table_has_each_model_with_what_it_is_compared_with(
 
 
 def test_the_picture_has_a_row_for_each_chosen_sample_from_easy_to_hard(
-    mini_pack: Pack, joints_alone: Evaluated, with_mesh: Evaluated
+    mini_pack: Pack, joints_alone: SavedEvaluation, with_mesh: SavedEvaluation
 ) -> None:
-    sheet = comparison_sheet([joints_alone, with_mesh], mini_pack, FACES)
+    sheet = draw_comparison([joints_alone, with_mesh], mini_pack, FACES)
     stride = TILE_PX + caption_px(joints_alone)
     assert sheet.shape == (HEADER_PX + SAMPLES * stride, (1 + 1 + 2) * TILE_PX, 3)
     rows = mini_pack.indices("sp0", "test")
@@ -90,8 +91,8 @@ def test_the_picture_has_a_row_for_each_chosen_sample_from_easy_to_hard(
         np.testing.assert_array_equal(parts[3], tile.with_mesh(with_mesh.predictions.verts[sample], FACES))
 
 
-def test_every_id_is_there_to_its_last_character(mini_pack: Pack, with_mesh: Evaluated) -> None:
-    sheet, height = comparison_sheet([with_mesh], mini_pack, FACES), caption_px(with_mesh)
+def test_every_id_is_there_to_its_last_character(mini_pack: Pack, with_mesh: SavedEvaluation) -> None:
+    sheet, height = draw_comparison([with_mesh], mini_pack, FACES), caption_px(with_mesh)
     for place, sample in enumerate([1, 5, 9, 14, 18, 22]):  # in the pack's order: no error is larger than another
         bottom = HEADER_PX + (place + 1) * (TILE_PX + height)
         lines = wrapped(with_mesh.predictions.ids[sample], TILE_PX)
@@ -110,7 +111,7 @@ def test_captions_are_broken_where_they_no_longer_fit_after_underscores(text: st
         assert (caption(line, 10 * TILE_PX)[:, TILE_PX:] == caption("", 1)).all()
 
 
-def write(folder: Path, one: Evaluated) -> Path:
+def write(folder: Path, one: SavedEvaluation) -> Path:
     folder.mkdir()
     (folder / "report.json").write_text(json.dumps(one.report))
     write_predictions(folder / "predictions.h5", one.predictions)
@@ -125,7 +126,7 @@ def test_evaluations_of_the_same_samples_are_read(tmp_path: Path, joints_alone: 
 
 @pytest.mark.parametrize("change", [{"pack": "another"}, {"ids": "turned"}])
 def test_evaluations_of_other_samples_are_not_compared(
-    tmp_path: Path, joints_alone: Evaluated, change: dict[str, Any]
+    tmp_path: Path, joints_alone: SavedEvaluation, change: dict[str, Any]
 ) -> None:
     if "ids" in change:
         change = {"ids": joints_alone.predictions.ids[::-1]}
@@ -135,11 +136,11 @@ def test_evaluations_of_other_samples_are_not_compared(
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HmrError, match=r"nothing holds no evaluation: .*`hmr eval` leaves one in its --out"):
+    with pytest.raises(HmrError, match=r"nothing holds no evaluation: .*Give a folder that `hmr eval` wrote"):
         read_evaluations([tmp_path / "nothing"])
 
 
-def test_another_pack_is_refused(mini_pack: Pack, joints_alone: Evaluated) -> None:
+def test_another_pack_is_refused(mini_pack: Pack, joints_alone: SavedEvaluation) -> None:
     other = replace(joints_alone, predictions=replace(joints_alone.predictions, pack="another"))
-    with pytest.raises(HmrError, match=r"are not of .*mini\.h5 \(its digest is another\): give theirs with --data"):
-        comparison_sheet([other], mini_pack, FACES)
+    with pytest.raises(HmrError, match=r"are not of .*mini\.h5 \(its digest is another\). Give theirs with data"):
+        draw_comparison([other], mini_pack, FACES)

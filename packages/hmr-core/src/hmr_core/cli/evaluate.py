@@ -152,12 +152,11 @@ def evaluate(
     pack.indices(split, subset)
 
     from hmr_core.cli.metrics_table import show_figures
-    from hmr_core.evaluation.evaluate import write_evaluation
+    from hmr_core.evaluation.evaluate import draw_contact_sheet, write_evaluation
     from hmr_core.evaluation.request import EvaluationRequest
     from hmr_core.inference.solving import load_solver
     from hmr_core.pictures import write_png
     from hmr_core.provenance import provenance
-    from hmr_core.viz.contact_sheet import contact_sheet
     from hmr_core.weights.checkpoints import load_checkpoint
 
     chosen = choose_device(device)
@@ -185,7 +184,7 @@ def evaluate(
         evaluation = _watched(request, device=chosen, batch_size=batch_size, workers=choose_workers(workers, chosen))
         evaluation = replace(evaluation, report={**evaluation.report, "started": started})
         write_evaluation(part, evaluation)
-        write_png(part / "contact_sheet.png", contact_sheet(evaluation, _faces(evaluation, hand)))
+        write_png(part / "contact_sheet.png", draw_contact_sheet(evaluation, _faces(evaluation, hand)))
     show_figures(evaluation.report)
     click.echo(f"written: {folder}/ with {', '.join(RESULTS)}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Int, Int64, UInt8
 from numpy import ndarray
 
 from hmr_core.data.hand_model_check import check_hand_model
@@ -19,7 +19,7 @@ from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
-from hmr_core.evaluation.report import make_report
+from hmr_core.evaluation.report import make_report, sheet_title
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.hand.solver import HandFit
@@ -27,6 +27,7 @@ from hmr_core.inference.predict import Points, gather, predict
 from hmr_core.inference.solving import mesh_already, solve
 from hmr_core.plugins.recipes import DataConfig, ImageRecipe
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.viz.contact_sheet import contact_sheet
 
 JOINTS_ALONE = "Or leave --solver out: then the joints alone are scored."
 
@@ -116,6 +117,21 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and predictions.h5 into an existing folder."""
     write_predictions(folder / "predictions.h5", evaluation.predictions)
     (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n", encoding="utf-8")
+
+
+def draw_contact_sheet(
+    evaluation: Evaluation, faces: Int[ndarray, "f 3"] | None = None
+) -> UInt8[ndarray, "height width 3"]:
+    """Draw the best, median and worst samples by MPJPE. faces: to draw a mesh with, if there is one."""
+    return contact_sheet(
+        evaluation.dataset,
+        evaluation.rows,
+        title=sheet_title(evaluation.report),
+        joints=evaluation.predictions.joints,
+        errors_mm=evaluation.scores.errors.joints.mean(1).numpy() * 1000,
+        verts=evaluation.predictions.verts,
+        faces=faces,
+    )
 
 
 def _mismatch_mm(request: EvaluationRequest, rows: Int64[ndarray, " n"]) -> float:

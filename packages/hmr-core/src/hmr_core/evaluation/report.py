@@ -34,6 +34,17 @@ def evaluation_name(report: Mapping[str, Any]) -> str:
     return f"{report['model']}{by}{protocol}"
 
 
+def sheet_title(report: Mapping[str, Any]) -> str:
+    """Title an evaluation's contact sheet: what was evaluated on what, and its first metrics."""
+    by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    by += " from given joints" if report.get("consumes") == "joints" else ""
+    metrics = f"MPJPE {report['metrics']['mpjpe_mm']:.2f} mm"
+    if report["metrics"].get("mpvpe_mm") is not None:
+        metrics += f", MPVPE {report['metrics']['mpvpe_mm']:.2f} mm"
+    synthetic = " (synthetic data)" if report["synthetic"] else ""
+    return f"{report['model']}{by}, {report['split']} {report['subset']}, {metrics}{synthetic}"
+
+
 def make_report(
     request: EvaluationRequest,
     scores: Scores,
