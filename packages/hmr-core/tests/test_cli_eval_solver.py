@@ -231,11 +231,15 @@ def test_a_solver_fills_the_mesh_figures_and_leaves_the_joints_as_they_are(hmr: 
     assert f"{made['metrics']['mpvpe_mm']:.2f}" in out
     ((config, device, joints),) = FlatSolver.calls  # all samples in one call
     assert (config, device) == (FlatConfig(fit="slow", group=256), torch.device("cpu"))
+    assert list(made)[-1] == "errors"
+    assert np.mean(made["errors"]["mpvpe_mm"]) == pytest.approx(made["metrics"]["mpvpe_mm"], abs=1e-4)
+    assert np.mean(made["errors"]["pa_mpvpe_mm"]) == pytest.approx(made["metrics"]["pa_mpvpe_mm"], abs=1e-4)
+    assert len(Path("eval/small-sp0-test-flat/report.json").read_text().splitlines()) < 200  # a line for each list
     with h5py.File("eval/small-sp0-test-flat/predictions.h5") as file:
         np.testing.assert_array_equal(file["joints"], joints.numpy())
         assert file["verts"].shape == (24, 778, 3)
-        assert (file["pose"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
-        assert (file["pose"][:] == 0.25).all()
+        assert (file["rotations"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
+        assert (file["rotations"][:] == 0.25).all()
         np.testing.assert_array_equal(file["betas"][2], np.arange(20, 30))
     status, out, _ = hmr("score eval/small-sp0-test-flat --json")
     assert status == 0
@@ -420,7 +424,7 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert made["baseline"]["metrics"] is None
     assert "note: no baseline: the model was given joints, of which the mean pose knows nothing" in out
     with h5py.File("eval/from-joints-sp0-test/predictions.h5") as file:
-        assert (file["pose"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
+        assert (file["rotations"].shape, file["betas"].shape) == ((24, 16, 3), (24, 10))
     status, out, _ = hmr(f"{line} --set data.noise_mm=4 --out noisy")
     assert status == 0
     told = "the model was given the annotated joints, with normal noise of 4 mm on each axis, and saw no image"

@@ -275,7 +275,7 @@ def test_a_mesh_model_trains_resumes_and_is_scored_with_the_annotations_hand(
     assert report["metrics"]["mpvpe_mm"] is not None
     assert f"mesh: hand model {mini_hand_path}" in out
     with h5py.File("out/predictions.h5") as file:
-        assert "pose" not in file
+        assert "rotations" not in file
         joints = joint_regressor_21(load_hand_model(mini_hand_path)).numpy() @ file["verts"][:]
         np.testing.assert_allclose(file["joints"][:], joints, atol=1e-6)
 
@@ -302,7 +302,7 @@ def test_posed_rotations_are_kept_with_the_predictions(hmr: Run, mini_hand_path:
     assert status == 0, err
     layer = HandLayer(load_hand_model(mini_hand_path))
     with h5py.File("out/predictions.h5") as file:
-        posed = layer(torch.from_numpy(file["pose"][:]), torch.from_numpy(file["betas"][:]), centre=9)
+        posed = layer(torch.from_numpy(file["rotations"][:]), torch.from_numpy(file["betas"][:]), centre=9)
         np.testing.assert_allclose(file["verts"][:] - file["joints"][:, 9:10], posed.verts.numpy(), atol=1e-5)
 
 

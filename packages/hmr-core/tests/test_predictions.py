@@ -38,7 +38,7 @@ def test_everything_comes_back(predictions: Predictions, tmp_path: Path) -> None
         np.testing.assert_array_equal(getattr(found, name), getattr(predictions, name))
 
 
-@pytest.mark.parametrize("present", [(), ("confidence",), ("verts",), ("verts", "pose", "betas")])
+@pytest.mark.parametrize("present", [(), ("confidence",), ("verts",), ("verts", "rotations", "betas")])
 def test_files_of_joints_alone_and_of_models_with_a_mesh_have_less(
     predictions: Predictions, tmp_path: Path, present: tuple[str, ...]
 ) -> None:
@@ -157,7 +157,7 @@ def test_what_is_no_prediction_is_refused(tmp_path: Path, changes: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("joints", "21, 3"), ("verts", "778, 3"), ("pose", "16, 3"), ("betas", "10")]
+    ("name", "wanted"), [("joints", "21, 3"), ("verts", "778, 3"), ("rotations", "16, 3"), ("betas", "10")]
 )
 @pytest.mark.parametrize("shape", [(COUNT, 5), (COUNT - 1, 21, 3)])
 def test_arrays_that_do_not_fit_are_refused_by_name(

@@ -31,12 +31,16 @@ def test_scoring_the_file_again_gives_the_same_figures(evaluation: Any, tmp_path
     with h5py.File(tmp_path / "predictions.h5") as file:
         assert file.attrs["units"] == "metres"
         assert file["joints"].shape == (24, 21, 3)
-        assert 1000 * file["joints_error_m"][:].mean() == pytest.approx(evaluation.report["metrics"]["mpjpe_mm"])
+        for name in ("mpjpe_mm", "pa_mpjpe_mm"):
+            assert file[name][:].mean() == pytest.approx(evaluation.report["metrics"][name])
+            np.testing.assert_allclose(file[name], evaluation.report["errors"][name], atol=1e-4)
+        assert evaluation.report["errors"]["id"] == predictions.ids
+        assert (evaluation.report["errors"]["mpvpe_mm"], "mpvpe_mm" in file) == (None, False)
         assert "verts" not in file
 
 
 def test_predictions_of_other_samples_are_refused(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
-    predictions = replace(evaluation.predictions, joints_error_m=None)
+    predictions = replace(evaluation.predictions, mpjpe_mm=None, pa_mpjpe_mm=None)
     path = tmp_path / "predictions.h5"
     with pytest.raises(HmrError, match=r"does not cover sp0 test of .*: it lacks .* \(1 missing, 0 unknown\)"):
         rescore(path, mini_pack, replace(predictions, ids=predictions.ids[1:], joints=predictions.joints[1:]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int, Int64, UInt8
 from numpy import ndarray
@@ -19,7 +19,7 @@ from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
-from hmr_core.evaluation.report import make_report, sheet_title
+from hmr_core.evaluation.report import make_report, report_text, sheet_title
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.hand.solver import HandFit
@@ -84,6 +84,7 @@ def evaluate(
         **_mesh_arrays(mesh),
     }
     scores = score(request.pack, rows, arrays["joints"], arrays["verts"])
+    arrays |= {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
     report = make_report(
         request,
         scores,
@@ -93,6 +94,7 @@ def evaluate(
         device=str(device),
     )
     report["seconds"] = round(time.monotonic() - started, 2)
+    report["errors"] = scores.errors_as_report()  # last, since they are long
     return Evaluation(
         predictions=Predictions(
             model=request.spec.name,
@@ -101,8 +103,6 @@ def evaluate(
             pack=request.pack.info.digest,
             labels=labels(report),
             ids=points.ids,
-            joints_error_m=scores.errors.joints.mean(1).float().numpy(),
-            verts_error_m=None if scores.errors.verts is None else scores.errors.verts.float().numpy(),
             **arrays,
         ),
         scores=scores,
@@ -116,7 +116,7 @@ def evaluate(
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and predictions.h5 into an existing folder."""
     write_predictions(folder / "predictions.h5", evaluation.predictions)
-    (folder / "report.json").write_text(json.dumps(evaluation.report, indent=2) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(report_text(evaluation.report), encoding="utf-8")
 
 
 def draw_contact_sheet(
@@ -128,7 +128,7 @@ def draw_contact_sheet(
         evaluation.rows,
         title=sheet_title(evaluation.report),
         joints=evaluation.predictions.joints,
-        errors_mm=evaluation.scores.errors.joints.mean(1).numpy() * 1000,
+        errors_mm=evaluation.scores.errors_mm()["mpjpe_mm"],
         verts=evaluation.predictions.verts,
         faces=faces,
     )
@@ -195,5 +195,5 @@ def _joints_only(parts: Iterable[Points], spec: ModelSpec) -> Iterator[Points]:
 
 def _mesh_arrays(mesh: Points | HandFit) -> dict[str, Any]:
     """The arrays of predictions that concern the mesh."""
-    arrays = {"verts": mesh.verts, "pose": mesh.rotations, "betas": mesh.betas}
+    arrays = {"verts": mesh.verts, "rotations": mesh.rotations, "betas": mesh.betas}
     return {name: None if array is None else array.detach().numpy() for name, array in arrays.items()}

@@ -1,12 +1,13 @@
 """The file of predictions: what an evaluation leaves as predictions.h5, and anybody can write. docs/predictions.md.
 
 Root attributes: format, split, subset, units, frame, joint_order (`MEANINGS`); and, of an evaluation, model, pack (the
-digest of the pack it was made on) and labels, a JSON object with what a reader of figures has to know, as it stands in
+digest of the pack it was made on) and labels, a JSON object with what a reader of metrics has to know, as it stands in
 report.json: consumes, notes, protocol, solver, hand_model, hand_layer.
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
-If the mesh is a posed hand model's, also pose (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera space,
-relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21), 0..1.
-Of an evaluation also joints_error_m (n) and, of a mesh, verts_error_m (n): each sample's mean distance to the truth.
+If the mesh is a posed hand model's, also rotations (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera
+space, relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21),
+0..1. An evaluation adds each sample's errors, (n) in mm: mpjpe_mm, pa_mpjpe_mm and, of a mesh, mpvpe_mm, pa_mpvpe_mm.
+Their means are the metrics of the same names.
 
 An evaluation's file is HDF5 behind a block with the digest of all that follows it, which is compared before the HDF5
 library sees the file: it may end the process where a file was damaged.
@@ -37,14 +38,16 @@ FORMAT = "hmr-predictions/1"
 MEANINGS = {"units": "metres", "frame": "camera space: x right, y down, z away", "joint_order": "OpenPose"}
 """What a file must say of its points: there is no other choice."""
 
+ERRORS = ("mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm")
+"""The errors that each sample has by itself; the mean over all samples is the metric of the same name."""
+
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "joints": (21, 3),
     "verts": (778, 3),
     "confidence": (21,),
-    "pose": (16, 3),
+    "rotations": (16, 3),
     "betas": (10,),
-    "joints_error_m": (),
-    "verts_error_m": (),
+    **dict.fromkeys(ERRORS, ()),
 }
 """Of each sample's arrays. All but the joints may be missing."""
 
@@ -60,10 +63,11 @@ _LABELS = ("consumes", "notes", "protocol", "solver", "hand_model", "hand_layer"
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Predicted points of a subset; pose and betas where a hand model was posed.
+    """Predicted points of a subset (metres, camera space); rotations and betas where a hand model was posed.
 
-    pack: the digest of the pack that they were made on, "" where the file does not say. labels: of a report, as
-    `labels` takes them from it. sealed: whether the file that they were read from has a digest.
+    mpjpe_mm and the like: each sample's errors, where an evaluation computed them. pack: the digest of the pack that
+    the predictions were made on, "" where the file does not say. labels: of a report, as `labels` takes them from it.
+    sealed: whether the file that they were read from has a digest.
     """
 
     model: str
@@ -73,17 +77,19 @@ class Predictions:
     ids: list[str]
     joints: Float32[ndarray, "n 21 3"]
     verts: Float32[ndarray, "n 778 3"] | None = None
-    pose: Float32[ndarray, "n 16 3"] | None = None
+    rotations: Float32[ndarray, "n 16 3"] | None = None
     betas: Float32[ndarray, "n 10"] | None = None
     confidence: Float32[ndarray, "n 21"] | None = None
-    joints_error_m: Float32[ndarray, " n"] | None = None
-    verts_error_m: Float32[ndarray, " n"] | None = None
+    mpjpe_mm: Float32[ndarray, " n"] | None = None
+    mpvpe_mm: Float32[ndarray, " n"] | None = None
+    pa_mpjpe_mm: Float32[ndarray, " n"] | None = None
+    pa_mpvpe_mm: Float32[ndarray, " n"] | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     sealed: bool = field(default=False, compare=False)
 
 
 def labels(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report its predictions keep, so that their figures are never shown without it."""
+    """What of a report its predictions keep, so that their metrics are never shown without it."""
     return {name: report[name] for name in _LABELS}
 
 

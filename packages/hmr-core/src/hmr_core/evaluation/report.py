@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,13 @@ def evaluation_name(report: Mapping[str, Any]) -> str:
     by = f" + {report['solver']['name']}" if report.get("solver") else ""
     protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
     return f"{report['model']}{by}{protocol}"
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """Write a report as JSON: indented, but each of the long lists of errors in a line of its own."""
+    head = json.dumps({name: value for name, value in report.items() if name != "errors"}, indent=2)
+    lists = ",\n".join(f"    {json.dumps(name)}: {json.dumps(values)}" for name, values in report["errors"].items())
+    return head[: -len("\n}")] + f',\n  "errors": {{\n{lists}\n  }}\n}}\n'
 
 
 def sheet_title(report: Mapping[str, Any]) -> str:

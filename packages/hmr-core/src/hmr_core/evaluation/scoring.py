@@ -1,4 +1,4 @@
-"""Figures from predicted points and a pack: what `hmr eval` and `hmr score` share."""
+"""Metrics from predicted points and a pack: what `hmr eval` and `hmr score` share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy import ndarray
 
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
-from hmr_core.errors import HmrError
-from hmr_core.evaluation.predictions import Predictions
+from hmr_core.errors import HmrError, Option
+from hmr_core.evaluation.predictions import ERRORS, Predictions
 from hmr_core.geometry.alignment import DegeneratePointsError
 from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
 
@@ -23,16 +23,36 @@ _CHUNK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Errors sample by sample, in metres, and the figures that they sum up to. notes: on the annotations."""
+    """Errors sample by sample, in metres, and the metrics that they sum up to.
 
+    ids: the samples', in the order of the errors. notes: on the annotations.
+    """
+
+    ids: list[str]
     errors: SampleErrors
     metrics: dict[str, float | None]
     aligned: dict[str, dict[str, float | None]]
     notes: tuple[str, ...] = ()
 
+    def errors_mm(self) -> dict[str, Any]:
+        """Each sample's errors, float64 (n), by the names of ERRORS; None for those of a mesh where there is none."""
+        errors_m = (self.errors.joints.mean(1), self.errors.verts, self.errors.pa_joints, self.errors.pa_verts)
+        return {
+            name: None if error_m is None else (1000 * error_m).numpy()
+            for name, error_m in zip(ERRORS, errors_m, strict=True)
+        }
+
     def as_report(self) -> dict[str, Any]:
         """The part of report.json that scoring alone determines."""
-        return {"samples": len(self.errors.joints), "metrics": self.metrics, "aligned": self.aligned}
+        return {"samples": len(self.ids), "metrics": self.metrics, "aligned": self.aligned}
+
+    def errors_as_report(self) -> dict[str, Any]:
+        """The errors of each sample as report.json has them: rounded to 0.1 micrometres, which keeps the file small."""
+        errors_mm = self.errors_mm().items()
+        return {
+            "id": self.ids,
+            **{name: None if values is None else values.round(4).tolist() for name, values in errors_mm},
+        }
 
 
 def score(
@@ -58,11 +78,11 @@ def score(
             sample = pack.ids(rows[chunk])[error.index]
             raise HmrError(f"PA error of sample {sample}: {error.reason}") from error
     errors = concatenate(parts)
-    return Scores(errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
+    return Scores(ids=pack.ids(rows), errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
 
 
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
-    """The figures of a file of predictions, again; HmrError when its ids are not exactly its subset's."""
+    """Score a file of predictions again; HmrError when its ids are not exactly its subset's."""
     rows = pack.indices(predictions.split, predictions.subset)
     warnings = check_pack(pack, predictions.split, predictions.subset)
     by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
@@ -77,7 +97,10 @@ def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
         what = f"lacks {min(missing)}" if missing else f"has {min(unknown)}, which is not in it"
         raise HmrError(
             f"{path} does not cover {subset} of {pack.path}: it {what} "
-            f"({len(missing)} missing, {len(unknown)} unknown). Is it another --data that it was made on?"
+            f"({len(missing)} missing, {len(unknown)} unknown).",
+            "If it was made on another pack, give that one with ",
+            Option("data"),
+            ".",
         )
     order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
     return replace(score(pack, order, predictions.joints, predictions.verts), notes=tuple(warnings))
