@@ -32,7 +32,8 @@ from photographs import expose, make_scene
 from provenance import REPOSITORY, write_rows
 
 from hmr_core.data.augment import draw
-from hmr_core.data.image_dataset import Batch, ImageDataset, Key
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.oakink.layout import FRAMES, SampleKey
@@ -190,6 +191,7 @@ def compare(batch: Batch, published: Mapping[str, Any]) -> None:
     assert batch.ids == published["id"]
     for name in ("joints_uvd", "verts_uvd", "joints_vis", "verts_vis", "joints", "verts", "root", "intrinsics"):
         torch.testing.assert_close(getattr(batch.targets, name), published[name], rtol=1e-4, atol=5e-4)
+    assert batch.image is not None
     difference = (batch.image.int() - published["image"].int()).abs()
     assert difference.max() <= 3, f"crops differ by {difference.max()} grey levels"
 

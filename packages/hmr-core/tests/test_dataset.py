@@ -12,15 +12,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from hmr_core.data import image_dataset as module
 from hmr_core.data.augment import Augmentation, Occlusion, draw
+from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import AnnotatedHands, read_hands
 from hmr_core.errors import HmrError
-from hmr_core.nn.model import Targets
+from hmr_core.nn.model import Prediction, Targets
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 
 GOLDEN = Path(__file__).parent / "data/golden"
@@ -49,7 +51,9 @@ def test_batches_match_the_recorded_transform(
     )
     monkeypatch.setattr(module, "draw", lambda *args: drawn)
     augment = None if case["subset"] == "test" else AugmentConfig()
-    made = hands(mini_pack, augment, image_size=case["image_size"], root_joint=case["center_idx"])[(0, row)]
+    data = hands(mini_pack, augment, image_size=case["image_size"], root_joint=case["center_idx"])
+    made = data.batch([Key(0, row)])
+    assert made.image is not None
     targets = made.targets
     computed = {
         "target_joints_uvd": targets.joints_uvd,
@@ -128,17 +132,17 @@ def test_occlusion_that_would_leave_the_frame_is_skipped(left_top: tuple[float, 
 
 
 def test_occlusion_is_seen_in_the_crop_and_the_window_stays_as_it_was(mini_pack: Pack) -> None:
-    row = (0, int(mini_pack.indices("sp0", "train")[0]))
-    occluded = hands(mini_pack, OFF.model_copy(update={"occlusion_probability": 1.0}), seed=4)[row]
-    plain = hands(mini_pack, OFF)[row]
+    keys = [Key(0, int(mini_pack.indices("sp0", "train")[0]))]
+    occluded = hands(mini_pack, OFF.model_copy(update={"occlusion_probability": 1.0}), seed=4).batch(keys)
+    plain = hands(mini_pack, OFF).batch(keys)
     changed = (occluded.image != plain.image).any(-1).float().mean()
     assert 0.001 < changed < 0.3
-    assert torch.equal(hands(mini_pack, OFF)[row].image, plain.image)
+    assert torch.equal(hands(mini_pack, OFF).batch(keys).image, plain.image)
 
 
 def test_without_augmentation_training_crops_are_evaluation_crops(mini_pack: Pack) -> None:
-    keys = [(0, int(row)) for row in mini_pack.indices("sp0", "test")[:4]]
-    off, none = hands(mini_pack, OFF).__getitems__(keys), hands(mini_pack).__getitems__(keys)
+    keys = [Key(0, int(row)) for row in mini_pack.indices("sp0", "test")[:4]]
+    off, none = hands(mini_pack, OFF).batch(keys), hands(mini_pack).batch(keys)
     assert torch.equal(off.image, none.image)
     assert torch.equal(off.targets.joints_uvd, none.targets.joints_uvd)
 
@@ -154,7 +158,7 @@ def moved(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Callable[[Augment
             return replace(annotated, joints=annotated.joints + shift, verts=annotated.verts + shift)
 
         monkeypatch.setattr("hmr_core.data.image_dataset.read_hands", read)
-        return hands(mini_pack, augment)[(0, 0)].targets
+        return hands(mini_pack, augment).batch([Key(0, 0)]).targets
 
     return targets
 
@@ -172,14 +176,12 @@ def test_a_hand_out_of_the_frame_counts_for_nothing_in_training_and_fully_elsewh
 def test_points_outside_the_crop_are_invisible_in_training(mini_pack: Pack) -> None:
     rows = mini_pack.indices("sp0", "train")
     tight = hands(mini_pack, OFF, data=DataConfig(bbox_expand=0.9))
-    targets = tight.__getitems__([(0, int(row)) for row in rows]).targets
+    targets = tight.batch([Key(0, int(row)) for row in rows]).targets
     inside = ((targets.joints_uvd[..., :2] >= 0) & (targets.joints_uvd[..., :2] < 1)).all(-1)
     enough = inside.float().mean(1, keepdim=True) >= 0.3
     assert torch.equal(targets.joints_vis.bool(), inside & enough)
     assert 0 < targets.joints_vis.mean() < 1
-    small = (
-        hands(mini_pack, OFF, data=DataConfig(bbox_expand=0.2)).__getitems__([(0, int(row)) for row in rows]).targets
-    )
+    small = hands(mini_pack, OFF, data=DataConfig(bbox_expand=0.2)).batch([Key(0, int(row)) for row in rows]).targets
     few = ((small.joints_uvd[..., :2] >= 0) & (small.joints_uvd[..., :2] < 1)).all(-1).float().mean(1) < 0.3
     assert few.any()
     assert small.joints_vis[few].sum() == 0
@@ -208,7 +210,7 @@ def test_each_epoch_has_its_own_order_of_the_same_rows() -> None:
 
 
 def test_images_become_rgb_from_minus_half_to_half(mini_pack: Pack) -> None:
-    made = hands(mini_pack)[(0, 0)]
+    made = hands(mini_pack).batch([Key(0, 0)])
     assert made.image.dtype == torch.uint8
     image = made.inputs().image
     assert image is not None
@@ -225,10 +227,20 @@ def test_augmentation_beyond_the_stored_windows_is_an_error_that_names_the_margi
 
 
 def test_a_batch_moves_and_is_pinned_as_a_whole(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = hands(mini_pack)[(0, 0)]
+    made = hands(mini_pack).batch([Key(0, 0)])
     moved = made.to("meta")
-    assert {t.device.type for t in (moved.image, *vars(moved.targets).values())} == {"meta"}
+    assert {t.device.type for t in moved.tensors()} == {"meta"}
     pinned: list[torch.Tensor] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
     made.pin_memory()
-    assert {id(t) for t in pinned} == {id(t) for t in (made.image, *vars(made.targets).values())}
+    assert {id(t) for t in pinned} == {id(t) for t in made.tensors()}
+
+
+def test_copies_towards_the_cpu_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    prediction = Prediction(joints_uvd=torch.zeros(1, 21, 3), betas=torch.zeros(1, 10))
+    monkeypatch.setattr(Tensor, "to", lambda tensor, device, *, non_blocking: asked.append(non_blocking) or tensor)
+    prediction.to("cpu")
+    assert asked == [False] * 2
+    prediction.to(torch.device("cuda", 1))
+    assert asked[2:] == [True] * 2

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from hmr_core.data.batch import Key
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
@@ -94,12 +95,12 @@ def test_figures_of_another_split_than_the_trained_one_say_so(
 def test_the_baseline_is_the_mean_pose_of_the_training_subset(evaluation: Any, mini_pack: Pack) -> None:
     """By a loop over samples, from the definitions."""
     dataset, rows = evaluation.dataset, mini_pack.indices("sp0", "train")
-    total = sum(dataset[(0, int(row))].targets.joints_uvd[0].double() for row in rows)
+    total = sum(dataset.batch([Key(0, int(row))]).targets.joints_uvd[0].double() for row in rows)
     mean = mean_pose_uvd(dataset, rows)
     torch.testing.assert_close(mean, total / len(rows), atol=1e-6, rtol=0)
     test = mini_pack.indices("sp0", "test")[:3]
     joints = torch.from_numpy(baseline_joints(dataset, test, mean))
-    targets = dataset.__getitems__([(0, int(row)) for row in test]).targets
+    targets = dataset.batch([Key(0, int(row)) for row in test]).targets
     again = to_uvd(joints, targets.root, targets.intrinsics, dataset.image_size)
     torch.testing.assert_close(again, mean.float().expand(3, -1, -1), atol=1e-5, rtol=0)
     assert math.isfinite(evaluation.report["baseline"]["metrics"]["mpjpe_mm"])

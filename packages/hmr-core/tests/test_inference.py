@@ -11,9 +11,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
+from hmr_core.geometry.camera import from_uvd
+from hmr_core.inference.predict import RootSource, SamplePoints, annotated_roots, gather, predict
+from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.run import Run
@@ -85,3 +92,81 @@ def test_an_evaluation_compares_checksums_and_does_not_rely_on_decoding(
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
     with pytest.raises(HmrError, match="its bytes do not have the recorded checksum"):
         evaluate_on(small_spec, checkpoint, Pack(tmp_path / "bad.h5"), **options)
+
+
+# What a model that says what it was made with becomes.
+
+
+@pytest.fixture
+def posed_prediction() -> Prediction:
+    generator = torch.Generator().manual_seed(1)
+    return Prediction(
+        joints_uvd=torch.rand(4, 21, 3, generator=generator),
+        rotations=0.3 * torch.randn(4, 16, 3, generator=generator),
+        betas=torch.randn(4, 10, generator=generator),
+    )
+
+
+class Says(PoseModel):
+    """A model that says what it was made with."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        super().__init__()
+        self.prediction = prediction
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        return self.prediction
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        return {}
+
+
+def predicted(model: PoseModel, pack: Pack, roots: RootSource = annotated_roots) -> SamplePoints:
+    """The points of four samples."""
+    loader = Loader(ImageDataset(pack, image_size=64), workers=0, device=CPU)
+    return gather(predict(model, loader, pack.indices("sp0", "test")[:4], roots=roots, batch_size=4))
+
+
+def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, posed_prediction: Prediction) -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+    cudnn = torch.backends.cudnn
+
+    class Looks(Says):
+        def forward(self, inputs: Inputs) -> Prediction:
+            seen.append((cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32))
+            return replace(self.prediction, rotations=None, betas=None)
+
+    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+        predicted(Looks(posed_prediction), mini_pack)
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32) == (True, True, True)
+    assert seen == [(True, True, False)]
+
+
+def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed_prediction: Prediction) -> None:
+    with pytest.raises(HmrError, match="no hand to pose: its spec must say needs_hand=True"):
+        predicted(Says(posed_prediction), mini_pack)
+
+
+def test_points_have_ids_and_roots_come_from_where_they_are_asked(
+    mini_pack: Pack, posed_prediction: Prediction
+) -> None:
+    said = replace(posed_prediction, rotations=None, betas=None)
+    asked: list[tuple[Inputs, Batch]] = []
+
+    def farther(prediction: Prediction, inputs: Inputs, batch: Batch) -> Tensor:
+        asked.append((inputs, batch))
+        return annotated_roots(prediction, inputs, batch) + torch.tensor([0.0, 0.0, 0.1])
+
+    near, far = predicted(Says(said), mini_pack), predicted(Says(said), mini_pack, farther)
+    rows = mini_pack.indices("sp0", "test")[:4]
+    assert near.ids == far.ids == mini_pack.ids(rows)
+    targets = ImageDataset(mini_pack, image_size=64).batch([Key(0, int(row)) for row in rows]).targets
+    assert said.joints_uvd is not None
+    expected = from_uvd(said.joints_uvd, targets.root, targets.intrinsics, 64)
+    assert torch.equal(near.joints, expected)
+    torch.testing.assert_close(far.joints[..., 2], near.joints[..., 2] + 0.1)
+    ((inputs, batch),) = asked
+    assert inputs.image is not None
+    assert inputs.intrinsics is not None
+    assert torch.equal(inputs.intrinsics, targets.intrinsics)
+    assert batch.image is None  # it stays where the model is

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.data.joint_dataset import JointBatch, JointDataset
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.joint_dataset import JointDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.nn.decode import pose
+from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Prediction
 from hmr_core.plugins.recipes import JointAugmentConfig, JointDataConfig
 
@@ -34,14 +35,14 @@ def dataset(pack: Pack, layer: HandLayer, augment: dict[str, float] | None = Non
     )
 
 
-def keys(pack: Pack, count: int = 24, epoch: int = 0) -> list[tuple[int, int]]:
-    return [(epoch, int(row)) for row in pack.indices("sp0", "test")[:count]]
+def keys(pack: Pack, count: int = 24, epoch: int = 0) -> list[Key]:
+    return [Key(epoch, int(row)) for row in pack.indices("sp0", "test")[:count]]
 
 
-def posed(layer: HandLayer, batch: JointBatch) -> tuple[Tensor, Tensor]:
+def posed(layer: HandLayer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Joints and vertices of the targets' rotations and betas."""
     prediction = Prediction(rotations=batch.targets.rotations, betas=batch.targets.betas)
-    hand = pose(layer, prediction, batch.targets.root, root_joint=9)
+    hand = pose_for_loss(prediction, batch.targets.root, root_joint=9, layer=layer)
     assert hand.joints is not None
     assert hand.verts is not None
     return hand.joints, hand.verts
@@ -50,7 +51,7 @@ def posed(layer: HandLayer, batch: JointBatch) -> tuple[Tensor, Tensor]:
 def test_without_augmentation_the_joints_are_the_annotated_ones(mini_pack: Pack, layer: HandLayer) -> None:
     rows = mini_pack.indices("sp0", "test")[:24]
     for augment in (None, {}):
-        batch = dataset(mini_pack, layer, augment).__getitems__(keys(mini_pack))
+        batch = dataset(mini_pack, layer, augment).batch(keys(mini_pack))
         assert batch.ids == mini_pack.ids(rows)
         np.testing.assert_allclose(batch.joints.numpy(), mini_pack.array("joints", rows), atol=1e-7)
         assert torch.equal(batch.targets.joints, batch.joints)
@@ -63,27 +64,23 @@ def test_without_augmentation_the_joints_are_the_annotated_ones(mini_pack: Pack,
 def test_rotations_betas_joints_and_vertices_agree(
     mini_pack: Pack, layer: HandLayer, augment: dict[str, float]
 ) -> None:
-    batch = dataset(mini_pack, layer, augment).__getitems__(keys(mini_pack))
+    batch = dataset(mini_pack, layer, augment).batch(keys(mini_pack))
     joints, verts = posed(layer, batch)
     torch.testing.assert_close(joints, batch.targets.joints, atol=2e-6, rtol=0)
     torch.testing.assert_close(verts, batch.targets.verts, atol=2e-6, rtol=0)
 
 
 def test_a_turned_or_replaced_hand_stays_at_its_root_joint(mini_pack: Pack, layer: HandLayer) -> None:
-    plain = dataset(mini_pack, layer).__getitems__(keys(mini_pack)).targets
-    moved = (
-        dataset(mini_pack, layer, {"rotation_deg": 90, "scale": 0.3, "sampled": 1})
-        .__getitems__(keys(mini_pack))
-        .targets
-    )
+    plain = dataset(mini_pack, layer).batch(keys(mini_pack)).targets
+    moved = dataset(mini_pack, layer, {"rotation_deg": 90, "scale": 0.3, "sampled": 1}).batch(keys(mini_pack)).targets
     torch.testing.assert_close(moved.joints[:, 9], plain.joints[:, 9], atol=1e-6, rtol=0)
     torch.testing.assert_close(moved.root, plain.root)
     assert float((moved.joints - plain.joints).norm(dim=-1).mean()) > 0.02
 
 
 def test_scale_is_about_the_root_and_within_its_bound(mini_pack: Pack, layer: HandLayer) -> None:
-    plain = dataset(mini_pack, layer).__getitems__(keys(mini_pack)).targets
-    scaled = dataset(mini_pack, layer, {"scale": 0.2}).__getitems__(keys(mini_pack)).targets
+    plain = dataset(mini_pack, layer).batch(keys(mini_pack)).targets
+    scaled = dataset(mini_pack, layer, {"scale": 0.2}).batch(keys(mini_pack)).targets
     factor = (scaled.verts - scaled.root[:, None]).norm(dim=-1) / (plain.verts - plain.root[:, None]).norm(dim=-1)
     torch.testing.assert_close(factor, factor[:, :1].expand_as(factor), atol=1e-4, rtol=0)
     assert 0.8 - 1e-4 <= float(factor.min()) < 0.9
@@ -93,10 +90,10 @@ def test_scale_is_about_the_root_and_within_its_bound(mini_pack: Pack, layer: Ha
 
 def test_angles_have_the_spread_that_was_asked_for(mini_pack: Pack, layer: HandLayer) -> None:
     data = dataset(mini_pack, layer, {"rotation_deg": 30})
-    plain = dataset(mini_pack, layer).__getitems__(keys(mini_pack)).targets
+    plain = dataset(mini_pack, layer).batch(keys(mini_pack)).targets
     angles = []
     for epoch in range(40):
-        turned = data.__getitems__(keys(mini_pack, epoch=epoch)).targets
+        turned = data.batch(keys(mini_pack, epoch=epoch)).targets
         a, b = (t.joints - t.root[:, None] for t in (plain, turned))
         u, _, vt = torch.linalg.svd((a.mT @ b).double())
         trace = (vt.mT @ u.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -107,10 +104,10 @@ def test_angles_have_the_spread_that_was_asked_for(mini_pack: Pack, layer: HandL
 
 def test_noise_is_on_the_given_joints_alone(mini_pack: Pack, layer: HandLayer) -> None:
     rows = np.arange(96)
-    noisy = dataset(mini_pack, layer, data=JointDataConfig(noise_mm=4)).__getitems__([(0, int(r)) for r in rows])
+    noisy = dataset(mini_pack, layer, data=JointDataConfig(noise_mm=4)).batch([Key(0, int(r)) for r in rows])
     np.testing.assert_allclose(noisy.targets.joints.numpy(), mini_pack.array("joints", rows), atol=1e-7)
     assert float((noisy.joints - noisy.targets.joints).std()) == pytest.approx(0.004, rel=0.05)
-    levels = dataset(mini_pack, layer, {"noise_mm": 10}).__getitems__([(0, int(r)) for r in rows])
+    levels = dataset(mini_pack, layer, {"noise_mm": 10}).batch([Key(0, int(r)) for r in rows])
     spread = (levels.joints - levels.targets.joints).flatten(1).std(1) * 1000
     assert float(spread.max()) < 13  # of up to 10
     assert float(spread.min()) < 1.5
@@ -118,9 +115,9 @@ def test_noise_is_on_the_given_joints_alone(mini_pack: Pack, layer: HandLayer) -
 
 
 def test_the_share_of_replaced_hands(mini_pack: Pack, layer: HandLayer) -> None:
-    rows = [(0, row) for row in range(96)]
-    plain = dataset(mini_pack, layer).__getitems__(rows).targets
-    mixed = dataset(mini_pack, layer, {"sampled": 0.25}).__getitems__(rows).targets
+    rows = [Key(0, row) for row in range(96)]
+    plain = dataset(mini_pack, layer).batch(rows).targets
+    mixed = dataset(mini_pack, layer, {"sampled": 0.25}).batch(rows).targets
     replaced = (mixed.betas != plain.betas).any(1)
     assert 0.1 < float(replaced.float().mean()) < 0.4
     assert torch.equal(mixed.joints[~replaced], plain.joints[~replaced])
@@ -132,12 +129,12 @@ def test_the_share_of_replaced_hands(mini_pack: Pack, layer: HandLayer) -> None:
 def test_augmentation_depends_on_seed_epoch_and_sample_alone(mini_pack: Pack, layer: HandLayer) -> None:
     augment = {"rotation_deg": 40, "scale": 0.1, "noise_mm": 5, "sampled": 0.5}
     data = dataset(mini_pack, layer, augment, seed=5)
-    together = data.__getitems__(keys(mini_pack, 6, epoch=2))
-    alone = [data[key] for key in keys(mini_pack, 6, epoch=2)]
+    together = data.batch(keys(mini_pack, 6, epoch=2))
+    alone = [data.batch([key]) for key in keys(mini_pack, 6, epoch=2)]
     torch.testing.assert_close(torch.cat([batch.joints for batch in alone]), together.joints, atol=1e-6, rtol=0)
     for other in (
-        data.__getitems__(keys(mini_pack, 6, epoch=3)),
-        dataset(mini_pack, layer, augment, seed=6).__getitems__(keys(mini_pack, 6, epoch=2)),
+        data.batch(keys(mini_pack, 6, epoch=3)),
+        dataset(mini_pack, layer, augment, seed=6).batch(keys(mini_pack, 6, epoch=2)),
     ):
         assert float((other.joints - together.joints).abs().max()) > 0.005
 
@@ -147,8 +144,6 @@ def test_worker_processes_give_the_same_batches(mini_pack: Pack, layer: HandLaye
     batches, device = [keys(mini_pack, 8), keys(mini_pack, 4)], torch.device("cpu")
     first, second = (list(Loader(data, workers=workers, device=device).load(batches)) for workers in (0, 1))
     for a, b in zip(first, second, strict=True):
-        assert isinstance(a, JointBatch)
-        assert isinstance(b, JointBatch)
         torch.testing.assert_close(a.joints, b.joints)
         torch.testing.assert_close(a.targets.verts, b.targets.verts)
 
@@ -158,6 +153,6 @@ def test_damaged_annotations_are_named(mini_pack: Pack, layer: HandLayer, monkey
         raise HmrError("sample 7 is damaged")
 
     monkeypatch.setattr(mini_pack, "verify_annotations", refuse)
-    dataset(mini_pack, layer)[(0, 0)]
+    dataset(mini_pack, layer).batch([Key(0, 0)])
     with pytest.raises(HmrError, match="sample 7 is damaged"):
-        dataset(mini_pack, layer, verify=True)[(0, 0)]
+        dataset(mini_pack, layer, verify=True).batch([Key(0, 0)])

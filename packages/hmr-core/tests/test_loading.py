@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.data.image_dataset import Batch, ImageDataset, Key
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
@@ -33,8 +34,8 @@ MORE_KIB = 6 * 1024
 class Tells(ImageDataset):
     """A data set whose batches say which process made them, and of which rows."""
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        return replace(super().__getitems__(keys), ids=[f"{os.getpid()} {row}" for _, row in keys])
+    def batch(self, keys: Sequence[Key]) -> Batch:
+        return replace(super().batch(keys), ids=[f"{os.getpid()} {key.row}" for key in keys])
 
 
 def telling(pack: Pack, workers: int) -> Loader:
@@ -74,7 +75,7 @@ def test_two_data_sets_are_loaded_by_the_same_workers(mini_pack: Pack, workers: 
     for _ in range(2):
         for loader in (training, validation):
             loaded = list(loader.load(batches))
-            alone = [loader.dataset.__getitems__(keys) for keys in batches]
+            alone = [loader.dataset.batch(keys) for keys in batches]
             assert [batch.ids for batch in loaded] == [batch.ids for batch in alone]
             for a, b in zip(loaded, alone, strict=True):
                 assert torch.equal(cast(Any, a).image, cast(Any, b).image)
@@ -174,7 +175,7 @@ def test_a_worker_that_died_between_epochs_is_told_when_the_next_begins(mini_pac
 class Fails(ImageDataset):
     """A data set with a fault that is no HmrError."""
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+    def batch(self, keys: Sequence[Key]) -> Batch:
         raise ZeroDivisionError("too much")
 
 
@@ -182,7 +183,7 @@ class Fails(ImageDataset):
 def test_a_fault_that_nobody_expected_names_the_rows_and_keeps_its_traceback(mini_pack: Pack, workers: int) -> None:
     loader = Loader(Fails(mini_pack, image_size=8, root_joint=9, data=DataConfig()), workers=workers, device=CPU)
     with pytest.raises(HmrError) as caught:
-        list(loader.load([[(0, 3), (0, 5)]]))
+        list(loader.load([[Key(0, 3), Key(0, 5)]]))
     assert str(caught.value) == (
         f"samples of {mini_pack.path} could not be loaded (ZeroDivisionError: too much); they are in the rows 3, 5. "
         "The traceback: HMR_DEBUG=1."

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import epoch_order
 from hmr_core.data.oakink import open_oakink
@@ -109,22 +110,22 @@ def test_training_on_train_and_val_says_that_val_is_seen(trainer: Any, tmp_path:
 def test_training_samples_are_augmented_anew_in_each_epoch_and_those_of_val_never(
     trainer: Any, tmp_path: Path, mini_pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[tuple[ImageDataset, list[tuple[int, int]]]] = []
-    getitems = ImageDataset.__getitems__
+    read: list[tuple[ImageDataset, list[Key]]] = []
+    batch = ImageDataset.batch
 
     def recording(self: ImageDataset, keys: Any) -> Any:
         read.append((self, list(keys)))
-        return getitems(self, keys)
+        return batch(self, keys)
 
-    monkeypatch.setattr(ImageDataset, "__getitems__", recording)
+    monkeypatch.setattr(ImageDataset, "batch", recording)
     trainer(tmp_path / "run", "train.epochs=2", "augment.color=0.2")
     augment = load_recipe(trainer.spec, "tiny", ["augment.color=0.2"]).augment
     train_rows, val_rows = (mini_pack.indices("sp0", name) for name in ("train", "val"))
     for epoch, batches in ((1, read[:9]), (2, read[9:])):
         training = [key for dataset, keys in batches[:7] for key in keys]
-        assert training == [(epoch, int(row)) for row in epoch_order(train_rows, 3, epoch)[:56]]
+        assert training == [Key(epoch, int(row)) for row in epoch_order(train_rows, 3, epoch)[:56]]
         assert all((dataset.augment, dataset.seed) == (augment, 3) for dataset, _ in batches[:7])
-        assert [row for _, keys in batches[7:] for _, row in keys] == val_rows.tolist()
+        assert [key.row for _, keys in batches[7:] for key in keys] == val_rows.tolist()
         assert all(dataset.augment is None for dataset, _ in batches[7:])
 
 

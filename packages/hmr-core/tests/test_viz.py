@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core.data.image_dataset import ImageDataset, Key
+from hmr_core.data.batch import Key
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.reader import Pack
 from hmr_core.evaluation.report import sheet_title
@@ -49,7 +51,7 @@ def test_the_best_the_median_and_the_worst_are_drawn_truth_left_and_prediction_r
         for column, i in enumerate(picks):
             top, left = HEADER_PX + row * STRIDE_PX + HEADER_PX, column * 2 * TILE_PX
             tile = sheet[top : top + TILE_PX, left : left + 2 * TILE_PX]
-            batch = predicted["dataset"][(0, int(predicted["rows"][i]))]
+            batch = predicted["dataset"].batch([Key(0, int(predicted["rows"][i]))])
             joints = torch.from_numpy(predicted["joints"][i]).double()
             points = (  # of the truth by the targets, of the prediction by the camera
                 batch.targets.joints_uvd[0, LITTLE_TIP, :2] * TILE_PX + 1,  # a pixel x of 64 is 3 x + 1 of 192
@@ -103,7 +105,7 @@ class Blob(ImageDataset):
     def __init__(self, size: int) -> None:
         self.image_size = size
 
-    def __getitem__(self, key: Key) -> Any:
+    def batch(self, keys: Sequence[Key]) -> Any:
         size = self.image_size
         intrinsics = torch.tensor([[2.0 * size, 0, 0.5 * size], [0, 2.0 * size, 0.5 * size], [0, 0, 1]])
         joints = torch.tensor([0.011, -0.017, 0.5]).repeat(1, 21, 1)

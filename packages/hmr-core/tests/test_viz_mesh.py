@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.evaluation.evaluate import Evaluation
@@ -141,7 +142,7 @@ def test_the_third_picture_of_a_sample_is_its_mesh_in_its_place(
     sheet = contact_sheet(evaluation, faces)
     assert sheet.shape[1] == 2 * 3 * TILE_PX
     best = 1
-    batch = evaluation.dataset[(0, int(evaluation.rows[best]))]
+    batch = evaluation.dataset.batch([Key(0, int(evaluation.rows[best]))])
     tile = sheet[2 * 26 : 2 * 26 + TILE_PX, 2 * TILE_PX : 3 * TILE_PX]
     camera = np.array([[3.0, 0, 1], [0, 3, 1], [0, 0, 1]]) @ batch.targets.intrinsics[0].double().numpy()
     verts = evaluation.predictions.verts

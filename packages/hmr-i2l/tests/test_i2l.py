@@ -24,7 +24,7 @@ from hmr_core.geometry.camera import project, to_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.source import HandModelSource
-from hmr_core.inference.predict import to_camera
+from hmr_core.nn.decode import decode
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -85,20 +85,21 @@ def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
 
 
 def test_eval_outputs_match_the_recorded_ones(model: I2LMeshNet, golden: dict[str, Tensor], rule: ModuleType) -> None:
+    truth = targets(golden, torch.float32)
+    inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
-        prediction = model.eval()(Inputs(image=rule.image(RECORD)))
+        prediction = model.eval()(inputs)
     assert prediction.joints_uvd is not None
     assert prediction.verts_uvd is not None
     close(prediction.joints_uvd, golden["out_2d_uvd"], 1e-4)
     close(prediction.joints_uvd * 64, golden["out_joint_coord_img"], 1e-4)
     close(prediction.verts_uvd * 64, golden["out_mesh_coord_img"], 1e-4)
     close(prediction.joint_regressor @ prediction.verts_uvd * 64, golden["out_joint_img_from_mesh"], 1e-4)
-    truth = targets(golden, torch.float32)
-    joints, verts = to_camera(prediction, truth, 256)
-    assert verts is not None
-    close(joints, golden["out_joints_3d"], 1e-4)
-    close(verts, golden["out_verts_3d"], 1e-4)
-    close(project(joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    points = decode(prediction, inputs, truth.root, root_joint=0)
+    assert points.verts is not None
+    close(points.joints, golden["out_joints_3d"], 1e-4)
+    close(points.verts, golden["out_verts_3d"], 1e-4)
+    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(

@@ -15,7 +15,7 @@ from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
-from hmr_core.nn.decode import pose
+from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
@@ -187,11 +187,12 @@ def hand_targets(hand: HandModel) -> tuple[Targets, HandLayer]:
 def test_the_losses_by_their_definitions(mini_hand: HandModel) -> None:
     model = build("x", *(f"param_loss.{name}" for name in ("rotation=2", "shape=3", "joint=5", "vertex=7")))
     truth, layer = hand_targets(mini_hand)
-    same = pose(layer, Prediction(rotations=truth.rotations, betas=truth.betas), truth.root, root_joint=0)
+    exact = Prediction(rotations=truth.rotations, betas=truth.betas)
+    same = pose_for_loss(exact, truth.root, root_joint=0, layer=layer)
     for name, value in model.loss(same, truth).items():
         assert value.item() == pytest.approx(0, abs=1e-5), name
     guess = Prediction(rotations=0.5 * truth.rotations, betas=truth.betas + 0.5)
-    elsewhere = pose(layer, guess, truth.root + 0.2, root_joint=0)  # where the hand is does not matter
+    elsewhere = pose_for_loss(guess, truth.root + 0.2, root_joint=0, layer=layer)  # where the hand is does not matter
     losses = model.loss(elsewhere, truth)
     matrices, true_matrices = axis_angle_to_matrix(0.5 * truth.rotations), axis_angle_to_matrix(truth.rotations)
     assert losses["rotation"].item() == pytest.approx(2 * (matrices - true_matrices).abs().mean().item())

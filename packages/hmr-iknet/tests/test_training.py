@@ -21,7 +21,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mirror import mirrored
 from hmr_core.hand.model import HandModel, save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.nn.decode import pose
+from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.testing import check_model
 from hmr_iknet.config import IKNetConfig
@@ -56,7 +56,8 @@ def truth() -> Targets:
 
 def losses(truth: Targets, rotations: Tensor, betas: Tensor, **weights: float) -> dict[str, float]:
     prediction = Prediction(rotations=rotations, betas=betas)
-    prediction = pose(HandLayer(load_synthetic_hand()), prediction, truth.root, root_joint=9)
+    layer = HandLayer(load_synthetic_hand())
+    prediction = pose_for_loss(prediction, truth.root, root_joint=9, layer=layer)
     model = IKNet(IKNetConfig.model_validate({"widths": [8], "loss": weights}))
     return {name: float(value) for name, value in model.loss(prediction, truth).items()}
 

@@ -21,7 +21,7 @@ from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import evaluate
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.geometry.camera import project
-from hmr_core.inference.predict import to_camera
+from hmr_core.nn.decode import decode
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.resnet import FrozenBatchNorm2d, ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
@@ -74,18 +74,19 @@ def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
 
 def test_eval_outputs_match_the_recorded_ones(model: IntegralPose, golden: dict[str, Tensor], rule: ModuleType) -> None:
     model.eval()
+    truth = targets(golden, torch.float32)
+    inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
-        prediction = model(Inputs(image=rule.image(RECORD)))
+        prediction = model(inputs)
     assert prediction.joints_uvd is not None
     assert prediction.confidence is not None
     close(prediction.joints_uvd, golden["out_uvd"], 1e-4)
     close(prediction.confidence, golden["out_uvd_confi"], 1e-4)
     close(prediction.joints_uvd[..., :2] * 224, golden["out_joints_2d"], 1e-4)
-    truth = targets(golden, torch.float32)
-    joints, verts = to_camera(prediction, truth, 224)
-    assert verts is None
-    close(joints, golden["out_joints_3d"], 1e-4)
-    close(project(joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    points = decode(prediction, inputs, truth.root, root_joint=0)
+    assert points.verts is None
+    close(points.joints, golden["out_joints_3d"], 1e-4)
+    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(

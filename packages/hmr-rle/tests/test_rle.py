@@ -20,7 +20,7 @@ from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import evaluate
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.geometry.camera import project
-from hmr_core.inference.predict import to_camera
+from hmr_core.nn.decode import decode
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
@@ -98,17 +98,18 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 def test_eval_outputs_match_the_recorded_ones(model: RLE, golden: dict[str, Tensor], rule: ModuleType) -> None:
     model.eval()
+    truth = targets(golden, torch.float32)
+    inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
-        prediction = model(Inputs(image=rule.image(RECORD)))
+        prediction = model(inputs)
     close(uvd_of(prediction), golden["out_pred_uvd"], 1e-4)
     close(sigma_of(prediction), golden["out_pred_sigma"], 1e-4)
     close(prediction.confidence, golden["out_maxvals"][..., 0], 1e-4)
-    truth = targets(golden, torch.float32)
-    joints, verts = to_camera(prediction, truth, 224)
-    assert verts is None
-    close(joints, golden["out_joints_3d"], 1e-4)
-    close(joints - truth.root[:, None], golden["out_joints_3d_rel"], 1e-4)
-    close(project(joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    points = decode(prediction, inputs, truth.root, root_joint=0)
+    assert points.verts is None
+    close(points.joints, golden["out_joints_3d"], 1e-4)
+    close(points.joints - truth.root[:, None], golden["out_joints_3d_rel"], 1e-4)
+    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(

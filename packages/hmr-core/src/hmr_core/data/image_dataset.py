@@ -1,16 +1,17 @@
-"""The torch data set: crops and their ground truth, read from a pack in batches.
+"""The torch data set: crops and their ground truth, read from a pack.
 
 What concerns annotations is computed for a whole batch at once; only decoding and warping go image by image. Images
-stay uint8 until they are on the device. An item's key is (epoch, row), so that augmentation needs no state in workers.
+stay uint8 until they are on the device.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, SupportsIndex
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
@@ -18,104 +19,98 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.augment import Augmentation, draw, identity
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.crops import Boxes, Crops, joints_to_boxes, make_crops, warp
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.targets import CropGeometry, crop_hands, make_targets, read_hands, visibility
-from hmr_core.errors import HmrError
-from hmr_core.nn.model import Inputs, Targets
+from hmr_core.data.targets import make_targets, read_hands, visibility
+from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shell import command_line
 
-Key = tuple[int, int]
-"""(epoch, row of the pack)."""
+PUBLISHED_CROP = DataConfig()
+"""The crop of the published benchmark."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Samples ready for a model of images. image: uint8 RGB crops; ids: of the samples, in the batch's order."""
+class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
+    """A pack's samples as crops with ground truth: an ordinary map-style data set of torch.
 
-    ids: list[str]
-    image: UInt8[Tensor, "batch size size 3"]
-    targets: Targets
+    `data[0]` is a dict of one sample: "id"; "image", RGB, uint8 (image_size, image_size, 3); "intrinsics" of the crop's
+    camera, in the crop's pixels; and the other fields of `Targets`, without the batch. A DataLoader stacks them.
+    Training takes the same samples as batches by their rows in the pack (`batch`).
 
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch with every tensor on the device."""
-        return replace(self, image=self.image.to(device, non_blocking=True), targets=self.targets.to(device))
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory (called by the DataLoader)."""
-        return replace(self, image=self.image.pin_memory(), targets=self.targets.pin_memory())
-
-    def inputs(self) -> Inputs:
-        """What a model may see: images as 0..1 minus 0.5.
-
-        In memory they stay pixel by pixel, as they came (PyTorch's channels_last), which is quicker on a CPU.
-        """
-        return Inputs(image=self.image.permute(0, 3, 1, 2).float() / 255 - 0.5)
-
-
-class ImageDataset(torch.utils.data.Dataset[Batch]):
-    """The samples of a pack as crops with ground truth; batches come from `__getitems__`.
-
-    verify: compare the checksums of images and annotations as they are read.
-    augment: None for validation and evaluation, where every point counts as visible, as published.
-    Raises HmrError when the augmentation could reach beyond the windows that the pack stores.
+    pack: a pack, or its path. split, subset: which samples; without a split all of the pack, in its order.
+    image_size: the side of the crops, pixels. root_joint: the joint (OpenPose order) that depths are relative to.
+    data: how large the crop is around the hand. augment: None for validation and evaluation, where every point counts
+    as visible, as published. seed: of the augmentation. verify: compare the checksums of images and annotations as
+    they are read. epoch, an attribute: which epoch's augmentation `data[0]` has.
+    Raises HmrError when the augmentation could reach beyond the windows that the pack stores, and what Pack raises.
     """
 
     def __init__(
         self,
-        pack: Pack,
+        pack: Pack | Path | str,
         *,
-        image_size: int,
-        root_joint: int,
-        data: DataConfig,
+        split: str | None = None,
+        subset: str = "train",
+        image_size: int = 224,
+        root_joint: int = 0,
+        data: DataConfig = PUBLISHED_CROP,
         augment: AugmentConfig | None = None,
         seed: int = 0,
         verify: bool = False,
     ) -> None:
-        _check_margin(pack, data, augment)
-        self.pack, self.image_size, self.root_joint = pack, image_size, root_joint
-        self.data, self.augment, self.seed, self.verify = data, augment, seed, verify
+        self.pack = pack if isinstance(pack, Pack) else Pack(pack)
+        _check_margin(self.pack, data, augment)
+        self.rows = np.arange(len(self.pack)) if split is None else self.pack.indices(split, subset)
+        self.image_size, self.root_joint, self.data = image_size, root_joint, data
+        self.augment, self.seed, self.verify, self.epoch = augment, seed, verify, 0
 
     def __len__(self) -> int:
-        return int(self.pack.info.samples)
+        return len(self.rows)
 
-    def __getitem__(self, key: Key) -> Batch:
-        return self.__getitems__([key])
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """One batch: the samples of the given rows, augmented for the given epoch."""
-        epoch, rows = keys[0][0], np.array([row for _, row in keys], dtype=np.int64)
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
+        """The samples of the indices: what a DataLoader asks for, so that a batch is read at once."""
+        batch = self.batch([Key(self.epoch, int(self.rows[index])) for index in indices])
+        assert batch.image is not None
+        arrays = {"image": batch.image, **vars(batch.targets)}
+        return [
+            {"id": sample_id, **{name: array[i] for name, array in arrays.items()}}
+            for i, sample_id in enumerate(batch.ids)
+        ]
+
+    def batch(self, keys: Sequence[Key]) -> Batch:
+        """The samples of the given rows of the pack, augmented for the given epoch."""
+        epoch, rows = keys[0].epoch, np.array([key.row for key in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
         if self.verify:
             self.pack.verify_annotations(rows)
         augmentation = identity(len(ids)) if self.augment is None else draw(self.augment, self.seed, epoch, ids)
         hands = read_hands(self.pack, rows)
-        crop = self.crops(hands.joints, hands.intrinsics, augmentation)
-        targets = make_targets(hands, crop, root_joint=self.root_joint, image_size=self.image_size)
+        crops = self.crops(joints_to_boxes(hands.joints, hands.intrinsics), hands.intrinsics, augmentation)
+        targets = make_targets(hands, crops, root_joint=self.root_joint, image_size=self.image_size)
         if self.augment is not None:
             frame_px = torch.from_numpy(self.pack.array("frame_px", rows)).double()
-            joints_vis, verts_vis = visibility(targets, crop, frame_px)
+            joints_vis, verts_vis = visibility(targets, hands, frame_px)
             targets = replace(targets, joints_vis=joints_vis, verts_vis=verts_vis)
-        return Batch(ids=ids, image=torch.from_numpy(self._images(rows, crop, augmentation)), targets=targets)
+        image = torch.from_numpy(self._images(rows, crops, augmentation))
+        return Batch(ids=ids, image=image, intrinsics=targets.intrinsics, targets=targets)
 
-    def crops(
-        self,
-        joints: Float64[Tensor, "batch 21 3"],
-        intrinsics: Float64[Tensor, "batch 3 3"],
-        augmentation: Augmentation,
-    ) -> CropGeometry:
-        """The crops of a batch from its joints (metres, camera space) and cameras."""
-        return crop_hands(
-            joints, intrinsics, augmentation, bbox_expand=self.data.bbox_expand, image_size=self.image_size
+    def crops(self, boxes: Boxes, intrinsics: Float64[Tensor, "batch 3 3"], augmentation: Augmentation) -> Crops:
+        """The crops around boxes of frames whose cameras have these intrinsics."""
+        return make_crops(
+            boxes, intrinsics, augmentation, bbox_expand=self.data.bbox_expand, image_size=self.image_size
         )
 
     def _images(
-        self, rows: Int64[ndarray, " batch"], geometry: CropGeometry, augmentation: Augmentation
+        self, rows: Int64[ndarray, " batch"], crops: Crops, augmentation: Augmentation
     ) -> UInt8[ndarray, "batch size size 3"]:
         images = np.empty((len(rows), self.image_size, self.image_size, 3), dtype=np.uint8)
-        affine = geometry.affine[:, :2].numpy()
-        corner_px = (geometry.centre_px - geometry.side_px[:, None] / 2).numpy()
-        side_px = geometry.side_px.numpy()
+        affine = crops.affine[:, :2].numpy()
+        corner_px = (crops.centre_px - crops.side_px[:, None] / 2).numpy()
+        side_px = crops.side_px.numpy()
         for i, window in enumerate(self.pack.windows(rows, verify=self.verify)):
             origin = np.array([window.x_px, window.y_px], dtype=np.float64)
             occlusion = augmentation.occlusion[i]
@@ -128,30 +123,16 @@ class ImageDataset(torch.utils.data.Dataset[Batch]):
         return images
 
 
-def warp(
-    image: UInt8[ndarray, "height width 3"],
-    affine: Float64[ndarray, "2 3"],
-    color: Float64[ndarray, "3"],
-    crop: UInt8[ndarray, "size size 3"],
-) -> None:
-    """Fill the crop under an affine map of pixels: bilinear, black outside; channels times their factors, truncated."""
-    # OpenCV warps four channels in less than half the time that it takes for three.
-    four = cv2.warpAffine(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), affine, crop.shape[:2], flags=cv2.INTER_LINEAR)
-    cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=crop)
-    if (color != 1).any():
-        # Half a grey level less, as OpenCV rounds; a little more, so that whole numbers stay what they are.
-        cv2.transform(crop, np.column_stack([np.diag(color), np.full(3, -0.5 + 1e-4)]).astype(np.float32), dst=crop)
-
-
 def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -> None:
     scale = 1 + (0 if augment is None else augment.scale)
     diagonal = 1 if augment is None or augment.rotation_deg == 0 else 2**0.5
     needed = data.bbox_expand * scale * diagonal
     if needed > pack.info.margin + 1e-9:
         margin = f"{math.ceil(1000 * needed) / 1000:.3f}"
-        again = command_line("hmr pack oakink --root OakInk --margin", margin, "--out", "FILE")
+        options = Option("root", "OakInk"), Option("margin", margin), Option("out", "FILE")
         raise HmrError(
             f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
             f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1:.4g}, "
-            f"rotation {'on' if diagonal > 1 else 'off'}). Pack again with `{again}`, or lower them."
+            f"rotation {'on' if diagonal > 1 else 'off'}).",
+            f"Pack again with `{command_line('hmr pack oakink', *options)}`, or lower them.",
         )

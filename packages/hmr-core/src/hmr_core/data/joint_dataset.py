@@ -15,42 +15,21 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from hmr_core.data.augment import identity, sample_generator
-from hmr_core.data.image_dataset import Key
+from hmr_core.data.batch import Batch, Key
+from hmr_core.data.crops import NOMINAL_SIZE, joints_to_boxes, make_crops
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.targets import AnnotatedHands, crop_hands, make_targets, read_hands
+from hmr_core.data.targets import AnnotatedHands, make_targets, read_hands
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.poses import Bends, bend_fingers, random_bends, random_shapes
-from hmr_core.nn.model import Inputs, Targets
 from hmr_core.plugins.recipes import JointAugmentConfig, JointDataConfig
 
 _BBOX_EXPAND = 1.7
-"""Targets have UVD coordinates, so there is a nominal crop around the joints, one pixel wide; no image is made."""
+"""Side of the nominal crop over the joints' box, as it is of images by default."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class JointBatch:
-    """Samples ready for a model of joints: the given joints (metres, camera space), and what it is held against."""
-
-    ids: list[str]
-    joints: Float[Tensor, "batch 21 3"]
-    targets: Targets
-
-    def to(self, device: torch.device | str) -> JointBatch:
-        """The batch with every tensor on the device."""
-        return replace(self, joints=self.joints.to(device, non_blocking=True), targets=self.targets.to(device))
-
-    def pin_memory(self) -> JointBatch:
-        """The batch in page-locked memory (called by the DataLoader)."""
-        return replace(self, joints=self.joints.pin_memory(), targets=self.targets.pin_memory())
-
-    def inputs(self) -> Inputs:
-        """What a model may see."""
-        return Inputs(joints=self.joints)
-
-
-class JointDataset(torch.utils.data.Dataset[JointBatch]):
-    """The samples of a pack as joints; batches come from `__getitems__`.
+class JointDataset:
+    """The samples of a pack as joints.
 
     layer: the hand layer of the annotations' hand model, on the CPU.
     augment: None for validation and evaluation, where the joints get `data.noise_mm` of noise alone.
@@ -71,15 +50,9 @@ class JointDataset(torch.utils.data.Dataset[JointBatch]):
         self.pack, self.root_joint, self.layer = pack, root_joint, layer
         self.data, self.augment, self.seed, self.verify = data, augment, seed, verify
 
-    def __len__(self) -> int:
-        return int(self.pack.info.samples)
-
-    def __getitem__(self, key: Key) -> JointBatch:
-        return self.__getitems__([key])
-
-    def __getitems__(self, keys: Sequence[Key]) -> JointBatch:
-        """One batch: the samples of the given rows, augmented for the given epoch."""
-        epoch, rows = keys[0][0], np.array([row for _, row in keys], dtype=np.int64)
+    def batch(self, keys: Sequence[Key]) -> Batch:
+        """The samples of the given rows, augmented for the given epoch."""
+        epoch, rows = keys[0].epoch, np.array([key.row for key in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
         if self.verify:
             self.pack.verify_annotations(rows)
@@ -91,11 +64,17 @@ class JointDataset(torch.utils.data.Dataset[JointBatch]):
             drawn = [_draw(self.augment, generator) for generator in generators]
             hands = _augment(hands, drawn, self.layer, self.root_joint)
             noise = np.stack([d.noise_mm for d in drawn])
-        crop = crop_hands(hands.joints, hands.intrinsics, identity(len(ids)), bbox_expand=_BBOX_EXPAND, image_size=1)
-        return JointBatch(
+        crops = make_crops(
+            joints_to_boxes(hands.joints, hands.intrinsics),
+            hands.intrinsics,
+            identity(len(ids)),
+            bbox_expand=_BBOX_EXPAND,
+            image_size=NOMINAL_SIZE,
+        )
+        return Batch(
             ids=ids,
             joints=(hands.joints + torch.from_numpy(noise) / 1000).float(),
-            targets=make_targets(hands, crop, root_joint=self.root_joint, image_size=1),
+            targets=make_targets(hands, crops, root_joint=self.root_joint, image_size=NOMINAL_SIZE),
         )
 
 

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import fields, is_dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -19,14 +18,10 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from hmr_core.data.image_dataset import Batch, ImageDataset, Key
-from hmr_core.data.joint_dataset import JointBatch, JointDataset
+from hmr_core.data.batch import Batch, BatchSource, Key
 from hmr_core.errors import HmrError, out_of_memory
 from hmr_core.interrupts import interrupts_held
 from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
-
-AnyDataset = ImageDataset | JointDataset
-AnyBatch = Batch | JointBatch
 
 _Wanted = tuple[int, list[Key]]
 """The place of a data set among those that are loaded, and the keys of a batch of it."""
@@ -42,7 +37,7 @@ def split_batches(
 ) -> list[list[Key]]:
     """The keys of consecutive batches."""
     end = len(rows) - len(rows) % batch_size if drop_last else len(rows)
-    return [[(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, end, batch_size)]
+    return [[Key(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, end, batch_size)]
 
 
 class Loader:
@@ -51,18 +46,18 @@ class Loader:
     Workers are started when they are first needed and end with the loader. workers: 0 loads in this process.
     """
 
-    def __init__(self, dataset: AnyDataset, *, workers: int, device: torch.device) -> None:
+    def __init__(self, dataset: BatchSource, *, workers: int, device: torch.device) -> None:
         self.dataset, self.device = dataset, device
         self._team = _Team(workers, device)
         self._place = self._team.take_in(dataset)
 
-    def beside(self, dataset: AnyDataset) -> Loader:
+    def beside(self, dataset: BatchSource) -> Loader:
         """A loader of another data set by the same processes; to be made before either loads. They load by turns."""
         other = copy(self)
         other.dataset, other._place = dataset, self._team.take_in(dataset)
         return other
 
-    def load(self, batches: Sequence[list[Key]]) -> Iterator[AnyBatch]:
+    def load(self, batches: Sequence[list[Key]]) -> Iterator[Batch]:
         """The batches in order, on the device.
 
         Raises HmrError when samples cannot be read, whichever process read them, when shared memory is too small for
@@ -78,7 +73,7 @@ class _Team:
     """The processes that load, by torch's DataLoader; each has all of the data sets."""
 
     def __init__(self, workers: int, device: torch.device) -> None:
-        self._datasets: list[AnyDataset] = []
+        self._datasets: list[BatchSource] = []
         self._batches: list[Any] = []
         self._processes: set[BaseProcess] = set()
         with _workers_uncounted():
@@ -93,7 +88,7 @@ class _Team:
                 generator=torch.Generator(),  # its own: starting workers must not draw from the one that dropout uses
             )
 
-    def take_in(self, dataset: AnyDataset) -> int:
+    def take_in(self, dataset: BatchSource) -> int:
         """The place of a further data set among those that are loaded."""
         assert not self._processes, "workers that have started know no further data set"
         self._datasets.append(dataset)
@@ -143,14 +138,14 @@ class _Team:
 class _Reporting(torch.utils.data.Dataset[Any]):
     """Data sets whose errors are values: a worker process would hand over their tracebacks as text instead."""
 
-    def __init__(self, datasets: Sequence[AnyDataset]) -> None:
+    def __init__(self, datasets: Sequence[BatchSource]) -> None:
         self._datasets = datasets
 
-    def __getitems__(self, wanted: _Wanted) -> AnyBatch | HmrError:
+    def __getitems__(self, wanted: _Wanted) -> Batch | HmrError:
         place, keys = wanted
         dataset = self._datasets[place]
         try:
-            return _shared(dataset.__getitems__(keys))
+            return _shared(dataset.batch(keys))
         except HmrError as error:
             return error
         except Exception as error:
@@ -159,7 +154,7 @@ class _Reporting(torch.utils.data.Dataset[Any]):
                     f"memory ran out while a batch of {len(keys)} samples was loaded ({error}). Use a smaller "
                     "--batch-size or image_size (--set), or fewer --workers."
                 )
-            rows = ", ".join(str(row) for _, row in keys)
+            rows = ", ".join(str(key.row) for key in keys)
             told = HmrError(
                 f"samples of {dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
                 f"in the rows {rows}. The traceback: HMR_DEBUG=1."
@@ -191,14 +186,14 @@ def _check_start(workers: int) -> None:
     del queues
 
 
-def _shared(batch: AnyBatch) -> AnyBatch:
+def _shared(batch: Batch) -> Batch:
     """The batch, its tensors in shared memory already where a worker hands it over; HmrError when they have no room.
 
     The queue would do it, in a thread whose failure nobody hears of: the batch would be waited for for ever.
     """
     if torch.utils.data.get_worker_info() is not None:
         try:
-            for tensor in _tensors(batch):
+            for tensor in batch.tensors():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]  # torch gives it no types
         except (RuntimeError, OSError) as error:
             clear_unfinished()
@@ -208,15 +203,6 @@ def _shared(batch: AnyBatch) -> AnyBatch:
                 f"shared memory{there} has no room for the batch of a loading worker: {error}. {_MORE_ROOM}"
             ) from error
     return batch
-
-
-def _tensors(batch: Any) -> Iterator[torch.Tensor]:
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif is_dataclass(value):
-            yield from _tensors(value)
 
 
 def _how(exitcode: int) -> str:

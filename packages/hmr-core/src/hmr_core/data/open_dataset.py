@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hmr_core.config import ModelConfig
+from hmr_core.data.batch import BatchSource
+from hmr_core.data.crops import crop_size
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.joint_dataset import JointDataset
-from hmr_core.data.loading import AnyDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.hand.layer import HandLayer
 from hmr_core.plugins.recipes import ImageRecipe, JointRecipe, Recipe
@@ -20,7 +20,7 @@ def open_dataset(
     layer: HandLayer | None,
     training: bool = False,
     verify: bool = False,
-) -> AnyDataset:
+) -> BatchSource:
     """The samples of a pack as a model takes them; for training augmented as its recipe says.
 
     layer: the hand layer, on the CPU, which models of joints need. verify: compare checksums while reading.
@@ -39,10 +39,9 @@ def open_dataset(
             verify=verify,
         )
     assert isinstance(recipe, ImageRecipe)
-    assert isinstance(recipe.model, ModelConfig)
     return ImageDataset(
         pack,
-        image_size=recipe.model.image_size,
+        image_size=crop_size(recipe.model),
         root_joint=root_joint,
         data=recipe.data,
         augment=recipe.augment if training else None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.augment import identity
+from hmr_core.data.crops import Crops, joints_to_boxes, points_to_pixels
 from hmr_core.data.image_dataset import ImageDataset
-from hmr_core.data.targets import CropGeometry
 from hmr_core.geometry.camera import from_uvd, pixels_to_uvd
 from hmr_core.geometry.crop import transform_px
 
@@ -22,9 +22,9 @@ def mean_pose_uvd(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> Float[Te
     dataset.pack.verify_arrays("joints", "intrinsics")  # the rows are others than those that are evaluated
     total = torch.zeros(21, 3, dtype=torch.float64)
     for start in range(0, len(rows), _CHUNK):
-        crop, joints, root = _crops(dataset, rows[start : start + _CHUNK])
-        crop_px = transform_px(crop.affine, crop.joints_px)
-        total += pixels_to_uvd(crop_px, joints[..., 2], root, dataset.image_size).sum(0)
+        joints, intrinsics = _annotations(dataset, rows[start : start + _CHUNK])
+        crops_px = transform_px(_crops(dataset, joints, intrinsics).affine, points_to_pixels(joints, intrinsics))
+        total += pixels_to_uvd(crops_px, joints[..., 2], joints[:, dataset.root_joint], dataset.image_size).sum(0)
     return total / len(rows)
 
 
@@ -34,13 +34,20 @@ def baseline_joints(
     """Metres, camera space: the mean pose in each sample's crop, at its given root depth."""
     parts = []
     for start in range(0, len(rows), _CHUNK):
-        crop, _, root = _crops(dataset, rows[start : start + _CHUNK])
-        uvd = mean_uvd.double().expand(len(root), -1, -1)
-        parts.append(from_uvd(uvd, root, crop.intrinsics, dataset.image_size).float().numpy())
+        joints, intrinsics = _annotations(dataset, rows[start : start + _CHUNK])
+        uvd, root = mean_uvd.double().expand(len(joints), -1, -1), joints[:, dataset.root_joint]
+        camera = _crops(dataset, joints, intrinsics).intrinsics
+        parts.append(from_uvd(uvd, root, camera, dataset.image_size).float().numpy())
     return np.concatenate(parts)
 
 
-def _crops(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> tuple[CropGeometry, Tensor, Tensor]:
-    """Crops, joints and roots (metres, camera space) of the given rows."""
+def _annotations(
+    dataset: ImageDataset, rows: Int64[ndarray, " n"]
+) -> tuple[Float64[Tensor, "n 21 3"], Float64[Tensor, "n 3 3"]]:
+    """Joints (metres, camera space) and intrinsics of the given rows."""
     joints, intrinsics = (torch.from_numpy(dataset.pack.array(n, rows)).double() for n in ("joints", "intrinsics"))
-    return dataset.crops(joints, intrinsics, identity(len(rows))), joints, joints[:, dataset.root_joint]
+    return joints, intrinsics
+
+
+def _crops(dataset: ImageDataset, joints: Float64[Tensor, "n 21 3"], intrinsics: Float64[Tensor, "n 3 3"]) -> Crops:
+    return dataset.crops(joints_to_boxes(joints, intrinsics), intrinsics, identity(len(joints)))

@@ -23,7 +23,7 @@ from hmr_core.evaluation.report import make_report, report_text, sheet_title
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.hand.solver import HandFit
-from hmr_core.inference.predict import Points, gather, predict
+from hmr_core.inference.predict import SamplePoints, annotated_roots, gather, predict
 from hmr_core.inference.solving import mesh_already, solve
 from hmr_core.plugins.recipes import DataConfig, ImageRecipe
 from hmr_core.plugins.specs import ModelSpec
@@ -164,7 +164,7 @@ def _compute(
     workers: int,
     on_batch: Callable[[int], None],
     on_solved: Callable[[int], None],
-) -> tuple[Points, Points | HandFit]:
+) -> tuple[SamplePoints, SamplePoints | HandFit]:
     """The points that the model predicts, and what has their mesh: the solver's hands, or again the points."""
     spec, recipe, solver = request.spec, request.checkpoint.recipe, request.solver
     model, layer = request.checkpoint.model, None if request.hand is None else request.hand.layer
@@ -174,6 +174,7 @@ def _compute(
         model.to(device),
         Loader(open_dataset(spec, recipe, request.pack, layer=layer, verify=True), workers=workers, device=device),
         rows,
+        roots=annotated_roots,
         layer=layer,
         batch_size=batch_size,
         on_batch=on_batch,
@@ -185,7 +186,7 @@ def _compute(
     return points, solve(solver, points.ids, points.joints, on_solved)
 
 
-def _joints_only(parts: Iterable[Points], spec: ModelSpec) -> Iterator[Points]:
+def _joints_only(parts: Iterable[SamplePoints], spec: ModelSpec) -> Iterator[SamplePoints]:
     """The parts; UsageError at the first that has a mesh already."""
     for part in parts:
         if part.verts is not None:
@@ -193,7 +194,7 @@ def _joints_only(parts: Iterable[Points], spec: ModelSpec) -> Iterator[Points]:
         yield part
 
 
-def _mesh_arrays(mesh: Points | HandFit) -> dict[str, Any]:
+def _mesh_arrays(mesh: SamplePoints | HandFit) -> dict[str, Any]:
     """The arrays of predictions that concern the mesh."""
     arrays = {"verts": mesh.verts, "rotations": mesh.rotations, "betas": mesh.betas}
     return {name: None if array is None else array.detach().numpy() for name, array in arrays.items()}

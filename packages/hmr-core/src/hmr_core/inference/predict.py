@@ -1,62 +1,43 @@
-"""From a model to points in camera space."""
+"""From a model and a pack to points in camera space."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from hmr_core.data.image_dataset import ImageDataset
-from hmr_core.data.joint_dataset import JointBatch
-from hmr_core.data.loading import AnyBatch, AnyDataset, Loader, split_batches
+from hmr_core.data.batch import Batch
+from hmr_core.data.loading import Loader, split_batches
 from hmr_core.errors import HmrError
-from hmr_core.geometry.camera import from_uvd
 from hmr_core.hand.layer import HandLayer
-from hmr_core.hand.solver import UnsolvableJointsError, check_joints, scale_and_place
-from hmr_core.nn.decode import pose
-from hmr_core.nn.model import PoseModel, Prediction, Targets
+from hmr_core.hand.solver import UnsolvableJointsError
+from hmr_core.nn.decode import Points, decode
+from hmr_core.nn.model import Inputs, PoseModel, Prediction
 from hmr_core.plugins.failures import failures_told
+
+RootSource = Callable[[Prediction, Inputs, Batch], Float[Tensor, "batch 3"]]
+"""Says where the root joints of a batch are: metres, camera space of the crops. Called with tensors on the CPU, but for
+the images."""
+
+
+def annotated_roots(prediction: Prediction, inputs: Inputs, batch: Batch) -> Float[Tensor, "batch 3"]:
+    """The ground truth's root joints, as the published protocol has them given."""
+    return batch.targets.root
 
 
 @dataclass(frozen=True, kw_only=True)
-class Points:
-    """Predicted points, metres, camera space, on the CPU.
-
-    verts is None for a model that predicts joints alone. rotations (axis-angle) and betas are there where a hand was
-    posed, confidence (0..1) where the model has one.
-    """
+class SamplePoints(Points):
+    """The points of samples of a pack, on the CPU. ids: of the samples, in their order."""
 
     ids: list[str]
-    joints: Float[Tensor, "batch 21 3"]
-    verts: Float[Tensor, "batch 778 3"] | None = None
-    rotations: Float[Tensor, "batch 16 3"] | None = None
-    betas: Float[Tensor, "batch 10"] | None = None
-    confidence: Float[Tensor, "batch 21"] | None = None
 
 
-def to_camera(
-    prediction: Prediction, targets: Targets, image_size: int
-) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 778 3"] | None]:
-    """Joints and vertices in camera space, of what a model of images predicts in UVD.
-
-    The root's depth is the ground truth's, as in the published protocol. With a joint_regressor the joints are those
-    of the mesh in camera space, which are not quite those of the mesh in UVD.
-    """
-    if prediction.joints_uvd is None:
-        raise HmrError("the model predicted no joints_uvd, and nothing here makes joints of what it did predict")
-    joints = from_uvd(prediction.joints_uvd.float(), targets.root, targets.intrinsics, image_size)
-    if prediction.verts_uvd is None:
-        return joints, None
-    verts = from_uvd(prediction.verts_uvd.float(), targets.root, targets.intrinsics, image_size)
-    return joints if prediction.joint_regressor is None else prediction.joint_regressor @ verts, verts
-
-
-def gather(batches: Iterable[Points]) -> Points:
+def gather(batches: Iterable[SamplePoints]) -> SamplePoints:
     """The points of all batches as one."""
     parts = list(batches)
 
@@ -64,7 +45,7 @@ def gather(batches: Iterable[Points]) -> Points:
         arrays = [getattr(part, name) for part in parts if getattr(part, name) is not None]
         return torch.cat(arrays) if arrays else None
 
-    return Points(
+    return SamplePoints(
         ids=[i for part in parts for i in part.ids],
         joints=torch.cat([part.joints for part in parts]),
         verts=together("verts"),
@@ -79,14 +60,16 @@ def predict(
     loader: Loader,
     rows: Int64[ndarray, " n"],
     *,
+    roots: RootSource,
     layer: HandLayer | None = None,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda samples: None,
-) -> Iterator[Points]:
+) -> Iterator[SamplePoints]:
     """The points of a model, on the loader's device, for the given rows of the pack, in order, batch by batch.
 
-    layer: the hand layer, on the CPU, that poses the rotations of models that predict them. on_batch is told how many
-    samples were done. HmrError names a sample whose points are not finite, or the batch in which the model failed.
+    roots: says where the root joints are. layer: the hand layer, on the CPU, that poses the rotations of models that
+    predict them. on_batch is told how many samples were done.
+    HmrError names a sample whose points are not finite, or the batch in which the model failed.
     """
     was_training = model.training
     model.eval()
@@ -99,7 +82,8 @@ def predict(
                 device=str(loader.device),
             )
             with told, torch.inference_mode(), _full_precision():
-                points = _points(model(batch.inputs()), batch, loader.dataset, layer)
+                inputs = batch.inputs()
+                points = _points(model(inputs), inputs, batch, roots, loader.dataset.root_joint, layer)
             _refuse_non_finite(points)
             yield points
             on_batch(len(batch.ids))
@@ -117,40 +101,21 @@ def _full_precision() -> AbstractContextManager[None]:
     return flags
 
 
-def _points(prediction: Prediction, batch: AnyBatch, dataset: AnyDataset, layer: HandLayer | None) -> Points:
-    # On the CPU, where the layer is: lifting and posing are a small part of the work.
-    prediction, targets = prediction.to("cpu"), batch.targets.to("cpu")
-    confidence = prediction.confidence
-    if isinstance(dataset, ImageDataset):
-        joints, verts = to_camera(prediction, targets, dataset.image_size)
-        if prediction.rotations is None:
-            return Points(ids=batch.ids, joints=joints, verts=verts, confidence=confidence)
-        posed = pose(layer, prediction, joints[:, dataset.root_joint], root_joint=dataset.root_joint)
-        assert posed.joints is not None
-        assert posed.verts is not None
-        joints, verts = posed.joints, posed.verts
-    else:
-        assert isinstance(batch, JointBatch)
-        given = batch.joints.cpu()
-        posed = pose(layer, prediction, given[:, dataset.root_joint], root_joint=dataset.root_joint)
-        try:
-            check_joints(given)
-        except UnsolvableJointsError as error:
-            raise HmrError(f"the joints of sample {batch.ids[error.index]} are no hand's: {error.reason}.") from error
-        assert posed.joints is not None
-        assert posed.verts is not None
-        joints, verts = scale_and_place(posed.joints, posed.verts, given)
-    return Points(
-        ids=batch.ids,
-        joints=joints,
-        verts=verts,
-        rotations=posed.rotations,
-        betas=posed.betas,
-        confidence=confidence,
-    )
+def _points(
+    prediction: Prediction, inputs: Inputs, batch: Batch, roots: RootSource, root_joint: int, layer: HandLayer | None
+) -> SamplePoints:
+    # On the CPU, where the layer is: decoding is a small part of the work. Of the images only the size counts there.
+    prediction, image = prediction.to("cpu"), inputs.image
+    inputs = replace(replace(inputs, image=None).to("cpu"), image=image)
+    root = roots(prediction, inputs, replace(batch, image=None).to("cpu"))
+    try:
+        points = decode(prediction, inputs, root, root_joint=root_joint, layer=layer)
+    except UnsolvableJointsError as error:
+        raise HmrError(f"the joints of sample {batch.ids[error.index]} are no hand's: {error.reason}.") from error
+    return SamplePoints(ids=batch.ids, **vars(points))
 
 
-def _refuse_non_finite(points: Points) -> None:
+def _refuse_non_finite(points: SamplePoints) -> None:
     for tensor in (points.joints, points.verts):
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
             bad = (~torch.isfinite(tensor).flatten(1).all(1)).nonzero().flatten().tolist()

@@ -6,7 +6,7 @@ Ground truth is not in Inputs, so that a model cannot see it, by accident or oth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from hmr_core.hand.model import HandModel
 
-T = TypeVar("T", bound="_Tensors")
+T = TypeVar("T", bound="TensorRecord")
 
 
-class _Tensors:
-    """A record of tensors that moves as one. Mixed into the dataclasses below."""
+class TensorRecord:
+    """A record of tensors, and of such records, that moves as one: the base of dataclasses."""
 
     def to(self: T, device: torch.device | str) -> T:
         """The record with every tensor on the device."""
@@ -32,34 +32,50 @@ class _Tensors:
         """The record with every tensor in page-locked memory."""
         return self._map(Tensor.pin_memory)
 
+    def tensors(self) -> Iterator[Tensor]:
+        """The record's tensors, those of records in it included."""
+        for value in self._values().values():
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, TensorRecord):
+                yield from value.tensors()
+
     def _map(self: T, function: Callable[[Tensor], Tensor]) -> T:
-        values = {f.name: getattr(self, f.name) for f in fields(cast("Any", self))}
-        changed = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
+        changed = {
+            name: function(value) if isinstance(value, Tensor) else value._map(function)
+            for name, value in self._values().items()
+            if isinstance(value, Tensor | TensorRecord)
+        }
         return cast("T", replace(cast("Any", self), **changed))
+
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(cast("Any", self))}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(_Tensors):
+class Inputs(TensorRecord):
     """What a model sees.
 
     image: RGB crops, 0..1 minus 0.5, channels_last in memory (reshape or flatten what comes of them, do not view); for
     models that consume images.
+    intrinsics: of the crop's camera, in the crop's pixels; for models that consume images.
     joints: metres, camera space, OpenPose order; for models that consume joints.
     """
 
     image: Float[Tensor, "batch 3 size size"] | None = None
+    intrinsics: Float[Tensor, "batch 3 3"] | None = None
     joints: Float[Tensor, "batch 21 3"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets(_Tensors):
+class Targets(TensorRecord):
     """The ground truth of a batch, in the frame of the (rotated) crop.
 
     joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
     joints_vis, verts_vis: 1 where a point counts, 0 where it does not.
     joints, verts: metres, camera space. rotations: of MANO's 16 joints, axis-angle, flat hand; the wrist's in camera
     space. betas: the shape; augmentation of joints by a scale factor leaves it as it is. root: the root joint, metres.
-    intrinsics: of the crop's camera, pixels.
+    intrinsics: of the crop's camera, in the crop's pixels, for a loss that projects.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"]
@@ -75,17 +91,19 @@ class Targets(_Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(_Tensors):
-    """What a model says.
+class Prediction(TensorRecord):
+    """What a model says. `hmr_core.nn.decode` makes points in camera space of it.
 
-    Models of images give joints_uvd and, if they predict a mesh, verts_uvd. Models of joints give rotations (axis-angle
-    of MANO's 16 joints, flat hand) and betas; before their loss is asked for, the hand layer makes joints and verts of
-    them (metres, camera space, the root joint where the truth has it). A model of images whose spec needs the hand may
-    give rotations and betas, too: then its points are those of that hand, its root joint where it is predicted.
+    A model of images gives joints_uvd and, if it predicts a mesh, verts_uvd. If its spec needs the hand, it may give
+    rotations and betas instead, or as well: its points are then those of the posed hand. A model of joints gives
+    rotations and betas.
 
+    joints_uvd, verts_uvd: u, v in 0..1 across the crop, depth in 0..1 around the root joint.
     joint_regressor: with verts_uvd, the joints as sums over the vertices; the joints in camera space are then those of
-    the mesh there, and joints_uvd is for the model's own use. confidence: 0..1 for each joint. extras: what the model's
-    own loss needs besides.
+    the mesh there, and joints_uvd is for the model's own use. confidence: 0..1 for each joint.
+    rotations: axis-angle of MANO's 16 joints, flat hand. betas: the shape.
+    joints, verts: the model leaves them out. Before the loss is asked for, the hand layer makes them of rotations and
+    betas: metres, camera space, the root joint where the truth has it. extras: what the model's own loss needs besides.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"] | None = None

@@ -21,12 +21,13 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from hmr_core.config import ModelConfig, Section
+from hmr_core.data.crops import crop_size
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import DEPTH_RANGE_M, from_uvd, to_uvd
 from hmr_core.hand.joints import N_JOINTS, N_VERTS
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.nn.decode import pose
+from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins.recipes import Recipe, load_recipe, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
@@ -36,9 +37,6 @@ from hmr_core.weights.state_dict import Uninitialised
 BATCH = 4
 OVERFIT_STEPS = 60
 """Steps of Adam, at the recipe's learning rate, in which the loss of one batch must fall by half."""
-
-_NOMINAL_SIZE = 64
-"""Side of the crop, in pixels, that the targets of a model of joints refer to; it has none of its own."""
 
 SAME = 1e-4
 """Largest difference, in UVD or radians, between two computations of the same thing: float32 sums in another order."""
@@ -148,7 +146,7 @@ class _Contract:
         self.recipe = recipe
         self.device = device
         generator = torch.Generator().manual_seed(0)
-        size = self.config.image_size if spec.consumes == "image" else _NOMINAL_SIZE
+        size = crop_size(self.config)
         layer = HandLayer(load_synthetic_hand())
         targets = _targets(size, spec.root_joint, generator)
         if spec.needs_hand:
@@ -332,9 +330,8 @@ class _Contract:
     def _losses(self, model: PoseModel, targets: Targets, what: str) -> Tensor:
         """The sum of the model's losses, checked."""
         prediction = self._forward(model, self.inputs)
-        if prediction.rotations is not None:
-            layer = self.layer if self.spec.needs_hand else None
-            prediction = pose(layer, prediction, targets.root, root_joint=self.spec.root_joint)
+        layer = self.layer if self.spec.needs_hand else None
+        prediction = pose_for_loss(prediction, targets.root, root_joint=self.spec.root_joint, layer=layer)
         losses = model.loss(prediction, targets)
         if not isinstance(losses, dict) or not losses:
             self._fail(f"loss returns {type(losses).__name__} {losses!r}, not a dict of named scalars")
@@ -431,7 +428,7 @@ def _inputs(spec: ModelSpec, image_size: int, targets: Targets, generator: torch
     if spec.consumes == "joints":
         return Inputs(joints=targets.joints)
     image = torch.rand(BATCH, image_size, image_size, 3, generator=generator) - 0.5
-    return Inputs(image=image.permute(0, 3, 1, 2))
+    return Inputs(image=image.permute(0, 3, 1, 2), intrinsics=targets.intrinsics)
 
 
 def _unseen(targets: Targets) -> Targets:
@@ -441,10 +438,7 @@ def _unseen(targets: Targets) -> Targets:
 
 
 def _rows(inputs: Inputs, rows: Sequence[int]) -> Inputs:
-    return Inputs(
-        image=None if inputs.image is None else inputs.image[list(rows)],
-        joints=None if inputs.joints is None else inputs.joints[list(rows)],
-    )
+    return Inputs(**{name: None if array is None else array[list(rows)] for name, array in vars(inputs).items()})
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

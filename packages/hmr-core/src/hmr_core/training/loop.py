@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,16 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from hmr_core.data.loading import AnyBatch, Loader, epoch_order, split_batches
+from hmr_core.data.batch import Batch
+from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.scoring import score
 from hmr_core.hand.layer import HandLayer
-from hmr_core.inference.predict import gather, predict
-from hmr_core.nn.decode import pose
-from hmr_core.nn.model import PoseModel, Prediction
+from hmr_core.inference.predict import annotated_roots, gather, predict
+from hmr_core.nn.decode import pose_for_loss
+from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import Recipe, TrainConfig
@@ -78,7 +78,7 @@ def train(
     training = Loader(to_train_on, workers=workers, device=device)
     validation = training.beside(to_validate_on)
     # A copy: the data set's own stays on the CPU.
-    posing = None if layer is None else partial(pose, deepcopy(layer).to(device), root_joint=spec.root_joint)
+    posing = None if layer is None else deepcopy(layer).to(device)
     val_rows, notes = _validation_rows(pack, run.split, config)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -104,7 +104,9 @@ def train(
                 order = epoch_order(rows, config.seed, epoch)
                 batches = split_batches(order, config.batch_size, epoch=epoch, drop_last=True)
                 loaded = training.load(batches)
-                means = _run_epoch(run, model, optimizer, loaded, posing, config, epoch, steps, device, notify)
+                means = _run_epoch(
+                    run, model, optimizer, loaded, spec.root_joint, posing, config, epoch, steps, device, notify
+                )
                 # The checkpoint first: what goes wrong in validation must not cost the epoch.
                 path = _save(run, model, optimizer, epoch)
                 done = epoch
@@ -131,15 +133,16 @@ def _run_epoch(
     run: Run,
     model: PoseModel,
     optimizer: torch.optim.Optimizer,
-    loaded: Iterator[AnyBatch],
-    posing: Callable[[Prediction, Tensor], Prediction] | None,
+    loaded: Iterator[Batch],
+    root_joint: int,
+    layer: HandLayer | None,
     config: TrainConfig,
     epoch: int,
     steps: int,
     device: torch.device,
     notify: Notify,
 ) -> dict[str, float]:
-    """One pass over the loaded batches; the mean of each loss. posing: of a model that uses the hand."""
+    """One pass over the loaded batches; the mean of each loss. layer: on the device, of a model that uses the hand."""
     sums: dict[str, float] = {}
     saved = _last_saved(run)
     model.train()
@@ -153,8 +156,7 @@ def _run_epoch(
         ):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 prediction = model(batch.inputs())
-            if posing is not None and prediction.rotations is not None:
-                prediction = posing(prediction, batch.targets.root)
+            prediction = pose_for_loss(prediction, batch.targets.root, root_joint=root_joint, layer=layer)
             losses = model.loss(prediction, batch.targets)
             terms = torch.stack(list(losses.values()))
             total = terms.sum()
@@ -259,6 +261,6 @@ def _validate(
 ) -> dict[str, float | None]:
     if len(rows) == 0:
         return {}
-    points = gather(predict(model, loader, rows, layer=layer, batch_size=batch_size))
+    points = gather(predict(model, loader, rows, roots=annotated_roots, layer=layer, batch_size=batch_size))
     verts = None if points.verts is None else points.verts.numpy()
     return score(loader.dataset.pack, rows, points.joints.numpy(), verts).metrics

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int, UInt8
 from numpy import ndarray
 
+from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.geometry.camera import pixel_scaling, project
 from hmr_core.viz.mesh_overlay import draw_mesh
@@ -34,7 +35,8 @@ class Tile:
     @classmethod
     def of(cls, dataset: ImageDataset, row: int) -> Tile:
         """The tile of a row of the data set's pack."""
-        batch = dataset[(0, row)]
+        batch = dataset.batch([Key(0, row)])
+        assert batch.image is not None
         scale = TILE_PX / dataset.image_size
         return cls(
             image=cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA),
