@@ -1,4 +1,7 @@
-"""examples/hmr-tiny, built, installed and tested as a stranger's plugin; and docs/plugins.md, which is made of it."""
+"""docs/plugins.md, step by step: its first plugin is built, installed, seen, trained and scored.
+
+So is examples/hmr-tiny, of whose files the page is made.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +24,15 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLE = REPOSITORY / "examples" / "hmr-tiny"
 PAGE = REPOSITORY / "docs" / "plugins.md"
+CONTRACT = REPOSITORY / "docs" / "contract.md"
 PUBLIC = {"hmr_core.plugins", "hmr_core.config", "hmr_core.nn.model", "hmr_core.testing"}
 
 
 class Stranger:
-    """A copy of the example elsewhere, and a fresh virtual environment which sees what this one has."""
+    """A fresh virtual environment which sees what this one has, with a plugin's folder built and installed in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.project = folder / "project"
-        shutil.copytree(EXAMPLE, self.project, ignore=shutil.ignore_patterns("__pycache__"))
+    def __init__(self, folder: Path, project: Path) -> None:
+        self.folder, self.project = folder, project
         venv.create(folder / "venv", with_pip=False)
         self.python = next((folder / "venv").glob("*/python"))
         packages = next((folder / "venv").glob("lib/python*/site-packages"))
@@ -36,23 +40,68 @@ class Stranger:
         (packages / "what_this_environment_has.pth").write_text(paths)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         alone = ["--no-deps", "--no-index"]
-        self.run([*pip, "wheel", "--no-build-isolation", *alone, "-w", str(folder), str(self.project)])
+        self.run(*pip, "wheel", "--no-build-isolation", *alone, "-w", str(folder), str(project))
         self.wheel = next(folder.glob("*.whl"))
-        self.run([*pip, "--python", str(self.python), "install", *alone, str(self.wheel)])
+        self.run(*pip, "--python", str(self.python), "install", *alone, str(self.wheel))
 
-    def run(self, command: list[str]) -> str:
+    def run(self, *command: str) -> str:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HMR_"))}
-        done = subprocess.run(command, cwd=self.project, env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def hmr(self, *arguments: str) -> str:
-        return self.run([str(self.python), "-m", "hmr_core", *arguments])
+        return self.run(str(self.python), "-m", "hmr_core", *arguments)
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
-    return Stranger(tmp_path_factory.mktemp("stranger"))
+    folder = tmp_path_factory.mktemp("stranger")
+    shutil.copytree(EXAMPLE, folder / "hmr-tiny", ignore=shutil.ignore_patterns("__pycache__"))
+    return Stranger(folder, folder / "hmr-tiny")
+
+
+def files(section: str) -> dict[str, str]:
+    """The code blocks of a section that follow a line with nothing but a file's name in backquotes and a colon."""
+    _, _, text = PAGE.read_text(encoding="utf-8").partition(f"## {section}\n")
+    text = text.partition("\n## ")[0]
+    return dict(re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def hello(mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Stranger:
+    """The page's first plugin, installed, beside a pack where its commands look for one."""
+    folder = tmp_path_factory.mktemp("hello")
+    for name, text in files("Hello, hand").items():
+        file = folder / "hmr-hello" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    (folder / "data").mkdir()
+    (folder / "data/oakink.h5").symlink_to(mini_pack_path)
+    return Stranger(folder, folder / "hmr-hello")
+
+
+def test_the_first_model_has_ten_statements() -> None:
+    tree = ast.parse(files("Hello, hand")["hmr_hello/model.py"])
+    assert sum(isinstance(node, ast.stmt) for node in ast.walk(tree)) == 10
+    assert "a model of ten statements" in PAGE.read_text(encoding="utf-8")
+
+
+def test_hmr_shows_the_first_plugin_as_the_page_says(hello: Stranger) -> None:
+    shown = re.search(r"hmr plugins\n```\n\n```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert shown is not None
+    printed = [line.split() for line in hello.hmr("plugins").splitlines()]
+    assert all(line.split() in printed for line in shown[1].splitlines())
+
+
+def test_the_first_plugin_keeps_the_contract_learns_and_is_scored(hello: Stranger) -> None:
+    hello.run(str(hello.python), "-c", 'from hmr_core.testing import check_model; check_model("hello")')
+    commands = re.findall(r"^hmr ((?:train|eval) hello .*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["train", "eval"]
+    for command in commands:
+        printed = hello.hmr(*command.split())
+    assert "hello (this)" in printed
+    assert "mean pose of train" in printed
 
 
 def test_hmr_finds_the_installed_example(stranger: Stranger) -> None:
@@ -66,7 +115,7 @@ def test_hmr_finds_the_installed_example(stranger: Stranger) -> None:
 
 
 def test_its_own_tests_pass_where_it_is_installed(stranger: Stranger) -> None:
-    output = stranger.run([str(stranger.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"])
+    output = stranger.run(str(stranger.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "hmr-tiny/tests")
     assert "1 passed" in output
 
 
@@ -96,13 +145,8 @@ def test_it_is_as_small_as_the_page_says() -> None:
     assert statements <= 40
 
 
-def blocks_of_files(page: str) -> dict[str, str]:
-    """The code blocks that follow a line with nothing but a file's name in backquotes and a colon."""
-    return dict(re.findall(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL))
-
-
 def test_the_page_shows_the_files_of_the_example_as_they_are() -> None:
-    shown = blocks_of_files(PAGE.read_text())
+    shown = files("Grow it")
     names = [
         "pyproject.toml",
         *(f"src/hmr_tiny/{name}" for name in ("plugin.py", "config.py", "model.py", "tiny.toml")),
@@ -112,10 +156,13 @@ def test_the_page_shows_the_files_of_the_example_as_they_are() -> None:
         assert text == (EXAMPLE / name).read_text(), name
 
 
-def test_the_page_names_every_hook() -> None:
+def test_the_contract_names_every_hook_and_every_field_of_a_model() -> None:
+    from hmr_core.plugins import ModelSpec
     from hmr_core.plugins.discovery import HOOKS
 
-    assert all(f"`{hook}(" in PAGE.read_text() for hook in HOOKS)
+    assert all(f"`{hook}(" in CONTRACT.read_text() for hook in HOOKS)
+    table = CONTRACT.read_text().partition("## Models")[2].partition("###")[0]
+    assert all(f"`{field.name}" in table for field in fields(ModelSpec))
 
 
 def test_every_text_that_the_page_quotes_of_a_broken_plugin_is_one(fakes: Any) -> None:
