@@ -1,0 +1,60 @@
+"""docs/api.md is right: its programs run in order as they stand, print what it says, and use every public name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hmr_core as hmr
+
+PAGE = (Path(__file__).parents[1] / "docs/api.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def printed_by(program: str) -> list[str]:
+    """What a program prints by its own account: the comments behind its calls of print."""
+    return re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with what the programs find there."""
+    for name in ("HMR_DATA", "HMR_HAND_MODEL", "HMR_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/oakink.h5").symlink_to(mini_pack_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_its_programs_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for program in PROGRAMS:
+        exec(compile(program, "docs/api.md", "exec"), names)
+        assert capsys.readouterr().out.splitlines() == printed_by(program)
+
+
+def test_each_print_says_what_it_prints() -> None:
+    for program in PROGRAMS:
+        assert program.count("print(") == len(printed_by(program))
+
+
+def test_it_shows_every_name() -> None:
+    table = PAGE.partition("| name |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| \[`hmr\.(\w+)`\]", table, flags=re.MULTILINE)) == set(hmr.__all__)
+    for name in hmr.__all__:
+        assert any(f"hmr.{name}" in program for program in PROGRAMS), name
+
+
+def test_it_names_every_key_of_a_sample(mini_pack_path: Path) -> None:
+    table = PAGE.partition("| key |")[2].partition("\n\n")[0]
+    shown = set(re.findall(r"`(\w+)`", table))
+    assert shown | {"id"} == set(hmr.ImageDataset(mini_pack_path, split="sp0")[0])
+
+
+def test_it_names_every_attribute_of_errors() -> None:
+    table = PAGE.partition("| attribute |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) >= set(hmr.metrics.Errors.__dataclass_fields__)
