@@ -25,7 +25,9 @@ from provenance import REPOSITORY, write_rows
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from hmr_core.hand.fit import least_squares
+from hmr_core.hand.fit.from_network import fit_from_network
+from hmr_core.hand.fit.least_squares import NOISE_MM as DEFAULT_NOISE_MM
+from hmr_core.hand.fit.posing import MESH_CHUNK
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
@@ -35,7 +37,7 @@ from hmr_core.nn.model import Inputs, Prediction
 from hmr_iknet import fit_published
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
-from hmr_iknet.solver import CHUNKS, DEFAULT_PRIOR_GROUP, MESH_CHUNK, IKNetSolver
+from hmr_iknet.solver import CHUNKS, DEFAULT_PRIOR_GROUP, IKNetSolver
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 MANO_FILE = REPOSITORY / "packages/hmr-core/tests/data/mano_v1_2/models/MANO_RIGHT.pkl"
@@ -163,8 +165,8 @@ def contenders(layer: HandLayer, count: int, loop: int, noise_mm: float) -> list
         return fit_published.fit(chain, joints, starts, prior_group=DEFAULT_PRIOR_GROUP)
 
     def fit_lm(joints: Tensor, _: Tensor) -> object:
-        noise = least_squares.NOISE_MM / 1000
-        return least_squares.fit(chain, anatomy, joints, network.known, noise=noise)
+        noise = DEFAULT_NOISE_MM / 1000
+        return fit_from_network(chain, anatomy, joints, network.known, noise=noise)
 
     def whole(fit: str) -> Contender:
         solver = solvers[fit]

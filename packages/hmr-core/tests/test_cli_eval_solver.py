@@ -98,6 +98,7 @@ FLAT = SolverSpec(
     summary="the flat hand",
     config=FlatConfig,
     build=build,
+    needs_weights=True,
     protocols={"published": {"fit": "slow", "group": 256}, "best": {}},
 )
 
@@ -307,8 +308,8 @@ def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_han
     assert status == 0, err
     made = report("eval/small-sp0-test")
     assert made["missing"] == [
-        "this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
-        "--solver iknet --solver-ckpt FILE makes one"
+        "this model predicts joints only and no solver was given, so there is no mesh figure: `hmr eval --solver lm` "
+        "makes one"
     ]
     assert (made["solver"], made["hand_model"], made["hand_layer"]) == (None, None, None)
     assert "mesh:" not in out
@@ -339,6 +340,24 @@ def test_the_report_names_the_protocol_and_what_differs_from_it(
     assert status == 0, err
     assert report(folder)["protocol"] == label
     assert f"mesh: flat (flat.pt), protocol {label}; " in out
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "folder"),
+    [
+        ("", "published, but solver=lm", "eval/small-sp0-test-lm"),
+        ("--solver-set noise_mm=3", "published, but solver=lm, noise_mm=3", "eval/small-sp0-test-lm"),
+        ("--protocol best", "best", "eval/small-sp0-test-lm-best"),
+    ],
+)
+def test_a_solver_without_weights_is_not_the_published_one(hmr: Run, options: str, label: str, folder: str) -> None:
+    status, out, err = hmr(f"{EVAL} --solver lm {options}")
+    assert status == 0, err
+    made = report(folder)
+    assert (made["protocol"], made["solver"]["name"], made["solver"]["checkpoint"]) == (label, "lm", None)
+    assert made["metrics"]["mpvpe_mm"] > 0
+    assert f"mesh: lm, protocol {label}; hand model " in out
+    assert hmr(f"{EVAL} --solver lm {options}")[0] == 0  # replaces itself
 
 
 def test_another_solver_another_file_other_options_another_hand_are_another_evaluation(
@@ -390,7 +409,7 @@ def test_the_sheet_has_a_third_picture_where_there_is_a_mesh(hmr: Run) -> None:
 def test_a_model_with_a_mesh_of_its_own_needs_no_solver(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     line = "eval meshed --ckpt meshed --split sp0 --device cpu"
     status, _, err = hmr(f"{line} --solver flat --solver-ckpt flat.pt")
-    text = 'error: the model "meshed" gives a mesh of its own, so a solver has nothing to do: omit --solver.\n'
+    text = 'error: the model "meshed" gives a mesh of its own, so a solver has nothing to do. Leave --solver out.\n'
     assert (status, err.splitlines(keepends=True)[-1]) == (2, text)
     assert not Path("eval").exists() or list(Path("eval").iterdir()) == []
     status, out, err = hmr(line)
@@ -433,7 +452,9 @@ def test_a_model_of_joints_is_scored_from_the_annotated_ones_and_says_so(hmr: Ru
     assert report("noisy")["recipe"]["data"] == {"noise_mm": 4}
     assert report("noisy")["metrics"] != made["metrics"]
     status, _, err = hmr(f"{line} --solver flat --solver-ckpt flat.pt")
-    text = 'error: the model "from-joints" gives a mesh of its own, so a solver has nothing to do: omit --solver.\n'
+    text = (
+        'error: the model "from-joints" gives a mesh of its own, so a solver has nothing to do. Leave --solver out.\n'
+    )
     assert (status, err) == (2, text)
 
 
@@ -482,12 +503,22 @@ def test_a_hand_model_that_nothing_needs_is_told(hmr: Run, mini_hand_path: Path)
 
 BAD = {
     "unknown solver": (f"{EVAL} --solver flot", 2, 'unknown solver "flot". Did you mean "flat"?'),
-    "no checkpoint": (f"{EVAL} --solver flat", 2, "--solver flat needs its weights: add --solver-ckpt FILE (a run of"),
+    "no checkpoint": (
+        f"{EVAL} --solver flat",
+        2,
+        'the solver "flat" needs its weights. Add --solver-ckpt FILE (a run of `hmr train`, a checkpoint, or a '
+        "released file), or take --solver lm, which needs none.",
+    ),
+    "checkpoint of none": (
+        f"{EVAL} --solver lm --solver-ckpt flat.pt",
+        2,
+        'the solver "lm" has no weights. Leave --solver-ckpt out.',
+    ),
     "checkpoint alone": (
         f"{EVAL} --solver-ckpt flat.pt",
         2,
-        "--solver-ckpt: of no use without a solver. If the model predicts joints alone, add --solver NAME and "
-        "--solver-ckpt FILE; `hmr solvers` lists them.",
+        "--solver-ckpt: of no use without a solver. If the model predicts joints alone, add --solver NAME; "
+        "`hmr solvers` lists them.",
     ),
     "options alone": (
         f"{EVAL} --solver-set fit=slow --protocol best",
@@ -497,7 +528,7 @@ BAD = {
     "hand layer alone": (
         f"{EVAL} --hand-layer manotorch",
         2,
-        "--hand-layer manotorch: of no use without a solver. If the model predicts joints alone, add --solver NAME",
+        "--hand-layer manotorch: of no use without a solver. If the model predicts joints alone, add --solver NAME;",
     ),
     "protocol of a model of joints": (
         "eval from-joints --ckpt from-joints --split sp0 --protocol best",
@@ -531,17 +562,17 @@ BAD = {
     "wrong type": (
         f"{SOLVER} --solver-set group=eight",
         2,
-        '--solver-set group=eight: "eight" is not valid for group: Input should be a valid integer. `hmr solvers flat`',
+        'group=eight: "eight" is not valid for group: Input should be a valid integer. `hmr solvers flat` lists',
     ),
     "no value": (
         f"{SOLVER} --solver-set group",
         2,
-        '"group" is not key=value. --solver-set takes key=value, such as group=',
+        '"group" is not key=value. --solver-set takes key=value, such as fit=VALUE.',
     ),
     "unsolvable": (
         f"{SOLVER} --solver-set wrong=unsolvable",
         1,
-        "its joints are made of cheese. Check the model's output; without --solver its joints alone are scored.",
+        "its joints are made of cheese. Check the model's output. Without --solver there are its joints alone.",
     ),
     "not finite": (f"{SOLVER} --solver-set wrong=not-finite", 1, 'the betas of the solver "flat" are not finite for'),
     "wrong shape": (

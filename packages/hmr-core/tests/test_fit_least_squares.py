@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.fit.chain import HandChain, to_chain
+from hmr_core.hand.fit.from_network import START_ERROR, fit_from_network
 from hmr_core.hand.fit.jacobian import BETAS, OWN, PLACE, WRIST, finger_jacobian
-from hmr_core.hand.fit.least_squares import NOISE_MM, ROWS, FittedHands, Solution, begin, fit, minimise
+from hmr_core.hand.fit.least_squares import NOISE_MM, ROWS, FittedHands, LeastSquares, Solution, begin, minimise
 from hmr_core.hand.fit.outliers import Anatomy
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
@@ -38,6 +39,16 @@ def noisy_hands(hand: HandModel, noise_mm: float, count: int = 64) -> NoisyHands
     return NoisyHands(posed.joints + camera + noise, posed.verts + camera, starts)
 
 
+STIFFNESS = torch.tensor([[2.0, 0.5, 0], [0.5, 1, 0], [0, 0, 0.25]], dtype=torch.float64).repeat(16, 1, 1)
+STIFFNESS[::2] += torch.eye(3)
+
+
+def begun(
+    chain: HandChain, joints: Tensor, starts: Tensor, stiffness: Tensor | None = None
+) -> tuple[LeastSquares, FittedHands]:
+    return begin(chain, joints.double(), starts.double(), noise=0.003, start_error=START_ERROR, stiffness=stiffness)
+
+
 def error_mm(verts: Tensor, truth: Tensor) -> float:
     return 1000 * float(torch.linalg.vector_norm(verts - truth, dim=-1).mean())
 
@@ -56,7 +67,7 @@ def fitted(
     steps: int = 8,
 ) -> Tensor:
     chain, anatomy = HandChain(hand, torch.float32), Anatomy(hand, torch.float32)
-    return mesh(hand, fit(chain, anatomy, joints, infer, noise=noise_mm / 1000, steps=steps))
+    return mesh(hand, fit_from_network(chain, anatomy, joints, infer, noise=noise_mm / 1000, steps=steps))
 
 
 def test_the_jacobian_is_the_hand_layers_derivative(mini_hand: HandModel) -> None:
@@ -92,7 +103,7 @@ def test_the_step_goes_down_the_whole_gradient(mini_hand: HandModel) -> None:
     """Half the gradient of the cost, by autograd through the hand layer, cross-talk between fingers included."""
     sample = noisy_hands(mini_hand, 20, count=3)
     chain, layer = HandChain(mini_hand, torch.float64), HandLayer(mini_hand, torch.float64)
-    problem, hands = begin(chain, sample.joints.double(), sample.starts.double(), 0.003)
+    problem, hands = begun(chain, sample.joints, sample.starts, STIFFNESS)
     generator = torch.Generator().manual_seed(2)
     turns = axis_angle_to_matrix(0.2 * torch.randn(3, 16, 3, generator=generator, dtype=torch.float64))
     hands = replace(hands, local=(hands.local.permute(3, 0, 1, 2) @ turns).permute(1, 2, 3, 0).contiguous())
@@ -105,7 +116,7 @@ def test_the_step_goes_down_the_whole_gradient(mini_hand: HandModel) -> None:
         square = (x - sample.joints.double()[:, list(ROWS)]).square().sum(-1)
         data = (square * 0.03**2 / (square + 0.03**2)).sum(1)
         start = axis_angle_to_matrix(sample.starts.double())
-        turned = 0.5 * (local - start).square().sum((1, 2, 3))
+        turned = 0.5 * ((local - start) @ STIFFNESS * (local - start)).sum((1, 2, 3))
         return (data + (0.003 / 0.12) ** 2 * turned + 0.003**2 * betas.square().sum(0)).sum()
 
     at = (torch.zeros(3, 16, 3, dtype=torch.float64), hands.betas, hands.place)
@@ -127,7 +138,7 @@ def test_the_step_goes_down_the_whole_gradient(mini_hand: HandModel) -> None:
 def test_the_step_solves_the_damped_normal_equations(mini_hand: HandModel) -> None:
     sample = noisy_hands(mini_hand, 20, count=3)
     chain = HandChain(mini_hand, torch.float64)
-    problem, hands = begin(chain, sample.joints.double(), sample.starts.double(), 0.003)
+    problem, hands = begun(chain, sample.joints, sample.starts, STIFFNESS)
     posed = chain.pose(hands.local, hands.betas)
     off = problem.off(hands, posed)
     damping = torch.tensor([1e-3, 0.1, 1.0], dtype=torch.float64)
@@ -142,17 +153,37 @@ def test_the_step_solves_the_damped_normal_equations(mini_hand: HandModel) -> No
         jacobian[:, rows, :, 48:58] = by_finger[:, finger, ..., BETAS]
         jacobian[:, rows, :, 58:] = by_finger[:, finger, ..., PLACE]
     weighted = jacobian * (0.03**2 / (off.square().sum(1) + 0.03**2)).T[..., None, None]
-    prior = torch.tensor([(0.003 / 0.12) ** 2] * 48 + [0.003**2] * 10 + [0.0] * 3, dtype=torch.float64)
-    matrix = weighted.flatten(1, 2).mT @ weighted.flatten(1, 2) + prior.diag()
+    prior = torch.tensor([0.0] * 48 + [0.003**2] * 10 + [0.0] * 3, dtype=torch.float64).diag()
+    for joint, a in enumerate(STIFFNESS):
+        own = slice(3 * joint, 3 * joint + 3)
+        prior[own, own] = (0.003 / 0.12) ** 2 * (a.trace() * torch.eye(3) - a) / 2
+    matrix = weighted.flatten(1, 2).mT @ weighted.flatten(1, 2) + prior
     matrix = matrix + damping[:, None, None] * matrix.diagonal(dim1=1, dim2=2).diag_embed()
     down, step = (torch.cat([s.rotations.flatten(0, 1), s.betas, s.place]).T for s in (gradient, found))
     torch.testing.assert_close(step, torch.linalg.solve(matrix, -down), atol=1e-10, rtol=1e-8)
 
 
+def test_the_stiffness_is_the_cost_of_small_turns(mini_hand: HandModel) -> None:
+    """w^T H w with H = (trace(A) 1 - A) / 2, and as much as |w|^2 for A = 1."""
+    chain = HandChain(mini_hand, torch.float64)
+    zero = torch.zeros(4, 16, 3)
+    joints = HandLayer(mini_hand).joints(zero, torch.zeros(4, 10))
+    turn = 1e-4 * torch.randn(16, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    for stiffness in (None, STIFFNESS):
+        problem, hands = begun(chain, joints, zero, stiffness)
+        turned = replace(hands, local=axis_angle_to_matrix(turn)[..., None].expand(16, 3, 3, 4))
+        off = torch.zeros(21, 3, 4, dtype=torch.float64)
+        weight = torch.eye(3, dtype=torch.float64).expand(16, 3, 3)
+        if stiffness is not None:
+            weight = (stiffness.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(3) - stiffness) / 2
+        expected = (0.003 / 0.12) ** 2 * torch.einsum("ji,jik,jk->", turn, weight, turn)
+        torch.testing.assert_close(problem.cost(turned, off), expected.expand(4), rtol=1e-3, atol=0)
+
+
 def test_eight_steps_settle(mini_hand: HandModel) -> None:
     joints, _, starts = noisy_hands(mini_hand, 2)
     chain = HandChain(mini_hand, torch.float64)
-    problem, hands = begin(chain, joints.double(), starts.double(), 0.003)
+    problem, hands = begun(chain, joints, starts)
     hands, off, _ = minimise(problem, hands, steps=8)
     left = problem.gradient(hands, chain.pose(hands.local, hands.betas), off)
     assert float(left.place.abs().max()) < 2e-4  # metres, of 21 joints together
@@ -289,9 +320,9 @@ def test_a_guess_is_exact_where_fingers_are_straight(mini_hand: HandModel) -> No
 def test_samples_do_not_know_each_other(mini_hand: HandModel) -> None:
     joints, _, starts = noisy_hands(mini_hand, 5, count=24)
     chain = HandChain(mini_hand, torch.float64)
-    together = minimise(*begin(chain, joints.double(), starts.double(), 0.003), steps=8).hands
+    together = minimise(*begun(chain, joints, starts), steps=8).hands
     for i in (0, 5, 23):
-        alone = minimise(*begin(chain, joints[i : i + 1].double(), starts[i : i + 1].double(), 0.003), steps=8).hands
+        alone = minimise(*begun(chain, joints[i : i + 1], starts[i : i + 1]), steps=8).hands
         torch.testing.assert_close(alone.local[..., 0], together.local[..., i], atol=1e-9, rtol=0)
         torch.testing.assert_close(alone.betas[:, 0], together.betas[:, i], atol=1e-9, rtol=0)
 

@@ -1,7 +1,9 @@
-"""What protocols and --solver-set make of a solver's options, and what a report calls that."""
+"""What protocols and users make of a solver's options, what a report calls that, and which solvers take weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import Field
 from hmr_core.config import Section
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import SolverSpec
-from hmr_core.plugins.solver_presets import protocol_label, solver_config
+from hmr_core.plugins.solver_presets import check_weights, protocol_label, solver_config
 
 
 class Prior(Section):
@@ -61,13 +63,33 @@ def test_a_value_that_is_taken_away_is_named_null() -> None:
     assert protocol_label(made, "best", solver_config(made, "best", ["steps=null"])) == "best, but steps=null"
 
 
-def test_a_solver_that_knows_no_protocols_is_the_published_one_and_no_other() -> None:
+def test_a_solver_that_no_published_figures_were_made_with_is_named() -> None:
+    made = spec(best={"steps": 5})
+    assert protocol_label(made, "published", solver_config(made, "published")) == "published, but solver=fitter"
+    changed = solver_config(made, "published", ["fit=fast"])
+    assert protocol_label(made, "published", changed) == "published, but solver=fitter, fit=fast"
+    assert protocol_label(made, "best", solver_config(made, "best")) == "best"
+
+
+def test_weights_are_asked_for_where_they_are_needed_and_refused_elsewhere() -> None:
+    plain, trained = spec(), replace(spec(), needs_weights=True)
+    check_weights(plain, None)
+    check_weights(trained, Path("weights.pt"))
+    with pytest.raises(
+        UsageError, match=r'"fitter" needs its weights\. Add solver_ckpt=FILE .* or take solver=lm, which'
+    ):
+        check_weights(trained, None)
+    with pytest.raises(UsageError, match=r'"fitter" has no weights\. Leave solver_ckpt out\.$'):
+        check_weights(plain, Path("weights.pt"))
+
+
+def test_a_solver_that_knows_no_protocols_has_its_defaults_and_no_other_protocol() -> None:
     assert solver_config(spec(), "published") == FitConfig()
     with pytest.raises(UsageError) as caught:
         solver_config(spec(published=PUBLISHED), "best")
     assert str(caught.value) == (
-        'the solver "fitter" does not say what --protocol best means. Valid: published. Its options can be set one by '
-        "one: `hmr solvers fitter` lists them."
+        'the solver "fitter" does not say what the protocol "best" means. Valid: published. Its options can be set one '
+        "by one: `hmr solvers fitter` lists them."
     )
 
 
@@ -90,5 +112,7 @@ def test_options_that_cannot_be_are_refused_by_name(override: str, text: str) ->
 
 
 def test_a_plugin_that_sets_what_its_options_do_not_allow_is_broken() -> None:
-    with pytest.raises(HmrError, match=r'"fitter" is broken: its own options under --protocol best .*\(fitt: Extra in'):
+    with pytest.raises(
+        HmrError, match=r'"fitter" is broken: its own options under the protocol "best" .*\(fitt: Extra in'
+    ):
         solver_config(spec(best={"fitt": "fast"}), "best")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.hand.fit.least_squares import LEAST_OUTLIER, NOISE_MM, OUTLIER, START_ERROR
+from hmr_core.hand.fit.from_network import START_ERROR
+from hmr_core.hand.fit.least_squares import LEAST_OUTLIER, NOISE_MM, OUTLIER
 from hmr_core.hand.fit.outliers import NOISE_SPREAD, SHAPE_SPREAD
 from hmr_iknet.solver import DEFAULT_PRIOR_GROUP, DEFAULT_STEPS
 from hmr_iknet.solver_config import IKNetSolverConfig

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import DatasetSpec, hookimpl
+from hmr_core.plugins import DatasetSpec, SolverSpec, hookimpl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
+    from hmr_core.hand.fit.lm import LmSolver
+    from hmr_core.hand.fit.lm_config import LmConfig
+    from hmr_core.hand.layer import HandLayer
     from hmr_core.plugins.events import Event
     from hmr_core.plugins.run import Run
     from hmr_core.plugins.sample import DatasetReader
@@ -28,6 +33,22 @@ def hmr_datasets() -> list[DatasetSpec]:
 
 
 @hookimpl
+def hmr_solvers() -> list[SolverSpec]:
+    """Least squares from the hand model's mean pose."""
+    from hmr_core.hand.fit.lm_config import LmConfig
+
+    return [
+        SolverSpec(
+            name="lm",
+            summary="least squares from the mean pose, without weights (joints -> rotations and shape -> mesh)",
+            config=LmConfig,
+            build=_build_lm,
+            protocols={"best": {}},
+        )
+    ]
+
+
+@hookimpl
 def hmr_on_event(run: Run, event: Event) -> None:
     """Show a training run on the console, and write down what it measures."""
     from hmr_core.cli.console import watch
@@ -36,6 +57,12 @@ def hmr_on_event(run: Run, event: Event) -> None:
     write_jsonl(run, event)  # first: a console that is gone must not cost the figures
     write_tensorboard(run, event)
     watch(run, event)
+
+
+def _build_lm(config: LmConfig, layer: HandLayer, checkpoint: Path | None, device: torch.device) -> LmSolver:
+    from hmr_core.hand.fit.lm import build_lm
+
+    return build_lm(config, layer, checkpoint, device)
 
 
 def _open_oakink(root: Path) -> DatasetReader:

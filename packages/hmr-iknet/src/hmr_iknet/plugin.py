@@ -24,8 +24,11 @@ def build(config: IKNetConfig) -> IKNet:
     return IKNet(config)
 
 
-def build_solver(config: IKNetSolverConfig, layer: HandLayer, checkpoint: Path, device: torch.device) -> IKNetSolver:
+def build_solver(
+    config: IKNetSolverConfig, layer: HandLayer, checkpoint: Path | None, device: torch.device
+) -> IKNetSolver:
     """The solver with the weights of a checkpoint of ours or a released file."""
+    assert checkpoint is not None, "iknet needs weights"
     from hmr_iknet.solver import build_solver
 
     return build_solver(config, layer, checkpoint, device, hmr_models()[0])
@@ -64,6 +67,7 @@ def hmr_solvers() -> list[SolverSpec]:
             summary="IKNet and a fit behind it (joints -> rotations and shape -> mesh)",
             config=IKNetSolverConfig,
             build=build_solver,
+            needs_weights=True,
             protocols={"published": {"fit": "published"}, "best": {"fit": "lm"}},
         )
     ]

@@ -47,6 +47,6 @@ class IKNetSolverConfig(Section):
                 raise PydanticCustomError(
                     "option_of_another_fit",
                     f"{option} is an option of {named}, and the fit is {self.fit}. Set fit={fits[0]}, or leave "
-                    f"{option} at null; where fit is not set, --protocol sets it",
+                    f"{option} at null; where fit is not set, the protocol sets it",
                 )
         return self

@@ -56,7 +56,7 @@ RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
     "--solver-ckpt",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The solver's weights: a run, a checkpoint, or a released file.",
+    help="The solver's weights, if it needs any: a run, a checkpoint, or a released file.",
 )
 @click.option(
     "--solver-set", "solver_sets", metavar="KEY=VALUE", multiple=True, help="An option of the solver; can be repeated."
@@ -102,6 +102,7 @@ def evaluate(
     \b
     Examples:
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0
+      hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0 --solver lm
       hmr eval integral --ckpt runs/integral-sp0-tiny --split sp0 --solver iknet --solver-ckpt runs/iknet-sp0-tiny
       hmr eval integral --ckpt IntegralPose.pth.tar --split sp0 --solver iknet --solver-ckpt iknet.pt --protocol best
       hmr eval i2l --ckpt I2L_MeshNet.pth.tar --split sp0 --hand-model hand.npz
@@ -163,7 +164,7 @@ def evaluate(
     checkpoint, notes = _changed(spec, load_checkpoint(ckpt, spec), sets)
     hand = _find_hand(hand_model, hand_layer) if needed or hand_model is not None else None
     loaded = None
-    if solver_spec is not None and solver_ckpt is not None and hand is not None:
+    if solver_spec is not None and hand is not None:
         loaded = load_solver(
             solver_spec, hand.layer, solver_ckpt, protocol=protocol, overrides=solver_sets, device=chosen
         )

@@ -58,7 +58,8 @@ def _references(report: Mapping[str, Any]) -> list[list[str]]:
 def _mesh(report: Mapping[str, Any]) -> str:
     """How the mesh was made: by which solver, under which protocol, of which hand model."""
     solver, hand = report.get("solver"), report["hand_model"]
-    by = f"{solver['name']} ({solver['checkpoint']['path']}), protocol {report['protocol']}; " if solver else ""
+    weights = f" ({solver['checkpoint']['path']})" if solver and solver["checkpoint"] else ""
+    by = f"{solver['name']}{weights}, protocol {report['protocol']}; " if solver else ""
     name = f"the synthetic {hand['side']} hand" if hand["synthetic"] else f"{hand['name']}, {hand['side']}"
     path = f"{hand['path']} ({name})" if hand["path"] else name
     layer = "" if report["hand_layer"] == "own" else f", posed by {report['hand_layer']}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hmr_core.cli.main import current_registry
 from hmr_core.errors import UsageError
+from hmr_core.plugins.solver_presets import check_weights
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
@@ -27,12 +28,7 @@ def check_solver_options(
             from hmr_core.inference.solving import mesh_already
 
             raise mesh_already(spec)
-        current_registry().solver(solver)  # raises: misspelt, not installed, broken
-        if ckpt is None:
-            raise UsageError(
-                f"{command_line('--solver', solver)} needs its weights: add --solver-ckpt FILE (a run of `hmr train`, "
-                "a checkpoint, or a released file)."
-            )
+        check_weights(current_registry().solver(solver), ckpt)  # raises: misspelt, not installed, broken
         return
     given = (
         ("--solver-ckpt", ckpt is not None),
@@ -44,7 +40,6 @@ def check_solver_options(
         remedy = (
             f'The model "{spec.name}" gives a mesh of its own, so that there is none to add: leave it out.'
             if from_joints
-            else "If the model predicts joints alone, add --solver NAME and --solver-ckpt FILE; "
-            "`hmr solvers` lists them."
+            else "If the model predicts joints alone, add --solver NAME; `hmr solvers` lists them."
         )
         raise UsageError(f"{useless}: of no use without a solver. {remedy}")

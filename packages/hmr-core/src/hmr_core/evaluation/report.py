@@ -11,11 +11,12 @@ from numpy import ndarray
 
 from hmr_core.data.hand_model_check import mismatch_note
 from hmr_core.data.image_dataset import ImageDataset
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.evaluation.request import EvaluationRequest, HandInUse
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
+from hmr_core.shell import command_line
 from hmr_core.versions import versions
 from hmr_core.weights.checkpoints import Checkpoint
 
@@ -23,8 +24,8 @@ _CHANGES = 4
 """How many options are told of a model that is another than the published one."""
 
 NO_MESH = (
-    "this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
-    "--solver iknet --solver-ckpt FILE makes one"
+    "this model predicts joints only and no solver was given, so there is no mesh figure: "
+    f"`{command_line('hmr eval', Option('solver', 'lm'))}` makes one"
 )
 
 

@@ -95,7 +95,7 @@ def identity(report: Mapping[str, Any]) -> dict[str, Any]:
         "data options": report["recipe"]["data"],
         "protocol": report["protocol"],
         "solver": solver and solver["name"],
-        "solver checkpoint": solver and solver["checkpoint"]["blake2b"],
+        "solver checkpoint": solver and solver["checkpoint"] and solver["checkpoint"]["blake2b"],
         "solver options": solver and solver["config"],
         "hand model": hand_model and (hand_model["name"], hand_model["blake2b"]),
         "hand layer": report["hand_layer"],

@@ -49,6 +49,28 @@ class Solver(Protocol):
         ...
 
 
+def solve_in_chunks(
+    joints: Float[Tensor, "batch 21 3"],
+    size: int,
+    solve: Callable[[Float[Tensor, "chunk 21 3"]], HandFit],
+    *,
+    device: torch.device,
+    on_batch: Callable[[int], None],
+) -> HandFit:
+    """Do what every solver does around its fit: check joints, solve so many at once on a device, tell the progress.
+
+    solve: gets float32 joints on the device. Returns the chunks' hands together, on the CPU. Raises
+    UnsolvableJointsError as check_joints does.
+    """
+    check_joints(joints)
+    parts = []
+    for chunk in torch.split(joints.float(), size):
+        parts.append(solve(chunk.to(device)))
+        on_batch(len(chunk))
+    names = ("rotations", "betas", "joints", "verts")
+    return HandFit(**{name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in names})
+
+
 class UnsolvableJointsError(HmrError):
     """Joints that no hand can be fitted to. index: of the first such sample; reason: what they are like."""
 

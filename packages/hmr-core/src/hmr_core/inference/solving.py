@@ -18,7 +18,7 @@ from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
 from hmr_core.plugins.failures import failures_told
-from hmr_core.plugins.solver_presets import protocol_label, solver_config
+from hmr_core.plugins.solver_presets import check_weights, protocol_label, solver_config
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
 from hmr_core.weights.find_weights import find_weights
 
@@ -29,41 +29,41 @@ _SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (77
 class LoadedSolver:
     """A solver with its weights and what a report says of it.
 
-    protocol: as `protocol_label` names it. checkpoint, digest: its file of weights and that file's BLAKE2b.
+    protocol: as `protocol_label` names it. checkpoint, digest: its file of weights and that file's BLAKE2b; None for a
+    solver that needs no weights.
     """
 
     name: str
     config: Section
     protocol: str
-    checkpoint: Path
-    digest: str
+    checkpoint: Path | None
+    digest: str | None
     solver: Solver
 
     def as_report(self) -> dict[str, Any]:
         """What report.json says of it."""
-        return {
-            "name": self.name,
-            "config": self.config.model_dump(mode="json"),
-            "checkpoint": {"path": str(self.checkpoint), "blake2b": self.digest},
-        }
+        weights = None if self.checkpoint is None else {"path": str(self.checkpoint), "blake2b": self.digest}
+        return {"name": self.name, "config": self.config.model_dump(mode="json"), "checkpoint": weights}
 
 
 def load_solver(
     spec: SolverSpec,
     layer: HandLayer,
-    checkpoint: Path,
+    checkpoint: Path | None,
     *,
     protocol: str,
     overrides: Sequence[str] = (),
     device: torch.device,
 ) -> LoadedSolver:
-    """A solver with its options under a protocol, and its weights.
+    """A solver with its options under a protocol, and its weights if it needs any.
 
     layer: on the CPU; the solver gets a copy, which it may move. checkpoint: a run, a checkpoint's folder or a file.
-    Raises UsageError for options that do not exist, HmrError for a checkpoint that is not there or not the solver's.
+    Raises UsageError for options that do not exist, and for weights that lack or are of no use; HmrError for a
+    checkpoint that is not there or not the solver's.
     """
+    check_weights(spec, checkpoint)
     config = solver_config(spec, protocol, overrides)
-    weights = find_weights(checkpoint, option=Option("solver_ckpt"))
+    weights = None if checkpoint is None else find_weights(checkpoint, option=Option("solver_ckpt"))
     with failures_told(f'the solver "{spec.name}"', "when it was made"):
         solver = spec.build(config, deepcopy(layer), weights, device)
     return LoadedSolver(
@@ -71,14 +71,15 @@ def load_solver(
         config=config,
         protocol=protocol_label(spec, protocol, config),
         checkpoint=weights,
-        digest=file_digest(weights),
+        digest=None if weights is None else file_digest(weights),
         solver=solver,
     )
 
 
 def mesh_already(spec: ModelSpec) -> UsageError:
     """The error for a solver that is to make a mesh for a model that has one."""
-    return UsageError(f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do: omit --solver.')
+    text = f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do.'
+    return UsageError(text, "Leave ", Option("solver"), " out.")
 
 
 def solve(
@@ -94,8 +95,10 @@ def solve(
             fit = loaded.solver.solve(joints, on_batch=on_batch)
     except UnsolvableJointsError as error:
         raise HmrError(
-            f"no mesh for {ids[error.index]}: {error.reason}. Check the model's output; without --solver its joints "
-            "alone are scored."
+            f"no mesh for {ids[error.index]}: {error.reason}.",
+            "Check the model's output. Without ",
+            Option("solver"),
+            " there are its joints alone.",
         ) from error
     if not isinstance(fit, HandFit):
         raise HmrError(f'the solver "{loaded.name}" gave {type(fit).__name__}; valid: a HandFit of all samples.')

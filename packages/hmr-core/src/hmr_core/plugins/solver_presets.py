@@ -1,4 +1,4 @@
-"""What `--protocol` and `--solver-set` make of a solver's options.
+"""What a protocol and a user make of a solver's options, and whether it has the weights that it needs.
 
 The options' defaults count least, then what the protocol sets, then what the user sets.
 """
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hmr_core.config import GivenBy, Section, configure, section_options
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.option_text import value_text
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hmr_core.plugins.specs import SolverSpec
 
 PROTOCOLS = ("published", "best")
@@ -28,12 +30,11 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
     Raises UsageError for an unknown key, a value of the wrong type, and a protocol other than `published` that the
     solver does not know; HmrError when the solver's plugin sets what its options do not allow.
     """
-    given = command_line("--protocol", protocol)
     if protocol not in spec.protocols and protocol != "published":
         known = ", ".join(spec.protocols) or "published"
         raise UsageError(
-            f'the solver "{spec.name}" does not say what {given} means. Valid: {known}. Its options can be set one by '
-            f"one: `{command_line('hmr solvers', spec.name)}` lists them."
+            f'the solver "{spec.name}" does not say what the protocol "{protocol}" means. Valid: {known}.',
+            f"Its options can be set one by one: `{command_line('hmr solvers', spec.name)}` lists them.",
         )
     example = next(iter(section_options(spec.config)), "key")
     try:
@@ -47,20 +48,41 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise HmrError(
-            f'the solver "{spec.name}" is broken: its own options under {given} are not valid '
-            f"({place}: {problem['msg']}). Reinstall or repair its package."
+            f'the solver "{spec.name}" is broken: its own options under the protocol "{protocol}" are not valid '
+            f"({place}: {problem['msg']}).",
+            "Reinstall or repair its package.",
         ) from error
 
 
 def protocol_label(spec: SolverSpec, protocol: str, config: Section) -> str:
-    """The protocol as a report names it: `published`, or `published, but fit=lm` with every option that differs."""
+    """The protocol as a report names it: `published`, or `published, but fit=lm` with every option that differs.
+
+    Of a solver that no published figures were made with it is `published, but solver=NAME`: the root's depth, what is
+    scored and how are the published ones.
+    """
     standard, used = (c.model_dump(mode="json") for c in (solver_config(spec, protocol), config))
-    differing = [
+    differing = [f"solver={spec.name}"] if protocol == "published" and protocol not in spec.protocols else []
+    differing += [
         f"{key}={value_text(value)}"
         for key in section_options(spec.config)
         if (value := _at(used, key)) != _at(standard, key)
     ]
     return f"{protocol}, but {', '.join(differing)}" if differing else protocol
+
+
+def check_weights(spec: SolverSpec, checkpoint: Path | None) -> None:
+    """UsageError where a solver lacks the weights that it needs, or is given some that it has no use for."""
+    if spec.needs_weights and checkpoint is None:
+        raise UsageError(
+            f'the solver "{spec.name}" needs its weights.',
+            "Add ",
+            Option("solver_ckpt", "FILE"),
+            " (a run of `hmr train`, a checkpoint, or a released file), or take ",
+            Option("solver", "lm"),
+            ", which needs none.",
+        )
+    if not spec.needs_weights and checkpoint is not None:
+        raise UsageError(f'the solver "{spec.name}" has no weights.', "Leave ", Option("solver_ckpt"), " out.")
 
 
 def _at(values: Any, key: str) -> Any:

@@ -86,13 +86,16 @@ class SolverSpec:
 
     name: what follows `--solver`.
     config: the class of its options; a frozen pydantic model that refuses unknown keys.
-    build: makes the solver from a config, a hand layer, a file of weights and a device; it imports torch only when
-    called, and raises HmrError for a file that is not its own.
-    protocols: the options that `--protocol published` and `--protocol best` set; `--solver-set` wins over them.
+    build: makes the solver from a config, a hand layer, a file of weights (None where it needs none) and a device; it
+    imports torch only when called, and raises HmrError for a file that is not its own.
+    needs_weights: whether it works with a file of weights; one is then asked for, and otherwise refused.
+    protocols: the options of the protocols `published` and `best`; what a user sets wins over them. A solver that no
+    published figures were made with has no `published`, and a report says so.
     """
 
     name: str
     summary: str
     config: type[Section]
-    build: Callable[[Any, HandLayer, Path, torch.device], Solver]
+    build: Callable[[Any, HandLayer, Path | None, torch.device], Solver]
+    needs_weights: bool = False
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

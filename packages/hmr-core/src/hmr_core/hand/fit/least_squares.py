@@ -1,15 +1,19 @@
-"""Our own fit: Levenberg-Marquardt on rotations, shape and place, for a whole batch, each sample on its own.
+"""The least-squares fit: Levenberg-Marquardt on rotations, shape and place, a whole batch, each sample on its own.
 
 What is minimised for each sample, in square metres (x_j the hand's joints, y_j the measured ones, R_k the rotations,
-S_k where they start, b the betas):
+S_k what they are expected to be, b the betas):
 
     sum over the 21 joints of rho(|x_j - y_j|^2)  +  (n / s)^2 * sum over the 16 rotations of |R_k - S_k|^2 / 2
                                                   +  n^2 * |b|^2
 
-with n the expected error of a joint, s that of a rotation to start from (for small angles |R - S|^2 / 2 is the squared
-angle), and betas of variance 1 as the hand model is made. So it is the most probable hand, were all errors Gaussian;
+with n the expected error of a joint, s that of a rotation (for small angles |R - S|^2 / 2 is the squared angle), and
+betas of variance 1 as the hand model is made. So it is the most probable hand, were all errors Gaussian;
 rho(q) = q c^2 / (q + c^2) (Geman & McClure, 1985) is q for small errors and bounded for large ones, so that a joint
 that is off by many times c no longer counts.
+
+Where a joint turns about one axis more readily than about another, |M|^2 = trace(M M^T) becomes trace(M A M^T), with a
+symmetric matrix A of its own (Downs, 1972: the matrix Fisher distribution). For small angles w it gives w^T H w with
+H = (trace(A) 1 - A) / 2; A = 1 is the same about all axes.
 
 The matrix of a step has the shape of an arrow: the joints of two fingers have nothing in common but the wrist's
 rotation, shape and place. So each finger's nine unknowns are eliminated on their own, and sixteen remain. What little a
@@ -21,7 +25,6 @@ The batch is the last axis (see chain.py), but for the linear algebra.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -29,31 +32,20 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from hmr_core.geometry.rotations import matrix_to_axis_angle
 from hmr_core.hand.fit.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
 from hmr_core.hand.fit.jacobian import finger_jacobian, tangent_gradient
 from hmr_core.hand.fit.matrices import times
-from hmr_core.hand.fit.outliers import Anatomy
 from hmr_core.hand.fit.rodrigues import turn_by
 
 R = TypeVar("R", "FittedHands", PosedChain)
 
-NOISE_MM, STEPS = 5.0, 8
-"""The expected error of a joint on each axis, and the most iterations, unless told otherwise."""
-
-START_ERROR = 0.12
-"""Radians by which a rotation that IKNet gives is expected to be off."""
+NOISE_MM = 5.0
+"""The expected error of a joint on each axis, unless told otherwise."""
 
 OUTLIER, LEAST_OUTLIER = 6.0, 0.03
-"""c over n, and c at least in metres: a joint that is off by c costs half of what it can cost at most. What IKNet gives
-puts tips off by some 20 mm to begin with, however exact the joints are.
+"""c over n, and c at least in metres: a joint that is off by c costs half of what it can cost at most. Where a fit
+starts, tips are off by some 20 mm, however exact the joints are.
 """
-
-MOST_OUTLIERS = 3
-"""Joints that may be off by more than c for them to be wrong, rather than the fit, or the hand no hand."""
-
-REST_ERROR = 0.5
-"""s for the hand at rest, whose fingers may be bent by much more than IKNet errs."""
 
 ROWS = (0, *POINTS_IN_OPENPOSE)
 """The OpenPose joints in the order of a chain: the wrist, then the points by finger."""
@@ -110,15 +102,16 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
-    """What is minimised. measured: joints in the order of ROWS. start: rotations. noise: n, metres. start_error: s,
-    radians.
+    """What is minimised. measured: joints in the order of ROWS. start: S. stiffness: A. noise: n, metres.
+    start_error: s, radians.
     """
 
     chain: HandChain
     measured: Float[Tensor, "21 3 batch"]
     start: Float[Tensor, "16 3 3 batch"]
+    stiffness: Float[Tensor, "16 3 3 1"]
     noise: float
-    start_error: float = START_ERROR
+    start_error: float
 
     def of(self, samples: Int64[Tensor, "chosen"]) -> LeastSquares:
         """The same for some of the samples."""
@@ -150,7 +143,8 @@ class LeastSquares:
         """The value of what is minimised."""
         square, bound = off.square().sum(1), self.outlier**2
         data = (square * (bound / (square + bound))).sum(0)
-        turned = 0.5 * (hands.local - self.start).square().sum((0, 1, 2))
+        turned = hands.local - self.start
+        turned = 0.5 * (times(turned, self.stiffness) * turned).sum((0, 1, 2))
         return data + self.rotation_weight * turned + self.beta_weight * hands.betas.square().sum(0)
 
     def step(
@@ -167,9 +161,10 @@ class LeastSquares:
         more = 1 + damping[:, None]
         own, shared = matrix[:, :, :9, :9], matrix[:, :, 9:, 9:].sum(1)
         own_diagonal, shared_diagonal = own.diagonal(dim1=2, dim2=3), shared.diagonal(dim1=1, dim2=2)
-        own_diagonal += self.rotation_weight
+        of_wrist, of_fingers = self.rotation_matrices()
+        own += of_fingers
         own_diagonal *= more[:, None]
-        shared_diagonal[:, :3] += self.rotation_weight
+        shared[:, :3, :3] += of_wrist
         shared_diagonal[:, 3:13] += self.beta_weight
         shared_diagonal[:, 13:] += root[0].square()[:, None]  # the wrist moves with its place alone
         shared_diagonal *= more
@@ -188,13 +183,24 @@ class LeastSquares:
         rotations = torch.cat([found[:3], -fingers.reshape(batch, 45).T]).reshape(16, 3, batch)
         return Step(rotations, found[3:13], found[13:])
 
+    def rotation_matrices(self) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "5 9 9"]]:
+        """What the rotations' own terms add to the matrix of a step: for the wrist, and for each finger."""
+        stiffness = self.stiffness[..., 0]
+        identity = torch.eye(3, dtype=stiffness.dtype, device=stiffness.device)
+        each = 0.5 * (stiffness.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * identity - stiffness)
+        fingers = stiffness.new_zeros(5, 9, 9)
+        for joint in range(3):
+            own = slice(3 * joint, 3 * joint + 3)
+            fingers[:, own, own] = each[1 + joint :: 3]
+        return self.rotation_weight * each[0], self.rotation_weight * fingers
+
     def gradient(self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"]) -> Step:
         """Half the gradient of the cost."""
         bound = self.outlier**2
         pull = off * (bound / (off.square().sum(1, keepdim=True) + bound)).square()
         by_local, by_betas = self.chain.pull_back(posed, pull[1:].reshape(5, 4, 3, pull.shape[-1]))
-        # |R - S|^2 / 2 = 3 - trace(S^T R), whose gradient by R is -S.
-        by_local -= 0.5 * self.rotation_weight * self.start
+        # trace((R - S) A (R - S)^T) / 2 = trace(A) - trace(A S^T R), whose gradient by R is -S A.
+        by_local -= 0.5 * self.rotation_weight * times(self.start, self.stiffness)
         by_betas += self.beta_weight * hands.betas
         return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
 
@@ -240,63 +246,32 @@ def minimise(problem: LeastSquares, hands: FittedHands, steps: int) -> Solution:
     return Solution(together, off, torch.cat([part.cost for part in parts])[order])
 
 
-def fit(
+def begin(
     chain: HandChain,
-    anatomy: Anatomy,
     joints: Float[Tensor, "batch 21 3"],
-    infer: Callable[[Float[Tensor, "batch 21 3"]], Float[Tensor, "batch 16 3"]],
+    rotations: Float[Tensor, "batch 16 3"],
     *,
     noise: float,
-    steps: int = STEPS,
-) -> FittedHands:
-    """The most probable hands for measured joints (metres, camera space).
-
-    infer: IKNet, from joints to rotations. It is asked again for the hands of which a joint is wildly wrong: first with
-    a guess in its place, then with what the fit says. Hands that stay far from their joints are fitted once more from
-    the hand at rest, as if there were no IKNet. noise: the expected error of a joint, metres.
-    """
-    seen = joints
-    wrong, which = anatomy.wrong_joint(joints, noise)
-    if bool(wrong.any()):
-        seen = torch.where(wrong[:, None, None], anatomy.guess(joints, which), joints)
-    problem, hands = begin(chain, joints, infer(seen), noise)
-    solution = minimise(problem, hands, steps)
-    far = solution.far(problem.outlier)
-    few = (far.any(0) & (far.sum(0) <= MOST_OUTLIERS)).nonzero()[:, 0]
-    if len(few):
-        fitted = problem.measured[..., few] + solution.off[..., few]
-        mended = joints[few]
-        mended[:, list(ROWS)] = torch.where(far[:, None, few], fitted, problem.measured[..., few]).permute(2, 0, 1)
-        solution.improve(few, minimise(*begin(chain, joints[few], infer(mended), noise), steps))
-    lost = (solution.far(problem.outlier).sum(0) > 1).nonzero()[:, 0]  # one may be wrong
-    if len(lost):
-        solution.improve(lost, _from_rest(chain, anatomy, joints[lost], seen[lost], noise, steps))
-    return solution.hands
-
-
-def _from_rest(
-    chain: HandChain,
-    anatomy: Anatomy,
-    joints: Float[Tensor, "batch 21 3"],
-    seen: Float[Tensor, "batch 21 3"],
-    noise: float,
-    steps: int,
-) -> Solution:
-    """Hands fitted from the one at rest, laid on the palm as it was seen; twice the steps, since it is a long way."""
-    rotations = joints.new_zeros(len(joints), 16, 3)
-    rotations[:, 0] = matrix_to_axis_angle(anatomy.palm_turn(seen))
-    problem, hands = begin(chain, joints, rotations, noise)
-    return minimise(replace(problem, start_error=REST_ERROR), hands, 2 * steps)
-
-
-def begin(
-    chain: HandChain, joints: Float[Tensor, "batch 21 3"], rotations: Float[Tensor, "batch 16 3"], noise: float
+    start_error: float,
+    stiffness: Float[Tensor, "16 3 3"] | None = None,
 ) -> tuple[LeastSquares, FittedHands]:
-    """What to minimise, and the hands to begin with: rotations as given, mean shape, placed by the median joint."""
+    """What to minimise, and the hands to begin with: rotations as given, mean shape, placed by the median joint.
+
+    joints: metres. rotations: what they are expected to be. noise, start_error: n and s. stiffness: A; None: 1.
+    """
     measured = joints[:, list(ROWS)].permute(1, 2, 0).contiguous()
     local, _ = turn_by(rotations.permute(1, 2, 0).contiguous())
     betas, place = joints.new_zeros(10, len(joints)), joints.new_zeros(3, len(joints))
-    problem = LeastSquares(chain=chain, measured=measured, start=local, noise=noise)
+    if stiffness is None:
+        stiffness = torch.eye(3, dtype=joints.dtype, device=joints.device).expand(16, 3, 3)
+    problem = LeastSquares(
+        chain=chain,
+        measured=measured,
+        start=local,
+        stiffness=stiffness[..., None],
+        noise=noise,
+        start_error=start_error,
+    )
     off = problem.off(FittedHands(local=local, betas=betas, place=place), chain.pose(local, betas))
     return problem, FittedHands(local=local, betas=betas, place=-off.median(0).values)
 

@@ -1,7 +1,8 @@
 """One wildly wrong joint: found by what a hand cannot be, and replaced by a guess, so that it does not spoil the start.
 
-IKNet sees all joints at once, in units of bone 0-9 and relative to joint 9, so that a single joint that is off by the
-size of the hand makes all its rotations worthless. But bones have a length, and the palm is nearly rigid.
+A network from joints to rotations sees all joints at once, and the palm's turn is found from six, so that a single
+joint that is off by the size of the hand can make every rotation worthless. But bones have a length, and the palm is
+nearly rigid.
 """
 
 from __future__ import annotations
