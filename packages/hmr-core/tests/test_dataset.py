@@ -21,7 +21,7 @@ from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import AnnotatedHands, read_hands
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
 from hmr_core.nn.model import Prediction, Targets
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 
@@ -244,3 +244,60 @@ def test_copies_towards_the_cpu_are_waited_for(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [False] * 2
     prediction.to(torch.device("cuda", 1))
     assert asked[2:] == [True] * 2
+
+
+# As a data set of torch.
+
+
+def test_it_is_a_map_of_a_subset_s_samples(mini_pack: Pack) -> None:
+    data = ImageDataset(mini_pack.path, split="sp0", subset="test", image_size=64, root_joint=9)
+    rows = mini_pack.indices("sp0", "test")
+    assert len(data) == len(rows) == 24
+    batch = data.batch([Key(0, int(row)) for row in rows])
+    samples = list(data)  # ends at the last one
+    assert [sample["id"] for sample in samples] == mini_pack.ids(rows)
+    assert batch.image is not None
+    assert torch.equal(torch.stack([sample["image"] for sample in samples]), batch.image)
+    assert samples[0]["image"].shape == (64, 64, 3)
+    for name, array in vars(batch.targets).items():
+        assert torch.equal(torch.stack([sample[name] for sample in samples]), array), name
+    assert samples[0].keys() == {"id", "image", *vars(batch.targets)}
+    assert data[-1]["id"] == data[np.int64(23)]["id"] == samples[-1]["id"]
+    for outside in (24, -25):
+        with pytest.raises(IndexError):
+            data[outside]
+
+
+def test_without_a_split_it_is_the_whole_pack(mini_pack: Pack) -> None:
+    data = ImageDataset(str(mini_pack.path), image_size=8)
+    assert len(data) == len(mini_pack) == 96
+    assert data[95]["id"] == mini_pack.ids([95])[0]
+    with pytest.raises(UsageError, match=r'unknown subset "tests"\. Did you mean "test"'):
+        ImageDataset(mini_pack, split="sp0", subset="tests")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_loader_of_torch_stacks_its_samples(mini_pack: Pack, workers: int) -> None:
+    data = ImageDataset(mini_pack, split="sp0", subset="test", image_size=32)
+    loader = torch.utils.data.DataLoader(data, batch_size=10, num_workers=workers)
+    batches = list(loader)
+    assert [len(batch["id"]) for batch in batches] == [10, 10, 4]
+    assert [name for batch in batches for name in batch["id"]] == mini_pack.ids(mini_pack.indices("sp0", "test"))
+    assert batches[0]["image"].shape == (10, 32, 32, 3)
+    assert batches[0]["image"].dtype == torch.uint8
+    shapes = {"joints": (21, 3), "verts": (778, 3), "joints_uvd": (21, 3), "verts_uvd": (778, 3), "intrinsics": (3, 3)}
+    for name, shape in shapes.items():
+        assert batches[2][name].shape == (4, *shape), name
+    part = torch.utils.data.Subset(data, [3, 1])
+    assert next(iter(torch.utils.data.DataLoader(part, batch_size=2)))["id"] == [data[3]["id"], data[1]["id"]]
+
+
+def test_its_augmentation_is_that_of_its_epoch(mini_pack: Pack) -> None:
+    data = ImageDataset(mini_pack, split="sp0", subset="train", image_size=32, augment=AugmentConfig(), seed=4)
+    first = data[5]
+    data.epoch = 2
+    assert not torch.equal(data[5]["joints_uvd"], first["joints_uvd"])
+    row = int(mini_pack.indices("sp0", "train")[5])
+    assert torch.equal(data[5]["joints_uvd"], data.batch([Key(2, row)]).targets.joints_uvd[0])
+    data.epoch = 0
+    assert torch.equal(data[5]["image"], first["image"])

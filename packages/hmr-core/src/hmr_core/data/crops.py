@@ -15,6 +15,10 @@ from hmr_core.config import ModelConfig, Section
 from hmr_core.data.augment import Augmentation
 from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, project
 from hmr_core.geometry.crop import crop_affine, crop_intrinsics, joint_box, rotation_about_z
+from hmr_core.plugins.recipes import DataConfig
+
+PUBLISHED_CROP = DataConfig()
+"""The crop of the published benchmark."""
 
 NOMINAL_SIZE = 1
 """The crop's side of a model of joints, in pixels: its targets have UVD of a crop, too, and no image is made."""

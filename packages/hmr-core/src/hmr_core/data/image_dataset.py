@@ -20,30 +20,36 @@ from torch import Tensor
 
 from hmr_core.data.augment import Augmentation, draw, identity
 from hmr_core.data.batch import Batch, Key
-from hmr_core.data.crops import Boxes, Crops, joints_to_boxes, make_crops, warp
+from hmr_core.data.crops import PUBLISHED_CROP, Boxes, Crops, joints_to_boxes, make_crops, warp
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import make_targets, read_hands, visibility
 from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shell import command_line
 
-PUBLISHED_CROP = DataConfig()
-"""The crop of the published benchmark."""
-
 
 class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """A pack's samples as crops with ground truth: an ordinary map-style data set of torch.
 
-    `data[0]` is a dict of one sample: "id"; "image", RGB, uint8 (image_size, image_size, 3); "intrinsics" of the crop's
-    camera, in the crop's pixels; and the other fields of `Targets`, without the batch. A DataLoader stacks them.
-    Training takes the same samples as batches by their rows in the pack (`batch`).
+    `data[0]` is a sample, a dict of an id and of tensors, which `DataLoader(data, batch_size=4)` stacks:
+
+    - "id": the sample's, a string
+    - "image": (image_size, image_size, 3), RGB, uint8
+    - "intrinsics": (3, 3), of the crop's camera, in the crop's pixels
+    - "joints" (21, 3) and "verts" (778, 3): metres, camera space of the crop; joints in OpenPose order
+    - "joints_uvd" (21, 3) and "verts_uvd" (778, 3): u, v in 0..1 across the crop, depth in 0..1 around the root joint
+    - "joints_vis" (21,) and "verts_vis" (778,): 1 where a point counts, else 0
+    - "rotations" (16, 3): axis-angle of MANO's joints, flat hand; "betas" (10,): the shape
+    - "root": (3,), the root joint, metres
 
     pack: a pack, or its path. split, subset: which samples; without a split all of the pack, in its order.
     image_size: the side of the crops, pixels. root_joint: the joint (OpenPose order) that depths are relative to.
     data: how large the crop is around the hand. augment: None for validation and evaluation, where every point counts
     as visible, as published. seed: of the augmentation. verify: compare the checksums of images and annotations as
-    they are read. epoch, an attribute: which epoch's augmentation `data[0]` has.
-    Raises HmrError when the augmentation could reach beyond the windows that the pack stores, and what Pack raises.
+    they are read.
+    The attribute `epoch` is the one whose augmentation samples have: set it before a DataLoader begins an epoch.
+    Raises HmrError when the augmentation could reach beyond the windows that the pack stores, UsageError for an unknown
+    split or subset, and what Pack raises for a file.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         ]
 
     def batch(self, keys: Sequence[Key]) -> Batch:
-        """The samples of the given rows of the pack, augmented for the given epoch."""
+        """The samples of the given rows of the pack, augmented for the given epoch: what training takes."""
         epoch, rows = keys[0].epoch, np.array([key.row for key in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
         if self.verify:

@@ -16,16 +16,13 @@ from torch import Tensor
 
 from hmr_core.data.augment import identity, sample_generator
 from hmr_core.data.batch import Batch, Key
-from hmr_core.data.crops import NOMINAL_SIZE, joints_to_boxes, make_crops
+from hmr_core.data.crops import NOMINAL_SIZE, PUBLISHED_CROP, joints_to_boxes, make_crops
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import AnnotatedHands, make_targets, read_hands
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.poses import Bends, bend_fingers, random_bends, random_shapes
 from hmr_core.plugins.recipes import JointAugmentConfig, JointDataConfig
-
-_BBOX_EXPAND = 1.7
-"""Side of the nominal crop over the joints' box, as it is of images by default."""
 
 
 class JointDataset:
@@ -68,7 +65,7 @@ class JointDataset:
             joints_to_boxes(hands.joints, hands.intrinsics),
             hands.intrinsics,
             identity(len(ids)),
-            bbox_expand=_BBOX_EXPAND,
+            bbox_expand=PUBLISHED_CROP.bbox_expand,
             image_size=NOMINAL_SIZE,
         )
         return Batch(
