@@ -196,6 +196,24 @@ def test_a_solver_has_nothing_to_do_for_a_mesh_model(hmr: Run) -> None:
 def test_a_good_model_with_a_hand_passes(small_spec: ModelSpec) -> None:
     check_spec(make_spec(small_spec, Meshed))
     check_spec(make_spec(small_spec, Posed))
+    check_spec(make_spec(small_spec, PosedAlone))
+
+
+class PosedAlone(PoseModel):
+    """Rotations and betas, and no UVD."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 58))
+
+    def forward(self, inputs: Inputs) -> Prediction:
+        assert inputs.image is not None
+        numbers = self.body(inputs.image)
+        return Prediction(rotations=numbers[:, :48].view(-1, 16, 3), betas=numbers[:, 48:])
+
+    def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        assert prediction.verts is not None
+        return {"hand": 10 * (prediction.verts - targets.verts).norm(dim=-1).mean()}
 
 
 class NoHand(Meshed):

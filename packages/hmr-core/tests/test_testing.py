@@ -303,7 +303,7 @@ class Frozen(Good):
 BROKEN: Mapping[type[PoseModel], str] = {
     Frozen: "it has no trainable parameter",
     ReturnsATensor: "forward returns a Tensor, not a Prediction",
-    NoJoints: "Prediction.joints_uvd is missing; a model that consumes image must give it",
+    NoJoints: "it gives neither joints_uvd nor rotations and betas, so that it has no joints",
     WrongShape: "Prediction.joints_uvd has shape (4, 21, 2), not (4, 21, 3)",
     Double: "Prediction.joints_uvd is torch.float64, not torch.float32",
     NotFinite: "Prediction.joints_uvd is not finite",

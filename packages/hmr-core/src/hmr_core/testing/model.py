@@ -73,8 +73,8 @@ def check_import(name: str, registry: Registry) -> None:
         raise AssertionError(f'model "{name}": its plugin does not load in a fresh process:\n{done.stderr}')
     if "module True" in done.stdout:
         raise AssertionError(
-            f'model "{name}": importing the module of plugin "{plugin}" imports torch. Every hmr command, `hmr --help` '
-            "too, would then take seconds longer: import torch inside build() only."
+            f'model "{name}": importing the module of plugin "{plugin}" imports torch. Every hmr command would '
+            "then take seconds longer: import torch inside build() only."
         )
     if "specs True" in done.stdout:
         raise AssertionError(
@@ -183,8 +183,8 @@ class _Contract:
                 self._fail(f"forward returns a {type(prediction).__name__}, not a Prediction")
             for array, shape in self._shapes().items():
                 self._check_array(array, getattr(prediction, array), shape)
+            self._check_given(prediction)
             self._check_regressor(prediction)
-            self._check_parameters(prediction)
             confidence = prediction.confidence
             if confidence is not None and not bool(((confidence >= 0) & (confidence <= 1)).all()):
                 self._fail("Prediction.confidence leaves 0..1")
@@ -281,9 +281,7 @@ class _Contract:
                 )
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """The arrays of a Prediction that count here; `_check_array` knows which must be there."""
-        if self.spec.consumes == "joints":
-            return {"rotations": (BATCH, 16, 3), "betas": (BATCH, 10)}
+        """The arrays of a Prediction that count here; `_check_given` knows which must be there."""
         return {
             "joints_uvd": (BATCH, N_JOINTS, 3),
             "verts_uvd": (BATCH, N_VERTS, 3),
@@ -292,11 +290,20 @@ class _Contract:
             "betas": (BATCH, 10),
         }
 
+    def _check_given(self, prediction: Prediction) -> None:
+        """There is something to make joints of."""
+        given = [name for name in ("rotations", "betas") if getattr(prediction, name) is not None]
+        if len(given) == 1:
+            self._fail(f"it gives {given[0]} alone, and a hand is posed by rotations and betas together")
+        if given and not self.spec.needs_hand:
+            self._fail("it gives rotations and betas, and its spec does not say needs_hand=True: nothing poses them")
+        if not given and self.spec.consumes == "joints":
+            self._fail("it gives no rotations and betas, and a model that consumes joints must")
+        if not given and prediction.joints_uvd is None:
+            self._fail("it gives neither joints_uvd nor rotations and betas, so that it has no joints")
+
     def _check_array(self, name: str, array: Tensor | None, shape: tuple[int, ...]) -> None:
         if array is None:
-            required = ("rotations", "betas") if self.spec.consumes == "joints" else ("joints_uvd",)
-            if name in required:
-                self._fail(f"Prediction.{name} is missing; a model that consumes {self.spec.consumes} must give it")
             return
         if tuple(array.shape) != shape:
             self._fail(f"Prediction.{name} has shape {tuple(array.shape)}, not {shape}")
@@ -319,13 +326,6 @@ class _Contract:
                 f"the rows of Prediction.joint_regressor do not sum to 1 (off by {off:.2g}), so that its joints would "
                 "not move with the mesh. Does use_hand fill it, and does the spec say needs_hand=True?"
             )
-
-    def _check_parameters(self, prediction: Prediction) -> None:
-        given = [name for name in ("rotations", "betas") if getattr(prediction, name) is not None]
-        if len(given) == 1:
-            self._fail(f"it gives {given[0]} alone, and a hand is posed by rotations and betas together")
-        if given and not self.spec.needs_hand:
-            self._fail("it gives rotations and betas, and its spec does not say needs_hand=True: nothing poses them")
 
     def _losses(self, model: PoseModel, targets: Targets, what: str) -> Tensor:
         """The sum of the model's losses, checked."""
@@ -382,8 +382,8 @@ class _Contract:
 
     def _depends(self, array: str, on: str, difference: float) -> NoReturn:
         self._fail(
-            f"in eval mode {array} of a sample depends on {on} (by {difference:.2g}), so that figures would depend on "
-            "--batch-size. Nothing may be computed across the batch, and nothing drawn at random, in eval mode"
+            f"in eval mode {array} of a sample depends on {on} (by {difference:.2g}), so that metrics would depend on "
+            "the batch size. Nothing may be computed across the batch, and nothing drawn at random, in eval mode"
         )
 
     def _fail(self, problem: str) -> NoReturn:
