@@ -25,6 +25,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shared_memory import Room
+from hmr_core.shell import flag
 
 CPU = torch.device("cpu")
 MORE_KIB = 6 * 1024
@@ -157,7 +158,8 @@ def test_a_worker_that_dies_is_told_where_its_batch_is_missed(mini_pack: Pack) -
         list(loaded)
     text = str(caught.value)
     assert text.startswith("a loading worker died (killed by SIGKILL). If memory ran out, or shared memory (/dev/shm, ")
-    assert "use fewer --workers; with --workers 0 a sample's fault shows itself." in text
+    assert "use fewer workers; with workers=0 a sample's fault shows itself." in text
+    assert "use fewer --workers; with --workers 0 a" in caught.value.worded(flag), "as the command line has it"
     assert text.endswith("A training goes on after its last finished epoch with `hmr train MODEL --resume RUN`.")
 
 
@@ -206,7 +208,7 @@ def test_memory_that_runs_out_is_told_with_what_takes_it(
         list(Loader(hands(mini_pack), workers=workers, device=CPU).load(split_batches(np.arange(8), 4)))
     assert str(caught.value) == (
         "memory ran out while a batch of 4 samples was loaded (Unable to allocate 894. GiB). Use a smaller "
-        "--batch-size or image_size (--set), or fewer --workers."
+        "batch_size or image_size (set), or fewer workers."
     )
 
 
@@ -233,8 +235,8 @@ def test_shared_memory_that_is_full_is_an_error_of_the_batch(
         signal.alarm(0)
     assert str(caught.value) == (
         f"shared memory (/dev/shm: 64.0 MB, 1.2 MB of it free) has no room for the batch of a loading worker: {FULL}. "
-        "Use fewer --workers or a smaller --batch-size; --workers 0 needs no shared memory. A container is given more "
-        "with `docker run --shm-size=8g` or `--ipc=host`."
+        "Use fewer workers or a smaller batch_size; workers=0 needs no shared memory. A container is given more "
+        "with `docker run --shm-size 8g` or `docker run --ipc host`."
     )
 
 

@@ -19,9 +19,10 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.batch import Batch, BatchSource, Key
-from hmr_core.errors import HmrError, out_of_memory
+from hmr_core.errors import HmrError, Option, out_of_memory
 from hmr_core.interrupts import interrupts_held
 from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
+from hmr_core.shell import command_line
 
 _Wanted = tuple[int, list[Key]]
 """The place of a data set among those that are loaded, and the keys of a batch of it."""
@@ -128,15 +129,19 @@ class _Team:
             dead = [process for process in self._processes if not process.is_alive()]
             if not dead:
                 raise
+            again = command_line("hmr train MODEL", Option("resume", "RUN"))
             raise HmrError(
-                f"a loading worker died ({_how(dead[0].exitcode or 0)}). If memory ran out, or shared memory "
-                "(/dev/shm, small in containers), use fewer --workers; with --workers 0 a sample's fault shows itself. "
-                "A training goes on after its last finished epoch with `hmr train MODEL --resume RUN`."
+                f"a loading worker died ({_how(dead[0].exitcode or 0)}).",
+                "If memory ran out, or shared memory (/dev/shm, small in containers), use fewer ",
+                Option("workers"),
+                "; with ",
+                Option("workers", 0),
+                f" a sample's fault shows itself. A training goes on after its last finished epoch with `{again}`.",
             ) from error
 
 
 class _Reporting(torch.utils.data.Dataset[Any]):
-    """Data sets whose errors are values: a worker process would hand over their tracebacks as text instead."""
+    """Data sets whose errors are values. A worker process would hand over their tracebacks as text instead."""
 
     def __init__(self, datasets: Sequence[BatchSource]) -> None:
         self._datasets = datasets
@@ -151,8 +156,14 @@ class _Reporting(torch.utils.data.Dataset[Any]):
         except Exception as error:
             if out_of_memory(error):
                 return HmrError(
-                    f"memory ran out while a batch of {len(keys)} samples was loaded ({error}). Use a smaller "
-                    "--batch-size or image_size (--set), or fewer --workers."
+                    f"memory ran out while a batch of {len(keys)} samples was loaded ({error}).",
+                    "Use a smaller ",
+                    Option("batch_size"),
+                    " or image_size (",
+                    Option("set"),
+                    "), or fewer ",
+                    Option("workers"),
+                    ".",
                 )
             rows = ", ".join(str(key.row) for key in keys)
             told = HmrError(
@@ -164,8 +175,14 @@ class _Reporting(torch.utils.data.Dataset[Any]):
 
 
 _MORE_ROOM = (
-    "Use fewer --workers or a smaller --batch-size; --workers 0 needs no shared memory. A container is given more with "
-    "`docker run --shm-size=8g` or `--ipc=host`."
+    "Use fewer ",
+    Option("workers"),
+    " or a smaller ",
+    Option("batch_size"),
+    "; ",
+    Option("workers", 0),
+    f" needs no shared memory. A container is given more with `{command_line('docker run', Option('shm_size', '8g'))}` "
+    f"or `{command_line('docker run', Option('ipc', 'host'))}`.",
 )
 
 
@@ -182,7 +199,7 @@ def _check_start(workers: int) -> None:
     try:
         queues: list[Any] = [multiprocessing.Queue() for _ in range(workers + 3 if workers else 0)]
     except OSError as error:
-        raise HmrError(f"{workers} loading workers cannot be started: {error}. {_MORE_ROOM}") from error
+        raise HmrError(f"{workers} loading workers cannot be started: {error}.", *_MORE_ROOM) from error
     del queues
 
 
@@ -200,7 +217,7 @@ def _shared(batch: Batch) -> Batch:
             room = shared_memory()
             there = "" if room is None else f" ({PLACE}: {room.size / 1e6:.1f} MB, {room.free / 1e6:.1f} MB of it free)"
             raise HmrError(
-                f"shared memory{there} has no room for the batch of a loading worker: {error}. {_MORE_ROOM}"
+                f"shared memory{there} has no room for the batch of a loading worker: {error}.", *_MORE_ROOM
             ) from error
     return batch
 
