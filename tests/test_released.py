@@ -18,7 +18,8 @@ from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.registry import discover
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.convert import convert_released
-from hmr_core.weights.identify import describe, fitting_models
+from hmr_core.weights.identify import fitting_models, identify
+from hmr_core.weights.next_commands import Installed
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 RECORDS = {"integral": "integral_resnet50", "rle": "rle_resnet50", "i2l": "i2l_resnet50", "iknet": "iknet"}
@@ -72,8 +73,8 @@ def test_a_released_file_without_its_package_is_answered_with_pip(
 ) -> None:
     tensor = KNOWN["model"][name].tensor
     torch.save({tensor: rule.weight(tensor, tuple(record(name)["state_dict"][tensor]))}, tmp_path / "x")
-    found = describe(tmp_path / "x", {other: spec for other, spec in models.items() if other != name})
-    assert (found["model"], found["use"][0]) == (name, f"pip install hmr-{name}")
+    found = identify(tmp_path / "x", Installed({other: spec for other, spec in models.items() if other != name}))
+    assert (found.model, found.use[0]) == (name, f"pip install hmr-{name}")
 
 
 @pytest.mark.parametrize("name", ["rle", "iknet"])
@@ -111,7 +112,7 @@ def test_the_largest_is_converted_with_what_it_holds_of_use(models: dict[str, Mo
         name: torch.full(empty.shape, i, dtype=empty.dtype) for i, (name, empty) in enumerate(shapes("i2l").items())
     }
     torch.save(state, tmp_path / "I2L_MeshNet.pth.tar")
-    convert_released(tmp_path / "I2L_MeshNet.pth.tar", tmp_path / "ours", models)
+    convert_released(tmp_path / "I2L_MeshNet.pth.tar", tmp_path / "ours", Installed(models))
     (tmp_path / "I2L_MeshNet.pth.tar").unlink()  # pytest keeps what is left
     ours = load_checkpoint(tmp_path / "ours", spec)
     shutil.rmtree(tmp_path / "ours")

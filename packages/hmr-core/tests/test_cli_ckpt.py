@@ -472,7 +472,7 @@ def test_of_several_models_that_fit_one_is_to_be_named(
     twin, far = replace(spec, name="twin"), replace(spec, name="far", released=None)
     plugins.append(fakes.plugin("others", hmr_models=lambda: [twin, far]))
     said = hmr("ckpt", "convert", str(released), "--out", "ours")
-    assert said == (1, "", 'error: Small.pth.tar fits the models "small" and "twin": say which by --model.\n')
+    assert said == (1, "", 'error: Small.pth.tar fits the models "small" and "twin". Say which by --model.\n')
     said = hmr("ckpt", "convert", str(released), "--out", "ours", "--model", "far")
     text = 'error: Small.pth.tar is no released file of the model "far": it fits "small" and "twin".\n'
     assert said == (1, "", text)
@@ -501,7 +501,7 @@ def test_a_folder_that_is_there_is_left_alone(hmr: Hmr, released: Path, trained:
     (checkpoint / "optimizer.safetensors").unlink()  # but for its JSON file it looks as a converted one does
     for out in ("full", "file", str(checkpoint), "."):
         said = hmr("ckpt", "convert", str(released), "--out", out)
-        text = f"error: {out} exists. Give another --out, or --force to replace a checkpoint converted before.\n"
+        text = f"error: {out} exists. Give another --out, or --force to replace a converted checkpoint.\n"
         assert said == (1, "", text)
         said = hmr("ckpt", "convert", str(released), "--out", out, "--force")
         text = f"error: {out} is no converted checkpoint, so it is left alone. Give another --out.\n"

@@ -266,7 +266,7 @@ def test_the_synthetic_hand_is_told(hmr: Run, synthetic_pack_path: Path, monkeyp
     assert status == 0, err
     lines = out.splitlines()
     assert "mesh: flat (flat.pt), protocol published; hand model the synthetic right hand" in lines
-    told = "the mesh is that of the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)"
+    told = "the mesh is that of the synthetic right hand (no hand model was given, and HMR_HAND_MODEL names none)"
     assert report("eval/small-sp0-test-flat")["notes"][-1] == told
     assert lines[-2] == f"note: {told}"
 
@@ -295,7 +295,7 @@ def test_another_hand_than_the_annotations_is_refused_before_anything_is_predict
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
     assert status == 1
-    assert "error: the hand model in use, the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL" in err
+    assert "error: the hand model in use, the synthetic right hand (no hand model was given, and HMR_HAND_MODEL" in err
     assert f"`hmr synth DIR` leaves DIR/hand.npz).{otherwise} (It is HMR_DATA that names " in err
     assert not list(Path().glob("eval/*"))
 
@@ -539,7 +539,7 @@ BAD = {
     "hand layer of a model of joints": (
         "eval from-joints --ckpt from-joints --split sp0 --hand-layer manotorch",
         1,
-        "--hand-layer manotorch needs manotorch, which cannot be",
+        "the hand layer manotorch needs the package manotorch, which cannot be",
     ),
     "unknown protocol": (f"{SOLVER} --protocol bset", 2, "'bset' is not one of 'published', 'best'"),
     "not installed": (
@@ -594,7 +594,11 @@ BAD = {
     ),
     "no hand model": (f"{SOLVER} --hand-model no.npz", 1, "no hand model at no.npz. `hmr mano import MANO_RIGHT.pkl"),
     "no hand model, unused": (f"{EVAL} --hand-model no.npz", 1, "no hand model at no.npz."),
-    "manotorch": (f"{SOLVER} --hand-layer manotorch", 1, "--hand-layer manotorch needs manotorch, which cannot be"),
+    "manotorch": (
+        f"{SOLVER} --hand-layer manotorch",
+        1,
+        "the hand layer manotorch needs the package manotorch, which cannot be",
+    ),
     "set of the model": (
         f"{EVAL} --set image_size=64",
         2,

@@ -156,7 +156,7 @@ def test_an_unknown_recipe_lists_the_valid_ones(spec: ModelSpec) -> None:
     ):
         load_recipe(spec, "tinny")
     with pytest.raises(
-        UsageError, match=r'recipe of small "published".* Valid: tiny. Without --recipe it is published, '
+        UsageError, match=r'recipe of small "published".* Valid: tiny. Where no recipe is given, it is published, '
     ):
         load_recipe(replace(spec, recipes={"tiny": spec.recipes["tiny"]}), "published")
 

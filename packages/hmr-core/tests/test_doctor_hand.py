@@ -37,7 +37,7 @@ def test_a_hand_model_of_mano_s(source: HandModelSource) -> None:
 
 def test_the_synthetic_hand_is_called_so() -> None:
     opens, note, sound = doctor.contents(packaged_hand())
-    assert opens.text == "the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another) opens"
+    assert opens.text == "the synthetic right hand (no hand model was given, and HMR_HAND_MODEL names none) opens"
     assert (note.level, sound.level) == ("note", "ok")
     assert (
         note.remedy

@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[3] / "docs/hand_models.md").read_text(encoding="u
 MANO = Path(__file__).parent / "data/mano_v1_2/models/MANO_RIGHT.pkl"
 
 PRINTED = [
-    "the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)\n"
+    "the synthetic right hand (no hand model was given, and HMR_HAND_MODEL names none)\n"
     "torch.Size([2, 778, 3]) torch.Size([2, 21, 3]) torch.Size([2, 16, 4, 4]) True\n",
     "torch.Size([1, 778, 3])\n",
     "torch.Size([1552, 3])\n",

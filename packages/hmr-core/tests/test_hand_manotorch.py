@@ -156,11 +156,11 @@ def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         make_layer(read_mano_file(MANO), "manotorch")
     shown = str(error.value)
     assert shown.startswith(
-        "--hand-layer manotorch needs manotorch, which cannot be imported here (ModuleNotFoundError"
+        "the hand layer manotorch needs the package manotorch, which cannot be imported here (ModuleNotFoundError"
     )
     assert shown.endswith(
         "It is not on PyPI: pip install git+https://github.com/lixiny/manotorch, which asks for chumpy and for MANO's "
-        "own code. Or leave --hand-layer out: hmr's own layer gives the same figures."
+        "own code. Or leave hand_layer out: hmr's own layer gives the same metrics."
     )
 
 

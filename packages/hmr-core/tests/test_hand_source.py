@@ -32,7 +32,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_given_is_the_synthetic_hand() -> None:
     found = find_hand_model(None)
     assert torch.equal(found.model.template, load_synthetic_hand().template)
-    assert found.label == "the synthetic right hand (neither --hand-model nor HMR_HAND_MODEL names another)"
+    assert found.label == "the synthetic right hand (no hand model was given, and HMR_HAND_MODEL names none)"
     assert found.as_report() == {
         "name": "synthetic", "side": "right", "synthetic": True, "path": None, "blake2b": None, "source": None,
     }  # fmt: skip
@@ -85,7 +85,7 @@ def test_a_left_hand_where_a_right_one_is_needed(tmp_path: Path) -> None:
         require_side(source, "right", "OakInk-Image")
     assert str(error.value) == (
         f"OakInk-Image needs a right hand, and the hand model {path} (mano, left) is of a left one. Give a right "
-        "hand's by --hand-model or HMR_HAND_MODEL: `hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one."
+        "hand's by hand_model or HMR_HAND_MODEL: `hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one."
     )
 
 

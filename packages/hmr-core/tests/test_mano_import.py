@@ -149,7 +149,7 @@ def test_a_name_that_does_not_say_which_hand(tmp_path: Path, name: str) -> None:
     path.write_bytes(MANO.read_bytes())
     with pytest.raises(UsageError) as error:
         read_mano_file(path)
-    assert str(error.value) == (f'the name "{name}" does not say which hand it is of. Add --side right or --side left.')
+    assert str(error.value) == (f'the name "{name}" does not say which hand it is of. Add side=right or side=left.')
     assert read_mano_file(path, "right").side == "right"
 
 
@@ -162,7 +162,7 @@ def test_a_file_of_the_other_hand(tmp_path: Path) -> None:
         f"the MANO file {path} is of a left hand by its name, but its template lies as a right hand's. "
         "Is it another file?"
     )
-    with pytest.raises(HmrError, match=r"is of a left hand by --side, but its template lies as a right hand's\."):
+    with pytest.raises(HmrError, match=r"was given as a left hand's, but its template lies as a right hand's\."):
         read_mano_file(MANO, "left")
 
 
@@ -519,7 +519,8 @@ def test_a_hand_model_is_not_imported_again(tmp_path: Path) -> None:
     path = tmp_path / "hand.npz"
     save_hand_model(load_synthetic_hand(), path)
     with pytest.raises(
-        HmrError, match=r"it is a zip file, as .*\. If it is a hand model already, give it as `--hand-model"
+        HmrError,
+        match=r"If it is a hand model already, give it as hand_model=.*\. It comes from",
     ):
         read_mano_file(path)
 

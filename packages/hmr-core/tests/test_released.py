@@ -26,7 +26,10 @@ from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.convert import convert_released
-from hmr_core.weights.identify import describe
+from hmr_core.weights.identify import identify
+from hmr_core.weights.next_commands import Installed
+from hmr_core.weights.released_file import Ignored
+from hmr_core.weights.weights_file import BackboneFile, Closest, Differing, ReleasedWeights, UnknownWeights
 
 IGNORED = {"hand.": "the hand's own arrays", "old": "what nothing uses"}
 
@@ -217,13 +220,13 @@ def test_other_contents_are_refused(tmp_path: Path, spec: ModelSpec, held: objec
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "before 1.6"])
-@pytest.mark.parametrize("read", ["load", "describe"])
+@pytest.mark.parametrize("read", ["load", "identify"])
 def test_nothing_in_a_file_is_run(tmp_path: Path, spec: ModelSpec, old: bool, read: str) -> None:
     mark = tmp_path / "was run"
     held = {**weights(), "x": Payload(mark)}
     path = saved(tmp_path / "x.pth.tar", held, _use_new_zipfile_serialization=not old)
     with pytest.raises(HmrError, match=r"as weights alone: it names (posix|nt)\.mkdir, which is no tensor\."):
-        load_checkpoint(path, spec) if read == "load" else describe(path, {"small": spec})
+        load_checkpoint(path, spec) if read == "load" else identify(path, Installed({"small": spec}))
     assert not mark.exists()
     torch.load(path, weights_only=False)
     assert mark.exists()  # it would have been
@@ -302,15 +305,15 @@ def test_the_released_file_is_read_in_the_format_that_it_has(tmp_path: Path, spe
     for old in (False, True):
         path = saved(tmp_path / "x.safetensors", weights(), _use_new_zipfile_serialization=not old)
         assert load_checkpoint(path, spec).released is not None
-        assert describe(path, {"small": spec})["kind"] == "released"
+        assert identify(path, Installed({"small": spec})).kind == "released"
     path = saved(tmp_path / "optimizer.safetensors", weights())
     assert load_checkpoint(path, spec).released is not None
-    assert describe(path, {"small": spec})["kind"] == "released"
+    assert identify(path, Installed({"small": spec})).kind == "released"
 
 
 def test_nothing_is_drawn_for_weights_that_are_loaded_next(tmp_path: Path, spec: ModelSpec) -> None:
     released = saved(tmp_path / "x", weights())
-    convert_released(released, tmp_path / "ours", {"small": spec})
+    convert_released(released, tmp_path / "ours", Installed({"small": spec}))
     before = torch.get_rng_state()
     for path in (released, tmp_path / "ours"):
         load_checkpoint(path, spec)
@@ -380,53 +383,60 @@ def test_a_released_file_is_recognised_by_its_contents(tmp_path: Path, spec: Mod
     other = replace(spec, name="other", released=None)
     broken = replace(spec, name="broken", build=lambda config: 1 / 0)  # type: ignore[arg-type, return-value]
     path = saved(tmp_path / "IntegralPose.pth.tar", {**weights(), "hand.verts": torch.zeros(5)})
-    found = describe(path, {"broken": broken, "other": other, "small": spec})
-    assert found == {
-        "kind": "released",
-        "path": str(path),
-        "size_bytes": path.stat().st_size,
-        "tensors": 3,
-        "numbers": 63 * 49 + 5,
-        "blake2b": file_digest(path),
-        "model": "small",
-        "installed": True,
-        "fits_too": [],
-        "overrides": ["image_size=48"],
-        "ignored": {"hand.": {"tensors": 1, "what": "the hand's own arrays"}},
-        "problem": None,
-        "use": [f"hmr eval small --ckpt {path} --split sp0", f"hmr ckpt convert {path} --out small-released"],
-    }
+    found = identify(path, Installed({"broken": broken, "other": other, "small": spec}))
+    assert found == ReleasedWeights(
+        path=path,
+        size_bytes=path.stat().st_size,
+        tensors=3,
+        numbers=63 * 49 + 5,
+        blake2b=file_digest(path),
+        model="small",
+        model_state="installed",
+        overrides=("image_size=48",),
+        ignored={"hand.": Ignored(tensors=1, what="the hand's own arrays")},
+        use=(f"hmr eval small --ckpt {path} --split sp0", f"hmr ckpt convert {path} --out small-released"),
+    )
+
+
+def test_the_commands_name_a_split_that_the_literature_has_metrics_of(tmp_path: Path, spec: ModelSpec) -> None:
+    path = saved(tmp_path / "x", weights())
+    published = replace(spec, published={"subjects": {"mpjpe_mm": 7.0}, "views": {"mpjpe_mm": 6.0}})
+    found = identify(path, Installed({"small": published}))
+    assert found.use[0] == f"hmr eval small --ckpt {path} --split subjects"
+    found = identify(path, Installed({"small": replace(spec, published={})}))
+    assert found.use[0] == f"hmr eval small --ckpt {path} --split SPLIT"
 
 
 def test_a_solvers_file_says_how_a_solver_takes_it(tmp_path: Path, spec: ModelSpec) -> None:
     path = saved(tmp_path / "a file", weights())
-    found = describe(path, {"small": spec}, solvers=("small",))
-    assert (
-        found["use"][1]
-        == f"hmr eval MODEL --ckpt RUN --split sp0 --solver small --solver-ckpt '{path}' --hand-model hand.npz"
-    )
+    found = identify(path, Installed({"small": spec}, solvers=("small",)))
+    run = "hmr eval MODEL --ckpt RUN --split sp0"
+    assert found.use[1] == f"{run} --solver small --solver-ckpt '{path}' --hand-model hand.npz"
 
 
 def test_a_file_that_two_models_fit_names_both(tmp_path: Path, spec: ModelSpec) -> None:
     path = saved(tmp_path / "x", weights())
-    found = describe(path, {"small": spec, "twin": replace(spec, name="twin")})
-    assert (found["model"], found["fits_too"]) == ("small", ["twin"])
-    assert found["use"] == [
+    found = identify(path, Installed({"small": spec, "twin": replace(spec, name="twin")}))
+    assert isinstance(found, ReleasedWeights)
+    assert (found.model, found.fits_too) == ("small", ("twin",))
+    assert found.use == (
         f"hmr eval small --ckpt {path} --split sp0",
         f"hmr eval twin --ckpt {path} --split sp0",
         f"hmr ckpt convert {path} --out small-released --model small",
         f"hmr ckpt convert {path} --out twin-released --model twin",
-    ]
+    )
 
 
 def test_a_file_of_a_model_that_is_not_installed_is_answered_with_pip(tmp_path: Path, spec: ModelSpec) -> None:
     path = saved(tmp_path / "x", {KNOWN["model"]["rle"].tensor: torch.zeros(1)})
-    found = describe(path, {"small": spec})
-    assert (found["kind"], found["model"], found["installed"]) == ("released", "rle", False)
-    assert found["use"] == ["pip install hmr-rle", f"hmr ckpt show {path}"]
-    found = describe(path, {"small": spec}, broken={"rle"})
-    assert (found["installed"], found["broken"]) == (False, True)
-    assert found["use"] == ["hmr plugins", f"hmr ckpt show {path}"]
+    found = identify(path, Installed({"small": spec}))
+    assert isinstance(found, ReleasedWeights)
+    assert (found.model, found.model_state) == ("rle", "not installed")
+    assert found.use == ("pip install hmr-rle", f"hmr ckpt show {path}")
+    found = identify(path, Installed({"small": spec}, broken={"rle"}))
+    assert isinstance(found, ReleasedWeights)
+    assert found.model_state == "broken"
+    assert found.use == ("hmr plugins", f"hmr ckpt show {path}")
 
 
 def test_a_model_that_needs_a_hand_is_shown_with_one(tmp_path: Path, spec: ModelSpec) -> None:
@@ -435,14 +445,14 @@ def test_a_model_that_needs_a_hand_is_shown_with_one(tmp_path: Path, spec: Model
 
     posing = replace(spec, needs_hand=True)
     path = saved(tmp_path / "x", weights())
-    found = describe(path, {"small": posing})
-    assert found["use"][0] == f"hmr eval small --ckpt {path} --split sp0 --hand-model hand.npz"
+    found = identify(path, Installed({"small": posing}))
+    assert found.use[0] == f"hmr eval small --ckpt {path} --split sp0 --hand-model hand.npz"
     path = saved(tmp_path / "x", dict(ResNet(ResNetConfig(depth=18)).state_dict()))
-    found = describe(
-        path, {"small": replace(posing, config=Config), "other": replace(spec, name="other", config=Config)}
+    found = identify(
+        path, Installed({"small": replace(posing, config=Config), "other": replace(spec, name="other", config=Config)})
     )
     train = f"--split sp0 --set backbone.depth=18 --set backbone.weights={path}"
-    assert found["use"] == [f"hmr train small {train} --hand-model hand.npz", f"hmr train other {train}"]
+    assert found.use == (f"hmr train small {train} --hand-model hand.npz", f"hmr train other {train}")
 
 
 @pytest.mark.parametrize(
@@ -462,10 +472,15 @@ def test_what_is_called_released_and_sound_is_what_loads(
     tmp_path: Path, spec: ModelSpec, bias: Tensor, kind: str, said: str
 ) -> None:
     path = saved(tmp_path / "x", changed(**{"body.2.bias": bias, "old": torch.full((1,), torch.nan)}))
-    found = describe(path, {"small": spec})
-    assert found["kind"] == kind
-    assert found["use"] == []
-    assert said in (found["problem"] if kind == "released" else found["wrong_type"]["first"][0])
+    found = identify(path, Installed({"small": spec}))
+    assert found.kind == kind
+    assert found.use == ()
+    if isinstance(found, UnknownWeights):
+        assert found.closest is not None
+        assert found.closest.wrong_type.first == (said,)
+    else:
+        assert found.problem is not None
+        assert said in found.problem
     with pytest.raises(HmrError):
         load_checkpoint(path, spec)
 
@@ -480,7 +495,7 @@ def test_models_are_built_without_memory_or_random_numbers(
         return built[-1]
 
     state = torch.get_rng_state()
-    describe(saved(tmp_path / "x", weights()), {"small": replace(spec, build=build)})
+    identify(saved(tmp_path / "x", weights()), Installed({"small": replace(spec, build=build)}))
     assert {parameter.device.type for parameter in built[0].parameters()} == {"meta"}
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -489,25 +504,32 @@ def test_models_are_built_without_memory_or_random_numbers(
 def test_a_torchvision_backbone_is_recognised(tmp_path: Path, spec: ModelSpec, depth: Any) -> None:
     state = dict(ResNet(ResNetConfig(depth=depth, freeze_batch_norm="all")).state_dict())
     path = saved(tmp_path / "x", {**state, "fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)})
-    found = describe(path, {"small": spec})
-    assert (found["kind"], found["depth"]) == ("backbone", depth)
+    found = identify(path, Installed({"small": spec}))
+    assert isinstance(found, BackboneFile)
+    assert found.depth == depth
     del state["layer1.1.conv1.weight"]
-    assert describe(saved(path, state), {"small": spec})["kind"] == "unknown"
+    assert identify(saved(path, state), Installed({"small": spec})).kind == "unknown"
+
+
+def closest(path: Path, models: dict[str, ModelSpec]) -> Closest | None:
+    """The closest model of weights that fit none."""
+    found = identify(path, Installed(models))
+    assert isinstance(found, UnknownWeights)
+    return found.closest
 
 
 def test_weights_that_fit_nothing_name_the_closest_model(tmp_path: Path, spec: ModelSpec) -> None:
     far = replace(spec, name="far", build=lambda config: nn.Linear(2, 2))  # type: ignore[arg-type, return-value]
     state = {"body.2.weight": torch.zeros(63, 48), "body.2.bias": torch.zeros(60), "extra": torch.zeros(1)}
-    found = describe(saved(tmp_path / "x", state), {"far": far, "small": spec})
-    assert found["kind"] == "unknown"
-    assert (found["closest"], found["tensors_that_fit"], found["tensors_wanted"]) == ("small", 1, 2)
-    assert found["missing"] == {"count": 0, "first": []}
-    assert found["unknown"] == {"count": 1, "first": ["extra"]}
-    assert found["wrong_type"] == {"count": 0, "first": []}
-    assert found["wrong_shape"]["first"] == ["body.2.bias has shape (60,), the model wants (63,)"]
+    found = closest(saved(tmp_path / "x", state), {"far": far, "small": spec})
+    assert found is not None
+    assert (found.model, found.tensors_that_fit, found.tensors_wanted) == ("small", 1, 2)
+    assert found.missing == found.wrong_type == Differing(count=0, first=())
+    assert found.unknown == Differing(count=1, first=("extra",))
+    assert found.wrong_shape.first == ("body.2.bias has shape (60,), the model wants (63,)",)
 
-    found = describe(saved(tmp_path / "x", {"nothing": torch.zeros(1)}), {"far": far, "small": spec})
-    assert found["closest"] is None
+    assert closest(saved(tmp_path / "x", {"nothing": torch.zeros(1)}), {"far": far, "small": spec}) is None
     many = {**weights(), **{f"x{i}": torch.zeros(1) for i in range(9)}}
-    found = describe(saved(tmp_path / "x", many), {"small": spec})
-    assert found["unknown"] == {"count": 9, "first": ["x0", "x1", "x2", "x3", "x4"]}
+    found = closest(saved(tmp_path / "x", many), {"small": spec})
+    assert found is not None
+    assert found.unknown == Differing(count=9, first=("x0", "x1", "x2", "x3", "x4"))

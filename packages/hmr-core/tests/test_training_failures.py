@@ -72,7 +72,7 @@ def test_a_pack_that_another_is_written_into_stops_the_run(
         (
             MemoryError("1 GiB"),
             'memory ran out on cpu: the model "small" at step 3 (epoch 1), with a batch of 8: 1 GiB. '
-            "Use a smaller --batch-size, or a smaller model or image_size (--set).",
+            "Use a smaller batch_size, or a smaller model or image_size (set).",
         ),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory: 1.\nmore"),
@@ -118,8 +118,8 @@ def test_a_batch_norm_with_one_value_says_what_to_do(
     with pytest.raises(HmrError) as caught:
         make_trainer(replace(small_spec, build=build), mini_pack)(tmp_path / "run", "train.batch_size=1")
     assert str(caught.value) == (
-        'the batch norm of the model "small" has one value a channel at step 1 (epoch 1), on which it cannot train: '
-        "train with --batch-size 2 or more."
+        'the batch norm of the model "small" has one value a channel at step 1 (epoch 1), on which it cannot train. '
+        "Train with batch_size=2 or more."
     )
 
 

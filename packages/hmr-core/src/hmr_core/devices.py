@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hmr_core.errors import UsageError
+from hmr_core.errors import Option, UsageError
 from hmr_core.system import usable_cpus
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def choose_device(name: str | None) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # PyTorch may go on for pages
-        raise UsageError(f'device "{name}" cannot be used here: {reason}. --device cpu always can.') from error
+        raise UsageError(
+            f'device "{name}" cannot be used here: {reason}.', Option("device", "cpu"), " always can."
+        ) from error
     return device
 
 

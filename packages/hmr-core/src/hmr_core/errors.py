@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Option:
     """An option that a remedy names, by its name in Python: `Option("batch_size")`, or with a value to give it.
 
-    Whoever asked for the work words it: Python says batch_size=2, the command line says --batch-size 2.
+    Whoever asked for the work words it: Python says batch_size=2, and the command line makes a flag of it.
     """
 
     name: str
@@ -57,13 +57,11 @@ def did_you_mean(given: str, valid: Iterable[str]) -> str:
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
-def unknown_name(kind: str, given: str, valid: Iterable[str], hint: str = "") -> UsageError:
-    """The error for a name that is not among the valid ones: lists them, and asks for the closest."""
+def unknown_name(kind: str, given: str, valid: Iterable[str], *hint: str | Option) -> UsageError:
+    """The error for a name that is not among the valid ones: lists them, and asks for the closest. hint: its remedy."""
     names = sorted(valid)
     listed = ", ".join(names) if names else "none"
-    return UsageError(
-        f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.{" " + hint if hint else ""}'
-    )
+    return UsageError(f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.', *hint)
 
 
 def out_of_memory(error: BaseException) -> bool:

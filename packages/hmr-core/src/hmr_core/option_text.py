@@ -38,7 +38,7 @@ def read_value(annotation: Any, text: str) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """A value as `--set` takes it: `read_value` makes the same of it, whatever the option's type."""
+    """A value as an override `key=value` has it: `read_value` makes the same of it, whatever the option's type."""
     if value is None:
         return "null"
     if isinstance(value, str):

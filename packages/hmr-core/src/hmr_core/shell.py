@@ -18,7 +18,7 @@ def command_line(begin: str, *words: object) -> str:
 
 
 def flag(option: Option) -> str:
-    """An option as a command takes it: `--batch-size`, or `--batch-size 2` with a value; True is a bare flag."""
+    """An option as a command takes it: two dashes and the name, then its value; True is a flag alone."""
     name = f"--{option.name.replace('_', '-')}"
     return name if option.value in (None, True) else f"{name} {shlex.quote(_text(option.value))}"
 

@@ -75,7 +75,7 @@ class I2LConfig(ModelConfig):
             raise ValueError(f"image_size must be a multiple of 32 (the backbone's stride), not {self.image_size}")
         if self.stage == "param" and self.lixel_weights is None:
             raise ValueError(
-                "stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a checkpoint or "
+                "stage=param needs the stage lixel that it builds on: set lixel_weights=FILE, a run, a checkpoint or "
                 "a released file"
             )
         return self

@@ -15,12 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.joints import WRIST
 from hmr_core.hand.solver import measured_bone
 from hmr_core.nn.model import Inputs, Prediction, Targets
-from hmr_core.shell import command_line
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.spec import i2l_spec
@@ -125,8 +124,10 @@ class I2LParam(I2LMeshNet):
         for key, (own, its) in _sizes(self.config, other).items():
             if own != its:
                 raise HmrError(
-                    f"lixel_weights={path} was trained with {key}={its}, and this recipe has {own}. "
-                    f"Give {command_line('--set', f'{key}={its}')}, or another file."
+                    f"lixel_weights={path} was trained with {key}={its}, and this recipe has {own}.",
+                    "Give ",
+                    Option("set", f"{key}={its}"),
+                    ", or another file.",
                 )
         state = checkpoint.model.state_dict()
         state |= {f"param_regressor.{name}": value for name, value in self.param_regressor.state_dict().items()}

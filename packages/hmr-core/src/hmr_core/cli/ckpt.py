@@ -1,25 +1,30 @@
-"""`hmr ckpt`: what a file of weights is, and a released one made a checkpoint."""
+"""`hmr ckpt`: identify a file of weights, and make a released one a checkpoint."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hmr_core.plugins.known import KNOWN
 from hmr_core.shell import command_line
+from hmr_core.weights import weights_file as wf
 from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from hmr_core.plugins.registry import Registry
+    from hmr_core.weights.next_commands import Installed
+    from hmr_core.weights.released_file import ReleasedFile
+    from hmr_core.weights.weights_file import CheckpointFile, Closest, Identified, ReleasedWeights
 
 
 @click.group()
 def ckpt() -> None:
-    """Say what a file of weights is; make a released one a checkpoint.
+    """Identify a file of weights, or make a released one a checkpoint.
 
-    --ckpt and --solver-ckpt take checkpoints and released files alike: docs/checkpoints.md.
+    --ckpt and --solver-ckpt take checkpoints as well as released files: docs/checkpoints.md.
 
     \b
     Examples:
@@ -32,16 +37,22 @@ def ckpt() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(file: Path, as_json: bool) -> None:
-    """Say what FILE is, by its contents; a file's name counts for nothing.
+    """Identify FILE by its contents; its name does not count.
 
-    FILE is a run's folder (its last checkpoint is shown), a checkpoint's folder, or a file. Shown are the model and the
-    recipe of a checkpoint, with what it was trained on and its figures on val; of a released file the model that it
-    fits, what of it is not used, by what it differs from the published recipe, and whether it is damaged; of
-    torchvision's ResNets the depth; of other weights the closest model, and the first tensors that do not fit it.
-    Nothing in a file is run: one that holds anything but weights is refused. The exit status is 1 where there is a
-    problem with the weights, such as that they were altered.
+    FILE is a run's folder (its last checkpoint is shown), a checkpoint's folder, or a file. The command shows:
 
-    hand.npz in a command that is shown stands for your hand model (`hmr mano import`); synthetic data needs none.
+    \b
+    - of a checkpoint: the model and the recipe, what it was trained on, its metrics on val;
+    - of a released file: the model that it fits, what of it is not used, how it differs from
+      the published recipe, and whether it is damaged;
+    - of torchvision's ResNets: the depth;
+    - of other weights: the closest model, and the first tensors that do not fit it.
+
+    Nothing in a file is run: a file that holds anything but weights is refused. The exit status is 1 where there is a
+    problem with the weights, for example where they were altered.
+
+    In the commands that are shown, hand.npz stands for your hand model (`hmr mano import`; synthetic data needs none),
+    and SPLIT for a split of your data set.
 
     \b
     Examples:
@@ -58,18 +69,18 @@ def show(file: Path, as_json: bool) -> None:
     if not file.is_file():
         find_weights(file, option="FILE")  # whether there are any is told before torch is imported
 
-    from hmr_core.weights.identify import describe
+    from hmr_core.weights.identify import identify
 
-    found = describe(file, registry.models(), registry.solvers(), broken=_broken(registry))
+    found = identify(file, _installed(registry))
     if as_json:
         import json
 
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps({"kind": found.kind, **asdict(found)}, indent=2, default=str))
     else:
         from hmr_core.cli.table import show_record
 
         show_record(_rows(found))
-    if found.get("problem"):
+    if found.problem:
         click.get_current_context().exit(1)
 
 
@@ -81,9 +92,9 @@ def show(file: Path, as_json: bool) -> None:
 def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
     """Make a released FILE a checkpoint: DIR/model.safetensors, and model.json beside it.
 
-    The file is recognised and checked as `hmr eval` does it, and what the model does not use is left out. model.json
-    has the recipe, the file's path and digest, and what was left out; the figures are those of the file itself.
-    A converted checkpoint can be evaluated, not resumed: it has no optimizer's state.
+    The command identifies and checks the file as `hmr eval` does, and leaves out what the model does not use.
+    model.json has the recipe, the file's path and digest, and what was left out. The metrics are those of the file.
+    A converted checkpoint can be evaluated, but not resumed: it has no optimizer's state.
 
     \b
     Examples:
@@ -107,81 +118,97 @@ def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
 
     from hmr_core.weights.convert import convert_released
 
-    checkpoint = convert_released(file, out, registry.models(), model=model, broken=_broken(registry), force=force)
+    checkpoint = convert_released(file, out, _installed(registry), model=model, force=force)
     if checkpoint.released is not None and (note := checkpoint.released.note()):
         click.echo(f"note: {note}")
     click.echo(f"written: {out}/ with model.safetensors, model.json")
     click.echo(f"next: {command_line('hmr ckpt show', out)}")
 
 
-def _broken(registry: Registry) -> set[str]:
-    """The models that are installed and cannot be used, as far as is known what a plugin that does not work has."""
+def _installed(registry: Registry) -> Installed:
+    """What is installed; what a plugin that does not work has is known of our own alone."""
+    from hmr_core.weights.next_commands import Installed
+
     bad = [plugin for plugin in registry.plugins if not plugin.ok]
     names, distributions = {plugin.name for plugin in bad}, {plugin.distribution for plugin in bad}
     ours = {name for name, known in KNOWN["model"].items() if known.distribution in distributions}
-    return (names | ours) - set(registry.models())
+    models = registry.models()
+    return Installed(models, registry.solvers(), broken=(names | ours) - set(models))
 
 
-def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+Rows = list[tuple[str, str]]
+
+
+def _rows(found: Identified) -> Rows:
     """What `show` prints, a line each; a line without a text is left out."""
-    numbers = f"{counted(found['tensors'], 'tensor')}, {found['numbers']:,} numbers, {found['size_bytes'] / 1e6:.1f} MB"
-    rows = [("file", found["path"]), ("what", _what(found)), ("weights", numbers)]
-    if found["kind"] == "checkpoint":
-        rows += _checkpoint_rows(found)
-    if found["kind"] == "released" and found["installed"]:
-        rows += _released_rows(found)
-    rows += _difference_rows(found) if found.get("closest") else []
-    rows += [("blake2b", found.get("blake2b", "")), ("problem", found.get("problem") or "")]
-    return [*rows, *(("use", command) for command in found["use"])]
+    numbers = f"{counted(found.tensors, 'tensor')}, {found.numbers:,} numbers, {found.size_bytes / 1e6:.1f} MB"
+    what, of_kind = _of_kind(found)
+    rows = [("file", str(found.path)), ("what", what), ("weights", numbers), *of_kind]
+    rows += [("blake2b", found.blake2b), ("problem", found.problem or "")]
+    return [*rows, *(("use", command) for command in found.use)]
 
 
-def _what(found: dict[str, Any]) -> str:
-    kind, model = found["kind"], found.get("model")
-    if kind == "optimizer":
-        return f"the optimizer's state of a checkpoint, which a resumed run needs; the model is {found['model_file']}"
-    if kind == "backbone":
-        return f"torchvision's ResNet-{found['depth']}, which a model's backbone can start from"
-    if kind == "bare":
-        return "weights in safetensors that have no model.json beside them"
-    if kind == "unknown":
-        return "weights that are no released file of an installed model"
-    missing = ", whose plugin cannot be used" if found.get("broken") else ", which is not installed"
-    installed = "" if found["installed"] else missing
-    if kind == "released":
-        too = "".join(f' (and of "{name}")' for name in found.get("fits_too", []))
-        return f'a released file of the model "{model}"{too}{installed}'
-    converted = ", converted from a released file," if found["released"] else ""
-    return f'a checkpoint{converted} of the model "{model}"{installed}'
+def _of_kind(found: Identified) -> tuple[str, Rows]:
+    """What a file is, in words, and the lines that its kind has of its own."""
+    match found:
+        case wf.CheckpointFile():
+            converted = ", converted from a released file," if found.released else ""
+            return f"a checkpoint{converted} of the model {_named(found)}", _checkpoint_rows(found)
+        case wf.OptimizerFile():
+            needed = "which a resumed run needs"
+            return f"the optimizer's state of a checkpoint, {needed}; the model is {found.model_file}", []
+        case wf.ReleasedWeights():
+            rows = _released_rows(found) if found.model_state == "installed" else []
+            return f"a released file of the model {_named(found)}", rows
+        case wf.BackboneFile():
+            return f"torchvision's ResNet-{found.depth}, which a model's backbone can start from", []
+        case wf.BareWeights():
+            return "weights in safetensors that have no model.json beside them", _closest_rows(found.closest)
+        case wf.UnknownWeights():
+            return "weights that are no released file of an installed model", _closest_rows(found.closest)
 
 
-def _checkpoint_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [("recipe", "" if found["released"] else found["recipe_name"] or "")]
-    if found["epoch"] is not None:
-        rows.append(("trained", f"{counted(found['epoch'], 'epoch')} on {found['split']} {found['subset']}"))
-    val = ", ".join(f"{name} {value:.4g}" for name, value in found["val"].items() if value is not None)
-    rows += [("val", val), ("versions", ", ".join(f"{name} {text}" for name, text in found["versions"].items()))]
-    if found["released"]:
-        rows += [("from", f"{found['released']['path']} (blake2b {found['released']['blake2b']})")]
-        rows += _released_rows(found["released"])
-    if not found["optimizer"]:
+def _named(found: CheckpointFile | ReleasedWeights) -> str:
+    """A file's model by name, with others that the file fits, and whether the model can be used."""
+    others = found.fits_too if isinstance(found, wf.ReleasedWeights) else ()
+    state = {"installed": "", "broken": ", whose plugin cannot be used", "not installed": ", which is not installed"}
+    return "".join([f'"{found.model}"', *(f' (and of "{name}")' for name in others), state[found.model_state]])
+
+
+def _checkpoint_rows(found: CheckpointFile) -> Rows:
+    rows = [("recipe", "" if found.released else found.recipe_name or "")]
+    if found.epoch is not None:
+        rows.append(("trained", f"{counted(found.epoch, 'epoch')} on {found.split} {found.subset}"))
+    val = ", ".join(f"{name} {value:.4g}" for name, value in found.val.items() if value is not None)
+    rows += [("val", val), ("versions", ", ".join(f"{name} {text}" for name, text in found.versions.items()))]
+    if found.released:
+        rows += [("from", f"{found.released.path} (blake2b {found.released.blake2b})"), *_released_rows(found.released)]
+    if not found.optimizer:
         rows.append(("optimizer", "none, so no run can go on from it"))
     return rows
 
 
-def _released_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _released_rows(found: ReleasedWeights | ReleasedFile) -> Rows:
     ignored = [
-        ("ignored", f"{prefix}* ({counted(one['tensors'], 'tensor')}): {one['what']}")
-        for prefix, one in found["ignored"].items()
+        ("ignored", f"{prefix}* ({counted(one.tensors, 'tensor')}): {one.what}")
+        for prefix, one in found.ignored.items()
     ]
-    recipe = f"published, with {', '.join(found['overrides'])}" if found["overrides"] else "published"
+    recipe = f"published, with {', '.join(found.overrides)}" if found.overrides else "published"
     return [*ignored, ("recipe", recipe)]
 
 
-def _difference_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    fitting = f"{found['tensors_that_fit']} of its {counted(found['tensors_wanted'], 'tensor')}"
-    rows = [("closest", f"{found['closest']}: {fitting}")]
-    for name, title in (("missing", "lacks"), ("unknown", "unknown"), ("wrong_shape", "shape"), ("wrong_type", "type")):
-        count, first = found[name]["count"], found[name]["first"]
-        rows += [(title, text) for text in first]
-        rows += [(title, f"and {count - len(first)} more")] if count > len(first) else []
+def _closest_rows(closest: Closest | None) -> Rows:
+    if closest is None:
+        return []
+    fitting = f"{closest.tensors_that_fit} of its {counted(closest.tensors_wanted, 'tensor')}"
+    rows = [("closest", f"{closest.model}: {fitting}")]
+    for title, differing in (
+        ("lacks", closest.missing),
+        ("unknown", closest.unknown),
+        ("shape", closest.wrong_shape),
+        ("type", closest.wrong_type),
+    ):
+        more = differing.count - len(differing.first)
+        rows += [(title, text) for text in differing.first]
+        rows += [(title, f"and {more} more")] if more else []
     return rows

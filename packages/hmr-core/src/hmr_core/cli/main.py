@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "train": LazyCommand("hmr_core.cli.train", "train", "Train a model on a pack, or resume a run."),
         "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: figures, predictions, pictures."),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
-        "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Say what weights are; make released ones a checkpoint."),
+        "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),
     },
     "See what is there": {
         "doctor": LazyCommand("hmr_core.cli.doctor", "doctor", "Tell what is there, what is wrong, what to run."),

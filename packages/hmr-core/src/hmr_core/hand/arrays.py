@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.shell import command_line
 
 FORMAT = "hmr-hand/1"
@@ -35,7 +35,7 @@ ENVIRONMENT = "HMR_HAND_MODEL"
 """The variable that names a hand-model file."""
 
 MAKE = (
-    "`hmr mano import MANO_RIGHT.pkl --out hand.npz` makes one of the licensed file; "
+    f"`{command_line('hmr mano import MANO_RIGHT.pkl', Option('out', 'hand.npz'))}` makes one of the licensed file; "
     "`hmr synth DIR` writes the synthetic hand's to DIR/hand.npz."
 )
 """How to come by a hand model."""
@@ -54,7 +54,7 @@ def named_hand_file(given: Path | None) -> Path | None:
     try:
         check_hand_file(Path(named))
     except HmrError as error:
-        raise HmrError(f"{ENVIRONMENT} is {named}: {error}") from error
+        raise HmrError(f"{ENVIRONMENT} is {named}: {error.message}", *error.remedy) from error
     return Path(named)
 
 
@@ -65,7 +65,7 @@ def check_hand_file(path: Path) -> None:
     if path.suffix == ".pkl":
         raise HmrError(
             f"{path} is no hand model by its name. If it is MANO's file, import it: "
-            f"{command_line('hmr mano import', path, '--out', 'hand.npz')}"
+            f"{command_line('hmr mano import', path, Option('out', 'hand.npz'))}"
         )
 
 

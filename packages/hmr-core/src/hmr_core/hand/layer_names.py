@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 OWN, MANOTORCH = HAND_LAYERS = ("own", "manotorch")
-"""What --hand-layer takes."""
+"""The names, our own layer's first."""

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.file_kinds import file_kind
 from hmr_core.files import read_bytes
 from hmr_core.hand.arrays import SHAPES, check_arrays
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
 from hmr_core.hand.side import side_of
 from hmr_core.safe_pickle import ARRAYS, Allowed, parse_pickle
-from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
     from hmr_core.hand.model import HandModel
@@ -126,9 +125,10 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
     if (kind := file_kind(data)) not in ("", "a pickle"):
-        give = command_line("--hand-model", path)
-        ours = f" If it is a hand model already, give it as `{give}`." if kind.startswith("a zip file") else ""
-        raise HmrError(f"{path} is no file of MANO's: it is {kind}.{ours} {GET}")
+        ours = ("If it is a hand model already, give it as ", Option("hand_model", path), ". ")
+        raise HmrError(
+            f"{path} is no file of MANO's: it is {kind}.", *(ours if kind.startswith("a zip file") else ()), GET
+        )
     content = parse_pickle(data, path, ALLOWED, encoding="latin1", again=AGAIN)
     what = f"the MANO file {path}"
     if not isinstance(content, dict):
@@ -148,8 +148,8 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
     found = side_of(arrays["joint_regressor"] @ arrays["template"])
     if found != claimed:
         seen = f"lies as a {found} hand's" if found else "lies as neither of MANO's hands, palm facing -y"
-        origin = "--side" if side else "its name"
-        raise HmrError(f"{what} is of a {claimed} hand by {origin}, but its template {seen}. Is it another file?")
+        claim = f"was given as a {claimed} hand's" if side else f"is of a {claimed} hand by its name"
+        raise HmrError(f"{what} {claim}, but its template {seen}. Is it another file?")
     digest = hashlib.sha256(data).hexdigest()
     from hmr_core.hand.model import HandModel, as_tensors  # which needs torch
 
@@ -161,7 +161,8 @@ def read_mano_file(path: Path, side: str | None = None) -> HandModel:
 def _side_in(name: str) -> str:
     named = [side for side in SIDES if side in name.lower()]
     if len(named) != 1:
-        raise UsageError(f'the name "{name}" does not say which hand it is of. Add --side right or --side left.')
+        right, left = (Option("side", side) for side in ("right", "left"))
+        raise UsageError(f'the name "{name}" does not say which hand it is of.', "Add ", right, " or ", left, ".")
     return named[0]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.geometry.rotations import matrix_to_quaternion
 from hmr_core.hand.joints import TIP_VERTICES
 from hmr_core.hand.layer import HandLayer, PosedHand, as_matrices, to_openpose
@@ -61,9 +61,12 @@ def _mano_layer(model: HandModel) -> Any:
         sparse = import_module("scipy.sparse").csc_matrix
     except Exception as error:  # its dependencies fail to import in many ways
         raise HmrError(
-            f"--hand-layer manotorch needs manotorch, which cannot be imported here ({type(error).__name__}: {error}). "
+            "the hand layer manotorch needs the package manotorch, which cannot be imported here "
+            f"({type(error).__name__}: {error}).",
             "It is not on PyPI: pip install git+https://github.com/lixiny/manotorch, which asks for chumpy and for "
-            "MANO's own code. Or leave --hand-layer out: hmr's own layer gives the same figures."
+            "MANO's own code. Or leave ",
+            Option("hand_layer"),
+            " out: hmr's own layer gives the same metrics.",
         ) from error
     with TemporaryDirectory() as folder:
         content = pickle.dumps(_content(model, sparse), protocol=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.hand.arrays import ENVIRONMENT, named_hand_file
 from hmr_core.hand.model import HandModel, load_hand_model
 from hmr_core.hand.synthetic import NAME as SYNTHETIC
@@ -38,7 +38,7 @@ class HandModelSource:
         what = f"the synthetic {self.model.side} hand" if self.synthetic else f"{self.model.name}, {self.model.side}"
         if self.path is not None:
             return f"{self.path} ({what}{f'; named by {ENVIRONMENT}' if self.from_environment else ''})"
-        return f"{what} (neither --hand-model nor {ENVIRONMENT} names another)"
+        return f"{what} (no hand model was given, and {ENVIRONMENT} names none)"
 
     def as_run(self) -> dict[str, str | None]:
         """What a run's config.json says of it: all that is needed to find it again, and to know it."""
@@ -70,7 +70,7 @@ def find_hand_model(given: Path | None) -> HandModelSource:
     except HmrError as error:
         if given is not None:
             raise
-        raise HmrError(f"{ENVIRONMENT} is {path}: {error}") from error
+        raise HmrError(f"{ENVIRONMENT} is {path}: {error.message}", *error.remedy) from error
 
 
 def packaged_hand() -> HandModelSource:
@@ -82,8 +82,10 @@ def require_side(source: HandModelSource, side: str, why: str) -> None:
     """HmrError when the hand model is of the other hand. why: what needs this side, as the subject of a sentence."""
     if source.model.side == side:
         return
-    make = command_line("hmr mano import", f"MANO_{side.upper()}.pkl", "--out", "hand.npz")
+    make = command_line("hmr mano import", f"MANO_{side.upper()}.pkl", Option("out", "hand.npz"))
     raise HmrError(
-        f"{why} needs a {side} hand, and the hand model {source.label} is of a {source.model.side} one. Give a {side} "
-        f"hand's by --hand-model or {ENVIRONMENT}: `{make}` makes one."
+        f"{why} needs a {side} hand, and the hand model {source.label} is of a {source.model.side} one.",
+        f"Give a {side} hand's by ",
+        Option("hand_model"),
+        f" or {ENVIRONMENT}: `{make}` makes one.",
     )

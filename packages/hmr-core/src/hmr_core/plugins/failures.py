@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hmr_core.errors import HmrError, out_of_memory
+from hmr_core.errors import HmrError, Option, out_of_memory
 
 _ONE_VALUE = "Expected more than 1 value per channel"
 """How torch's batch norm begins when it is to train on one value a channel."""
@@ -23,24 +23,31 @@ def failures_told(who: str, when: str, *, device: str = "", samples: int | None 
     except HmrError:
         raise
     except Exception as error:  # a plugin may raise anything
-        raise HmrError(_text(error, who, when, device, samples)) from error
+        raise _told(error, who, when, device, samples) from error
 
 
-def _text(error: Exception, who: str, when: str, device: str, samples: int | None) -> str:
+def _told(error: Exception, who: str, when: str, device: str, samples: int | None) -> HmrError:
     if out_of_memory(error):
-        batch, less = ("", "") if samples is None else (f", with a batch of {samples}", "a smaller --batch-size, or ")
-        return (
-            f"memory ran out{f' on {device}' if device else ''}: {who} {when}{batch}: {_first_line(error)}. "
-            f"Use {less}a smaller model or image_size (--set)."
+        batch = "" if samples is None else f", with a batch of {samples}"
+        fewer = () if samples is None else ("a smaller ", Option("batch_size"), ", or ")
+        return HmrError(
+            f"memory ran out{f' on {device}' if device else ''}: {who} {when}{batch}: {_first_line(error)}.",
+            "Use ",
+            *fewer,
+            "a smaller model or image_size (",
+            Option("set"),
+            ").",
         )
     if _ONE_VALUE in str(error):
-        return (
-            f"the batch norm of {who} has one value a channel {when}, on which it cannot train: train with "
-            "--batch-size 2 or more."
+        return HmrError(
+            f"the batch norm of {who} has one value a channel {when}, on which it cannot train.",
+            "Train with ",
+            Option("batch_size", 2),
+            " or more.",
         )
-    return (
-        f"{who} failed {when}: {type(error).__name__}: {_first_line(error)} (set HMR_DEBUG=1 for the traceback). "
-        "`hmr plugins` says which package it is from."
+    return HmrError(
+        f"{who} failed {when}: {type(error).__name__}: {_first_line(error)} (set HMR_DEBUG=1 for the traceback).",
+        "`hmr plugins` says which package it is from.",
     )
 
 

@@ -1,8 +1,8 @@
 """Recipes: what a model is, what data it sees and how it trains, as frozen records that refuse unknown keys.
 
-A recipe is a TOML file in a plugin with the sections [model], [data], [augment] and [train]. `--set key=value`
-overrides one value; a key that does not begin with the name of a section is a key of [model]. What an override gives
-must have an effect; what a recipe holds besides is kept for the day when it has one (see `OnlyWith`).
+A recipe is a TOML file in a plugin with the sections [model], [data], [augment] and [train]. An override `key=value`
+changes one value; a key that does not begin with the name of a section is a key of [model]. What an override gives must
+have an effect; what a recipe holds besides is kept for the day when it has one (see `OnlyWith`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
 
 from hmr_core.config import GivenBy, OnlyWith, OptionPlace, Section, apply_overrides, first_problem, option_fields
-from hmr_core.errors import HmrError, unknown_name
+from hmr_core.errors import HmrError, Option, unknown_name
 from hmr_core.files import read_bytes
 from hmr_core.option_text import json_text, value_text
 from hmr_core.shell import command_line
@@ -150,7 +150,7 @@ SECTIONS = ("model", "data", "augment", "train")
 def changed_options(spec: ModelSpec, recipe: Recipe, other: Recipe) -> list[str]:
     """By what of [model] and [data] a recipe's checkpoints are another model than those of another recipe.
 
-    As `--set` takes it: `key=value`, of the first recipe.
+    As overrides `key=value`, of the first recipe.
     """
 
     def values(of: Recipe) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Re
     Raises UsageError for an unknown recipe or key or a value of the wrong type, HmrError for a broken recipe file.
     """
     if name not in spec.recipes:
-        hint = "Without --recipe it is published, which this model has not." if name == "published" else ""
-        raise unknown_name(f"recipe of {spec.name}", name, spec.recipes, hint)
+        hint = ("Where no ", Option("recipe"), " is given, it is published, which this model has not.")
+        raise unknown_name(f"recipe of {spec.name}", name, spec.recipes, *(hint if name == "published" else ()))
     path = spec.recipes[name]
     try:
         values = tomllib.loads(read_bytes(path).decode())
@@ -207,7 +207,7 @@ def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:
 
 
 def options(spec: ModelSpec) -> dict[str, Any]:
-    """Every option of a model's recipe: dotted key, as `--set` takes it, to its pydantic field."""
+    """Every option of a model's recipe: dotted key, as an override has it, to its pydantic field."""
     found: dict[str, Any] = {}
     for section in SECTIONS:
         config = spec.config if section == "model" else recipe_class(spec).model_fields[section].annotation

@@ -22,7 +22,7 @@ class Released:
     """The files of weights that a model's authors gave out: a state dict of torch's, by itself or under "model".
 
     file: what it is called. names of its tensors: the model's own.
-    overrides: what sets such a file's model apart from the `published` recipe, as `--set` takes it.
+    overrides: what sets such a file's model apart from the `published` recipe, as `key=value`.
     ignored: what such files hold and the model does not use: how the names begin, and in words what it is.
     """
 
@@ -70,7 +70,7 @@ class DatasetSpec:
     """A data set that `hmr pack` can pack.
 
     open: makes the reader of the tree at a path.
-    readers: other readers of the same data, by what `--reader` takes; they give the same samples, and making one raises
+    readers: other readers of the same data, by name; they give the same samples, and making one raises
     HmrError where what it needs is not installed.
     """
 

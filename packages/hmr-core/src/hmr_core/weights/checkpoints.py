@@ -39,7 +39,8 @@ from hmr_core.weights.checkpoint_record import (
     write_info,
 )
 from hmr_core.weights.find_weights import CKPT, find_weights, is_ours
-from hmr_core.weights.released import ReleasedFile, load_released
+from hmr_core.weights.released import load_released
+from hmr_core.weights.released_file import ReleasedFile
 from hmr_core.weights.run_record import open_run
 from hmr_core.weights.state_dict import Uninitialised, first_not_finite, load_weights
 

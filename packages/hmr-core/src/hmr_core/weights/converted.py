@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.staging import clear_leftovers
 from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, read_info
+
+OUT = Option("out")
 
 
 def refuse_taken(folder: Path, force: bool) -> None:
@@ -15,9 +17,11 @@ def refuse_taken(folder: Path, force: bool) -> None:
     if not folder.exists():
         return
     if not force:
-        raise HmrError(f"{folder} exists. Give another --out, or --force to replace a checkpoint converted before.")
+        raise HmrError(
+            f"{folder} exists.", "Give another ", OUT, ", or ", Option("force"), " to replace a converted checkpoint."
+        )
     if not folder.is_dir() or {path.name for path in folder.iterdir()} - {WEIGHTS, RECORD} or not _converted(folder):
-        raise HmrError(f"{folder} is no converted checkpoint, so it is left alone. Give another --out.")
+        raise HmrError(f"{folder} is no converted checkpoint, so it is left alone.", "Give another ", OUT, ".")
 
 
 def _converted(folder: Path) -> bool:

@@ -1,8 +1,8 @@
-"""What a file of weights is, by its contents: a checkpoint of ours, a released file, a backbone, or something else."""
+"""Identify a file of weights by its contents: a checkpoint of ours, a released file, a backbone, or something else."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,59 +10,54 @@ import torch
 from torch import Tensor
 
 from hmr_core.digests import file_digest
+from hmr_core.errors import Option
 from hmr_core.nn.files import read_shapes, read_state_dict
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins.discovery import CATCH
-from hmr_core.plugins.known import KNOWN
-from hmr_core.plugins.recipes import load_recipe, options
+from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.shell import command_line
 from hmr_core.weights.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
 from hmr_core.weights.find_weights import find_weights, is_optimizer_state, is_ours, model_beside
-from hmr_core.weights.released import PUBLISHED, Ignored, ReleasedFile, known_model, not_finite, split_ignored, takes
+from hmr_core.weights.next_commands import Installed, to_convert, to_evaluate, to_train_from_backbone
+from hmr_core.weights.released import PUBLISHED, known_model, not_finite, split_ignored, takes
+from hmr_core.weights.released_file import Ignored, ReleasedFile
 from hmr_core.weights.state_dict import Differences, Uninitialised, compare, first_not_finite
+from hmr_core.weights.weights_file import (
+    BackboneFile,
+    BareWeights,
+    CheckpointFile,
+    Closest,
+    Differing,
+    Identified,
+    OptimizerFile,
+    ReleasedWeights,
+    UnknownWeights,
+)
 
 SHOWN = 5
 """How many of the tensors that differ are described."""
 
-HAND = ("--hand-model", "hand.npz")
-"""As `hmr mano import` writes it; solvers always need it, synthetic data never does."""
-
 DEPTHS = (18, 34, 50, 101, 152)
 
 
-def describe(
-    path: Path, models: Mapping[str, ModelSpec], solvers: Collection[str] = (), *, broken: Collection[str] = ()
-) -> dict[str, Any]:
-    """What a file, a run's folder or a checkpoint's is, as values that JSON has.
+def identify(path: Path, installed: Installed, *, option: Option | str = "FILE") -> Identified:
+    """Say what a file is, or what the weights of a run's folder or of a checkpoint's are.
 
-    models: the installed ones, by name; solvers: the names of the installed ones; broken: of the models that
-    are installed and cannot be used.
-    `kind` is "checkpoint" (ours), "optimizer" (what a checkpoint keeps beside its weights), "released" (a model's
-    authors' own), "backbone" (torchvision's), "bare" (safetensors without the JSON file that says what they are of), or
-    "unknown" (a state dict that fits no model). `use` has the commands that take it: none where there is a `problem`.
+    option: what the path was given by, for the errors; a text where it is no option.
     Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
     """
     if path.is_file() and is_optimizer_state(path):
         model = model_beside(path)
-        use = [command_line("hmr ckpt show", Path(model))] if Path(model).is_file() else []
-        return {"kind": "optimizer", **_size(path, read_shapes(path)), "model_file": model, "use": use}
-    weights = find_weights(path, option="FILE")
-    usable = _Usable(models, solvers, broken)
+        use = (command_line("hmr ckpt show", Path(model)),) if Path(model).is_file() else ()
+        return OptimizerFile(**_contents(path, read_shapes(path)), model_file=model, use=use)
+    weights = find_weights(path, option=option)
     if not is_ours(path, weights):
-        return _foreign(weights, read_state_dict(weights, takes("FILE")), usable)
-    if weights.with_name("model.json").exists():
-        return _ours(path, weights, usable)
-    return _alone(weights, models)
-
-
-class _Usable(NamedTuple):
-    """What is installed, and the models of it that cannot be used."""
-
-    models: Mapping[str, ModelSpec]
-    solvers: Collection[str]
-    broken: Collection[str]
+        return _foreign(weights, read_state_dict(weights, takes(option)), installed)
+    if weights.with_name(RECORD).exists():
+        return _checkpoint(path, weights, installed)
+    return _bare(weights, installed.models)
 
 
 def fitting_models(
@@ -111,137 +106,108 @@ class _ShapesAlone(Uninitialised):
         return super().__torch_function__(func, types, args, given)
 
 
-def _ours(path: Path, weights: Path, usable: _Usable) -> dict[str, Any]:
+def _checkpoint(path: Path, weights: Path, installed: Installed) -> CheckpointFile:
     info = read_info(weights)
-    size, digest = _size(weights, read_shapes(weights)), file_digest(weights)
+    contents = _contents(weights, read_shapes(weights))
     optimizer = weights.with_name(OPTIMIZER)
-    digests = {WEIGHTS: digest, **({OPTIMIZER: file_digest(optimizer)} if optimizer.is_file() else {})}
+    digests = {WEIGHTS: contents["blake2b"], **({OPTIMIZER: file_digest(optimizer)} if optimizer.is_file() else {})}
     altered = [name for name in digests if digests[name] != info["digests"].get(name)]
     problem = "; ".join(f"{name} was {ALTERED}: its digest is not the one in {RECORD} beside it" for name in altered)
     name, converted = info["model"], info.get("released")
-    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
-    return {
-        "kind": "checkpoint",
-        **size,
-        "blake2b": digest,
-        "model": name,
-        "installed": name in usable.models,
-        "broken": name in usable.broken,
-        "recipe_name": info.get("recipe_name"),
-        "split": info.get("split"),
-        "subset": info["recipe"].get("train", {}).get("subset"),
-        "epoch": info.get("epoch"),
-        "val": info.get("val") or {},
-        "versions": info.get("versions") or {},
-        "optimizer": optimizer.is_file(),
-        "released": released and released.as_json(),
-        "problem": problem or None,
-        "use": [] if altered else _commands(name, path, usable, split=info.get("split")),
-    }
+    return CheckpointFile(
+        **contents,
+        model=name,
+        model_state=installed.state(name),
+        recipe_name=info.get("recipe_name"),
+        split=info.get("split"),
+        subset=info["recipe"].get("train", {}).get("subset"),
+        epoch=info.get("epoch"),
+        val=info.get("val") or {},
+        versions=info.get("versions") or {},
+        optimizer=optimizer.is_file(),
+        released=ReleasedFile.from_json(converted, source=weights.with_name(RECORD)) if converted else None,
+        problem=problem or None,
+        use=() if altered else tuple(to_evaluate(name, path, installed, split=info.get("split"))),
+    )
 
 
-def _alone(path: Path, models: Mapping[str, ModelSpec]) -> dict[str, Any]:
+def _bare(path: Path, models: Mapping[str, ModelSpec]) -> BareWeights:
     """Weights in safetensors without the JSON file that says what they are of."""
     state = read_shapes(path)
-    problem = "a checkpoint is model.safetensors and model.json in one folder: put them together again"
-    found = {"kind": "bare", **_size(path, state), "blake2b": file_digest(path), "problem": problem, "use": []}
     fits, others = fitting_models(state, models)
-    return {**found, **_closest({**fits, **others}, state)}
+    return BareWeights(
+        **_contents(path, state),
+        closest=_closest({**fits, **others}, state),
+        problem=f"a checkpoint is {WEIGHTS} and {RECORD} in one folder: put them together again",
+    )
 
 
-def _foreign(path: Path, state: Mapping[str, Tensor], usable: _Usable) -> dict[str, Any]:
-    models = usable.models
-    size = {**_size(path, state), "blake2b": file_digest(path)}
-    fits, others = fitting_models(state, models)
+def _foreign(
+    path: Path, state: Mapping[str, Tensor], installed: Installed
+) -> ReleasedWeights | BackboneFile | UnknownWeights:
+    contents = _contents(path, state)
+    fits, others = fitting_models(state, installed.models)
     if fits:
-        name, fit = next(iter(fits.items()))
-        released = models[name].released
-        assert released is not None
-        damaged = first_not_finite(fit.own, state)
-        return {
-            "kind": "released",
-            **size,
-            "model": name,
-            "installed": True,
-            "fits_too": list(fits)[1:],
-            "overrides": list(released.overrides),
-            "ignored": {prefix: ignored._asdict() for prefix, ignored in fit.ignored.items()},
-            "problem": not_finite(damaged) if damaged else None,
-            "use": [] if damaged else _released_commands(list(fits), path, usable),
-        }
+        return _released(path, state, fits, installed)
     damaged = first_not_finite(state, state)
     problem = not_finite(damaged) if damaged else None
     known = known_model(state)
-    if known is not None and known not in models:
-        return {
-            "kind": "released",
-            **size,
-            "model": known,
-            "installed": False,
-            "broken": known in usable.broken,
-            "problem": problem,
-            "use": [] if problem else [*_commands(known, path, usable), command_line("hmr ckpt show", path)],
-        }
+    if known is not None and known not in installed.models:
+        use = () if problem else (*to_evaluate(known, path, installed), command_line("hmr ckpt show", path))
+        return ReleasedWeights(**contents, model=known, model_state=installed.state(known), problem=problem, use=use)
     if (depth := _backbone_depth(state)) is not None:
-        key = "backbone.weights"
-        users = [spec for spec in models.values() if spec.consumes == "image" and key in options(spec)]
-        settings = ("--set", f"backbone.depth={depth}", "--set", f"{key}={path}")
-        use = [command_line("hmr train", user.name, "--split", "sp0", *settings, *_hand(user)) for user in users]
-        return {"kind": "backbone", **size, "depth": depth, "problem": problem, "use": [] if problem else use}
-    return {"kind": "unknown", **size, **_closest(others, state), "problem": problem, "use": []}
+        train = to_train_from_backbone(path, depth, installed.models.values())
+        return BackboneFile(**contents, depth=depth, problem=problem, use=() if problem else tuple(train))
+    return UnknownWeights(**contents, closest=_closest(others, state), problem=problem)
 
 
-def _closest(fits: Mapping[str, Fit], state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _released(
+    path: Path, state: Mapping[str, Tensor], fits: Mapping[str, Fit], installed: Installed
+) -> ReleasedWeights:
+    """A released file that installed models fit."""
+    names = list(fits)
+    fit, released = fits[names[0]], installed.models[names[0]].released
+    assert released is not None
+    damaged = first_not_finite(fit.own, state)
+    evaluate = [command for name in names for command in to_evaluate(name, path, installed)]
+    return ReleasedWeights(
+        **_contents(path, state),
+        model=names[0],
+        model_state="installed",
+        fits_too=tuple(names[1:]),
+        overrides=released.overrides,
+        ignored=fit.ignored,
+        problem=not_finite(damaged) if damaged else None,
+        use=() if damaged else (*evaluate, *to_convert(names, path)),
+    )
+
+
+def _closest(fits: Mapping[str, Fit], state: Mapping[str, Tensor]) -> Closest | None:
     """The model that shares most names and shapes with a state dict, and what differs; None where none shares any."""
     name = max((name for name in fits if fits[name].shared), key=lambda name: fits[name].shared, default=None)
-    return {"closest": None} if name is None else {"closest": name, **_differing(fits[name], state)}
-
-
-def _differing(fit: Fit, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    if name is None:
+        return None
+    fit = fits[name]
     missing, unknown, wrong, mixed = fit.differences
     shapes = [f"{k} has shape {tuple(state[k].shape)}, the model wants {tuple(fit.own[k].shape)}" for k in wrong]
     kinds = [f"{k} holds {_kind(state[k])}, the model wants {_kind(fit.own[k])}" for k in mixed]
-    return {
-        "tensors_that_fit": fit.shared,
-        "tensors_wanted": len(fit.own),
-        "missing": {"count": len(missing), "first": missing[:SHOWN]},
-        "unknown": {"count": len(unknown), "first": unknown[:SHOWN]},
-        "wrong_shape": {"count": len(wrong), "first": shapes[:SHOWN]},
-        "wrong_type": {"count": len(mixed), "first": kinds[:SHOWN]},
-    }
+    return Closest(
+        model=name,
+        tensors_that_fit=fit.shared,
+        tensors_wanted=len(fit.own),
+        missing=_differing(missing),
+        unknown=_differing(unknown),
+        wrong_shape=_differing(shapes),
+        wrong_type=_differing(kinds),
+    )
+
+
+def _differing(texts: list[str]) -> Differing:
+    return Differing(count=len(texts), first=tuple(texts[:SHOWN]))
 
 
 def _kind(value: Tensor) -> str:
     return "floats" if value.is_floating_point() else "integers"
-
-
-def _released_commands(names: list[str], path: Path, usable: _Usable) -> list[str]:
-    """The commands that take a released file that fits the models of these names."""
-    evaluate = [command for name in names for command in _commands(name, path, usable)]
-    choose = len(names) > 1
-    convert = [
-        command_line("hmr ckpt convert", path, "--out", f"{name}-released", *(["--model", name] if choose else []))
-        for name in names
-    ]
-    return [*evaluate, *convert]
-
-
-def _commands(name: str, path: Path, usable: _Usable, *, split: str | None = None) -> list[str]:
-    """The commands that evaluate with weights of a model, be it as a model or as a solver's; else the way there."""
-    if name in usable.broken:
-        return ["hmr plugins"]
-    if name not in usable.models:
-        known = KNOWN["model"].get(name)
-        return [command_line("pip install", known.distribution)] if known else []
-    hand = _hand(usable.models[name])
-    evaluate = command_line("hmr eval", name, "--ckpt", path, "--split", split or "sp0", *hand)
-    as_solver = command_line("hmr eval MODEL --ckpt RUN --split sp0 --solver", name, "--solver-ckpt", path, *HAND)
-    return [evaluate, *([as_solver] if name in usable.solvers else [])]
-
-
-def _hand(spec: ModelSpec) -> tuple[str, ...]:
-    """What a command line needs besides for a model that works with the annotations' hand model."""
-    return HAND if spec.needs_hand else ()
 
 
 def _backbone_depth(state: Mapping[str, Tensor]) -> int | None:
@@ -262,6 +228,12 @@ def _of_backbone(name: str) -> bool:
     return not name.startswith("fc.") and not name.endswith("num_batches_tracked")
 
 
-def _size(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    numbers = sum(value.numel() for value in state.values())
-    return {"path": str(path), "size_bytes": path.stat().st_size, "tensors": len(state), "numbers": numbers}
+def _contents(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a record of every kind has."""
+    return {
+        "path": path,
+        "size_bytes": path.stat().st_size,
+        "tensors": len(state),
+        "numbers": sum(value.numel() for value in state.values()),
+        "blake2b": file_digest(path),
+    }

@@ -7,9 +7,7 @@ the model's spec says sets released files apart; what its spec knows to be of no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -23,68 +21,11 @@ from hmr_core.plugins.recipes import Recipe, load_recipe
 from hmr_core.plugins.specs import ModelSpec, Released
 from hmr_core.shell import command_line
 from hmr_core.weights.find_weights import CKPT
+from hmr_core.weights.released_file import Ignored, ReleasedFile
 from hmr_core.weights.state_dict import Uninitialised, compare, first_not_finite, load_weights
 
 PUBLISHED = "published"
 """The recipe that released files are of."""
-
-
-class Ignored(NamedTuple):
-    """Tensors of a released file that its model does not use: how many, and in words what they are."""
-
-    tensors: int
-    what: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleasedFile:
-    """Where weights came from when they came from a released file.
-
-    blake2b: of the file. overrides: what sets its model apart from the published recipe.
-    ignored: what was left out, by how the names begin.
-    """
-
-    path: Path
-    blake2b: str
-    overrides: tuple[str, ...]
-    ignored: Mapping[str, Ignored]
-
-    def note(self) -> str:
-        """What a report has to say of it; empty when there is nothing to say."""
-        by_what: dict[str, list[str]] = {}
-        for prefix, ignored in self.ignored.items():
-            by_what.setdefault(ignored.what, []).append(f"{prefix}*")
-        left_out = "; ".join(f"{', '.join(prefixes)} ({what})" for what, prefixes in by_what.items())
-        said = [*([f"ignored {left_out}"] if left_out else []), *self.overrides]
-        return f"released file: {'; '.join(said)}" if said else ""
-
-    def as_json(self) -> dict[str, Any]:
-        """As values that JSON has."""
-        return {
-            "path": str(self.path),
-            "blake2b": self.blake2b,
-            "overrides": list(self.overrides),
-            "ignored": {prefix: ignored._asdict() for prefix, ignored in self.ignored.items()},
-        }
-
-    @classmethod
-    def from_json(cls, values: Any, *, source: Path) -> ReleasedFile:
-        """What as_json made; HmrError naming the source when it is something else."""
-        try:
-            made = cls(
-                path=Path(values["path"]),
-                blake2b=values["blake2b"],
-                overrides=tuple(values["overrides"]),
-                ignored={prefix: Ignored(**ignored) for prefix, ignored in values["ignored"].items()},
-            )
-        except (KeyError, TypeError, AttributeError):
-            made = None
-        if made is None or not all(
-            isinstance(text, str)
-            for text in (made.blake2b, *made.overrides, *(one.what for one in made.ignored.values()))
-        ):
-            raise HmrError(f'"released" in {source} is not as `hmr ckpt convert` writes it. Convert again.')
-        return made
 
 
 def load_released(
