@@ -110,7 +110,7 @@ def test_what_jpeg_does_is_what_was_measured() -> None:
                 f"{float(row['pck_auc_0_50mm']):.4f}",
             ]
         )
-    assert shown("What JPEG does to the figures") == expected
+    assert shown("What JPEG does to the metrics") == expected
     for row in recorded("jpeg.csv")[1:]:
         share = abs(float(row["difference_mm"])) / float(row["mpjpe_mm"])
         if row["codec"] == "jpeg:30":
@@ -121,7 +121,7 @@ def test_what_jpeg_does_is_what_was_measured() -> None:
     assert states(
         "down to quality 50 within two of these and about a thousandth of the MPJPE at most, three thousandths"
     )
-    assert "synthetic" in PAGE.partition("## What JPEG does to the figures")[2].partition("|")[0]
+    assert "synthetic" in PAGE.partition("## What JPEG does to the metrics")[2].partition("|")[0]
 
 
 def test_what_a_picture_costs_is_what_was_measured() -> None:
