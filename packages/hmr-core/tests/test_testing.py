@@ -413,8 +413,8 @@ def test_torch_may_not_be_imported(
     monkeypatch.syspath_prepend(tmp_path)
     registry = fakes.registry(fakes.plugin("x", hmr_models=fakes.models("toy")))
     if not text:
-        check_import("toy", registry)
+        check_import("model", "toy", registry)
         return
     with pytest.raises(AssertionError) as caught:
-        check_import("toy", registry)
+        check_import("model", "toy", registry)
     assert text in str(caught.value)

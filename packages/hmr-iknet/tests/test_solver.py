@@ -18,6 +18,7 @@ from hmr_core.hand.model import HandModel
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, scale_and_place
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.solver_presets import protocol_label, solver_config
+from hmr_core.testing import check_solver
 from hmr_core.weights.checkpoints import save_checkpoint
 from hmr_iknet import solver as solver_module
 from hmr_iknet.config import IKNetConfig
@@ -201,6 +202,20 @@ def test_a_file_without_weights_is_refused(mini_hand: HandModel, tmp_path: Path)
     text = r"iknet\.pt cannot be loaded .* solver_ckpt takes a run's folder, .* or a released file\.$"
     with pytest.raises(HmrError, match=text):
         hmr_solvers()[0].build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "iknet.pt", CPU)
+
+
+def test_keeps_the_contract_of_solvers(tmp_path: Path) -> None:
+    """With a network that was not trained: what is left of a mesh's error is the fit's, and without one all of it.
+
+    The published fit shares its prior with the samples before and after, which the contract does not allow; it is what
+    the golden file holds it to.
+    """
+    recipe = load_recipe(hmr_models()[0], "tiny")
+    network = IKNet(recipe.model)
+    info = {"model": "iknet", "recipe": recipe.model_dump(mode="json")}
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    check_solver("iknet", checkpoint=tmp_path / "epoch-0001", options=["fit=lm"])
+    check_solver("iknet", checkpoint=tmp_path / "epoch-0001", options=["fit=none"], most_mm=200.0)
 
 
 def test_protocols() -> None:

@@ -65,7 +65,10 @@ def load_solver(
     config = solver_config(spec, protocol, overrides)
     weights = None if checkpoint is None else find_weights(checkpoint, option=Option("solver_ckpt"))
     with failures_told(f'the solver "{spec.name}"', "when it was made"):
-        solver = spec.build(config, deepcopy(layer), weights, device)
+        solver: object = spec.build(config, deepcopy(layer), weights, device)
+    if not isinstance(solver, Solver):
+        kind = type(solver).__name__
+        raise HmrError(f'the solver "{spec.name}": it gave {kind}, which has no method solve(joints, on_batch=...).')
     return LoadedSolver(
         name=spec.name,
         config=config,

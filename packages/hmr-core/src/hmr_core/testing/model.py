@@ -6,9 +6,6 @@ AssertionError that says what is broken and why it matters.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +27,9 @@ from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins.recipes import Recipe, load_recipe, parse_recipe
-from hmr_core.plugins.registry import Registry, discover
+from hmr_core.plugins.registry import discover
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.testing.imports import check_import
 from hmr_core.weights.state_dict import Uninitialised
 
 BATCH = 4
@@ -52,35 +50,8 @@ def check_model(name: str, *, recipe: str = "tiny", device: str = "cpu") -> None
         spec = registry.model(name)
     except HmrError as error:
         raise AssertionError(f"{error}") from error
-    check_import(name, registry)
+    check_import("model", name, registry)
     check_spec(spec, recipe=recipe, device=device)
-
-
-def check_import(name: str, registry: Registry) -> None:
-    """Neither the plugin's module nor its hmr_models() imports torch; seen in a process of its own."""
-    plugin = registry.provider(registry.model(name))
-    code = (
-        "import sys\n"
-        "from hmr_core.plugins.registry import discover\n"
-        "registry = discover()\n"
-        "print('module', 'torch' in sys.modules)\n"
-        f"registry.model({name!r})\n"
-        "print('specs', 'torch' in sys.modules)\n"
-    )
-    environ = {**os.environ, "HMR_PLUGINS": plugin, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environ, check=False)
-    if done.returncode:
-        raise AssertionError(f'model "{name}": its plugin does not load in a fresh process:\n{done.stderr}')
-    if "module True" in done.stdout:
-        raise AssertionError(
-            f'model "{name}": importing the module of plugin "{plugin}" imports torch. Every hmr command would '
-            "then take seconds longer: import torch inside build() only."
-        )
-    if "specs True" in done.stdout:
-        raise AssertionError(
-            f'model "{name}": hmr_models() of plugin "{plugin}" imports torch. `hmr models` would then take seconds '
-            "longer: keep the config class in a module without torch, and import the model inside build() only."
-        )
 
 
 def check_spec(spec: ModelSpec, *, recipe: str = "tiny", device: str = "cpu") -> None:

@@ -50,7 +50,7 @@ def build_lm(config: LmConfig, layer: HandLayer, checkpoint: Path | None, device
     return LmSolver(config, layer, device)
 
 
-def fit_hands(layer: HandLayer, joints: Float[Tensor, "batch 21 3"], *, noise_mm: float = 5) -> HandFit:
+def fit_hands(layer: HandLayer, joints: Float[Tensor, "batch 21 3"], *, noise_mm: float = 5.0) -> HandFit:
     """Fit a layer's hand to joints by least squares, without any weights.
 
     layer: float32, of the hands' side. joints: metres, camera space, OpenPose order. noise_mm: the expected error of a
