@@ -27,7 +27,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.devices import choose_device
 from hmr_core.evaluation.evaluate import evaluate
-from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint
 
@@ -39,7 +39,7 @@ def errors_mm(
     spec: ModelSpec, checkpoint: Checkpoint, pack: Pack, split: str, workers: int
 ) -> tuple[Tensor, Mapping[str, float | None]]:
     """Each sample's mean error of its joints, and the figures of all."""
-    request = EvaluationRequest(spec=spec, checkpoint=checkpoint, pack=pack, split=split, subset="test")
+    request = EvaluationSubject(spec=spec, checkpoint=checkpoint, pack=pack, split=split, subset="test")
     scores = evaluate(request, device=choose_device(None), batch_size=64, workers=workers).scores
     return 1000 * scores.errors.joints.double().mean(1), scores.metrics
 

@@ -284,7 +284,7 @@ def test_a_mismatch_is_told(hmr: Run, mini_hand: Hand) -> None:
 @pytest.mark.parametrize(
     ("line", "otherwise"),
     [
-        (SOLVER, " Or leave --solver out: then the joints alone are scored."),
+        (SOLVER, " Or do without a solver: then the joints alone are scored."),
         ("eval from-joints --ckpt from-joints --split sp0 --device cpu", ""),
     ],
 )
@@ -308,7 +308,7 @@ def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_han
     assert status == 0, err
     made = report("eval/small-sp0-test")
     assert made["missing"] == [
-        "this model predicts joints only and no solver was given, so there is no mesh figure: `hmr eval --solver lm` "
+        "this model predicts joints only and no solver was given, so there is no mesh metric: `hmr eval --solver lm` "
         "makes one"
     ]
     assert (made["solver"], made["hand_model"], made["hand_layer"]) == (None, None, None)
@@ -422,7 +422,7 @@ def test_a_model_with_a_mesh_of_its_own_needs_no_solver(hmr: Run, monkeypatch: p
     assert "mesh:" not in out
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
-    assert "warning: no mesh is drawn: the hand model in use, the synthetic right hand (neither" in err
+    assert "warning: no mesh is drawn: the hand model in use, the synthetic right hand" in err
     assert cv2.imread("eval/meshed-sp0-test/contact_sheet.png").shape[1] == 6 * 2 * 192
     monkeypatch.setenv("HMR_HAND_MODEL", "nowhere.npz")
     status, _, err = hmr(line)
@@ -497,7 +497,8 @@ def test_a_hand_model_that_nothing_needs_is_told(hmr: Run, mini_hand_path: Path)
     status, _, err = hmr(f"{EVAL} --hand-model {mini_hand_path}")
     assert status == 0
     assert err.endswith(
-        "warning: --hand-model was of no use: the model predicts joints only, and no solver was given\n"
+        "warning: the hand model was of no use: the model predicts joints only, and no solver was given. Leave "
+        "--hand-model out.\n"
     )
 
 
@@ -517,24 +518,23 @@ BAD = {
     "checkpoint alone": (
         f"{EVAL} --solver-ckpt flat.pt",
         2,
-        "--solver-ckpt: of no use without a solver. If the model predicts joints alone, add --solver NAME; "
-        "`hmr solvers` lists them.",
+        "there are options of a solver, and no solver. Leave out --solver-ckpt. If the model predicts joints alone, "
+        "add --solver; `hmr solvers` lists them.",
     ),
     "options alone": (
         f"{EVAL} --solver-set fit=slow --protocol best",
         2,
-        "--solver-set, --protocol best: of no use without a solver. If the model predicts joints alone, add --solver",
+        "there are options of a solver, and no solver. Leave out --solver-set, --protocol best. If the model predicts",
     ),
     "hand layer alone": (
         f"{EVAL} --hand-layer manotorch",
         2,
-        "--hand-layer manotorch: of no use without a solver. If the model predicts joints alone, add --solver NAME;",
+        "there are options of a solver, and no solver. Leave out --hand-layer manotorch. If the model predicts joints",
     ),
     "protocol of a model of joints": (
         "eval from-joints --ckpt from-joints --split sp0 --protocol best",
         2,
-        '--protocol best: of no use without a solver. The model "from-joints" gives a mesh of its own, so that there '
-        "is none to add: leave it out.",
+        'Leave out --protocol best: the model "from-joints" gives a mesh of its own, so that there is none to add.',
     ),
     "hand layer of a model of joints": (
         "eval from-joints --ckpt from-joints --split sp0 --hand-layer manotorch",
@@ -602,7 +602,8 @@ BAD = {
     "set of the model": (
         f"{EVAL} --set image_size=64",
         2,
-        "--set image_size=64: an evaluation can change what the model is given alone (data.bbox_expand); the rest is",
+        '"image_size=64": an evaluation can change what the model is given alone; the rest is the checkpoint\'s. --set '
+        "takes data.bbox_expand.",
     ),
     "misspelt set": (f"{EVAL} --set data.bbox=2", 2, 'unknown option "data.bbox". Did you mean "data.bbox_expand"?'),
 }

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
@@ -34,7 +35,8 @@ from hmr_core.pictures import read_picture
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.sample import Sample
-from hmr_core.training.run_folder import locked
+from hmr_core.training.run import locked
+from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.run_record import open_run
 
 
@@ -113,6 +115,33 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert status == 0
     assert json.loads(out)["metrics"] == report["metrics"]
     assert json.loads(out)["aligned"] == report["aligned"]
+
+
+def test_eval_takes_the_split_that_the_run_was_trained_on(hmr: Hmr, trained: Path) -> None:
+    status, out, err = hmr("eval", "small", "--ckpt", f"{trained}:best", "--device", "cpu")
+    assert status == 0, err
+    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
+    assert f"checkpoint: {trained}/checkpoints/epoch-0001/model.safetensors, epoch 1" in out.splitlines()
+    assert Path("eval/small-sp0-test/report.json").is_file()
+
+
+def test_eval_needs_a_split_for_a_released_file(hmr: Hmr, trained: Path, small_spec: ModelSpec) -> None:
+    torch.save(load_checkpoint(trained, small_spec).model.state_dict(), "Small.pth.tar")
+    status, out, err = hmr("eval", "small", "--ckpt", "Small.pth.tar", "--device", "cpu")
+    assert (status, out, err) == (
+        2,
+        "",
+        "error: Small.pth.tar does not say which split it was trained on: it is a released file, or was made of one. "
+        "Give --split: sp0, sp1, sp2 or sp0-ho.\n",
+    )
+    assert hmr("eval", "small", "--ckpt", "Small.pth.tar", "--split", "sp0", "--device", "cpu")[0] == 0
+
+
+def test_eval_as_json_prints_the_report_and_nothing_else(hmr: Hmr, trained: Path) -> None:
+    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--device", "cpu", "--json")
+    assert status == 0, err
+    assert out == Path("eval/small-sp0-test/report.json").read_text()
+    assert len(json.loads(out)["errors"]["mpjpe_mm"]) == 24
 
 
 def test_data_that_would_mislead_are_not_used(
@@ -228,12 +257,10 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
-    said = "is finished: epoch 1 of 1 is done; to train longer, start a new run with more epochs."
-    assert (status, err) == (0, f"note: {trained} {said}\n")
-    (data,) = json.loads((trained / "config.json").read_text())["data"]
-    assert out.splitlines() == [
-        f"run: {trained}", f"next: hmr eval small --ckpt {trained} --split sp0 --data {data['path']}"
-    ]  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "runs/small-sp0-tiny is finished: epoch 1 of 1 is done. To score it: `hmr eval small --ckpt" in out
+    assert f"--split sp0 --data {json.loads((trained / 'config.json').read_text())['data']}" in out
+    assert "to train longer, start a new run with more --epochs." in out
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
     more_epochs(trained)
     status, out, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
@@ -312,8 +339,8 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
     status, out, _ = hmr("score", "out/predictions.h5")
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("note: ")] == [
-        "note: this model predicts joints only and no solver was given, so there is no mesh figure: hmr eval with "
-        "--solver iknet --solver-ckpt FILE makes one"
+        "note: this model predicts joints only and no solver was given, so there is no mesh metric; a solver makes a "
+        "mesh of joints: `hmr solvers` lists them"
     ]
     write_predictions(Path("out/predictions.h5"), replace(read_predictions(Path("out/predictions.h5")), pack="another"))
     status, out, _ = hmr("score", "out/predictions.h5")
@@ -389,7 +416,7 @@ def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Hmr, mi
     scored = json.loads(out)
     assert (scored["model"], scored["samples"]) == ("mine", 24)
     assert scored["metrics"]["mpjpe_mm"] == pytest.approx(10 * 3**0.5, rel=1e-4)
-    assert scored["missing"] == ["the file has no verts, so there is no mesh figure"]
+    assert scored["missing"] == ["the file has no verts, so there is no mesh metric"]
     assert scored["notes"] == ["mine.h5 has no digest, so that nobody can tell whether it is as it was written"]
     for name in (*SHAPES, *MEANINGS):
         assert f"`{name}`" in page
@@ -489,7 +516,7 @@ def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
         looked_at.append(subset)
         return [text]
 
-    for module in ("hmr_core.training.session", "hmr_core.evaluation.evaluate"):
+    for module in ("hmr_core.data.pack.entry", "hmr_core.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.check_pack", found)
     status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
@@ -580,9 +607,9 @@ def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, mon
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
     hmr: Hmr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.training.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.training.run_log.find_spec", lambda name: None)
     status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
-    assert (status, err) == (1, 'error: TensorBoard is not installed. Run: pip install "hmr-core[tensorboard]"\n')
+    assert (status, err) == (1, 'error: --tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"\n')
     assert list(Path().iterdir()) == []
 
 
@@ -599,12 +626,12 @@ BAD = {
     "set of the wrong type": (
         ("train", "small", "--split", "sp0", "--set", "train.epochs=ten"),
         2,
-        '--set train.epochs=ten: "ten" is not valid for train.epochs: Input should be a valid integer.',
+        'train.epochs=ten: "ten" is not valid for train.epochs: Input should be a valid integer.',
     ),
     "test subset": (
         ("train", "small", "--split", "sp0", "--subset", "test"),
         2,
-        'subset "test": training takes train or train+val, never another subset.',
+        '--subset "test": training takes train or train+val, never another subset.',
     ),
     "too few samples": (
         ("train", "small", "--split", "sp0", "--batch-size", "100"),
@@ -700,7 +727,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Pa
 def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Hmr) -> None:
     status, _, err = hmr("train", "small", "--split", "sp0", "--hand-model", "hand.npz")
     assert status == 2
-    assert "small learns without a hand model. Leave out --hand-model." in err
+    assert "--hand-model: small learns without a hand model; leave it out." in err
     assert not Path("runs").exists()
 
 

@@ -21,7 +21,7 @@ from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import Evaluation, evaluate
-from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.weights.checkpoints import Checkpoint
@@ -107,7 +107,7 @@ def test_no_flipped_byte_goes_unnoticed(
     monkeypatch.setattr("hmr_core.evaluation.report.versions", dict)  # looking for them takes as long as all the rest
 
     def evaluated() -> dict[str, Any]:
-        request = EvaluationRequest(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
+        request = EvaluationSubject(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
         return figures(evaluate(request, device=torch.device("cpu"), batch_size=16, workers=0))
 
     generator = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_damage_to_what_the_mean_pose_is_made_of_is_an_error(
     row = int(Pack(copy).indices("sp0", "train")[3])  # none of those that are evaluated
     place = read_layout(copy)[1][f"samples/{name}"]
     flip(copy, place.offset + row * place.row_bytes + 2, 6)
-    request = EvaluationRequest(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
+    request = EvaluationSubject(spec=small_spec, checkpoint=checkpoint, pack=Pack(copy), split="sp0", subset="val")
     with pytest.raises(HmrError) as error:
         evaluate(request, device=torch.device("cpu"), batch_size=16, workers=0)
     assert str(error.value) == (

@@ -19,7 +19,7 @@ from torch import Tensor
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import evaluate
-from hmr_core.evaluation.request import EvaluationRequest, HandInUse
+from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
 from hmr_core.geometry.camera import project, to_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
@@ -143,13 +143,13 @@ def test_the_released_checkpoint_gives_the_published_pipeline_s_points(
     assert checkpoint.recipe.model.middle_tip == 445
     source = HandModelSource(model=mini_hand, path=None, digest=None)
     evaluation = evaluate(
-        EvaluationRequest(
+        EvaluationSubject(
             spec=SPEC,
             checkpoint=checkpoint,
             pack=mini_pack,
             split="sp0",
             subset="test",
-            hand=HandInUse(source=source, kind="own", layer=HandLayer(mini_hand)),
+            hand=LoadedHand(source=source, layer=HandLayer(mini_hand)),
         ),
         device=torch.device("cpu"),
         batch_size=8,

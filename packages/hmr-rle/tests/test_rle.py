@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import evaluate
-from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.geometry.camera import project
 from hmr_core.nn.decode import decode
 from hmr_core.nn.model import Inputs, Prediction, Targets
@@ -142,7 +142,7 @@ def test_the_released_checkpoint_gives_the_published_pipeline_s_joints(
     path = tmp_path / SPEC.released.file
     torch.save(rule.state_dict(RECORD), path)
     evaluation = evaluate(
-        EvaluationRequest(
+        EvaluationSubject(
             spec=SPEC, checkpoint=load_checkpoint(path, SPEC), pack=mini_pack, split="sp0", subset="test"
         ),
         device=torch.device("cpu"),

@@ -1,4 +1,4 @@
-"""Tables of figures: of one evaluation, as `hmr eval` and `hmr score` print it, and of several."""
+"""Tables of metrics: of one evaluation, as `hmr eval` and `hmr score` print it, and of several."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hmr_core.wording import counted
 _TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
 
 
-def show_figures(report: Mapping[str, Any]) -> None:
-    """Print a report's figures, and those of the mean-pose baseline and of the literature where there are any."""
+def show_metrics(report: Mapping[str, Any]) -> None:
+    """Print a report's metrics, and those of the mean-pose baseline and of the literature where there are any."""
     note = ", from given joints" if report.get("consumes") == "joints" else ""
     note += ", synthetic data" if report["synthetic"] else ""
     click.echo(
@@ -23,6 +23,8 @@ def show_figures(report: Mapping[str, Any]) -> None:
     )
     show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
     baseline = report.get("baseline") or {}
+    if report.get("checkpoint"):
+        click.echo(f"checkpoint: {_checkpoint(report['checkpoint'])}")
     if report.get("hand_model"):
         click.echo(f"mesh: {_mesh(report)}")
     for text in [*report["missing"], *report["notes"]]:
@@ -53,6 +55,12 @@ def _references(report: Mapping[str, Any]) -> list[list[str]]:
     if report.get("published"):
         rows.append(["published, on OakInk-Image", *_cells(report["published"])])
     return rows
+
+
+def _checkpoint(checkpoint: Mapping[str, Any]) -> str:
+    """The file of weights, and after how many epochs it was written."""
+    epoch = "" if checkpoint["epoch"] is None else f", epoch {checkpoint['epoch']}"
+    return f"{checkpoint['path']}{epoch}"
 
 
 def _mesh(report: Mapping[str, Any]) -> str:

@@ -8,14 +8,14 @@ import click
 
 from hmr_core.cli.options import data_option, find_data
 
-NO_VERTS = "the file has no verts, so there is no mesh figure"
+NO_VERTS = "the file has no verts, so there is no mesh metric"
 """Of a file that somebody else wrote."""
 
 
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @data_option
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, as they stand in report.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON, as they stand in report.json.")
 def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack, without a model.
 
@@ -37,7 +37,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     pack = Pack(find_data(data))
 
     # These need torch, which what was looked at so far does not.
-    from hmr_core.cli.metrics_table import show_figures
+    from hmr_core.cli.metrics_table import show_metrics
     from hmr_core.evaluation.report import NO_MESH
     from hmr_core.evaluation.scoring import rescore
 
@@ -62,4 +62,4 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        show_figures(report)
+        show_metrics(report)

@@ -20,16 +20,16 @@ from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
 from hmr_core.evaluation.report import make_report, report_text, sheet_title
-from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.evaluation.scoring import Scores, score
+from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.hand.solver import HandFit
 from hmr_core.inference.predict import SamplePoints, annotated_roots, gather, predict
-from hmr_core.inference.solving import mesh_already, solve
+from hmr_core.inference.solving import solve
 from hmr_core.plugins.recipes import DataConfig, ImageRecipe
+from hmr_core.plugins.solver_presets import mesh_already
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.viz.contact_sheet import contact_sheet
-
-JOINTS_ALONE = "Or leave --solver out: then the joints alone are scored."
 
 PICTURE_PX = 192
 """The side of the crops that pictures of an evaluation show."""
@@ -39,7 +39,8 @@ PICTURE_PX = 192
 class Evaluation:
     """A whole evaluation: the predictions, their scores, the report, and the crops and faces for pictures of it.
 
-    faces: of the hand model that was posed; None where none was.
+    faces: of the hand model that was posed; None where none was. folder: where the results were written; None if they
+    were not.
     """
 
     predictions: Predictions
@@ -48,10 +49,11 @@ class Evaluation:
     dataset: ImageDataset
     rows: Int64[ndarray, " n"]
     faces: Int[ndarray, "f 3"] | None = None
+    folder: Path | None = None
 
 
 def evaluate(
-    request: EvaluationRequest,
+    subject: EvaluationSubject,
     *,
     device: torch.device,
     batch_size: int,
@@ -62,31 +64,31 @@ def evaluate(
     """Score every sample of a subset by the published protocol (root depth given; PA with reflections).
 
     A model of images gives joints, and a mesh of its own or by the solver; the joints that are scored are the model's.
-    A model of joints gives both by way of the hand.
+    A model of joints gives both, posed with the hand model.
     on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
 
     Raises UsageError for a solver and a model that has a mesh already; HmrError, before anything is predicted, for a
-    pack of which every figure would be wrong, and for another hand model than the annotations'; and when a sample
+    pack of which every metric would be wrong, and for another hand model than the annotations'; and when a sample
     cannot be read, its prediction is not finite, or it has no mesh.
     """
     started = time.monotonic()
-    rows = request.pack.indices(request.split, request.subset)
-    warnings = check_pack(request.pack, request.split, request.subset)
-    request = replace(request, notes=[*request.notes, *warnings])
-    mismatch_mm = _mismatch_mm(request, rows)
-    pictures = _pictures(request)
+    rows = subject.pack.indices(subject.split, subject.subset)
+    warnings = check_pack(subject.pack, subject.split, subject.subset)
+    subject = replace(subject, notes=[*subject.notes, *warnings])
+    mismatch_mm = _mismatch_mm(subject, rows)
+    pictures = _pictures(subject)
     points, mesh = _compute(
-        request, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch, on_solved=on_solved
+        subject, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch, on_solved=on_solved
     )
     arrays: dict[str, Any] = {
         "joints": points.joints.numpy(),
         "confidence": None if points.confidence is None else points.confidence.numpy(),
         **_mesh_arrays(mesh),
     }
-    scores = score(request.pack, rows, arrays["joints"], arrays["verts"])
+    scores = score(subject.pack, rows, arrays["joints"], arrays["verts"])
     arrays |= {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
     report = make_report(
-        request,
+        subject,
         scores,
         pictures=pictures,
         rows=rows,
@@ -97,10 +99,10 @@ def evaluate(
     report["errors"] = scores.errors_as_report()  # last, since they are long
     return Evaluation(
         predictions=Predictions(
-            model=request.spec.name,
-            split=request.split,
-            subset=request.subset,
-            pack=request.pack.info.digest,
+            model=subject.spec.name,
+            split=subject.split,
+            subset=subject.subset,
+            pack=subject.pack.info.digest,
             labels=labels(report),
             ids=points.ids,
             **arrays,
@@ -109,14 +111,14 @@ def evaluate(
         report=report,
         dataset=pictures,
         rows=rows,
-        faces=None if request.hand is None else request.hand.source.model.faces.numpy(),
+        faces=None if subject.hand is None else subject.hand.source.model.faces.numpy(),
     )
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and predictions.h5 into an existing folder."""
-    write_predictions(folder / "predictions.h5", evaluation.predictions)
-    (folder / "report.json").write_text(report_text(evaluation.report), encoding="utf-8")
+    write_predictions(folder / PREDICTIONS, evaluation.predictions)
+    (folder / REPORT).write_text(report_text(evaluation.report), encoding="utf-8")
 
 
 def draw_contact_sheet(
@@ -134,29 +136,29 @@ def draw_contact_sheet(
     )
 
 
-def _mismatch_mm(request: EvaluationRequest, rows: Int64[ndarray, " n"]) -> float:
+def _mismatch_mm(subject: EvaluationSubject, rows: Int64[ndarray, " n"]) -> float:
     """How far the hand model that is to be posed is from the annotations; HmrError for another hand."""
-    if request.hand is None:
+    if subject.hand is None:
         return 0.0
-    otherwise = "" if request.solver is None else JOINTS_ALONE
-    return check_hand_model(request.hand.source, request.hand.layer, request.pack, rows, otherwise=otherwise)
+    otherwise = "" if subject.solver is None else "Or do without a solver: then the joints alone are scored."
+    return check_hand_model(subject.hand.source, subject.hand.layer, subject.pack, rows, otherwise=otherwise)
 
 
-def _pictures(request: EvaluationRequest) -> ImageDataset:
+def _pictures(subject: EvaluationSubject) -> ImageDataset:
     """The samples as crops to be looked at: those that the model sees, or as much of the published one as is stored."""
-    recipe, pack = request.checkpoint.recipe, request.pack
+    recipe, pack = subject.checkpoint.recipe, subject.pack
     stored = DataConfig(bbox_expand=min(DataConfig().bbox_expand, pack.info.margin))
     return ImageDataset(
         pack,
         image_size=PICTURE_PX,
-        root_joint=request.spec.root_joint,
+        root_joint=subject.spec.root_joint,
         data=recipe.data if isinstance(recipe, ImageRecipe) else stored,
         verify=True,
     )
 
 
 def _compute(
-    request: EvaluationRequest,
+    subject: EvaluationSubject,
     rows: Int64[ndarray, " n"],
     *,
     device: torch.device,
@@ -166,13 +168,13 @@ def _compute(
     on_solved: Callable[[int], None],
 ) -> tuple[SamplePoints, SamplePoints | HandFit]:
     """The points that the model predicts, and what has their mesh: the solver's hands, or again the points."""
-    spec, recipe, solver = request.spec, request.checkpoint.recipe, request.solver
-    model, layer = request.checkpoint.model, None if request.hand is None else request.hand.layer
+    spec, recipe, solver = subject.spec, subject.checkpoint.recipe, subject.solver
+    model, layer = subject.checkpoint.model, None if subject.hand is None else subject.hand.layer
     if layer is not None and spec.needs_hand:
         model.use_hand(layer.model)
     parts = predict(
         model.to(device),
-        Loader(open_dataset(spec, recipe, request.pack, layer=layer, verify=True), workers=workers, device=device),
+        Loader(open_dataset(spec, recipe, subject.pack, layer=layer, verify=True), workers=workers, device=device),
         rows,
         roots=annotated_roots,
         layer=layer,

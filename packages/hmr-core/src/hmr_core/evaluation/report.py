@@ -13,8 +13,8 @@ from hmr_core.data.hand_model_check import mismatch_note
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
-from hmr_core.evaluation.request import EvaluationRequest, HandInUse
 from hmr_core.evaluation.scoring import Scores, score
+from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
 from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
 from hmr_core.shell import command_line
 from hmr_core.versions import versions
@@ -24,7 +24,7 @@ _CHANGES = 4
 """How many options are told of a model that is another than the published one."""
 
 NO_MESH = (
-    "this model predicts joints only and no solver was given, so there is no mesh figure: "
+    "this model predicts joints only and no solver was given, so there is no mesh metric: "
     f"`{command_line('hmr eval', Option('solver', 'lm'))}` makes one"
 )
 
@@ -55,7 +55,7 @@ def sheet_title(report: Mapping[str, Any]) -> str:
 
 
 def make_report(
-    request: EvaluationRequest,
+    subject: EvaluationSubject,
     scores: Scores,
     *,
     pictures: ImageDataset,
@@ -67,7 +67,7 @@ def make_report(
 
     pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model.
     """
-    report = request.as_report()
+    report = subject.as_report()
     if report["hand_model"] is not None:
         report["hand_model"]["mismatch_mm"] = round(mismatch_mm, 4)
     return {
@@ -75,14 +75,14 @@ def make_report(
         **scores.as_report(),
         "missing": [] if scores.errors.verts is not None else [NO_MESH],
         "notes": [
-            *request.notes,
-            *_released_notes(request.checkpoint, request.split),
-            *_recipe_notes(request),
-            *_training_notes(request),
-            *_given_joints(request.checkpoint.recipe),
-            *_hand_notes(request.hand, mismatch_mm),
+            *subject.notes,
+            *_released_notes(subject.checkpoint, subject.split),
+            *_recipe_notes(subject),
+            *_training_notes(subject),
+            *_given_joints(subject.checkpoint.recipe),
+            *_hand_notes(subject.hand, mismatch_mm),
         ],
-        "baseline": _baseline(request, pictures, rows),
+        "baseline": _baseline(subject, pictures, rows),
         "versions": versions(),
         "device": device,
     }
@@ -99,10 +99,10 @@ def _released_notes(checkpoint: Checkpoint, split: str) -> list[str]:
     return [*([note] if (note := checkpoint.released.note()) else []), unknown]
 
 
-def _recipe_notes(request: EvaluationRequest) -> list[str]:
+def _recipe_notes(subject: EvaluationSubject) -> list[str]:
     """By what the model is another one than that of the published figures, where these are shown."""
-    spec, recipe = request.spec, request.checkpoint.recipe
-    shown = request.subset == "test" and request.split in spec.published and not request.pack.info.synthetic
+    spec, recipe = subject.spec, subject.checkpoint.recipe
+    shown = subject.subset == "test" and subject.split in spec.published and not subject.pack.info.synthetic
     if not shown or "published" not in spec.recipes:
         return []
     known = spec.released.overrides if spec.released is not None else ()
@@ -114,9 +114,9 @@ def _recipe_notes(request: EvaluationRequest) -> list[str]:
     return [f"the published figures are of the recipe published, and this model has {listed}{rest}"]
 
 
-def _training_notes(request: EvaluationRequest) -> list[str]:
+def _training_notes(subject: EvaluationSubject) -> list[str]:
     """What makes the figures something else than they seem; empty where the training is unknown."""
-    checkpoint, digest, split, subset = request.checkpoint, request.pack.info.digest, request.split, request.subset
+    checkpoint, digest, split, subset = subject.checkpoint, subject.pack.info.digest, subject.split, subject.subset
     notes = []
     trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset
     if trained is not None and trained != split:
@@ -125,9 +125,8 @@ def _training_notes(request: EvaluationRequest) -> list[str]:
         )
     elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
         notes.append(f"the checkpoint was trained on {trained_subset}: these figures are of samples seen in training")
-    packs = {pack["blake2b"] for pack in checkpoint.info.get("data", [])}
-    if packs and digest not in packs:
-        notes.append(f"the checkpoint was trained on another pack than this one, {request.pack.path}")
+    if checkpoint.info.get("data_digest", digest) != digest:
+        notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")
     return notes
 
 
@@ -139,22 +138,22 @@ def _given_joints(recipe: Recipe) -> list[str]:
     return [f"the model was given the annotated joints{noise}, and saw no image"]
 
 
-def _hand_notes(hand: HandInUse | None, mismatch_mm: float) -> list[str]:
+def _hand_notes(hand: LoadedHand | None, mismatch_mm: float) -> list[str]:
     if hand is None:
         return []
     notes = [f"the mesh is that of {hand.source.label}"] if hand.source.path is None else []
     return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
 
 
-def _baseline(request: EvaluationRequest, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> dict[str, Any]:
+def _baseline(subject: EvaluationSubject, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> dict[str, Any]:
     """The mean-pose baseline's figures, or the reason why there is none."""
-    subset = request.checkpoint.recipe.train.subset
-    if request.spec.consumes == "joints":
+    subset = subject.checkpoint.recipe.train.subset
+    if subject.spec.consumes == "joints":
         reason = "the model was given joints, of which the mean pose knows nothing"
         return {"subset": subset, "metrics": None, "reason": reason}
     try:
-        train_rows = request.pack.indices(request.split, subset)
+        train_rows = subject.pack.indices(subject.split, subset)
     except HmrError as error:
         return {"subset": subset, "metrics": None, "reason": str(error)}
     joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, train_rows))
-    return {"subset": subset, "metrics": score(request.pack, rows, joints, None).metrics}
+    return {"subset": subset, "metrics": score(subject.pack, rows, joints, None).metrics}

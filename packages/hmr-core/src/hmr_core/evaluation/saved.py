@@ -16,6 +16,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.predictions import Predictions, read_predictions
 from hmr_core.evaluation.report import evaluation_name
+from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.files import read_bytes
 from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.comparison import Column, comparison_sheet
@@ -35,10 +36,10 @@ def read_evaluations(folders: Sequence[Path]) -> list[SavedEvaluation]:
     found = []
     for folder in folders:
         try:
-            report = json.loads(read_bytes(folder / "report.json"))
+            report = json.loads(read_bytes(folder / REPORT))
         except (OSError, ValueError) as error:
             raise HmrError(f"{folder} holds no evaluation: {error}. Give a folder that `hmr eval` wrote.") from error
-        found.append(SavedEvaluation(report=report, predictions=read_predictions(folder / "predictions.h5")))
+        found.append(SavedEvaluation(report=report, predictions=read_predictions(folder / PREDICTIONS)))
     for folder, one in zip(folders, found, strict=True):
         if one.predictions.pack != found[0].predictions.pack or one.predictions.ids != found[0].predictions.ids:
             raise HmrError(f"{folder} and {folders[0]} are not of the same samples, so there is nothing to compare.")

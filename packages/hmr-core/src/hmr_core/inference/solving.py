@@ -14,12 +14,12 @@ from torch import Tensor
 
 from hmr_core.config import Section
 from hmr_core.digests import file_digest
-from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.errors import HmrError, Option
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError
 from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.solver_presets import check_weights, protocol_label, solver_config
-from hmr_core.plugins.specs import ModelSpec, SolverSpec
+from hmr_core.plugins.specs import SolverSpec
 from hmr_core.weights.find_weights import find_weights
 
 _SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}
@@ -77,12 +77,6 @@ def load_solver(
         digest=None if weights is None else file_digest(weights),
         solver=solver,
     )
-
-
-def mesh_already(spec: ModelSpec) -> UsageError:
-    """The error for a solver that is to make a mesh for a model that has one."""
-    text = f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do.'
-    return UsageError(text, "Leave ", Option("solver"), " out.")
 
 
 def solve(

@@ -18,7 +18,7 @@ from hmr_core.shell import command_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hmr_core.plugins.specs import SolverSpec
+    from hmr_core.plugins.specs import ModelSpec, SolverSpec
 
 PROTOCOLS = ("published", "best")
 """published: as the literature's figures were made. best: as good as the solver can."""
@@ -83,6 +83,12 @@ def check_weights(spec: SolverSpec, checkpoint: Path | None) -> None:
         )
     if not spec.needs_weights and checkpoint is not None:
         raise UsageError(f'the solver "{spec.name}" has no weights.', "Leave ", Option("solver_ckpt"), " out.")
+
+
+def mesh_already(spec: ModelSpec) -> UsageError:
+    """The error for a solver that is to make a mesh for a model that has one."""
+    text = f'the model "{spec.name}" gives a mesh of its own, so a solver has nothing to do.'
+    return UsageError(text, "Leave ", Option("solver"), " out.")
 
 
 def _at(values: Any, key: str) -> Any:

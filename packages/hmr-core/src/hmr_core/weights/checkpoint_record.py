@@ -15,7 +15,7 @@ from typing import Any
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
-from hmr_core.plugins.run import CONFIG, Run
+from hmr_core.plugins.run import Run
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
@@ -34,7 +34,6 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "digests": (dict, "an object"),
     "recipe_name": (str | None, "text or null"),
     "split": (str | None, "text or null"),
-    "data": (list, "a list"),
     "epoch": (int | None, "a whole number or null"),
     "val": (dict | None, "an object or null"),
     "versions": (dict, "an object"),
@@ -44,7 +43,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 def read_info(weights: Path) -> dict[str, Any]:
     """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
-    path = weights.with_name(RECORD)
+    path = weights.with_name("model.json")
     try:
         info = json.loads(read_bytes(path))
     except FileNotFoundError as error:
@@ -90,6 +89,20 @@ def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
     write_text(folder / RECORD, json.dumps(values, indent=2) + "\n")
 
 
+def mpjpe_on_val(info: Mapping[str, Any]) -> float | None:
+    """The MPJPE on val, in mm, that a checkpoint's record has; None where it was not scored."""
+    return (info.get("val") or {}).get("mpjpe_mm")
+
+
+def best_on_val(kept: Mapping[Path, Mapping[str, Any]]) -> Path | None:
+    """Choose the checkpoint with the lowest MPJPE on val, the first of equal ones; None where none was scored.
+
+    kept: the records of a run's checkpoints by their folders, oldest first.
+    """
+    scored = {folder: mpjpe_mm for folder, info in kept.items() if (mpjpe_mm := mpjpe_on_val(info)) is not None}
+    return min(scored, key=lambda folder: scored[folder]) if scored else None
+
+
 def check_file(path: Path, info: Mapping[str, Any], name: str) -> str:
     """The digest of one of a checkpoint's files; HmrError when it is not the one that the record has.
 
@@ -125,10 +138,10 @@ def check_run(run: Run, weights: Path) -> None:
     more = f" (and {len(differing) - 1} more: {', '.join(differing[1:])})" if len(differing) > 1 else ""
     ours, its = (json.dumps(value) for value in (said[key], recorded.get(key)))
     raise HmrError(
-        f"{run.folder / CONFIG} says that {key} is {ours}, the checkpoint {weights.parent} that it is {its}{more}: one "
-        "of them was altered. A run keeps what it began with; put it back, or start a new run with other options.",
-        "The checkpoint can be evaluated by itself: ",
-        Option("ckpt", weights.parent),
+        f"{run.folder / 'config.json'} says that {key} is {ours}, the checkpoint {weights.parent} that it is {its}"
+        f"{more}: one of them was altered. A run keeps what it began with; put it back, or start a new run with other "
+        "options. The checkpoint can be evaluated by itself: "
+        f"{command_line('--ckpt', weights.parent)}"
     )
 
 

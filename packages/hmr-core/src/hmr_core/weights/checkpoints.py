@@ -25,21 +25,21 @@ from hmr_core.nn.files import read_safetensors
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import Recipe, parse_recipe
-from hmr_core.plugins.run import CONFIG
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.staging import clear_leftovers, staged_folder
-from hmr_core.weights.checkpoint_folders import saved_checkpoints, unfinished_checkpoints
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import (
     OPTIMIZER,
     RECORD,
     WEIGHTS,
+    best_on_val,
     check_file,
     check_model,
     check_run,
     read_info,
     write_info,
 )
-from hmr_core.weights.find_weights import CKPT, find_weights, is_ours
+from hmr_core.weights.find_weights import CKPT, find_weights, is_ours, without_choice
 from hmr_core.weights.released import load_released
 from hmr_core.weights.released_file import ReleasedFile
 from hmr_core.weights.run_record import open_run
@@ -96,11 +96,12 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
     checkpoint, and weights that do not fit.
     """
     weights = find_weights(path, option=option)
+    path = without_choice(path)
     if not is_ours(path, weights):
         model, recipe, origin = load_released(weights, spec, option=option)
         return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
     info = read_info(weights)
-    if (path / CONFIG).is_file():
+    if (path / "config.json").is_file():
         check_run(open_run(path), weights)
     check_model(path, info, spec.name, option)
     recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
@@ -110,7 +111,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
         model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
     converted = info.get("released")
-    released = converted and ReleasedFile.from_json(converted, source=weights.with_name(RECORD))
+    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
     return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
 
 
@@ -146,12 +147,10 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
 
 def prune_checkpoints(folder: Path) -> None:
     """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
-    for leftover in unfinished_checkpoints(folder):
+    for leftover in folder.glob(".epoch-*"):
         shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
-    scores: dict[Path, Any] = {path: (read_info(path / WEIGHTS).get("val") or {}) for path in paths}
-    scored = [path for path in paths if scores[path].get("mpjpe_mm") is not None]
-    keep = {paths[-1], *([min(scored, key=lambda path: scores[path]["mpjpe_mm"])] if scored else [])}
+    keep = {paths[-1], best_on_val({path: read_info(path / WEIGHTS) for path in paths})}
     for path in paths:
         if path not in keep:
             shutil.rmtree(path)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from hmr_core.errors import HmrError, Option
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import WEIGHTS, best_on_val, mpjpe_on_val, read_info
 from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
 
 CKPT = Option("ckpt")
@@ -19,12 +21,65 @@ SHOWN_RUNS = 3
 """How many runs are named of a folder that holds runs."""
 
 
-def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
-    """The weights file of a run (its last checkpoint), of a checkpoint's folder, or the file itself.
+BEST, LAST = "best", "last"
+"""What may stand behind a run's folder and a colon: which of its checkpoints is meant."""
 
+
+class BetterCheckpoint(NamedTuple):
+    """A checkpoint that was better on val than another one of its run.
+
+    epoch, mpjpe_mm: of the better one. own_mpjpe_mm: of the other one.
+    """
+
+    epoch: int
+    mpjpe_mm: float
+    own_mpjpe_mm: float
+
+
+def without_choice(path: Path) -> Path:
+    """The path without the `:best` or `:last` that chooses one of a run's checkpoints."""
+    return _chosen(path)[0]
+
+
+def _chosen(path: Path) -> tuple[Path, str | None]:
+    """A path and which of the run's checkpoints it chooses. A file or folder that has this very name wins."""
+    for choice in (BEST, LAST):
+        if str(path).endswith(f":{choice}") and not path.exists():
+            return Path(str(path).removesuffix(f":{choice}")), choice
+    return path, None
+
+
+def better_on_val(weights: Path) -> BetterCheckpoint | None:
+    """The best on val of a run's other checkpoints, if it was better than the one that has these weights."""
+    folder = weights.parent
+    try:
+        kept = {one: read_info(one / WEIGHTS) for one in saved_checkpoints(folder.parent)}
+    except HmrError:  # of another checkpoint than the one that is used
+        return None
+    best = best_on_val(kept)
+    if folder not in kept or best is None or best == folder:
+        return None
+    own_mm, best_mm = (mpjpe_on_val(kept[one]) for one in (folder, best))
+    if own_mm is None or best_mm is None or best_mm >= own_mm:
+        return None
+    return BetterCheckpoint(epoch=kept[best]["epoch"], mpjpe_mm=best_mm, own_mpjpe_mm=own_mm)
+
+
+def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
+    """Find the weights file that a path names: of a run, of a checkpoint's folder, or the file itself.
+
+    Of a run it is the last checkpoint's; RUN:best names the one with the lowest MPJPE on val, RUN:last the last one.
     option: what the path was given by, for the HmrError that says why there are no weights; a text where it is no
     option, such as the name of an argument.
     """
+    path, choice = _chosen(path)
+    if choice is not None and path.exists() and not saved_checkpoints(path / "checkpoints"):
+        raise HmrError(
+            f"{path}:{choice} means the {choice} checkpoint of a run, and {path} has no checkpoints of one.",
+            "Give ",
+            option,
+            f" a run's folder, or leave :{choice} out.",
+        )
     if not path.exists():
         raise HmrError(
             f"no such checkpoint: {path}.", option, " takes a run's folder, a checkpoint's folder, or a weights file."
@@ -42,6 +97,16 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
     saved = saved_checkpoints(path / "checkpoints") or saved_checkpoints(path)
+    if choice == BEST:
+        best = best_on_val({one: read_info(one / WEIGHTS) for one in saved})
+        if best is None:
+            raise HmrError(
+                f"{path}:{BEST} means the checkpoint that was best on val, and none of {path} was scored on val.",
+                "Give ",
+                option,
+                f" {path}, whose last checkpoint is then used.",
+            )
+        return best / WEIGHTS
     if saved and (saved[-1] / "model.safetensors").is_file():
         return saved[-1] / "model.safetensors"
     if saved or re.fullmatch(r"epoch-\d+", path.name):
@@ -72,11 +137,14 @@ def is_ours(path: Path, weights: Path) -> bool:
 
     Of a file whose first bytes say nothing it is so if model.json is beside.
     """
+    if path.is_dir():
+        return True
+
     from hmr_core.nn.files import file_format
 
     found = file_format(weights)
     info = weights.with_name("model.json")
-    return path.is_dir() or found == "safetensors" or (found == "unknown" and info.is_file() and weights != info)
+    return found == "safetensors" or (found == "unknown" and info.is_file() and weights != info)
 
 
 def is_optimizer_state(path: Path) -> bool:

@@ -1,0 +1,363 @@
+"""An evaluation from request to end: what a notebook calls, and `hmr eval`.
+
+What the arguments and the files alone show is looked at first, without torch, so that a mistake is told at once.
+Results are written when all of them are there, or not at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmr_core.data.default_pack import default_pack
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.splits import split_name, subset_name
+from hmr_core.devices import check_device_name, choose_device, choose_workers
+from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.evaluation.request import EvaluationRequest
+from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_foreign
+from hmr_core.evaluation.solver_options import check_solver_options
+from hmr_core.hand.arrays import named_hand_file
+from hmr_core.hand.layer_names import OWN
+from hmr_core.option_text import value_text
+from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
+from hmr_core.plugins.registry import Registry, discover
+from hmr_core.plugins.specs import ModelSpec, SolverSpec
+from hmr_core.provenance import provenance
+from hmr_core.staging import clear_leftovers, staged_folder
+from hmr_core.weights.checkpoint_record import RECORD, check_model, read_info
+from hmr_core.weights.find_weights import CKPT, better_on_val, find_weights, is_ours, without_choice
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int
+    from numpy import ndarray
+
+    from hmr_core.evaluation.evaluate import Evaluation
+    from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
+    from hmr_core.weights.checkpoints import Checkpoint
+
+Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far work is: takes its name, its amount and its unit; gives what to call with the part just done."""
+
+Warn = Callable[[HmrError], None]
+"""Takes what the user should know, though the work goes on."""
+
+
+@contextmanager
+def no_progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda done: None
+
+
+def warn_on_stderr(warning: HmrError) -> None:
+    """Print a warning on stderr, if anybody is there."""
+    with suppress(OSError):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def evaluate(
+    ckpt: str | Path,
+    *,
+    model: str | None = None,
+    split: str | None = None,
+    subset: str = "test",
+    data: str | Path | None = None,
+    set: Mapping[str, object] | None = None,  # as the command has it
+    solver: str | None = None,
+    solver_ckpt: str | Path | None = None,
+    solver_set: Mapping[str, object] | None = None,
+    protocol: str = "published",
+    hand_model: str | Path | None = None,
+    hand_layer: str = OWN,
+    batch_size: int = 64,
+    device: str | None = None,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    registry: Registry | None = None,
+) -> dict[str, Any]:
+    """Score a checkpoint on a subset of a split, and give the report: what report.json holds.
+
+    set: changes of what the model is given, such as {"data.noise_mm": 5}. solver_set: options of the solver. out: a
+    folder for report.json, predictions.h5 and contact_sheet.png; nothing is written without it. registry: the plugins;
+    by default the installed ones. The rest is as in EvaluationRequest; paths may be strings.
+    Raises UsageError for what does not exist, and HmrError for data, files and samples that cannot be scored.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("ckpt", "registry")}
+    words = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    request = EvaluationRequest(
+        ckpt=Path(ckpt),
+        model=model,
+        split=split,
+        subset=subset,
+        data=_path(data),
+        sets=_texts(set),
+        solver=solver,
+        solver_ckpt=_path(solver_ckpt),
+        solver_sets=_texts(solver_set),
+        protocol=protocol,
+        hand_model=_path(hand_model),
+        hand_layer=hand_layer,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+        out=_path(out),
+        command=f"hmr.evaluate({', '.join([repr(ckpt), *words])})",
+    )
+    return run(request, registry or discover()).report
+
+
+def run(
+    request: EvaluationRequest,
+    registry: Registry,
+    *,
+    progress: Progress = no_progress,
+    warn: Warn = warn_on_stderr,
+) -> Evaluation:
+    """Do what a request asks for, and write the results where it says.
+
+    Raises UsageError for what does not exist or does not go together, and HmrError for data, files and samples that
+    cannot be scored, and for a folder that holds something else; then nothing is written.
+    """
+    task = _checked(request, registry)
+    chosen = choose_device(request.device)  # torch from here on
+    subject, hand = _loaded(task, chosen)
+    if task.folder is not None:
+        refuse_another(task.folder, subject)
+    # Staged around all of it: whether results can be written there is known before they are computed.
+    with nullcontext() if task.folder is None else staged_folder(task.folder) as part:
+        started = provenance(request.command)
+        evaluation = _computed(task, subject, chosen, progress)
+        evaluation = replace(evaluation, report={**evaluation.report, "started": started}, folder=task.folder)
+        if part is not None:
+            _write(part, evaluation, hand, warn)
+    return evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A request of which all names were looked up, and that has nothing wrong as far as can be told without torch."""
+
+    request: EvaluationRequest
+    spec: ModelSpec
+    solver: SolverSpec | None
+    split: str
+    pack: Pack
+    folder: Path | None
+
+    @property
+    def needs_hand(self) -> bool:
+        return self.solver is not None or self.spec.needs_hand
+
+
+def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
+    """The request as a task; UsageError and HmrError for what can be told of it without torch."""
+    subset_name(request.subset)
+    split = None if request.split is None else split_name(request.split)
+    spec = None if request.model is None else registry.model(request.model)
+    weights = find_weights(request.ckpt)
+    folder = without_choice(request.ckpt)
+    info = None
+    if folder.is_dir() or None in (split, spec):  # to look into a file takes torch
+        info = read_info(weights) if is_ours(folder, weights) else None
+    spec = spec or registry.model(_own_model(request, info))
+    split = split or _own_split(request, info)
+    solver = None if request.solver is None else registry.solver(request.solver)
+    check_solver_options(
+        spec,
+        solver,
+        ckpt=request.solver_ckpt,
+        sets=request.solver_sets,
+        protocol=request.protocol,
+        hand_layer=request.hand_layer,
+    )
+    check_device_name(request.device)
+    if info is not None:
+        check_model(request.ckpt, info, spec.name, CKPT)
+        recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}")
+        _overridden(spec, recipe, request.sets)
+    if request.solver_ckpt is not None:
+        find_weights(request.solver_ckpt, option=Option("solver_ckpt"))
+    if solver is not None or spec.needs_hand or request.hand_model is not None:
+        named_hand_file(request.hand_model)
+    out = request.out
+    if out is None and request.parent is not None:
+        best = ["best"] if request.protocol == "best" else []
+        out = request.parent / "-".join([spec.name, split, request.subset, *([solver.name] if solver else []), *best])
+    if out is not None:
+        clear_leftovers(out.resolve())  # which may bring an evaluation back
+        refuse_foreign(out)
+    pack = Pack(request.data or default_pack())
+    pack.indices(split, request.subset)
+    return _Task(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
+
+
+def _own_model(request: EvaluationRequest, info: Mapping[str, Any] | None) -> str:
+    if info is None:
+        raise UsageError(f"{request.ckpt} does not say which model it is of.", "Give ", Option("model"), ".")
+    return str(info["model"])
+
+
+def _own_split(request: EvaluationRequest, info: Mapping[str, Any] | None) -> str:
+    """The split that the checkpoint was trained on; UsageError where it does not say."""
+    split = None if info is None else info.get("split")
+    if split is None:
+        raise UsageError(
+            f"{request.ckpt} does not say which split it was trained on: it is a released file, or was made of one.",
+            "Give ",
+            Option("split"),
+            ": sp0, sp1, sp2 or sp0-ho.",
+        )
+    return str(split)
+
+
+def _loaded(task: _Task, device: torch.device) -> tuple[EvaluationSubject, LoadedHand | None]:
+    """What is evaluated, and the hand model if one was given or is needed."""
+    from hmr_core.evaluation.subject import EvaluationSubject, load_hand
+    from hmr_core.inference.solving import load_solver
+    from hmr_core.weights.checkpoints import load_checkpoint
+
+    request = task.request
+    checkpoint = load_checkpoint(request.ckpt, task.spec)
+    changed = replace(checkpoint, recipe=_overridden(task.spec, checkpoint.recipe, request.sets))
+    hand = None
+    if task.needs_hand or request.hand_model is not None:
+        hand = load_hand(request.hand_model, request.hand_layer)
+    solver = None
+    if task.solver is not None and hand is not None:
+        solver = load_solver(
+            task.solver,
+            hand.layer,
+            request.solver_ckpt,
+            protocol=request.protocol,
+            overrides=request.solver_sets,
+            device=device,
+        )
+    subject = EvaluationSubject(
+        spec=task.spec,
+        checkpoint=changed,
+        pack=task.pack,
+        split=task.split,
+        subset=request.subset,
+        hand=hand if task.needs_hand else None,
+        solver=solver,
+        notes=[*_epoch_notes(checkpoint), *_changes(checkpoint.recipe, changed.recipe)],
+    )
+    return subject, hand
+
+
+def _epoch_notes(checkpoint: Checkpoint) -> list[str]:
+    """Which other checkpoint of the run was better on val, if one was."""
+    found = better_on_val(checkpoint.path)
+    if found is None:
+        return []
+    run = checkpoint.path.parents[2]
+    return [
+        f"epoch {found.epoch} of this run was better on val, with an MPJPE of {found.mpjpe_mm:.2f} mm and not "
+        f"{found.own_mpjpe_mm:.2f} mm; its checkpoint is {run}:best"
+    ]
+
+
+def _changes(was: Recipe, now: Recipe) -> list[str]:
+    before, after = was.data.model_dump(mode="json"), now.data.model_dump(mode="json")
+    return [
+        f"data.{key} is {after[key]}, and {before[key]} in the checkpoint's recipe"
+        for key in after
+        if after[key] != before[key]
+    ]
+
+
+def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recipe:
+    """A checkpoint's recipe with its [data] changed; UsageError for another part, since a model is what it is."""
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if not key.startswith("data.") and key.removeprefix("model.") in options(spec):
+            valid = ", ".join(key for key in options(spec) if key.startswith("data."))
+            raise UsageError(
+                f'"{text}": an evaluation can change what the model is given alone; the rest is the checkpoint\'s.',
+                Option("set"),
+                f" takes {valid}.",
+            )
+    return override(spec, recipe, sets)
+
+
+def _computed(task: _Task, subject: EvaluationSubject, device: torch.device, progress: Progress) -> Evaluation:
+    """The evaluation; what is predicted and then what is solved are shown as two pieces of work."""
+    from hmr_core.evaluation.evaluate import evaluate
+
+    samples = len(subject.pack.indices(subject.split, subject.subset))
+    unit = "hands" if subject.spec.consumes == "joints" else "images"
+    solver = "" if subject.solver is None else subject.solver.name
+    with ExitStack() as shown:
+        predicted = shown.enter_context(
+            progress(f"{subject.spec.name} on {subject.split} {subject.subset}", samples, unit)
+        )
+        solved: list[Callable[[int], None]] = []
+
+        def on_solved(hands: int) -> None:
+            if not solved:  # a terminal shows one bar at a time
+                shown.close()
+                solved.append(shown.enter_context(progress(solver, samples, "hands")))
+            solved[0](hands)
+
+        return evaluate(
+            subject,
+            device=device,
+            batch_size=task.request.batch_size,
+            workers=choose_workers(task.request.workers, device),
+            on_batch=predicted,
+            on_solved=on_solved,
+        )
+
+
+def _write(folder: Path, evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> None:
+    """Write all results into an existing folder."""
+    from hmr_core.evaluation.evaluate import draw_contact_sheet, write_evaluation
+    from hmr_core.pictures import write_png
+
+    write_evaluation(folder, evaluation)
+    write_png(folder / CONTACT_SHEET, draw_contact_sheet(evaluation, _faces(evaluation, hand, warn)))
+
+
+def _faces(evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> Int[ndarray, "f 3"] | None:
+    """The faces to draw the predicted meshes with; None where there is no mesh, or no hand model of its layout.
+
+    hand: as given. A model's own mesh is laid out as the annotations' are, so the hand model must be theirs.
+    """
+    from hmr_core.data.hand_model_check import check_hand_model
+    from hmr_core.evaluation.subject import load_hand
+
+    if evaluation.predictions.verts is None:
+        if hand is not None:
+            warn(
+                HmrError(
+                    "the hand model was of no use: the model predicts joints only, and no solver was given.",
+                    "Leave ",
+                    Option("hand_model"),
+                    " out.",
+                )
+            )
+        return None
+    if evaluation.faces is not None:
+        return evaluation.faces
+    try:
+        hand = hand or load_hand(None)
+        check_hand_model(hand.source, hand.layer, evaluation.dataset.pack, evaluation.rows)
+    except HmrError as error:  # not worth losing the evaluation
+        warn(HmrError(f"no mesh is drawn: {error.message}", *error.remedy))
+        return None
+    return hand.source.model.faces.numpy()
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _texts(given: Mapping[str, object] | None) -> tuple[str, ...]:
+    """Overrides as the command line has them: "key=value"."""
+    values = {key: value if isinstance(value, Path) else value_text(value) for key, value in (given or {}).items()}
+    return tuple(f"{key}={value}" for key, value in values.items())

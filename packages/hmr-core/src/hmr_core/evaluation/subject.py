@@ -1,0 +1,83 @@
+"""What is evaluated, loaded: all that the metrics depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmr_core.data.pack.reader import Pack
+from hmr_core.hand.back_ends import make_layer
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.layer_names import OWN
+from hmr_core.hand.source import HandModelSource, find_hand_model
+from hmr_core.inference.solving import LoadedSolver
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.weights.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedHand:
+    """A hand model with the layer that poses it, on the CPU. layer_name: which layer that is."""
+
+    source: HandModelSource
+    layer: HandLayer
+    layer_name: str = OWN
+
+
+def load_hand(given: Path | None, layer_name: str = OWN) -> LoadedHand:
+    """Load the hand model to use, as find_hand_model has it, and make its layer.
+
+    Raises HmrError where there is no hand model in the file, or no such layer.
+    """
+    source = find_hand_model(given)
+    return LoadedHand(source=source, layer=make_layer(source.model, layer_name), layer_name=layer_name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSubject:
+    """A checkpoint, the samples to score it on, and what makes their meshes.
+
+    hand: needed for a solver and for a model that uses the hand, and of no use to others.
+    notes: what the report is to say besides.
+    """
+
+    spec: ModelSpec
+    checkpoint: Checkpoint
+    pack: Pack
+    split: str
+    subset: str
+    hand: LoadedHand | None = None
+    solver: LoadedSolver | None = None
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        needed = self.solver is not None or self.spec.needs_hand
+        assert (self.hand is not None) == needed, "a solver and some models work with a hand model, and nothing else"
+
+    def as_report(self) -> dict[str, Any]:
+        """The part of report.json that is known before anything is predicted."""
+        checkpoint, hand, solver = self.checkpoint, self.hand, self.solver
+        published = self.spec.published.get(self.split, {}) if self.subset == "test" else {}
+        return {
+            "model": self.spec.name,
+            "consumes": self.spec.consumes,
+            "split": self.split,
+            "subset": self.subset,
+            "synthetic": self.pack.info.synthetic,
+            "protocol": "published" if solver is None else solver.protocol,
+            "solver": None if solver is None else solver.as_report(),
+            "hand_model": None if hand is None else hand.source.as_report(),
+            "hand_layer": None if hand is None else hand.layer_name,
+            "published": dict(published),
+            "recipe": checkpoint.recipe.model_dump(mode="json"),
+            "checkpoint": {
+                "path": str(checkpoint.path),
+                "blake2b": checkpoint.digest,
+                "epoch": checkpoint.info.get("epoch"),
+                "released": None if checkpoint.released is None else checkpoint.released.as_json(),
+                "trained_on": {"split": checkpoint.info.get("split"), "subset": checkpoint.recipe.train.subset},
+            },
+            "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},
+        }
