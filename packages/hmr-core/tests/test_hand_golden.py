@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,6 +12,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.pose_space import add_mean_pose, from_components
+from hmr_core.testing.golden import load_golden
 
 DATA = Path(__file__).parent / "data"
 CASES = ("axisang_flat", "axisang_mean", "center9", "pca15", "quat")
@@ -25,8 +25,7 @@ def model() -> HandModel:
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
-    with np.load(DATA / "golden/hand_layer.npz") as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+    return load_golden(DATA / "golden/hand_layer.npz")
 
 
 def rotations_of(model: HandModel, case: str, pose: torch.Tensor) -> torch.Tensor:

@@ -13,13 +13,14 @@ import torch
 from hmr_core import metrics
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.testing.golden import load_golden
 
 GOLDEN = Path(__file__).parent / "data/golden"
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / "metrics.npz").items()}
+    return load_golden(GOLDEN / "metrics.npz")
 
 
 @pytest.fixture(scope="module")

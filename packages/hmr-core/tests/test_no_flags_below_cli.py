@@ -32,7 +32,7 @@ MAKES_FLAGS = "packages/hmr-core/src/hmr_core/shell.py"
 
 _CORE = "packages/hmr-core/src/hmr_core"
 NOT_YET = {
-    *(f"{_CORE}/data/{name}.py" for name in ("hand_model_check", "image_dataset", "loading", "synthetic/workers")),
+    *(f"{_CORE}/data/{name}.py" for name in ("hand_model_check", "image_dataset", "loading")),
     *(f"{_CORE}/data/oakink/{name}.py" for name in ("layout", "oikit_reader")),
     *(f"{_CORE}/data/pack/{name}.py" for name in ("codecs", "entry", "format", "journal", "reader", "selection")),
     *(f"{_CORE}/data/pack/{name}.py" for name in ("workers", "writer")),

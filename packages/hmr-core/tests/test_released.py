@@ -102,9 +102,9 @@ def test_what_the_model_does_not_use_is_left_out_and_said(tmp_path: Path, spec: 
     more = {"hand.verts": torch.zeros(5), "hand.faces": torch.zeros(2, dtype=torch.int64), "old_stem": torch.zeros(1)}
     released = load_checkpoint(saved(tmp_path / "x", {**weights(), **more}), spec).released
     assert released is not None
-    assert {prefix: tuple(one) for prefix, one in released.ignored.items()} == {
-        "hand.": (2, "the hand's own arrays"),
-        "old": (1, "what nothing uses"),
+    assert released.ignored == {
+        "hand.": Ignored(2, "the hand's own arrays"),
+        "old": Ignored(1, "what nothing uses"),
     }
     text = "released file: ignored hand.* (the hand's own arrays); old* (what nothing uses); image_size=48"
     assert released.note() == text

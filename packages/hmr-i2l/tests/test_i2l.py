@@ -25,12 +25,13 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.source import HandModelSource
 from hmr_core.nn.decode import decode
-from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, Prediction
 from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.testing.golden import assert_close, golden_targets, load_golden
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.state_dict import Uninitialised
 from hmr_i2l.model import I2LMeshNet
@@ -44,7 +45,7 @@ RECORD = json.loads((GOLDEN / "i2l_resnet50.json").read_text())
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / "i2l_resnet50.npz").items()}
+    return load_golden(GOLDEN / "i2l_resnet50.npz")
 
 
 @pytest.fixture(scope="module")
@@ -66,40 +67,22 @@ def model(recorded_state: dict[str, Tensor], mini_hand: HandModel) -> I2LMeshNet
     return model
 
 
-def targets(golden: dict[str, Tensor], dtype: torch.dtype) -> Targets:
-    given = {name: golden[f"in_target_{name}"].to(dtype) for name in ("joints_uvd", "joints_vis", "verts_vis")}
-    return Targets(
-        **given,
-        verts_uvd=torch.zeros(2, 778, 3, dtype=dtype),
-        joints=golden["in_target_joints_3d"].to(dtype),
-        verts=golden["in_target_verts_3d"].to(dtype),
-        rotations=torch.zeros(2, 16, 3, dtype=dtype),
-        betas=torch.zeros(2, 10, dtype=dtype),
-        root=golden["in_target_root_joint"].to(dtype),
-        intrinsics=golden["in_target_cam_intr"].to(dtype),
-    )
-
-
-def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(actual, recorded, rtol=0, atol=tolerance * float(recorded.abs().max()))
-
-
 def test_eval_outputs_match_the_recorded_ones(model: I2LMeshNet, golden: dict[str, Tensor], rule: ModuleType) -> None:
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
         prediction = model.eval()(inputs)
     assert prediction.joints_uvd is not None
     assert prediction.verts_uvd is not None
-    close(prediction.joints_uvd, golden["out_2d_uvd"], 1e-4)
-    close(prediction.joints_uvd * 64, golden["out_joint_coord_img"], 1e-4)
-    close(prediction.verts_uvd * 64, golden["out_mesh_coord_img"], 1e-4)
-    close(prediction.joint_regressor @ prediction.verts_uvd * 64, golden["out_joint_img_from_mesh"], 1e-4)
+    assert_close(prediction.joints_uvd, golden["out_2d_uvd"], 1e-4)
+    assert_close(prediction.joints_uvd * 64, golden["out_joint_coord_img"], 1e-4)
+    assert_close(prediction.verts_uvd * 64, golden["out_mesh_coord_img"], 1e-4)
+    assert_close(prediction.joint_regressor @ prediction.verts_uvd * 64, golden["out_joint_img_from_mesh"], 1e-4)
     points = decode(prediction, inputs, truth.root, root_joint=0)
     assert points.verts is not None
-    close(points.joints, golden["out_joints_3d"], 1e-4)
-    close(points.verts, golden["out_verts_3d"], 1e-4)
-    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    assert_close(points.joints, golden["out_joints_3d"], 1e-4)
+    assert_close(points.verts, golden["out_verts_3d"], 1e-4)
+    assert_close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
@@ -109,9 +92,9 @@ def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
     prediction = model(Inputs(image=rule.image(RECORD).double()))
     assert prediction.joints_uvd is not None
     assert prediction.verts_uvd is not None
-    close(prediction.joints_uvd * 64, golden["out_train_joint_coord_img"], 1e-6)
-    close(prediction.verts_uvd * 64, golden["out_train_mesh_coord_img"], 1e-6)
-    losses = model.loss(prediction, targets(golden, torch.float64))
+    assert_close(prediction.joints_uvd * 64, golden["out_train_joint_coord_img"], 1e-6)
+    assert_close(prediction.verts_uvd * 64, golden["out_train_mesh_coord_img"], 1e-6)
+    losses = model.loss(prediction, golden_targets(golden, torch.float64))
     recorded = {
         name: RECORD["losses"][f"{other}"] * weight
         for name, other, weight in (
@@ -184,7 +167,7 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
     ("sets", "text"),
     [
         (["image_size=100"], r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"),
-        (["stage=param"], r"stage=param needs the stage lixel that it builds on: --set lixel_weights=FILE, a run, a"),
+        (["stage=param"], r"stage=param needs the stage lixel that it builds on: set lixel_weights=FILE, a run, a"),
         (
             ["lixel_weights=runs/x"],
             r"lixel_weights has no effect where stage is lixel\. Set stage=param, too, or leave",
@@ -268,7 +251,7 @@ def test_losses_are_in_cells_and_weighted(golden: dict[str, Tensor], mini_hand: 
     with Uninitialised():
         model = SPEC.build(load_recipe(SPEC, "tiny", sets).model)
     model.use_hand(mini_hand)
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     truth = replace(truth, joints_vis=torch.ones(2, 21), verts_vis=torch.ones(2, 778))
     joints, verts = (to_uvd(points, truth.root, truth.intrinsics, 256) for points in (truth.joints, truth.verts))
     step = torch.tensor([1 / 64, 0, 0])

@@ -214,8 +214,8 @@ def test_the_losses_by_their_definitions(mini_hand: HandModel) -> None:
 @pytest.mark.parametrize(
     ("sets", "text"),
     [
-        (["head.depth=24"], r"lixel_weights=\S+ was trained with head\.depth=16, and this recipe has 24\. Give --set"),
-        (["image_size=96"], r"was trained with image_size=64, and this recipe has 96\. Give --set image_size=64"),
+        (["head.depth=24"], r"lixel_weights=\S+ was trained with head\.depth=16, and this recipe has 24\. Give set="),
+        (["image_size=96"], r"was trained with image_size=64, and this recipe has 96\. Give set=image_size=64"),
         (["backbone.depth=34"], r"was trained with backbone\.depth=18"),
         (["sigma=3"], r"was trained with sigma="),
     ],

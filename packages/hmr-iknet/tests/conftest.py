@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from torch import Tensor
+
+from hmr_core.testing.golden import load_golden
 
 GOLDEN = Path(__file__).parent / "data/golden"
 
@@ -15,5 +15,4 @@ GOLDEN = Path(__file__).parent / "data/golden"
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Tensor]:
     """The golden file iknet_fit: inputs and outputs of the published code."""
-    with np.load(GOLDEN / "iknet_fit.npz") as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+    return load_golden(GOLDEN / "iknet_fit.npz")

@@ -22,13 +22,14 @@ from hmr_core.evaluation.evaluate import evaluate
 from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.geometry.camera import project
 from hmr_core.nn.decode import decode
-from hmr_core.nn.model import Inputs, Prediction, Targets
+from hmr_core.nn.model import Inputs, Prediction
 from hmr_core.nn.resnet import FrozenBatchNorm2d, ResNet
 from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.nn.soft_argmax import normalise_volume, soft_argmax_3d
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.testing.golden import assert_close, golden_targets, load_golden
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_integral.model import IntegralPose
 from hmr_integral.plugin import hmr_models
@@ -42,7 +43,7 @@ RECORD = json.loads((GOLDEN / "integral_resnet50.json").read_text())
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / "integral_resnet50.npz").items()}
+    return load_golden(GOLDEN / "integral_resnet50.npz")
 
 
 @pytest.fixture
@@ -54,39 +55,21 @@ def model(rule: ModuleType) -> IntegralPose:
     return model
 
 
-def targets(golden: dict[str, Tensor], dtype: torch.dtype) -> Targets:
-    given = {name: golden[f"in_target_{name}"].to(dtype) for name in ("joints_uvd", "joints_vis", "verts_vis")}
-    return Targets(
-        **given,
-        verts_uvd=torch.zeros(2, 778, 3, dtype=dtype),
-        joints=golden["in_target_joints_3d"].to(dtype),
-        verts=golden["in_target_verts_3d"].to(dtype),
-        rotations=torch.zeros(2, 16, 3, dtype=dtype),
-        betas=torch.zeros(2, 10, dtype=dtype),
-        root=golden["in_target_root_joint"].to(dtype),
-        intrinsics=golden["in_target_cam_intr"].to(dtype),
-    )
-
-
-def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(actual, recorded, rtol=0, atol=tolerance * float(recorded.abs().max()))
-
-
 def test_eval_outputs_match_the_recorded_ones(model: IntegralPose, golden: dict[str, Tensor], rule: ModuleType) -> None:
     model.eval()
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
         prediction = model(inputs)
     assert prediction.joints_uvd is not None
     assert prediction.confidence is not None
-    close(prediction.joints_uvd, golden["out_uvd"], 1e-4)
-    close(prediction.confidence, golden["out_uvd_confi"], 1e-4)
-    close(prediction.joints_uvd[..., :2] * 224, golden["out_joints_2d"], 1e-4)
+    assert_close(prediction.joints_uvd, golden["out_uvd"], 1e-4)
+    assert_close(prediction.confidence, golden["out_uvd_confi"], 1e-4)
+    assert_close(prediction.joints_uvd[..., :2] * 224, golden["out_joints_2d"], 1e-4)
     points = decode(prediction, inputs, truth.root, root_joint=0)
     assert points.verts is None
-    close(points.joints, golden["out_joints_3d"], 1e-4)
-    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    assert_close(points.joints, golden["out_joints_3d"], 1e-4)
+    assert_close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
@@ -95,8 +78,8 @@ def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
     model.double().train()
     prediction = model(Inputs(image=rule.image(RECORD).double()))
     assert prediction.joints_uvd is not None
-    close(prediction.joints_uvd, golden["out_train_uvd"], 1e-6)
-    losses = model.loss(prediction, targets(golden, torch.float64))
+    assert_close(prediction.joints_uvd, golden["out_train_uvd"], 1e-6)
+    losses = model.loss(prediction, golden_targets(golden, torch.float64))
     assert losses["uvd"].item() == pytest.approx(RECORD["losses"]["total"], rel=1e-6)
     assert losses["uvd"].item() / 100 == pytest.approx(RECORD["losses"]["uvd_loss"], rel=1e-6)
     torch.autograd.backward(losses["uvd"])
@@ -195,7 +178,7 @@ def test_soft_argmax_is_computed_in_float32_under_autocast(golden: dict[str, Ten
 
 
 def test_invisible_joints_do_not_count(golden: dict[str, Tensor], model: IntegralPose) -> None:
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     prediction = Prediction(joints_uvd=truth.joints_uvd + 1)
     whole = float(model.loss(prediction, replace(truth, joints_vis=torch.ones(2, 21)))["uvd"])
     visible = torch.ones(2, 21)
@@ -206,7 +189,7 @@ def test_invisible_joints_do_not_count(golden: dict[str, Tensor], model: Integra
 
 def test_a_small_beta_makes_the_loss_l1(golden: dict[str, Tensor]) -> None:
     model = SPEC.build(load_recipe(SPEC, "tiny", ["loss_beta=1e-6"]).model)
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     off = Prediction(joints_uvd=truth.joints_uvd + 0.03)
     assert model.loss(off, replace(truth, joints_vis=torch.ones(2, 21)))["uvd"].item() == pytest.approx(3, rel=1e-3)
 

@@ -25,6 +25,7 @@ from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
+from hmr_core.testing.golden import assert_close, golden_targets, load_golden
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_rle.flow import LOWEST, RealNVP
 from hmr_rle.model import RLE, DirectionLinear
@@ -37,7 +38,7 @@ RECORD = json.loads((GOLDEN / "rle_resnet50.json").read_text())
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in np.load(GOLDEN / "rle_resnet50.npz").items()}
+    return load_golden(GOLDEN / "rle_resnet50.npz")
 
 
 @pytest.fixture
@@ -62,20 +63,6 @@ def noise(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Ten
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-def targets(golden: dict[str, Tensor], dtype: torch.dtype) -> Targets:
-    given = {name: golden[f"in_target_{name}"].to(dtype) for name in ("joints_uvd", "joints_vis", "verts_vis")}
-    return Targets(
-        **given,
-        verts_uvd=torch.zeros(2, 778, 3, dtype=dtype),
-        joints=golden["in_target_joints_3d"].to(dtype),
-        verts=golden["in_target_verts_3d"].to(dtype),
-        rotations=torch.zeros(2, 16, 3, dtype=dtype),
-        betas=torch.zeros(2, 10, dtype=dtype),
-        root=golden["in_target_root_joint"].to(dtype),
-        intrinsics=golden["in_target_cam_intr"].to(dtype),
-    )
-
-
 def sigma_of(prediction: Prediction) -> Tensor:
     return prediction.extras["sigma"]
 
@@ -83,10 +70,6 @@ def sigma_of(prediction: Prediction) -> Tensor:
 def uvd_of(prediction: Prediction) -> Tensor:
     assert prediction.joints_uvd is not None
     return prediction.joints_uvd
-
-
-def close(actual: Tensor, recorded: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(actual, recorded, rtol=0, atol=tolerance * float(recorded.abs().max()))
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -98,18 +81,18 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 def test_eval_outputs_match_the_recorded_ones(model: RLE, golden: dict[str, Tensor], rule: ModuleType) -> None:
     model.eval()
-    truth = targets(golden, torch.float32)
+    truth = golden_targets(golden, torch.float32)
     inputs = Inputs(image=rule.image(RECORD), intrinsics=truth.intrinsics)
     with torch.no_grad():
         prediction = model(inputs)
-    close(uvd_of(prediction), golden["out_pred_uvd"], 1e-4)
-    close(sigma_of(prediction), golden["out_pred_sigma"], 1e-4)
-    close(prediction.confidence, golden["out_maxvals"][..., 0], 1e-4)
+    assert_close(uvd_of(prediction), golden["out_pred_uvd"], 1e-4)
+    assert_close(sigma_of(prediction), golden["out_pred_sigma"], 1e-4)
+    assert_close(prediction.confidence, golden["out_maxvals"][..., 0], 1e-4)
     points = decode(prediction, inputs, truth.root, root_joint=0)
     assert points.verts is None
-    close(points.joints, golden["out_joints_3d"], 1e-4)
-    close(points.joints - truth.root[:, None], golden["out_joints_3d_rel"], 1e-4)
-    close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
+    assert_close(points.joints, golden["out_joints_3d"], 1e-4)
+    assert_close(points.joints - truth.root[:, None], golden["out_joints_3d_rel"], 1e-4)
+    assert_close(project(points.joints, truth.intrinsics), golden["out_joints_2d"], 1e-4)
 
 
 def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
@@ -117,11 +100,11 @@ def test_training_outputs_losses_and_gradients_match_the_recorded_ones(
 ) -> None:
     model.double().train()
     prediction = model(Inputs(image=rule.image(RECORD).double()))
-    close(uvd_of(prediction), golden["out_train_pred_uvd"], 1e-6)
-    close(sigma_of(prediction), golden["out_train_pred_sigma"], 1e-6)
-    truth = targets(golden, torch.float64)
+    assert_close(uvd_of(prediction), golden["out_train_pred_uvd"], 1e-6)
+    assert_close(sigma_of(prediction), golden["out_train_pred_sigma"], 1e-6)
+    truth = golden_targets(golden, torch.float64)
     residual = (uvd_of(prediction) - truth.joints_uvd) / sigma_of(prediction)
-    close(model.flow3d.log_prob(residual.view(-1, 3)).view(2, 21, 1), golden["out_train_log_phi"], 1e-6)
+    assert_close(model.flow3d.log_prob(residual.view(-1, 3)).view(2, 21, 1), golden["out_train_log_phi"], 1e-6)
     losses = model.loss(prediction, truth)
     assert list(losses) == ["flow", "laplace"]
     assert losses["laplace"].item() / 63 == pytest.approx(RECORD["losses"]["Q_log_prob"], rel=1e-6)
@@ -260,7 +243,7 @@ def test_heads_flow_and_loss_are_computed_in_float32_under_autocast(golden: dict
     model = small()
     for layer in (model.fc_coord.linear, model.fc_sigma):
         torch.nn.init.normal_(layer.weight)
-    truth, inputs = targets(golden, torch.float32), Inputs(image=noise(2, 3, 32, 32))
+    truth, inputs = golden_targets(golden, torch.float32), Inputs(image=noise(2, 3, 32, 32))
     with torch.no_grad():
         full = model(inputs)
         losses = model.loss(full, truth)
@@ -426,7 +409,7 @@ def off_by(truth: Targets, error: float, sigma: float) -> Prediction:
 
 
 def test_the_loss_is_that_of_the_definition_and_negative_once_the_spread_is_small(golden: dict[str, Tensor]) -> None:
-    model, truth = small(), targets(golden, torch.float32)
+    model, truth = small(), golden_targets(golden, torch.float32)
     losses = model.loss(off_by(truth, -0.02, 0.01), truth)
     log_phi = model.flow3d.log_prob(torch.full((1, 3), -2.0)).item()
     assert losses["flow"].item() == pytest.approx(63 * (math.log(0.01) - log_phi), rel=1e-4)
@@ -436,7 +419,7 @@ def test_the_loss_is_that_of_the_definition_and_negative_once_the_spread_is_smal
 
 
 def test_invisible_joints_count_unless_they_are_skipped(golden: dict[str, Tensor]) -> None:
-    whole = targets(golden, torch.float32)
+    whole = golden_targets(golden, torch.float32)
     visible = torch.ones(2, 21)
     visible[0, 5:] = 0
     truth = replace(whole, joints_vis=visible)
@@ -453,7 +436,7 @@ def test_a_skipped_joint_changes_neither_loss_nor_gradients_whatever_it_is(golde
     model = small("skip_invisible=true")
     visible = torch.ones(2, 21)
     visible[0, 5:] = 0
-    truth = replace(targets(golden, torch.float32), joints_vis=visible)
+    truth = replace(golden_targets(golden, torch.float32), joints_vis=visible)
     away = truth.joints_uvd.clone()
     away[0, 5:] = 1e30  # the flow gives it no finite density
     results = []
@@ -472,7 +455,7 @@ def test_a_batch_without_a_visible_joint_gives_zero_and_finite_gradients_when_sk
     golden: dict[str, Tensor],
 ) -> None:
     model = small("skip_invisible=true").train()
-    truth = replace(targets(golden, torch.float32), joints_vis=torch.zeros(2, 21))
+    truth = replace(golden_targets(golden, torch.float32), joints_vis=torch.zeros(2, 21))
     losses = model.loss(model(Inputs(image=noise(2, 3, 32, 32))), truth)
     assert {name: value.item() for name, value in losses.items()} == {"flow": 0, "laplace": 0}
     torch.autograd.backward(total(losses))
@@ -486,7 +469,7 @@ def test_a_joint_far_out_of_the_ordinary_does_not_stop_a_run(golden: dict[str, T
     model = small().train()
     model.flow3d = steep_flow()
     prediction = model(Inputs(image=noise(2, 3, 32, 32)))
-    whole = targets(golden, torch.float32)
+    whole = golden_targets(golden, torch.float32)
     losses = {}
     for off in (0.0, 1000.0):  # UVD: 0.4 m, then 400 m
         joints_uvd = whole.joints_uvd.clone()

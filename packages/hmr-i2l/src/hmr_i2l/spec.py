@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmr_core.plugins import ModelSpec, Released
+from hmr_core.plugins import ModelSpec, Released, recipe_files
 from hmr_i2l.config import I2LConfig
 
 if TYPE_CHECKING:
@@ -33,12 +32,11 @@ RELEASED = Released(
 
 def i2l_spec(build: Callable[[Any], PoseModel]) -> ModelSpec:
     """The spec, with what makes the network of a config."""
-    recipes = Path(__file__).parent / "recipes"
     return ModelSpec(
         name="i2l",
         summary="I2L-MeshNet: lixel heat maps (image -> joints and mesh)",
         config=I2LConfig,
-        recipes={"published": recipes / "published.toml", "tiny": recipes / "tiny.toml"},
+        recipes=recipe_files(__file__),
         root_joint=0,
         build=build,
         needs_hand=True,

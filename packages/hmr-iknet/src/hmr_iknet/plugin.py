@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, Released, SolverSpec, hookimpl
+from hmr_core.plugins import ModelSpec, Released, SolverSpec, hookimpl, recipe_files
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +39,12 @@ def hmr_models() -> list[ModelSpec]:
     """IKNet."""
     from hmr_iknet.config import IKNetConfig
 
-    recipes = Path(__file__).parent / "recipes"
     return [
         ModelSpec(
             name="iknet",
             summary="IKNet: inverse kinematics by fully connected layers (joints -> rotations)",
             config=IKNetConfig,
-            recipes={"published": recipes / "published.toml", "tiny": recipes / "tiny.toml"},
+            recipes=recipe_files(__file__),
             root_joint=9,
             build=build,
             consumes="joints",

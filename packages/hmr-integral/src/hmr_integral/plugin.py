@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, Released, hookimpl
+from hmr_core.plugins import ModelSpec, Released, hookimpl, recipe_files
 
 if TYPE_CHECKING:
     from hmr_integral.config import IntegralConfig
@@ -31,13 +30,12 @@ def hmr_models() -> list[ModelSpec]:
     """Integral-Pose."""
     from hmr_integral.config import IntegralConfig
 
-    recipes = Path(__file__).parent / "recipes"
     return [
         ModelSpec(
             name="integral",
             summary="Integral-Pose: 3D heat maps and soft-argmax (image -> joints)",
             config=IntegralConfig,
-            recipes={"published": recipes / "published.toml", "tiny": recipes / "tiny.toml"},
+            recipes=recipe_files(__file__),
             root_joint=9,
             build=build,
             paper="Sun et al., Integral Human Pose Regression, ECCV 2018, arXiv 1711.08229",

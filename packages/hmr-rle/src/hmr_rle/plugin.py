@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.plugins import ModelSpec, Released, hookimpl
+from hmr_core.plugins import ModelSpec, Released, hookimpl, recipe_files
 
 if TYPE_CHECKING:
     from hmr_rle.config import RLEConfig
@@ -31,13 +30,12 @@ def hmr_models() -> list[ModelSpec]:
     """RLE."""
     from hmr_rle.config import RLEConfig
 
-    recipes = Path(__file__).parent / "recipes"
     return [
         ModelSpec(
             name="rle",
             summary="RLE: regression with residual log-likelihood, a flow in the loss (image -> joints)",
             config=RLEConfig,
-            recipes={"published": recipes / "published.toml", "tiny": recipes / "tiny.toml"},
+            recipes=recipe_files(__file__),
             root_joint=0,
             build=build,
             paper="Li et al., Human Pose Regression with Residual Log-likelihood Estimation, ICCV 2021, "

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-class Option(NamedTuple):
-    """One key that `--set` takes. default: None where there is none, and then a recipe must give it."""
+class ConfigOption(NamedTuple):
+    """A key that `--set` takes. default: None where there is none, so that a recipe must give a value."""
 
     key: str
     type: str
@@ -25,10 +25,10 @@ class Option(NamedTuple):
     description: str
 
 
-def describe(fields: Mapping[str, FieldInfo], recipes: Mapping[str, Mapping[str, Any]]) -> list[Option]:
+def describe(fields: Mapping[str, FieldInfo], recipes: Mapping[str, Mapping[str, Any]]) -> list[ConfigOption]:
     """The options by dotted key. recipes: of each recipe its whole content, by section, as plain values."""
     return [
-        Option(
+        ConfigOption(
             key=key,
             type=type_text(field.annotation) + _bounds(field.metadata),
             required=field.is_required(),

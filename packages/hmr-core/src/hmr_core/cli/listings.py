@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmr_core.cli.config_options import Option, describe
+from hmr_core.cli.config_options import ConfigOption, describe
 from hmr_core.cli.main import current_registry
 from hmr_core.cli.table import show_record, show_table
 from hmr_core.errors import HmrError, unknown_name
@@ -169,7 +169,7 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
     _show_options(options, "--set")
 
 
-def _solver_options(spec: SolverSpec) -> list[Option]:
+def _solver_options(spec: SolverSpec) -> list[ConfigOption]:
     """A solver's options with their values under each protocol: the defaults, but for what it sets."""
     from hmr_core.config import section_options
     from hmr_core.plugins.solver_presets import solver_config
@@ -178,7 +178,7 @@ def _solver_options(spec: SolverSpec) -> list[Option]:
     return describe(section_options(spec.config), protocols)
 
 
-def _show_options(options: list[Option], flag: str, columns: str = "in each recipe") -> None:
+def _show_options(options: list[ConfigOption], flag: str, columns: str = "in each recipe") -> None:
     if not options:
         return
     recipes = list(options[0].recipes)

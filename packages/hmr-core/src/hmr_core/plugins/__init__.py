@@ -1,6 +1,7 @@
 """The plugin system: what a plugin may offer (specs), how it says so (hooks), and how it is found (registry)."""
 
 from hmr_core.plugins.hookspecs import hookimpl
+from hmr_core.plugins.recipe_files import recipe_files
 from hmr_core.plugins.specs import DatasetSpec, ModelSpec, Released, SolverSpec
 
-__all__ = ["DatasetSpec", "ModelSpec", "Released", "SolverSpec", "hookimpl"]
+__all__ = ["DatasetSpec", "ModelSpec", "Released", "SolverSpec", "hookimpl", "recipe_files"]

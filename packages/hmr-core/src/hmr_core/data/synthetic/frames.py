@@ -16,8 +16,8 @@ from hmr_core.data.synthetic.scene import (
     FOR_PICTURE,
     FOR_ROOM,
     Camera,
-    Hand,
     Moment,
+    SceneHand,
     Sequence,
     Spread,
     frame_number,
@@ -77,7 +77,7 @@ def write_frames(task: Frames, wanted: Callable[[], bool] = lambda: True) -> int
     return written
 
 
-def _write_annotations(anno: Path, stem: str, hand: Hand, moment: Moment, camera: Camera) -> None:
+def _write_annotations(anno: Path, stem: str, hand: SceneHand, moment: Moment, camera: Camera) -> None:
     """The five pickles of a sample. hand_j, hand_v and obj_transf are in camera space, general_info in world space."""
     object_pose = camera.extrinsics.astype(np.float64) @ moment.object_pose.astype(np.float64)
     contents = {

@@ -13,7 +13,7 @@ from numpy import ndarray
 from hmr_core.data.synthetic.desk import PIXEL_M, SIDE_PX, paint_desk
 from hmr_core.data.synthetic.objects import object_named
 from hmr_core.data.synthetic.occlusion import OWN, Balls, Light, behind_balls, behind_object, hand_balls
-from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Hand, Moment, Sequence, to_camera
+from hmr_core.data.synthetic.scene import FRAME_SIZE, Camera, Moment, SceneHand, Sequence, to_camera
 from hmr_core.geometry.camera import pixel_scaling
 from hmr_core.hand.border import border_loop
 from hmr_core.hand.joints import TIP_VERTICES
@@ -193,7 +193,7 @@ class Painter:
             cv2.polylines(shadow, [hull], isClosed=True, color=1.0, thickness=3)
         return shadow
 
-    def _hand(self, hand: Hand, balls: Balls, moment: Moment) -> Surface:
+    def _hand(self, hand: SceneHand, balls: Balls, moment: Moment) -> Surface:
         normals = vertex_normals(hand.verts_m, self._faces)
         light = behind_balls(hand.verts_m, normals, balls, self._sequence.lamp, OWN)
         pose = moment.object_pose.astype(np.float64)
@@ -235,7 +235,7 @@ class Painter:
             gloss=self._gloss[1],
         )
 
-    def _sleeve(self, hand: Hand, rgb: Float64[ndarray, "3"]) -> Surface:
+    def _sleeve(self, hand: SceneHand, rgb: Float64[ndarray, "3"]) -> Surface:
         """A tube around the open end of the hand, going on along the forearm."""
         ring = hand.verts_m[self._border]
         middle = ring.mean(0)

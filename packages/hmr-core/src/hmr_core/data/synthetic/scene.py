@@ -105,7 +105,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Hand:
+class SceneHand:
     """A hand in world space: what the release annotates (single precision), and what follows from it (double).
 
     quaternions: w first, MANO's 16 joints relative to the flat hand, the wrist's in world space. translation_m: added
@@ -124,7 +124,7 @@ class Hand:
 class Moment:
     """All hands at one time, the object's pose (object to world space) and whether the first hand holds it."""
 
-    hands: tuple[Hand, ...]
+    hands: tuple[SceneHand, ...]
     object_pose: Float32[ndarray, "4 4"]
     held: bool
 
@@ -245,7 +245,7 @@ def _place_hands(
     rotations: Float64[torch.Tensor, "n 16 3 3"],
     generator: np.random.Generator,
     spread: Spread,
-) -> tuple[Hand, ...]:
+) -> tuple[SceneHand, ...]:
     """Hands with these fingers, each turned and moved at random."""
     count = len(sequence.subjects)
     hands = []
@@ -263,7 +263,9 @@ def _place_hands(
     return tuple(hands)
 
 
-def _place_hand(layer: HandLayer, subject: Subject, rotations: torch.Tensor, centre_m: Float64[ndarray, "3"]) -> Hand:
+def _place_hand(
+    layer: HandLayer, subject: Subject, rotations: torch.Tensor, centre_m: Float64[ndarray, "3"]
+) -> SceneHand:
     """The hand whose joints' bounding box is centred at a point. Computed from the rounded numbers that are written."""
     quaternions = matrix_to_quaternion(rotations).numpy().astype(np.float32)
     turns = quaternion_to_matrix(torch.from_numpy(quaternions.astype(np.float64)))
@@ -271,7 +273,7 @@ def _place_hand(layer: HandLayer, subject: Subject, rotations: torch.Tensor, cen
     posed = layer(turns[None], betas[None])
     verts, joints = posed.verts[0].numpy(), posed.joints[0].numpy()
     translation = (centre_m - (joints.min(0) + joints.max(0)) / 2).astype(np.float32)
-    return Hand(
+    return SceneHand(
         subject=subject,
         quaternions=quaternions,
         translation_m=translation,
@@ -281,7 +283,7 @@ def _place_hand(layer: HandLayer, subject: Subject, rotations: torch.Tensor, cen
     )
 
 
-def _inside(hand: Hand, camera: Camera, margin_px: float = 8.0) -> bool:
+def _inside(hand: SceneHand, camera: Camera, margin_px: float = 8.0) -> bool:
     points = to_camera(camera, hand.verts_m)
     pixels = points @ camera.intrinsics.astype(np.float64).T
     pixels = pixels[:, :2] / pixels[:, 2:]
@@ -289,7 +291,7 @@ def _inside(hand: Hand, camera: Camera, margin_px: float = 8.0) -> bool:
     return bool(ahead and (pixels > margin_px).all() and (pixels < np.array(FRAME_SIZE) - 1 - margin_px).all())
 
 
-def _in_hand(layer: HandLayer, hand: Hand, pose: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"]:
+def _in_hand(layer: HandLayer, hand: SceneHand, pose: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"]:
     """A pose in the frame of the hand model to world space, for a hand that is turned about its wrist and moved."""
     betas = torch.from_numpy(hand.subject.betas.astype(np.float64))
     wrist = (layer.rest[0] + torch.einsum("ck,k->c", layer.rest_dirs[0], betas)).numpy()
@@ -300,7 +302,7 @@ def _in_hand(layer: HandLayer, hand: Hand, pose: Float64[ndarray, "4 4"]) -> Flo
 
 
 def _lying_pose(
-    shown: Object, hands: tuple[Hand, ...], sequence: Sequence, generator: np.random.Generator
+    shown: Object, hands: tuple[SceneHand, ...], sequence: Sequence, generator: np.random.Generator
 ) -> Float64[ndarray, "4 4"]:
     """On the desk near the hands, clear of them and of the forearms; the last try where no try is clear."""
     flesh = np.concatenate([hand.verts_m for hand in hands])

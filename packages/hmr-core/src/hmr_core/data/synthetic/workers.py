@@ -14,7 +14,7 @@ import cv2
 import torch
 
 from hmr_core.data.synthetic.frames import Frames, write_frames
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.interrupts import interrupts_held
 
 
@@ -32,7 +32,9 @@ def write_all(tasks: Sequence[Frames], workers: int) -> Generator[int]:
         stop = context.Event()
         executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(stop,))
     except OSError as error:  # their locks and queues are in shared memory, not where the data set goes
-        raise HmrError(f"{count} worker processes cannot be started: {error}. --workers 1 needs none.") from error
+        raise HmrError(
+            f"{count} worker processes cannot be started: {error}.", Option("workers", 1), " needs none."
+        ) from error
     with executor as pool:
         try:
             with interrupts_held():  # the first task starts the processes: Ctrl-C is for this one to answer
