@@ -1,8 +1,8 @@
 """Augmentation as a pure function of (seed, epoch, sample id).
 
-The number of workers, of processes, or a resume therefore changes nothing. Parameters as published: scale factor
-1 + s n clipped to 1 -+ s; angle r n clipped to -+2 r; each channel times its own uniform factor; a rectangle of uniform
-noise. n is standard normal.
+So neither the number of workers nor of processes nor a resume changes anything. The parameters are the published ones:
+the scale factor is 1 + s n, clipped to 1 -+ s; the angle is r n, clipped to -+2 r; each channel is multiplied by a
+uniform factor of its own; a rectangle is filled with uniform noise. n is standard normal.
 """
 
 from __future__ import annotations

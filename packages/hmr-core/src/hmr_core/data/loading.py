@@ -42,9 +42,9 @@ def split_batches(
 
 
 class Loader:
-    """Loads batches of a data set in a given order, by the same worker processes time after time.
+    """Loads batches of a data set in a given order, always by the same worker processes.
 
-    Workers are started when they are first needed and end with the loader. workers: 0 loads in this process.
+    Workers start when they are first needed and end with the loader. workers: their number; 0 loads in this process.
     """
 
     def __init__(self, dataset: BatchSource, *, workers: int, device: torch.device) -> None:

@@ -1,9 +1,9 @@
-"""The square crop around a hand: its box, the map from the frame to it, and the camera that would have taken it.
+"""The square crop around a hand: the box of its joints, the map from the frame to it, and the camera that it has.
 
-As published (golden files `transform_*`): the crop rotates the
-frame about the box's centre; the annotations are rotated about the camera's z axis by the same angle. With equal focal
-lengths the two agree exactly; with unequal ones the published construction, kept here, is off by a fraction of a pixel.
-With skew, which no published data has, it would be off by many; there the camera is the exact one.
+As published (golden files `transform_*`): the crop rotates the frame about the box's centre, and the annotations are
+rotated about the camera's z axis by the same angle. With equal focal lengths the two agree exactly. With unequal ones
+the published construction, kept here, is off by a fraction of a pixel. With skew, which no published data has, it would
+be off by many; there the camera is the exact one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def crop_intrinsics(
 ) -> Float[Tensor, "*batch 3 3"]:
     """Intrinsics of the crop's camera, for points that were rotated about the camera's z axis by the same angle.
 
-    The rotation is about the principal point there, so the box's centre is moved with it before scale and shift. Of a
-    camera with skew it is the matrix that takes the points back, and then to the crop, which has an entry below its
-    diagonal.
+    The rotation is about the principal point there, so the box's centre is moved with it before scale and shift. For a
+    camera with skew the matrix takes the points back and then to the crop; it has an entry below its diagonal.
     """
     principal = intrinsics[..., :2, 2]
     centre = _rotate(centre_px - principal, angle) + principal

@@ -1,1 +1,1 @@
-"""What models share: their inputs, targets and predictions, the base class, the ResNet backbone, soft-argmax."""
+"""What models share: inputs, targets and predictions, decoding, the base class, the ResNet backbone, soft-argmax."""
