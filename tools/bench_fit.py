@@ -8,13 +8,17 @@ of IKNet and of skinning are of these alone; "joints to mesh" is the whole solve
 
 python tools/bench_fit.py --sweep measures what `noise_mm` does instead, on those hands and on hands of the synthetic
 model with fingers bent within joint limits, starts off by 0.12 rad; it writes results/fit_noise.csv. No times there.
+
+python tools/bench_fit.py --starts [--solver-ckpt RUN] compares where a fit starts, on the same hands: from IKNet's
+stand-in, from an IKNet that was trained (RUN), and from the mean pose, without weights (the solver lm); it writes
+results/fit_starts.csv. No times there.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,20 +31,25 @@ from torch import Tensor
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.fit.from_network import fit_from_network
 from hmr_core.hand.fit.least_squares import NOISE_MM as DEFAULT_NOISE_MM
+from hmr_core.hand.fit.lm import LmSolver
+from hmr_core.hand.fit.lm_config import LmConfig
 from hmr_core.hand.fit.posing import MESH_CHUNK
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
 from hmr_core.hand.poses import random_poses, random_shapes
+from hmr_core.hand.solver import Solver
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import Inputs, Prediction
 from hmr_iknet import fit_published
 from hmr_iknet.config import IKNetConfig
 from hmr_iknet.model import IKNet
+from hmr_iknet.plugin import build_solver
 from hmr_iknet.solver import CHUNKS, DEFAULT_PRIOR_GROUP, IKNetSolver
 from hmr_iknet.solver_config import IKNetSolverConfig
 
 MANO_FILE = REPOSITORY / "packages/hmr-core/tests/data/mano_v1_2/models/MANO_RIGHT.pkl"
+CPU = torch.device("cpu")
 NOISE_MM = (2, 5)
 SWEPT_NOISE_MM, SWEPT_OPTION_MM = (2, 5, 8), (2, 3, 4, 5, 6, 8, 10)
 APART_M = 0.5
@@ -120,7 +129,7 @@ def bent_hands(layer: HandLayer, count: int, noise_mm: float) -> Sample:
     return make_sample(layer, rotations, betas, matrix_to_axis_angle(rotations @ off), noise)
 
 
-def mesh_error_mm(solver: IKNetSolver, sample: Sample) -> float:
+def mesh_error_mm(solver: Solver, sample: Sample) -> float:
     """The mean distance of the solver's vertices from the clean hand's."""
     return 1000 * float((solver.solve(sample.joints).verts - sample.verts).norm(dim=-1).mean())
 
@@ -204,6 +213,40 @@ def sweep(layer: HandLayer, count: int) -> list[dict[str, object]]:
     return rows
 
 
+def starts(layer: HandLayer, count: int, checkpoint: Path | None) -> list[dict[str, object]]:
+    """The mesh error by where the fit starts."""
+    kinds = {"bench": (bench_hands, layer), "bent": (bent_hands, HandLayer(load_synthetic_hand()))}
+    found: dict[str, list[tuple[str, int, float]]] = {}
+    for kind, (make, own_layer) in kinds.items():
+        for joint_noise_mm in SWEPT_NOISE_MM[:2]:
+            sample = make(own_layer, count, joint_noise_mm)
+            for what, solver in solvers_by_start(own_layer, sample, checkpoint).items():
+                found.setdefault(what, []).append((kind, joint_noise_mm, mesh_error_mm(solver, sample)))
+    rows: list[dict[str, object]] = []
+    for what, errors in found.items():
+        click.echo(f"| {what} | " + " | ".join(f"{error:.2f}" for _, _, error in errors) + " |")
+        for kind, joint_noise_mm, error in errors:
+            where = {"hands_kind": kind, "joint_noise_mm": joint_noise_mm, "hands": count}
+            rows.append({"start": what, **where, "mesh_error_mm": f"{error:.2f}"})
+    return rows
+
+
+def solvers_by_start(layer: HandLayer, sample: Sample, checkpoint: Path | None) -> dict[str, Solver]:
+    """What is compared, by what a row says."""
+    flat = HandLayer(replace(layer.model, pose_mean=torch.zeros_like(layer.model.pose_mean)))
+    supple = LmSolver(LmConfig(), layer)
+    supple.mean_pose.stiffness = torch.eye(3).expand(16, 3, 3)
+    options = IKNetSolverConfig(fit="lm")
+    trained = {} if checkpoint is None else {"a trained IKNet": build_solver(options, layer, checkpoint, CPU)}
+    return {
+        "IKNet's stand-in": IKNetSolver(options, KnownStarts(sample.starts), layer),
+        **trained,
+        "the mean pose (`lm`)": LmSolver(LmConfig(), layer),
+        "the flat hand": LmSolver(LmConfig(), flat),
+        "the mean pose, equally stiff about all axes": supple,
+    }
+
+
 def compare(layer: HandLayer, count: int, loop: int, rounds: int) -> list[dict[str, object]]:
     """Times and errors; prints the rows of the table in docs/solver.md."""
     measured = {noise_mm: contenders(layer, count, loop, noise_mm) for noise_mm in NOISE_MM}
@@ -230,14 +273,24 @@ def compare(layer: HandLayer, count: int, loop: int, rounds: int) -> list[dict[s
 @click.command()
 @click.option("--hand-model", type=click.Path(path_type=Path), help="An .npz; default: the made-up one of the tests.")
 @click.option("--sweep", "sweeps", is_flag=True, help="Measure what noise_mm does instead.")
+@click.option("--starts", "compares_starts", is_flag=True, help="Compare where a fit starts instead.")
+@click.option("--solver-ckpt", type=click.Path(path_type=Path), help="With --starts: a run of IKNet, to be compared.")
 @click.option("--count", default=4096, show_default=True, help="Hands.")
 @click.option("--loop", default=16, show_default=True, help="How many of them are fitted one at a time.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=2, show_default=True)
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Default: fit.csv, fit_noise.csv in results/.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Default: in results/.")
 @torch.no_grad()
 def main(
-    hand_model: Path | None, sweeps: bool, count: int, loop: int, rounds: int, threads: int, csv_path: Path | None
+    hand_model: Path | None,
+    sweeps: bool,
+    compares_starts: bool,
+    solver_ckpt: Path | None,
+    count: int,
+    loop: int,
+    rounds: int,
+    threads: int,
+    csv_path: Path | None,
 ) -> None:
     """Measure the fits, print the rows of the tables in docs/solver.md, write them all."""
     torch.set_num_threads(threads)
@@ -246,8 +299,13 @@ def main(
         "hand_model": hand_model.name if hand_model else "made up (the tests')", "seed": 0, "threads": threads,
         "torch": torch.__version__,
     }  # fmt: skip
-    rows = sweep(layer, count) if sweeps else compare(layer, count, loop, rounds)
-    path = csv_path or REPOSITORY / "results" / ("fit_noise.csv" if sweeps else "fit.csv")
+    if sweeps:
+        name, rows = "fit_noise.csv", sweep(layer, count)
+    elif compares_starts:
+        name, rows = "fit_starts.csv", starts(layer, count, solver_ckpt)
+    else:
+        name, rows = "fit.csv", compare(layer, count, loop, rounds)
+    path = csv_path or REPOSITORY / "results" / name
     write_rows(path, [row | setting for row in rows])
 
 
