@@ -33,13 +33,9 @@ from hmr_core.evaluation.evaluate import Evaluation, evaluate
 from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.events import Event, StepDone
-from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import Run
-from hmr_core.training.loop import train
-from hmr_core.training.run import new_run
-from hmr_core.training.run_log import write_jsonl
-from hmr_core.versions import versions
+from hmr_core.training.session import TrainingRequest, resume, start
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import read_info, write_info
 from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint
@@ -154,32 +150,29 @@ class Trainer:
         self.on_event: Callable[[Event], None] = lambda event: None
 
     def __call__(self, folder: Path, *overrides: str, stop_after: int | None = None, workers: int = 0) -> Run:
-        recipe = load_recipe(self.spec, "tiny", overrides)
-        run = Run(
-            folder=folder,
-            model="small",
-            split="sp0",
-            recipe_name="tiny",
-            recipe=recipe.model_dump(mode="json"),
-            data=self.pack.path,
-            data_digest=self.pack.info.digest,
-            versions=versions(),
-            started={},
-        )
-        if not folder.exists():
-            with new_run(run):
-                pass
+        """A new run, or the rest of the one that is in the folder, which has its overrides already."""
         self.events = []
 
-        def notify(run: Run, event: Event) -> None:
+        def watch(run: Run, event: Event) -> None:
             self.events.append(event)
-            write_jsonl(run, event)
             self.on_event(event)
             if isinstance(event, StepDone) and stop_after is not None and event.step > stop_after:
                 raise KeyboardInterrupt
 
-        train(run, self.spec, recipe, self.pack, device=torch.device("cpu"), workers=workers, notify=notify)
-        return run
+        plugins = registry(plugin("small", hmr_models=lambda: [self.spec]))
+        if folder.exists():
+            return resume(folder, plugins, [watch], device="cpu", workers=workers)
+        request = TrainingRequest(
+            model="small",
+            split="sp0",
+            recipe="tiny",
+            overrides=overrides,
+            data=self.pack.path,
+            device="cpu",
+            workers=workers,
+            out=folder,
+        )
+        return start(request, plugins, [watch])
 
     @staticmethod
     def weights(run: Run) -> dict[str, torch.Tensor]:

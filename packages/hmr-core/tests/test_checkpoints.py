@@ -69,7 +69,7 @@ def test_a_run_stands_for_its_newest_checkpoint(run: Run, small_spec: ModelSpec)
             "says that recipe.train.epochs is 9, the checkpoint {saved} that it is 3 (and 1 more: "
             "recipe.train.learning_rate): one",
         ),
-        ({"data_digest": "0" * 64}, 'says that data_digest is "0000'),
+        ({"data": [{"path": "x.h5", "blake2b": "0" * 32}]}, 'says that data is [{{"blake2b": "0000'),
     ],
 )
 def test_a_run_whose_config_is_not_its_checkpoints_is_neither_resumed_nor_evaluated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import threading
 import types
@@ -14,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from hmr_core import builtin
-from hmr_core.cli import console
+from hmr_core.cli.console import display
 from hmr_core.cli.metrics_table import show_metrics
-from hmr_core.plugins.events import CheckpointSaved, EpochDone, RunEnded, RunStarted, StepDone
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.plugins.run import Run, RunData, RunHand
+from hmr_core.training import run_log, run_text
 
 
 class Terminal(io.StringIO):
@@ -31,15 +30,16 @@ def run(tmp_path: Path) -> Run:
     made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
     where = {"folder": "/home/me", "host": "desk", "commits": {"hmr-core": "0123abc", "folder": None}}
     begun = {"command": "hmr train small --out 'a b'", **where}
-    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", started=begun, **made)
+    return Run(folder=tmp_path, data=(RunData(path=tmp_path / "mini.h5", blake2b=""),), started=begun, **made)
 
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the console's clock."""
+    """Moves the clock of what a run says."""
     now = [1000.0]
     clock = types.SimpleNamespace(monotonic=lambda: now[0], strftime=lambda form: "2026-01-01 00:00:00")
-    monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(run_text, "time", clock)
+    monkeypatch.setattr(run_log, "time", clock)
 
     def move(seconds: float) -> None:
         now[0] += seconds
@@ -63,20 +63,26 @@ def epoch_done(val: dict[str, float | None]) -> EpochDone:
 def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its_end(
     run: Run, wait: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console.watch(run, started(first_epoch=2, notes=("the val figures are of samples seen in training",)))
+    show, write = display(), run_log.RunLog()
+
+    def watch(event: Event) -> None:
+        show(run, event)
+        write(run, event)
+
+    watch(started(first_epoch=2, notes=("the val figures are of samples seen in training",)))
     for number in (11, 12, 13, 14, 15, 16):  # of 11 to 30; 6 seconds a step
         wait(6.0)
-        console.watch(run, step(number))
-    console.watch(run, epoch_done({"mpjpe_mm": 12.3456, "pck_auc_0_50mm": 0.75, "mpvpe_mm": None}))
-    console.watch(run, CheckpointSaved(epoch=2, path=Path("checkpoints/epoch-0002")))
-    console.watch(run, epoch_done({}))
-    console.watch(run, RunEnded(epoch=3, seconds=3725.4, reason="finished"))
+        watch(step(number))
+    watch(epoch_done({"mpjpe_mm": 12.3456, "pck_auc_0_50mm": 0.75, "mpvpe_mm": None}))
+    watch(CheckpointSaved(epoch=2, path=Path("checkpoints/epoch-0002")))
+    watch(epoch_done({}))
+    watch(RunEnded(epoch=3, seconds=3725.4, reason="finished"))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
         "small, sp0, recipe tiny: 80 samples to train on, 9 to validate on, 1.23 M parameters, "
         "3 epochs of 10 steps, on cpu",
-        f"data: {run.data}",
+        f"data: {run.data[0].path}",
         "note: the val figures are of samples seen in training",
         "resumed after epoch 1",
         "step 13/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:42 left",
@@ -96,15 +102,15 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
 def test_the_hand_model_of_a_run_is_told(
     run: Run, capsys: pytest.CaptureFixture[str], path: str | None, said: str
 ) -> None:
-    console.watch(replace(run, hand_model={"path": path, "blake2b": None}), started())
-    assert capsys.readouterr().err.splitlines()[1:] == [f"data: {run.data}", f"hand model: {said}"]
+    display()(replace(run, hand_model=RunHand(path=path and Path(path), blake2b=None)), started())
+    assert capsys.readouterr().err.splitlines()[1:] == [f"data: {run.data[0].path}", f"hand model: {said}"]
 
 
 def test_one_epoch_of_one_step_is_said_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    console.watch(run, replace(started(), epochs=1, steps_per_epoch=1, train_samples=1))
+    display()(run, replace(started(), epochs=1, steps_per_epoch=1, train_samples=1))
     assert capsys.readouterr().err == (
         "small, sp0, recipe tiny: 1 sample to train on, 9 to validate on, 1.23 M parameters, "
-        f"1 epoch of 1 step, on cpu\ndata: {run.data}\n"
+        f"1 epoch of 1 step, on cpu\ndata: {run.data[0].path}\n"
     )
 
 
@@ -114,29 +120,32 @@ def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pyte
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     before = set(threading.enumerate())
-    console.watch(run, started())
+    show = display()
+    show(run, started())
     drawing = set(threading.enumerate()) - before
     assert len(drawing) == 1  # the bar draws itself
-    console.watch(run, step(17))
-    console.watch(run, epoch_done({"mpjpe_mm": 12.3456}))
-    console.watch(run, RunEnded(epoch=2, seconds=61.0, reason="interrupted"))
+    show(run, step(17))
+    show(run, epoch_done({"mpjpe_mm": 12.3456}))
+    show(run, RunEnded(epoch=2, seconds=61.0, reason="finished"))
     for thread in drawing:
         thread.join(5)
         assert not thread.is_alive()
     shown = terminal.getvalue()
     for text in ("epoch 2/3  loss 0.2500", "17/30", "12 samples/s", "val mpjpe_mm 12.346"):
         assert text in shown
-    assert shown.endswith("interrupted after epoch 2, 0:01:01\n")
+    assert shown.endswith("finished after epoch 2, 0:01:01\n")
 
 
-def test_a_console_that_is_gone_does_not_cost_the_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(run: Run, event: object) -> None:
-        raise BrokenPipeError
-
-    monkeypatch.setattr(console, "watch", gone)
-    with pytest.raises(BrokenPipeError):
-        builtin.hmr_on_event(run, epoch_done({"mpjpe_mm": 12.5}))
-    assert json.loads((run.folder / "metrics.jsonl").read_text())["val"] == {"mpjpe_mm": 12.5}
+def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    show = display()
+    show(run, started())
+    show(run, RunEnded(epoch=0, seconds=1.0, reason="interrupted"))  # there is nothing to go on from
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted after epoch 0, 0:00:01"
+    show(run, RunEnded(epoch=1, seconds=61.0, reason="interrupted"))
+    assert capsys.readouterr().err.splitlines() == [
+        "interrupted after epoch 1, 0:01:01",
+        f"to go on after the last epoch that was finished: hmr train small --resume {run.folder}",
+    ]
 
 
 def test_figures_stand_beside_the_baseline_s_and_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from hmr_core.cli import console
+from hmr_core.cli.console import display
 from hmr_core.cli.doctor import _show
 from hmr_core.cli.progress import progress
 from hmr_core.cli.table import show_table
 from hmr_core.cli.terminal import show_any_path
 from hmr_core.doctor.finding import Finding
 from hmr_core.plugins.events import RunEnded, RunStarted
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import Run, RunData
 
 SOURCES = Path(__file__).parents[3] / "packages"
 NAME = "set [red]/[/red] :cat: [link=x].h5"
@@ -73,27 +73,16 @@ def started(note: str) -> RunStarted:
 def run(tmp_path: Path) -> Run:
     made: dict[str, Any] = {"model": "small", "split": "sp0", "recipe_name": "tiny", "recipe": {}, "versions": {}}
     begun = {"command": "hmr train small", "folder": "/home/me", "host": "desk", "commits": {}}
-    return Run(folder=tmp_path, data=tmp_path / "mini.h5", data_digest="", started=begun, **made)
+    return Run(folder=tmp_path, data=(RunData(path=tmp_path / "mini.h5", blake2b=""),), started=begun, **made)
 
 
-def test_a_run_on_the_terminal_and_in_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = a_terminal(monkeypatch)
     long = f"no val figures: {NAME} " + "and so on " * 30 + "to the end"
-    console.watch(run, started(long))
-    console.watch(run, RunEnded(epoch=1, seconds=1.0, reason="finished"))
+    show = display()
+    show(run, started(long))
+    show(run, RunEnded(epoch=1, seconds=1.0, reason="finished"))
     assert f"note: {long}" in plain(shown)  # on one line, so that what is to be run can be copied
-    assert f"note: {long}" in (run.folder / "train.log").read_text(encoding="utf-8")
-
-
-def test_what_is_said_is_in_the_log_though_the_terminal_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stderr", Gone())
-    with pytest.raises(BrokenPipeError):
-        console.watch(run, started("a note"))
-    assert "80 samples to train on" in (run.folder / "train.log").read_text(encoding="utf-8")
 
 
 def test_consoles_and_columns_of_text_are_made_in_one_place() -> None:

@@ -35,7 +35,7 @@ from hmr_core.pictures import read_picture
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.sample import Sample
-from hmr_core.training.run import locked
+from hmr_core.training.run_folder import locked
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.run_record import open_run
 
@@ -257,10 +257,12 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
-    assert (status, err) == (0, "")
-    assert "runs/small-sp0-tiny is finished: epoch 1 of 1 is done. To score it: `hmr eval small --ckpt" in out
-    assert f"--split sp0 --data {json.loads((trained / 'config.json').read_text())['data']}" in out
-    assert "to train longer, start a new run with more --epochs." in out
+    said = "is finished: epoch 1 of 1 is done; to train longer, start a new run with more epochs."
+    assert (status, err) == (0, f"note: {trained} {said}\n")
+    (data,) = json.loads((trained / "config.json").read_text())["data"]
+    assert out.splitlines() == [
+        f"run: {trained}", f"next: hmr eval small --ckpt {trained} --split sp0 --data {data['path']}"
+    ]  # fmt: skip
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
     more_epochs(trained)
     status, out, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
@@ -516,7 +518,7 @@ def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
         looked_at.append(subset)
         return [text]
 
-    for module in ("hmr_core.data.pack.entry", "hmr_core.evaluation.evaluate"):
+    for module in ("hmr_core.training.session", "hmr_core.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.check_pack", found)
     status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
@@ -607,9 +609,9 @@ def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, mon
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
     hmr: Hmr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.training.run_log.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.training.tensorboard.find_spec", lambda name: None)
     status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
-    assert (status, err) == (1, 'error: --tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"\n')
+    assert (status, err) == (1, 'error: TensorBoard is not installed. Run: pip install "hmr-core[tensorboard]"\n')
     assert list(Path().iterdir()) == []
 
 
@@ -631,7 +633,7 @@ BAD = {
     "test subset": (
         ("train", "small", "--split", "sp0", "--subset", "test"),
         2,
-        '--subset "test": training takes train or train+val, never another subset.',
+        'subset "test": training takes train or train+val, never another subset.',
     ),
     "too few samples": (
         ("train", "small", "--split", "sp0", "--batch-size", "100"),
@@ -727,7 +729,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Pa
 def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Hmr) -> None:
     status, _, err = hmr("train", "small", "--split", "sp0", "--hand-model", "hand.npz")
     assert status == 2
-    assert "--hand-model: small learns without a hand model; leave it out." in err
+    assert "small learns without a hand model. Leave out --hand-model." in err
     assert not Path("runs").exists()
 
 

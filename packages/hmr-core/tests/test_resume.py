@@ -87,9 +87,11 @@ def test_a_fresh_run_begins_with_pretrained_parts_and_a_resumed_one_does_not(
 ) -> None:
     loaded: list[PoseModel] = []
     monkeypatch.setattr(PoseModel, "pretrain", lambda self: loaded.append(self))
-    trainer(tmp_path / "run", "train.epochs=1")
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "run", stop_after=10)
     assert len(loaded) == 1
-    trainer(tmp_path / "run", "train.epochs=2")
+    assert trainer(tmp_path / "run").folder == tmp_path / "run"
+    assert isinstance(trainer.events[-1], RunEnded)
     assert len(loaded) == 1
 
 

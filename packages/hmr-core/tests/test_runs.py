@@ -14,7 +14,8 @@ import pytest
 
 from hmr_core.errors import HmrError
 from hmr_core.plugins.run import Run
-from hmr_core.training.run import check_free, default_folder, drop_later_metrics, locked, new_run
+from hmr_core.training.run_folder import check_free, default_folder, locked, new_run
+from hmr_core.training.run_log import drop_later_metrics
 from hmr_core.weights.run_record import open_run
 
 
@@ -52,8 +53,8 @@ def test_a_damaged_line_of_metrics_is_dropped(run: Run, line: bytes) -> None:
 def test_a_run_is_not_started_over_another(run: Run) -> None:
     refused = {
         run.folder: r"is a run already\. Go on with it by `hmr train small --resume",
-        run.checkpoints: r"checkpoints exists, is not empty and is no run\. Choose another folder with",
-        run.folder / "metrics.jsonl/inside": r"the run's folder .* cannot be made: .*\. Choose another with --out",
+        run.checkpoints: r"checkpoints exists, is not empty and is no run\. Choose another with out",
+        run.folder / "metrics.jsonl/inside": r"the run's folder .* cannot be made: .*\. Choose another with out",
     }
     for folder, text in refused.items():
         with pytest.raises(HmrError, match=text), new_run(replace(run, folder=folder)):
@@ -96,7 +97,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": "hmr-run/9"}')
     with pytest.raises(HmrError, match=r"has format 'hmr-run/9'; this version of hmr reads 'hmr-run/1'"):
         open_run(tmp_path)
-    (tmp_path / "config.json").write_text('{"format": "hmr-run/1", "data": "x", "new": 1}')
+    (tmp_path / "config.json").write_text('{"format": "hmr-run/1", "data": [], "new": 1}')
     with pytest.raises(HmrError, match=r"is not as `hmr train` writes it .*; the run cannot be resumed"):
         open_run(tmp_path)
 

@@ -94,7 +94,7 @@ def test_a_pack_without_val_trains_without_val_figures(
 
 def test_too_few_samples_for_a_batch_is_an_error(trainer: Any, tmp_path: Path) -> None:
     with pytest.raises(
-        HmrError, match=r"sp0 train has 57 samples, fewer than a batch of 58\. Use a smaller --batch-size"
+        HmrError, match=r"sp0 train has 57 samples, fewer than a batch of 58\. Use a smaller batch_size"
     ):
         trainer(tmp_path / "run", "train.batch_size=58")
 

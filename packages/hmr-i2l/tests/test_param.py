@@ -19,10 +19,10 @@ from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import Run, RunData
 from hmr_core.testing import check_spec
-from hmr_core.training.loop import train
-from hmr_core.training.run import new_run
+from hmr_core.training.loop import train_model
+from hmr_core.training.run_folder import new_run
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.param import I2LParam, orthonormalise
@@ -248,13 +248,13 @@ def test_a_run_goes_on_without_the_file_it_started_from(
         recipe = load_recipe(SPEC, "tiny", [*sets, "train.schedule=multistep", f"train.epochs={epochs}"])
         run = Run(
             folder=folder, model="i2l", split="sp0", recipe_name="tiny", recipe=recipe.model_dump(mode="json"),
-            data=mini_pack.path, data_digest=mini_pack.info.digest, versions={}, started={},
+            data=(RunData(path=mini_pack.path, blake2b=mini_pack.info.digest),), versions={}, started={},
         )  # fmt: skip
         if not folder.exists():
             with new_run(run):
                 pass
         device = torch.device("cpu")
-        train(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
+        train_model(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
         return load_checkpoint(run.checkpoints, SPEC).model.state_dict()
 
     whole = go_on(2, tmp_path / "whole")

@@ -180,7 +180,7 @@ def test_a_hand_model_of_other_annotations_is_refused(capfd: pytest.CaptureFixtu
 def test_a_hand_model_that_is_a_little_off_is_told_of(mini_hand: HandModel, capfd: pytest.CaptureFixture[str]) -> None:
     save_hand_model(replace(mini_hand, template=mini_hand.template * 1.06), Path("larger.npz"))
     assert main(["train", "iknet", *TINY, "--epochs", "1", "--hand-model", "larger.npz"]) == 0
-    assert "note: the hand model and the annotations do not quite agree" in capfd.readouterr().out
+    assert "note: the hand model and the annotations do not quite agree" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("data")

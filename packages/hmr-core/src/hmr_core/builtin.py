@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from hmr_core.hand.fit.lm import LmSolver
     from hmr_core.hand.fit.lm_config import LmConfig
     from hmr_core.hand.layer import HandLayer
-    from hmr_core.plugins.events import Event
-    from hmr_core.plugins.run import Run
     from hmr_core.plugins.sample import DatasetReader
 
 
@@ -46,17 +44,6 @@ def hmr_solvers() -> list[SolverSpec]:
             protocols={"best": {}},
         )
     ]
-
-
-@hookimpl
-def hmr_on_event(run: Run, event: Event) -> None:
-    """Show a training run on the console, and write down what it measures."""
-    from hmr_core.cli.console import watch
-    from hmr_core.training.run_log import write_jsonl, write_tensorboard
-
-    write_jsonl(run, event)  # first: a console that is gone must not cost the figures
-    write_tensorboard(run, event)
-    watch(run, event)
 
 
 def _build_lm(config: LmConfig, layer: HandLayer, checkpoint: Path | None, device: torch.device) -> LmSolver:

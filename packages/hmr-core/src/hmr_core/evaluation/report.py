@@ -125,7 +125,8 @@ def _training_notes(subject: EvaluationSubject) -> list[str]:
         )
     elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
         notes.append(f"the checkpoint was trained on {trained_subset}: these figures are of samples seen in training")
-    if checkpoint.info.get("data_digest", digest) != digest:
+    packs = {pack["blake2b"] for pack in checkpoint.info.get("data", [])}
+    if packs and digest not in packs:
         notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")
     return notes
 

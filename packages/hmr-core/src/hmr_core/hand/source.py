@@ -40,10 +40,6 @@ class HandModelSource:
             return f"{self.path} ({what}{f'; named by {ENVIRONMENT}' if self.from_environment else ''})"
         return f"{what} (no hand model was given, and {ENVIRONMENT} names none)"
 
-    def as_run(self) -> dict[str, str | None]:
-        """What a run's config.json says of it: all that is needed to find it again, and to know it."""
-        return {"path": None if self.path is None else str(self.path.resolve()), "blake2b": self.digest}
-
     def as_report(self) -> dict[str, Any]:
         """What report.json says of it."""
         return {

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+CONFIG, CHECKPOINTS, LOG, METRICS = "config.json", "checkpoints", "train.log", "metrics.jsonl"
+"""In a run's folder: what it was asked to do, its checkpoints, what was said, what was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """A pack that a run trains on: where it is, and the digest of its content, which it has wherever it is."""
+
+    path: Path
+    blake2b: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunHand:
+    """The hand model that a run's model trains with. path, blake2b: of its file; None for the hand in the package."""
+
+    path: Path | None
+    blake2b: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run's folder and what it was asked to do.
 
-    recipe: as plain values. data: path of the pack. data_digest: the pack's own. hand_model: path and blake2b of the
-    hand model that the model trains with, both None for the hand in the package; None for a model that uses no hand.
-    tensorboard: whether to write for it. verify: whether to compare checksums while reading the pack.
+    recipe: as plain values. data: the packs that it trains on. hand_model: None for a model that uses no hand.
+    tensorboard: whether to write for it. verify: whether to compare checksums while reading the packs.
     started: by what command, where and when (see `provenance`); config.json keeps how it was first.
-    scratch: where watchers of the run's events keep what they need between events, each under its own name.
     """
 
     folder: Path
@@ -24,24 +41,27 @@ class Run:
     split: str
     recipe_name: str
     recipe: Mapping[str, Any]
-    data: Path
-    data_digest: str
+    data: tuple[RunData, ...]
     versions: Mapping[str, str]
     started: Mapping[str, Any]
-    hand_model: Mapping[str, str | None] | None = None
+    hand_model: RunHand | None = None
     tensorboard: bool = False
     verify: bool = False
-    scratch: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def log(self) -> Path:
         """The file of what was said."""
-        return self.folder / "train.log"
+        return self.folder / LOG
+
+    @property
+    def metrics(self) -> Path:
+        """The file of what was measured."""
+        return self.folder / METRICS
 
     def identity(self) -> dict[str, Any]:
         """What makes the run the one it is, wherever its files are; its checkpoints say the same. As values of JSON."""
@@ -50,6 +70,6 @@ class Run:
             "split": self.split,
             "recipe_name": self.recipe_name,
             "recipe": dict(self.recipe),
-            "data_digest": self.data_digest,
-            "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model["blake2b"]},
+            "data": [{"blake2b": pack.blake2b} for pack in self.data],
+            "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model.blake2b},
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.shell import command_line
 from hmr_core.wording import counted
 
@@ -69,8 +69,8 @@ def _cause(model: nn.Module, at: Step) -> str:
             f"the samples: use a smaller train.learning_rate (here {at.learning_rate:g}), or set train.clip_norm."
         )
     return (
-        f"Whether annotations are hands is told by: {command_line('hmr doctor --data', at.data)}. If they are, "
-        f"train.learning_rate (here {at.learning_rate:g}) may be too large. "
+        f"Whether annotations are hands is told by: {command_line('hmr doctor', Option('data', at.data))}. If they "
+        f"are, train.learning_rate (here {at.learning_rate:g}) may be too large. "
         f"The samples of that batch: {', '.join(at.ids)}."
     )
 

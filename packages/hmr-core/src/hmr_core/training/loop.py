@@ -35,8 +35,9 @@ from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.training.divergence import Step, gradient_norms, refuse_non_finite, what_next
 from hmr_core.training.optimizer import Adam
-from hmr_core.training.run import check_batch, drop_later_metrics, resume_command
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.training.run_folder import check_batch, resume_command
+from hmr_core.training.run_log import drop_later_metrics
+from hmr_core.weights.checkpoint_folders import checkpoint_folder, saved_checkpoints
 from hmr_core.weights.checkpoint_record import record_validation
 from hmr_core.weights.checkpoints import (
     NotFiniteError,
@@ -50,7 +51,7 @@ from hmr_core.weights.checkpoints import (
 Notify = Callable[[Run, Event], None]
 
 
-def train(
+def train_model(
     run: Run,
     spec: ModelSpec,
     recipe: Recipe,
@@ -166,7 +167,7 @@ def _run_epoch(
             # One wait for the device, not one for each term and gradient.
             measured = torch.cat([terms, total[None], *(norm[None] for norm in norms.values())]).tolist()
         values = dict(zip([*losses, "total"], measured, strict=False))
-        at = Step(step=step, epoch=epoch, learning_rate=rate, ids=batch.ids, data=run.data, saved=saved)
+        at = Step(step=step, epoch=epoch, learning_rate=rate, ids=batch.ids, data=run.data[0].path, saved=saved)
         refuse_non_finite(values, dict(zip(norms, measured[len(values) :], strict=True)), model, at)
         if config.clip_norm is not None:
             clip_each(model, norms, config.clip_norm)
@@ -181,7 +182,7 @@ def _run_epoch(
 
 def _save(run: Run, model: PoseModel, optimizer: torch.optim.Optimizer, epoch: int) -> Path:
     saved = _last_saved(run)
-    path = run.checkpoints / f"epoch-{epoch:04d}"
+    path = checkpoint_folder(run.checkpoints, epoch)
     info = {**run.identity(), "epoch": epoch, "val": {}, "versions": dict(run.versions)}
     try:
         save_checkpoint(path, model, optimizer, info)

@@ -1,89 +1,85 @@
-"""What watches a run's events and writes them down: metrics.jsonl, and TensorBoard's files where asked for."""
+"""What a run writes down of itself: metrics.jsonl, what was measured, and train.log, what was said."""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import asdict
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from hmr_core.errors import HmrError
-from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
+from hmr_core.files import read_bytes
+from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunStarted, StepDone
 from hmr_core.plugins.run import Run
-from hmr_core.staging import append_text
+from hmr_core.staging import append_text, write_text
+from hmr_core.training.run_folder import check_readable
+from hmr_core.training.run_text import RunText
 
 LOG_EVERY = 20
-"""Steps between two whose figures are written; the first of a run and the last of each epoch are written besides."""
+"""Steps between two whose metrics are written; the first of a run and the last of each epoch are written besides."""
 
 
-def write_jsonl(run: Run, event: Event) -> None:
-    """Append an event's figures to metrics.jsonl: of some steps (see LOG_EVERY), and of every epoch."""
-    if _due(run, event):
-        _append(run, {"kind": "step", **_rounded(asdict(event))})
-    elif isinstance(event, EpochDone):
-        _append(run, {"kind": "epoch", **_rounded(asdict(event))})
+def is_written(step: int, steps_per_epoch: int) -> bool:
+    """Whether a step's metrics are written, to whichever file."""
+    return step == 1 or step % LOG_EVERY == 0 or step % steps_per_epoch == 0
 
 
-def write_tensorboard(run: Run, event: Event) -> None:
-    """Write an event's figures for TensorBoard into the run's folder, where the run was started with --tensorboard."""
-    if not run.tensorboard:
-        return
-    if isinstance(event, RunStarted):
-        run.scratch["tensorboard"] = _summary_writer(
-            run, first_step=1 + (event.first_epoch - 1) * event.steps_per_epoch
-        )
-        return
-    writer = run.scratch["tensorboard"]
-    if isinstance(event, StepDone) and _due(run, event):
-        for name, value in event.losses.items():
-            writer.add_scalar(f"loss/{name}", value, event.step)
-        writer.add_scalar("learning_rate", event.learning_rate, event.step)
-    elif isinstance(event, EpochDone):
-        for name, value in event.losses.items():
-            writer.add_scalar(f"epoch_loss/{name}", value, event.step)
-        for name, figure in event.val.items():
-            if figure is not None:
-                writer.add_scalar(f"val/{name}", figure, event.step)
-    elif isinstance(event, RunEnded):
-        writer.close()
+class RunLog:
+    """Writes a run's events into its folder."""
+
+    def __init__(self) -> None:
+        self._text: RunText | None = None
+        self._steps_per_epoch = 1
+
+    def __call__(self, run: Run, event: Event) -> None:
+        """Write down an event. Raises HmrError when a file cannot be written."""
+        if isinstance(event, RunStarted):
+            self._text, self._steps_per_epoch = RunText(run, event), event.steps_per_epoch
+        if isinstance(event, EpochDone):
+            _measured(run, "epoch", event)
+        elif isinstance(event, StepDone) and is_written(event.step, self._steps_per_epoch):
+            _measured(run, "step", event)
+        lines = _how_it_began(run) if isinstance(event, RunStarted) else []
+        lines += self._text.lines(event) if self._text else []
+        lines += [f"checkpoint {event.path}"] if isinstance(event, CheckpointSaved) else []
+        for line in lines:
+            text = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # paths are any bytes
+            append_text(run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
-def require_tensorboard(folder: Path) -> None:
-    """HmrError if TensorBoard is not installed, or cannot write into a run's folder."""
-    if find_spec("tensorboard") is None:
-        raise HmrError('--tensorboard: not installed. Run: pip install "hmr-core[tensorboard]"')
-    try:
-        str(folder).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise HmrError(
-            f"--tensorboard: TensorBoard takes paths in UTF-8 alone, and {folder} is none. Choose another --out, or "
-            "leave --tensorboard out."
-        ) from error
+def _how_it_began(run: Run) -> list[str]:
+    started = run.started
+    commits = [f"{what} at commit {commit}" for what, commit in started["commits"].items() if commit]
+    return [
+        f"command: {started['command']}",
+        ", ".join([f"in {started['folder']} on {started['host']}", *commits]),
+    ]
 
 
-def _due(run: Run, event: Event) -> bool:
-    """Whether an event is a step whose figures are written, to whichever file."""
-    if isinstance(event, RunStarted):
-        run.scratch["steps_per_epoch"] = event.steps_per_epoch
-    return isinstance(event, StepDone) and (
-        event.step == 1 or event.step % LOG_EVERY == 0 or event.step % run.scratch["steps_per_epoch"] == 0
-    )
-
-
-def _summary_writer(run: Run, first_step: int) -> Any:
-    require_tensorboard(run.folder)
-    from torch.utils.tensorboard import SummaryWriter
-
-    # What an attempt that was stopped wrote of these steps is not shown any more: they are taken again.
-    return SummaryWriter(str(run.folder), purge_step=first_step)
-
-
-def _append(run: Run, line: dict[str, Any]) -> None:
-    append_text(run.folder / "metrics.jsonl", json.dumps(line) + "\n")
+def _measured(run: Run, kind: str, event: StepDone | EpochDone) -> None:
+    append_text(run.metrics, json.dumps({"kind": kind, **_rounded(asdict(event))}) + "\n")
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def drop_later_metrics(run: Run, epoch: int) -> None:
+    """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
+    path = run.metrics
+    if path.exists():
+        check_readable(path)
+        # What is no UTF-8 is a damaged line, which is dropped as one that was cut off.
+        text = read_bytes(path).decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if "\ufffd" not in line and _epoch_of(line) <= epoch]
+        write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch of a line of metrics; infinity for one that was cut off, which is then dropped."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return math.inf

@@ -15,7 +15,7 @@ from typing import Any
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import CONFIG, Run
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
@@ -34,6 +34,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "digests": (dict, "an object"),
     "recipe_name": (str | None, "text or null"),
     "split": (str | None, "text or null"),
+    "data": (list, "a list"),
     "epoch": (int | None, "a whole number or null"),
     "val": (dict | None, "an object or null"),
     "versions": (dict, "an object"),
@@ -43,7 +44,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 def read_info(weights: Path) -> dict[str, Any]:
     """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
-    path = weights.with_name("model.json")
+    path = weights.with_name(RECORD)
     try:
         info = json.loads(read_bytes(path))
     except FileNotFoundError as error:
@@ -138,10 +139,10 @@ def check_run(run: Run, weights: Path) -> None:
     more = f" (and {len(differing) - 1} more: {', '.join(differing[1:])})" if len(differing) > 1 else ""
     ours, its = (json.dumps(value) for value in (said[key], recorded.get(key)))
     raise HmrError(
-        f"{run.folder / 'config.json'} says that {key} is {ours}, the checkpoint {weights.parent} that it is {its}"
-        f"{more}: one of them was altered. A run keeps what it began with; put it back, or start a new run with other "
-        "options. The checkpoint can be evaluated by itself: "
-        f"{command_line('--ckpt', weights.parent)}"
+        f"{run.folder / CONFIG} says that {key} is {ours}, the checkpoint {weights.parent} that it is {its}{more}: one "
+        "of them was altered. A run keeps what it began with; put it back, or start a new run with other options.",
+        "The checkpoint can be evaluated by itself: ",
+        Option("ckpt", weights.parent),
     )
 
 

@@ -25,9 +25,10 @@ from hmr_core.nn.files import read_safetensors
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import Recipe, parse_recipe
+from hmr_core.plugins.run import CONFIG
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.staging import clear_leftovers, staged_folder
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_folders import saved_checkpoints, unfinished_checkpoints
 from hmr_core.weights.checkpoint_record import (
     OPTIMIZER,
     RECORD,
@@ -101,7 +102,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
         model, recipe, origin = load_released(weights, spec, option=option)
         return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
     info = read_info(weights)
-    if (path / "config.json").is_file():
+    if (path / CONFIG).is_file():
         check_run(open_run(path), weights)
     check_model(path, info, spec.name, option)
     recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
@@ -111,7 +112,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
         model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
     converted = info.get("released")
-    released = converted and ReleasedFile.from_json(converted, source=weights.with_name("model.json"))
+    released = converted and ReleasedFile.from_json(converted, source=weights.with_name(RECORD))
     return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
 
 
@@ -147,7 +148,7 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
 
 def prune_checkpoints(folder: Path) -> None:
     """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
-    for leftover in folder.glob(".epoch-*"):
+    for leftover in unfinished_checkpoints(folder):
         shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
     keep = {paths[-1], best_on_val({path: read_info(path / WEIGHTS) for path in paths})}

@@ -9,7 +9,7 @@ from typing import Any
 
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
 from hmr_core.staging import write_text
 
 FORMAT = "hmr-run/1"
@@ -19,8 +19,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "split": (str, "text"),
     "recipe_name": (str, "text"),
     "recipe": (dict, "an object"),
-    "data": (str, "text"),
-    "data_digest": (str, "text"),
+    "data": (list, "a list"),
     "hand_model": (dict | None, "an object or null"),
     "versions": (dict, "an object"),
     "tensorboard": (bool, "true or false"),
@@ -32,22 +31,25 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 
 def write_run(run: Run) -> None:
     """Write a run's config.json into its folder."""
+    hand = run.hand_model
     values = {
         "format": FORMAT,
         **run.identity(),
-        "data": str(run.data.resolve()),
-        "hand_model": None if run.hand_model is None else dict(run.hand_model),
+        "data": [{"path": str(pack.path.resolve()), "blake2b": pack.blake2b} for pack in run.data],
+        "hand_model": None
+        if hand is None
+        else {"path": hand.path and str(hand.path.resolve()), "blake2b": hand.blake2b},
         "versions": dict(run.versions),
         "tensorboard": run.tensorboard,
         "verify": run.verify,
         "started": dict(run.started),
     }
-    write_text(run.folder / "config.json", json.dumps(values, indent=2) + "\n")
+    write_text(run.folder / CONFIG, json.dumps(values, indent=2) + "\n")
 
 
 def open_run(folder: Path) -> Run:
     """An existing run; HmrError if the folder is not one."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     try:
         values = json.loads(read_bytes(path))
     except OSError as error:
@@ -68,6 +70,10 @@ def open_run(folder: Path) -> Run:
                 "Put back the file that it was, or start a new run."
             )
     try:
-        return Run(**{**values, "folder": folder, "data": Path(values["data"])})
+        data = tuple(RunData(**{**pack, "path": Path(pack["path"])}) for pack in values.pop("data"))
+        hand = values.pop("hand_model", None)
+        if hand is not None:
+            hand = RunHand(**{**hand, "path": hand["path"] and Path(hand["path"])})
+        return Run(**values, folder=folder, data=data, hand_model=hand)
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error

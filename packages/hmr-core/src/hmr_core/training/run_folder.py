@@ -3,29 +3,28 @@
 RUN/config.json      the model, the whole recipe, the data, versions, and how the run was started
 RUN/metrics.jsonl    what was measured, a line each
 RUN/train.log        what was said; locked by the process that trains
-RUN/checkpoints/epoch-0007/    one folder for each checkpoint that is kept
+RUN/checkpoints/     a folder for each checkpoint that is kept (weights/checkpoint_folders)
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hmr_core.errors import HmrError
-from hmr_core.files import check_regular, read_bytes
+from hmr_core.errors import HmrError, Option
+from hmr_core.files import check_regular
 from hmr_core.plugins.recipes import TrainConfig
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import CONFIG, LOG, Run
 from hmr_core.shell import command_line
-from hmr_core.staging import write_text
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_folders import epoch_of, run_checkpoints, saved_checkpoints
 from hmr_core.weights.run_record import write_run
 from hmr_core.wording import counted
+
+_ANOTHER = ("Choose another with ", Option("out"), ".")
 
 
 @contextmanager
@@ -40,7 +39,7 @@ def new_run(run: Run) -> Iterator[None]:
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HmrError(f"the run's folder {run.folder} cannot be made: {error}. Choose another with --out.") from error
+        raise HmrError(f"the run's folder {run.folder} cannot be made: {error}.", *_ANOTHER) from error
     with locked(run):
         _check_untrained(run.folder, run.model)  # again: another process may have trained it to an end meanwhile
         try:
@@ -56,37 +55,53 @@ def check_batch(split: str, config: TrainConfig, samples: int) -> None:
     """HmrError when a subset has fewer samples than a batch."""
     if samples < config.batch_size:
         raise HmrError(
-            f"{split} {config.subset} has {counted(samples, 'sample')}, fewer than a batch of "
-            f"{config.batch_size}. Use a smaller --batch-size."
+            f"{split} {config.subset} has {counted(samples, 'sample')}, fewer than a batch of {config.batch_size}.",
+            "Use a smaller ",
+            Option("batch_size"),
+            ".",
         )
 
 
 def check_free(folder: Path, model: str) -> None:
     """HmrError when a new run of a model cannot have this folder."""
     if folder.exists() and not folder.is_dir():
-        raise HmrError(f"{folder} is a file, so it cannot be a run's folder. Choose another with --out.")
+        raise HmrError(f"{folder} is a file, so it cannot be a run's folder.", *_ANOTHER)
     if _is_run(folder):
         if _being_trained(folder):
             raise HmrError(
-                f"{folder} is being trained by another process. Wait for it, stop it, or choose another folder with "
-                "--out."
+                f"{folder} is being trained by another process.",
+                "Wait for it, stop it, or choose another folder with ",
+                Option("out"),
+                ".",
             )
         _check_untrained(folder, model)
     elif folder.exists() and any(folder.iterdir()):
-        raise HmrError(f"{folder} exists, is not empty and is no run. Choose another folder with --out.")
+        raise HmrError(f"{folder} exists, is not empty and is no run.", *_ANOTHER)
 
 
 def _check_untrained(folder: Path, model: str) -> None:
-    if saved_checkpoints(folder / "checkpoints"):
-        again = command_line("hmr train", model, "--resume", folder)
+    if run_checkpoints(folder):
         raise HmrError(
-            f"{folder} is a run already. Go on with it by `{again}`, delete it, or choose another folder with --out."
+            f"{folder} is a run already.",
+            f"Go on with it by `{_resume(model, folder)}`, delete it, or choose another folder with ",
+            Option("out"),
+            ".",
         )
 
 
-def resume_command(run: Run) -> str:
-    """The command that goes on with a run."""
-    return command_line("hmr train", run.model, "--resume", run.folder)
+def resume_command(run: Run, *more: Option) -> str:
+    """The command that goes on with a run. more: what it is to be given besides."""
+    return _resume(run.model, run.folder, *more)
+
+
+def _resume(model: str, folder: Path, *more: Option) -> str:
+    return command_line("hmr train", model, Option("resume", folder), *more)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the last of a run's epochs has its checkpoint."""
+    saved = saved_checkpoints(run.checkpoints)
+    return bool(saved) and epoch_of(saved[-1]) == run.recipe["train"]["epochs"]
 
 
 def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
@@ -102,38 +117,27 @@ def default_folder(model: str, split: str, recipe: str, parent: Path = Path("run
 
 def _may_be_taken(folder: Path) -> bool:
     """Whether there is a run that ended before its first checkpoint."""
-    return _is_run(folder) and not saved_checkpoints(folder / "checkpoints") and not _being_trained(folder)
+    return _is_run(folder) and not run_checkpoints(folder) and not _being_trained(folder)
 
 
 def _being_trained(folder: Path) -> bool:
     try:
-        check_regular(folder / "train.log")
-        with (folder / "train.log").open("ab") as file:
+        check_regular(folder / LOG)
+        with (folder / LOG).open("ab") as file:
             return not _lock(file)
     except OSError:  # it is not there, or cannot be written to
         return False
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
-
-
-def drop_later_metrics(run: Run, epoch: int) -> None:
-    """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
-    path = run.folder / "metrics.jsonl"
-    if path.exists():
-        _check_readable(path)
-        # What is no UTF-8 is a damaged line, which is dropped as one that was cut off.
-        text = read_bytes(path).decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if "\ufffd" not in line and _epoch_of(line) <= epoch]
-        write_text(path, "".join(line + "\n" for line in lines))
+    return (folder / CONFIG).is_file()
 
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
     path = run.log
-    _check_readable(path)
+    check_readable(path)
     try:
         file = path.open("ab")
     except OSError as error:
@@ -155,7 +159,7 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
     """HmrError for what is there and no file."""
     try:
         check_regular(path)
@@ -163,11 +167,3 @@ def _check_readable(path: Path) -> None:
         return
     except OSError as error:
         raise HmrError(f"{path} cannot be used: {error.strerror}. Move it away, and go on.") from error
-
-
-def _epoch_of(line: str) -> float:
-    """The epoch of a line of metrics; infinity for one that was cut off, which is then dropped."""
-    try:
-        return float(json.loads(line)["epoch"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return math.inf
