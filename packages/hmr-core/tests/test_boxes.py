@@ -4,31 +4,50 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import UsageError
 from hmr_core.geometry.camera import project
-from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.inference.boxes import JOINTS_SHARE, check_box, check_sides, joints_square, whole
+from hmr_core.inference.boxes import JOINTS_SHARE, check_box, check_sides, first_square, square_by_hand
 
 
-def test_the_square_is_around_the_box_s_middle_on_a_share_of_its_longer_side() -> None:
-    x, y, side = joints_square((100.0, 50.0, 81.0, 121.0))
+@pytest.fixture(scope="module")
+def hands(synthetic_pack_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Joints and vertices of synthetic views, pixels."""
+    pack = Pack(synthetic_pack_path)
+    rows = pack.indices("sp0", "train")
+    camera = torch.from_numpy(pack.array("intrinsics", rows)).double()
+    joints, verts = (torch.from_numpy(pack.array(name, rows)).double() for name in ("joints", "verts"))
+    return project(joints, camera).numpy(), project(verts, camera).numpy()
+
+
+def box_of(points: np.ndarray) -> tuple[float, float, float, float]:
+    low, high = points.min(0), points.max(0)
+    x, y, width, height = [*low.tolist(), *(high - low + 1).tolist()]
+    return x, y, width, height
+
+
+def test_the_first_square_is_around_the_box_s_middle_on_a_share_of_its_longer_side() -> None:
+    x, y, side = first_square((100.0, 50.0, 81.0, 121.0))
     assert (x, y) == (140, 110)  # the pixels 100 to 180, and 50 to 170
     assert side == pytest.approx(JOINTS_SHARE * 121)
-    assert joints_square(whole(641, 481))[:2] == (320, 240)
+    assert first_square(check_box("whole", 641, 481))[:2] == (320, 240)
 
 
-def test_the_share_is_that_of_synthetic_hands(synthetic_pack_path: Path) -> None:
-    pack, model = Pack(synthetic_pack_path), load_synthetic_hand()
-    rows = pack.indices("sp0", "train")
-    joints, verts, camera = (torch.from_numpy(pack.array(n, rows)).double() for n in ("joints", "verts", "intrinsics"))
-    wrist = (model.joint_regressor @ model.template)[0]
-    hand = verts[:, model.template[:, 0] <= wrist[0]]  # the fingers point to -x
-    spans = [(p.amax(1) - p.amin(1)).amax(1) for p in (project(joints, camera), project(hand, camera))]
-    assert float((spans[0] / spans[1]).median()) == pytest.approx(JOINTS_SHARE, abs=0.05)
+def test_the_share_is_that_of_synthetic_hands(hands: tuple[np.ndarray, np.ndarray]) -> None:
+    joints, verts = (np.ptp(points, axis=1).max(1) for points in hands)
+    assert float(np.median(joints / verts)) == pytest.approx(JOINTS_SHARE, abs=0.04)
+
+
+def test_a_hand_that_was_seen_shows_where_the_joints_box_is(hands: tuple[np.ndarray, np.ndarray]) -> None:
+    for joints, verts in zip(*hands, strict=True):
+        wanted = [*(joints.min(0) + joints.max(0)) / 2, np.ptp(joints, axis=0).max()]
+        np.testing.assert_allclose(square_by_hand(box_of(verts), joints, verts), wanted, rtol=0.01)
+        # It may have been seen in another place, and in another size.
+        np.testing.assert_allclose(square_by_hand(box_of(verts), 2 * joints + 30, 2 * verts + 30), wanted, rtol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +61,12 @@ def test_the_share_is_that_of_synthetic_hands(synthetic_pack_path: Path) -> None
         ((10, 480, 50, 50), "lies outside"),
         ((10, 10, 0, 50), "has no area: its width is 0 and its height 50"),
         ((300, 200, -10, 50), r"not two corners \(the picture is 640x480 pixels\)"),
-        ((10, 10, 50), r"a box of \[10, 10, 50\]; valid: x, y, width and height in pixels"),
+        ((10, 10, 50), r"a box of \(10, 10, 50\); valid: x, y, width and height in pixels"),
+        ("all", "a box of 'all'; valid"),
         ((10, 10, 50, float("nan")), "a box of"),
     ],
 )
-def test_a_box_that_is_no_hand_s_is_told_with_the_picture_s_size(box: tuple[float, ...], text: str) -> None:
+def test_a_box_that_is_no_hand_s_is_told_with_the_picture_s_size(box: tuple[float, ...] | str, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         check_box(box, 640, 480)
 

@@ -32,19 +32,16 @@ class PhotoCamera(NamedTuple):
     intrinsics_from: str
 
 
-def photo_camera(photo: Photo, *, intrinsics: Numbers | None = None, fov_deg: float | int | None = None) -> PhotoCamera:
+def photo_camera(photo: Photo, *, intrinsics: Numbers | None = None, fov: float | int | None = None) -> PhotoCamera:
     """The camera of a photo: the intrinsics or the field of view that were given, else EXIF's lens, else the assumed.
 
-    intrinsics: fx, fy, cx, cy, or a matrix. fov_deg: along the picture's longer side.
-    Where the principal point is not given it is the picture's middle. Raises UsageError for both together, and for
-    numbers that no camera has.
+    intrinsics: fx, fy, cx, cy, or a matrix. fov: the angle of view along the picture's longer side, degrees. Where the
+    principal point is not given it is the picture's middle. Raises UsageError for numbers that no camera has.
     """
-    if intrinsics is not None and fov_deg is not None:
-        raise UsageError("the intrinsics and the field of view were both given; they say the same. Give one of them.")
     if intrinsics is not None:
         return PhotoCamera(given_intrinsics(intrinsics), GIVEN)
-    if fov_deg is not None:
-        return PhotoCamera(_centred(photo, *_focal_of(photo, given_fov(fov_deg))), GIVEN)
+    if fov is not None:
+        return PhotoCamera(_centred(photo, *_focal_of(photo, given_fov(fov))), GIVEN)
     if photo.lens is not None:
         return PhotoCamera(_centred(photo, *photo.lens), EXIF)
     return PhotoCamera(_centred(photo, *_focal_of(photo, ASSUMED_FOV_DEG)), ASSUMED)

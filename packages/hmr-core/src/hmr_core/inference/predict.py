@@ -81,7 +81,7 @@ def predict(
                 samples=len(batch.ids),
                 device=str(loader.device),
             )
-            with told, torch.inference_mode(), _full_precision():
+            with told, torch.inference_mode(), full_precision():
                 inputs = batch.inputs()
                 points = _points(model(inputs), inputs, batch, roots, loader.dataset.root_joint, layer)
             _refuse_non_finite(points)
@@ -91,7 +91,7 @@ def predict(
         model.train(was_training)
 
 
-def _full_precision() -> AbstractContextManager[None]:
+def full_precision() -> AbstractContextManager[None]:
     """cuDNN as it is set, but for TensorFloat-32, which would cost a tenth of a millimetre on GPUs that have it."""
     cudnn = torch.backends.cudnn
     # What is not given would not stay as it is: cuDNN itself would be off.

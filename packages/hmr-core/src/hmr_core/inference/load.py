@@ -1,0 +1,84 @@
+"""`hmr.load`: a checkpoint, its model and what it works with, as a predictor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hmr_core.devices import choose_device
+from hmr_core.errors import HmrError, Option
+from hmr_core.hand.back_ends import make_layer
+from hmr_core.hand.mirror import mirrored
+from hmr_core.hand.source import find_hand_model
+from hmr_core.inference.predictor import SIDE, Predictor
+from hmr_core.inference.request import check_consumes_images
+from hmr_core.inference.solving import load_solver
+from hmr_core.nn.files import read_state_dict
+from hmr_core.plugins.registry import Registry, discover
+from hmr_core.weights.checkpoint_record import read_info
+from hmr_core.weights.checkpoints import load_checkpoint
+from hmr_core.weights.find_weights import find_weights, is_ours
+from hmr_core.weights.released import known_model
+
+SOLVER = "lm"
+"""What makes the mesh of a model that predicts joints alone, unless another solver is wanted."""
+
+
+def load(
+    source: Path | str,
+    *,
+    model: str | None = None,
+    hand_model: Path | str | None = None,
+    solver: str | None = SOLVER,
+    solver_ckpt: Path | str | None = None,
+    device: str | None = None,
+    registry: Registry | None = None,
+) -> Predictor:
+    """The predictor of a run, a checkpoint, or a released file of weights.
+
+    source: its path. model: its name, needed where the file itself does not tell it. hand_model: a file; by default
+    $HMR_HAND_MODEL's, then the synthetic hand. solver, solver_ckpt: what makes a mesh where the model predicts joints
+    alone, and its weights if it needs any; None for no mesh there. device: cpu, cuda, cuda:N or mps; by default the
+    best there is. registry: the plugins; by default the installed ones.
+    Raises UsageError for a model of joints and for names that do not exist, HmrError for files that cannot be used.
+    """
+    registry, path = registry or discover(), Path(source)
+    spec = registry.model(model or _model_of(path))
+    check_consumes_images(spec)
+    solver_spec = None if solver is None else registry.solver(solver)
+    chosen = choose_device(device)
+    hand = find_hand_model(None if hand_model is None else Path(hand_model))
+    layer = make_layer(hand.model if hand.model.side == SIDE else mirrored(hand.model))
+    checkpoint = load_checkpoint(path, spec)
+    if spec.needs_hand:
+        checkpoint.model.use_hand(layer.model)
+    loaded = None
+    if solver_spec is not None:
+        loaded = load_solver(
+            solver_spec,
+            layer,
+            None if solver_ckpt is None else Path(solver_ckpt),
+            protocol="best" if "best" in solver_spec.protocols else "published",
+            device=chosen,
+        )
+    return Predictor(
+        spec=spec,
+        checkpoint=replace(checkpoint, model=checkpoint.model.to(chosen).eval()),
+        hand_model=hand,
+        layer=layer,
+        solver=loaded,
+        device=chosen,
+    )
+
+
+def _model_of(path: Path) -> str:
+    """The name of the model that weights are of."""
+    weights = find_weights(path)
+    if is_ours(path, weights):
+        return str(read_info(weights)["model"])
+    name = known_model(read_state_dict(weights, valid=()))
+    if name is None:
+        raise HmrError(
+            f"{path} does not say of which model it is, and is no file that is known.", "Give ", Option("model"), "."
+        )
+    return name

@@ -1,0 +1,72 @@
+"""What is asked of photos: where their hands are, and what is known of the camera and of the hands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hmr_core.errors import UsageError
+from hmr_core.inference.boxes import WHOLE, Box, GivenBox, check_box, check_sides
+from hmr_core.inference.camera import Numbers, given_fov, given_intrinsics
+from hmr_core.plugins.specs import ModelSpec
+
+
+class HandInPhoto(NamedTuple):
+    """Where a hand is, in pixels of the upright photo, and whether it is a right or a left one."""
+
+    box: Box
+    side: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoRequest:
+    """Where a photo's hands are, and what is known besides.
+
+    boxes: of each hand x, y, width and height, pixels of the upright photo, tight around it; or "whole" for one that
+    fills the photo. sides: of all hands, or of each. intrinsics: fx, fy, cx and cy of the upright photo, or a matrix.
+    fov: the angle of view along its longer side, degrees. depth: of the model's root joint, metres. hand_size: from the
+    wrist along the bones to the tip of the middle finger, millimetres.
+    Raises UsageError for what cannot be, and for two things that say the same.
+    """
+
+    boxes: Sequence[GivenBox] = (WHOLE,)
+    sides: str | Sequence[str] = "right"
+    intrinsics: Numbers | None = None
+    fov: float | int | None = None
+    depth: float | int | None = None
+    hand_size: float | int | None = None
+
+    def __post_init__(self) -> None:
+        check_sides(self.sides, len(self.boxes))
+        if self.intrinsics is not None and self.fov is not None:
+            raise UsageError("intrinsics and a field of view were both given; they say the same. Give one of them.")
+        if self.intrinsics is not None:
+            given_intrinsics(self.intrinsics)
+        if self.fov is not None:
+            given_fov(self.fov)
+        if self.depth is not None and self.hand_size is not None:
+            raise UsageError(
+                "a depth and a hand's size were both given; each says how far away it is. Give one of them."
+            )
+        if self.depth is not None and not 0.01 <= self.depth <= 1000:
+            raise UsageError(f"a depth of {self.depth:g} m; valid: 0.01 to 1000 metres.")
+        if self.hand_size is not None and not 20 <= self.hand_size <= 500:
+            raise UsageError(
+                f"a hand's size of {self.hand_size:g} mm; valid: 20 to 500 millimetres from the wrist along the bones "
+                "to the tip of the middle finger (about 190 for an adult)."
+            )
+
+    def hands(self, width: int, height: int) -> list[HandInPhoto]:
+        """The hands of a photo of this size; UsageError for a box that lies outside of it."""
+        sides = check_sides(self.sides, len(self.boxes))
+        return [HandInPhoto(check_box(b, width, height), side) for b, side in zip(self.boxes, sides, strict=True)]
+
+
+def check_consumes_images(spec: ModelSpec) -> None:
+    """UsageError for a model that is given something other than images."""
+    if spec.consumes != "image":
+        raise UsageError(
+            f'the model "{spec.name}" is given {spec.consumes}, and a photo has none. `hmr models` lists those that '
+            "are given images."
+        )
