@@ -29,6 +29,7 @@ from provenance import REPOSITORY, write_rows
 from torch import Tensor
 
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.hand.fit.from_mean_pose import ERROR
 from hmr_core.hand.fit.from_network import fit_from_network
 from hmr_core.hand.fit.least_squares import NOISE_MM as DEFAULT_NOISE_MM
 from hmr_core.hand.fit.lm import LmSolver
@@ -234,8 +235,6 @@ def starts(layer: HandLayer, count: int, checkpoint: Path | None) -> list[dict[s
 def solvers_by_start(layer: HandLayer, sample: Sample, checkpoint: Path | None) -> dict[str, Solver]:
     """What is compared, by what a row says."""
     flat = HandLayer(replace(layer.model, pose_mean=torch.zeros_like(layer.model.pose_mean)))
-    supple = LmSolver(LmConfig(), layer)
-    supple.mean_pose.stiffness = torch.eye(3).expand(16, 3, 3)
     options = IKNetSolverConfig(fit="lm")
     trained = {} if checkpoint is None else {"a trained IKNet": build_solver(options, layer, checkpoint, CPU)}
     return {
@@ -243,8 +242,16 @@ def solvers_by_start(layer: HandLayer, sample: Sample, checkpoint: Path | None) 
         **trained,
         "the mean pose (`lm`)": LmSolver(LmConfig(), layer),
         "the flat hand": LmSolver(LmConfig(), flat),
-        "the mean pose, equally stiff about all axes": supple,
+        "the mean pose, 0.5 rad about every axis": equally_stiff(layer, 0.5),
+        "the flat hand, 0.25 rad about every axis": equally_stiff(flat, 0.25),
     }
+
+
+def equally_stiff(layer: HandLayer, error: float) -> LmSolver:
+    """lm without hinges. error: radians by which a joint leaves the mean pose about any axis."""
+    solver = LmSolver(LmConfig(), layer)
+    solver.mean_pose.stiffness = (ERROR / error) ** 2 * torch.eye(3).expand(16, 3, 3)
+    return solver
 
 
 def compare(layer: HandLayer, count: int, loop: int, rounds: int) -> list[dict[str, object]]:
