@@ -161,7 +161,7 @@ def test_a_checkpoint_is_shown(hmr: Hmr, trained: Path, given: str) -> None:
         "val:      mpjpe_mm 12.35",
         "versions: python 3, hmr-core 1.0",
         f"blake2b:  {file_digest(file)}",
-        f"use:      hmr eval small --ckpt {given} --split sp1",
+        f"use:      hmr eval small --ckpt {given}",
     ]
     write_info(file.parent, {**read_info(file), "epoch": 1})
     assert "trained:  1 epoch on sp1 train" in hmr("ckpt", "show", given).out.splitlines()

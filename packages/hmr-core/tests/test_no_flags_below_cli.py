@@ -37,12 +37,6 @@ NOT_YET = {
     *(f"{_CORE}/data/pack/{name}.py" for name in ("codecs", "entry", "format", "journal", "reader", "selection")),
     *(f"{_CORE}/data/pack/{name}.py" for name in ("workers", "writer")),
     *(f"{_CORE}/doctor/{name}.py" for name in ("environment", "examine", "hand", "machine", "match", "pack", "tree")),
-    *(f"{_CORE}/training/{name}.py" for name in ("divergence", "run", "run_log")),
-    *(f"{_CORE}/plugins/{name}.py" for name in ("solver_presets", "specs")),
-    f"{_CORE}/inference/solving.py",
-    f"{_CORE}/weights/checkpoint_record.py",
-    "packages/hmr-iknet/src/hmr_iknet/solver.py",
-    "packages/hmr-iknet/src/hmr_iknet/solver_config.py",
 }
 """Files whose texts are still to be reworded."""
 

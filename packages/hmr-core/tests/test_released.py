@@ -410,7 +410,7 @@ def test_the_commands_name_a_split_that_the_literature_has_metrics_of(tmp_path: 
 def test_a_solvers_file_says_how_a_solver_takes_it(tmp_path: Path, spec: ModelSpec) -> None:
     path = saved(tmp_path / "a file", weights())
     found = identify(path, Installed({"small": spec}, solvers=("small",)))
-    run = "hmr eval MODEL --ckpt RUN --split sp0"
+    run = "hmr eval MODEL --ckpt RUN"
     assert found.use[1] == f"{run} --solver small --solver-ckpt '{path}' --hand-model hand.npz"
 
 

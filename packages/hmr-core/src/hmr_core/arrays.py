@@ -1,4 +1,4 @@
-"""What a file or a plugin gives as numbers, made an array of a type of ours: nothing else is taken for a number.
+"""Make arrays of our own types from the numbers of a file or a plugin; nothing else is taken for a number.
 
 numpy itself makes a number of "12", of true and, with a warning, of a complex number.
 """
@@ -18,11 +18,12 @@ NO_NUMBERS = {"b": "true or false", "c": "complex numbers", "S": "text", "U": "t
 
 
 def real_array(value: Any, dtype: str) -> ndarray:
-    """value as an array of this type: numpy's arrays and numbers, tensors, numbers, and lists of these, nested.
+    """Make an array of a type of numpy's arrays and numbers, tensors, plain numbers, or nested lists of these.
 
-    Raises ValueError, saying why, for what are no real numbers (text, even of digits, complex numbers, true and false,
-    objects), for numbers that the type does not hold (fractions and too large ones as whole numbers, too large ones as
-    floats), for lists of unequal lengths, and for more than MOST numbers. Numbers that are not finite stay so.
+    Numbers that are not finite stay so. Raises ValueError, saying why, for values that are no real numbers (text, even
+    of digits, complex numbers, true and false, objects), for numbers that the type does not hold (fractions and too
+    large ones as whole numbers, too large ones as floats), for lists of unequal lengths, and for too many numbers
+    (MOST).
     """
     _check_leaves(value)
     given = np.asarray(value)

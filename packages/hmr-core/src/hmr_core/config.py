@@ -1,6 +1,6 @@
 """Configurations: frozen records that refuse unknown keys, and the `key=value` overrides of their options.
 
-What an override gives must have an effect (see `OnlyWith`).
+An override must have an effect (see `OnlyWith`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hmr_core.option_text import json_text, read_value, value_text
 
 
 class OnlyWith(NamedTuple):
-    """That an option of a section has an effect only where another one of it has certain values.
+    """A rule: an option of a section has an effect only where another option of the section has certain values.
 
-    option: the key of one option, or of a section within the section and so of all in it. values: none for any but 0,
-    null and the empty list.
+    option: the key of one option, or of a section within the section, which means every option in it. values: empty
+    means any value but 0, null and the empty list.
     """
 
     option: str
@@ -32,7 +32,7 @@ class OnlyWith(NamedTuple):
 class Section(BaseModel):
     """A part of a recipe: frozen, and an unknown key is an error.
 
-    only_with: an option that a user gives where it has no effect is refused; a recipe may hold it.
+    only_with: an option that has no effect is refused when a user gives it; a recipe may hold it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """What the configuration of every model of images has; plugins subclass it, models of joints Section itself."""
+    """The base of configurations of models of images. Models of joints subclass Section instead."""
 
     image_size: int = Field(gt=0, le=4096, description="side of the square crop that the model sees, in pixels")
 
@@ -49,7 +49,7 @@ S = TypeVar("S", bound=Section)
 
 
 def configure(kind: type[S], values: Mapping[str, Any], overrides: Sequence[str], given_by: GivenBy) -> S:
-    """Make a section of plain values, with each `key=value` applied in turn; what neither gives has its default.
+    """Make a section of plain values, with each `key=value` applied in turn; all else has its default.
 
     Raises UsageError for an unknown key or a value of the wrong type, and pydantic's own error for the plain values.
     """
@@ -65,7 +65,7 @@ def configure(kind: type[S], values: Mapping[str, Any], overrides: Sequence[str]
 
 
 def section_options(kind: type[Section]) -> dict[str, Any]:
-    """Every option of a section: dotted key, as an override takes it, to its pydantic field."""
+    """Map every option of a section, by its dotted key as an override has it, to its pydantic field."""
     return {".".join(key): field for key, field in option_fields(kind, ())}
 
 
@@ -93,8 +93,8 @@ def apply_overrides(
 ) -> None:
     """Put each `key=value` into its place in `values`.
 
-    Each value is checked at once; whether options go together and have an effect, when all of them are set, so that
-    their order is free.
+    Each value is checked at once. Whether options go together, and whether each has an effect, is checked when all of
+    them are set, so that their order does not matter.
     """
     given: dict[str, str] = {}
     against: dict[str, str] = {}
@@ -172,7 +172,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def option_fields(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
-    """The options of a section and of those within it: where each lies, and its pydantic field."""
+    """Go through the options of a section and of the sections in it: where each lies, and its pydantic field."""
     for name, field in config.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -182,7 +182,7 @@ def option_fields(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterable[
 
 
 def first_problem(error: ValidationError, *, with_place: bool = True) -> str:
-    """The first of what pydantic found wrong, as a sentence. with_place: whether it begins with the option's key."""
+    """Word the first problem that pydantic found as a sentence. with_place: whether to begin with the option's key."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")  # pydantic's name for what a section says itself

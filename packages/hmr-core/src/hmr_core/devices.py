@@ -19,7 +19,7 @@ def check_device_name(name: str | None) -> None:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The named device, or the best there is: CUDA, then Apple's MPS, then the CPU. UsageError if it is not there."""
+    """Choose the named device, or the best: CUDA, then Apple's MPS, then the CPU; UsageError if it is not there."""
     check_device_name(name)
     import torch
 
@@ -39,7 +39,7 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def choose_workers(workers: int | None, device: torch.device) -> int:
-    """Data-loading processes: as asked for, else up to 8 for an accelerator and none on a CPU, which is busy anyway."""
+    """Choose how many processes load data: as asked for, else up to 8 for an accelerator, and none on a busy CPU."""
     if workers is not None:
         return workers
     return 0 if device.type == "cpu" else min(8, usable_cpus())

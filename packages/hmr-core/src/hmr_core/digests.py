@@ -9,6 +9,6 @@ from hmr_core.files import open_regular
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2b (128 bits) of a file, in hexadecimal."""
+    """Compute the BLAKE2b (128 bits) of a file, in hexadecimal."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -36,7 +36,7 @@ class HmrError(Exception):
         self.message, self.remedy = message, remedy
 
     def worded(self, word: Callable[[Option], str]) -> str:
-        """The whole text, each option of the remedy as `word` has it."""
+        """Give the whole text, with each option of the remedy as `word` has it."""
         remedy = "".join(part if isinstance(part, str) else word(part) for part in self.remedy)
         return f"{self.message} {remedy}" if remedy else self.message
 
@@ -51,21 +51,21 @@ class UsageError(HmrError):
 
 
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
-    """A question that names the closest valid name, with a space before it; empty when none is close."""
+    """Ask whether the closest valid name was meant, with a space before; empty when none is close."""
     names = {name.lower(): name for name in valid}
     close = [names[name] for name in difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)]
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def unknown_name(kind: str, given: str, valid: Iterable[str], *hint: str | Option) -> UsageError:
-    """The error for a name that is not among the valid ones: lists them, and asks for the closest. hint: its remedy."""
+    """Make the error for an unknown name: it lists the valid ones and asks for the closest. hint: its remedy."""
     names = sorted(valid)
     listed = ", ".join(names) if names else "none"
     return UsageError(f'unknown {kind} "{given}".{did_you_mean(given, names)} Valid: {listed}.', *hint)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's and NumPy's own, or torch's for a CPU or a GPU."""
+    """Say whether an error means that memory ran out: Python's and NumPy's own, or torch's for a CPU or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     # torch's allocator for CPUs raises a RuntimeError.

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, for errors about one that is not what it was given for."""
+"""Tell what a file is by its first bytes, for errors about a file of another kind than was asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STARTS = {
 
 
 def file_kind(begin: bytes) -> str:
-    """What a file is that begins so, behind "it is"; empty where the bytes say nothing."""
+    """Say what a file is that begins so, to be put behind "it is"; empty where the bytes say nothing."""
     if not begin:
         return "empty"
     if begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") < LONGEST_HEADER:

@@ -33,7 +33,7 @@ def check_regular(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """The file at path, open to be read as bytes.
+    """Open the file at path to be read as bytes.
 
     Raises OSError as `open` does, and NotAFileError, at once, for what is no regular file.
     """
@@ -41,7 +41,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def open_descriptor(path: Path) -> int:
-    """The descriptor of the file at path, for the caller to read from and to close; errors as of `open_regular`."""
+    """Open the file at path as a descriptor, which the caller reads from and closes; errors as of `open_regular`."""
     check_regular(path)  # before it is opened: to open a device may do something
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe may have taken its place meanwhile
     try:
@@ -54,10 +54,9 @@ def open_descriptor(path: Path) -> int:
 
 @contextmanager
 def utf8_name(path: Path) -> Iterator[Path]:
-    """A name of the regular file at path for libraries that open files by UTF-8 names alone: another than its own where
-    that is none, as long as the block lasts.
+    """Give a UTF-8 name of the regular file at path, for libraries that take no others.
 
-    Errors as of `open_regular`.
+    A file whose own name is no UTF-8 has another name as long as the block lasts. Errors as of `open_regular`.
     """
     try:
         str(path).encode("utf-8")
@@ -73,7 +72,7 @@ def utf8_name(path: Path) -> Iterator[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All that the file at path holds; errors as of `open_regular`."""
+    """Read all that the file at path holds; errors as of `open_regular`."""
     with FileIO(open_descriptor(path)) as file:
         return file.readall()
 

@@ -10,7 +10,7 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment. Processes started in it never see one: it is this process's to handle."""
+    """Hold Ctrl-C back for a moment. Processes that start meanwhile never see one: this process handles it."""
     resource_tracker.ensure_running()  # started with the first process, it would let Ctrl-C through to the others
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,4 +1,4 @@
-"""What somebody meant who named an option that does not exist."""
+"""Guess which option was meant by a name that does not exist."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ MOST = 3
 
 
 def meant(given: str, keys: Iterable[str]) -> str:
-    """A question that names the options that were perhaps meant, with a space before it; empty when there is none.
+    """Ask whether one of the closest options was meant, with a space before; empty when none is close.
 
-    given, keys: dotted, `section.name`. What counts is the name: the same one in another section, its initials (lr,
-    bs), some of its words (decay, batch), or a misspelt one; the first of these that there is. The section given
-    decides among several.
+    given, keys: dotted, `section.name`. The name decides: the same name in another section, else its initials (lr, bs),
+    else some of its words (decay, batch), else a misspelt name. Among several, the given section decides.
     """
     keys = list(keys)
     for means in (_same, _initials, _words, _alike):

@@ -1,4 +1,4 @@
-"""An option's value as text: how what was typed is read, and how a value is written so that it reads as itself."""
+"""An option's value as text: how typed text is read, and how a value is written so that it is read as the same."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LISTS = (list, tuple, set, frozenset)
 
 
 def read_value(annotation: Any, text: str) -> Any:
-    """What a text means to an option of a type; whether the type allows it is not checked here.
+    """Read a text as the value of an option of a type; this does not check whether the type allows the value.
 
     A text option (a name, a path) takes the text as it was typed, or the content of a TOML string; so does each item of
-    a list of texts. Any other takes a TOML value, or the text itself where it is none. `null` is no value, but to a
-    text option that must have one it is a text like any other.
+    a list of texts. Any other option takes a TOML value, or the text itself where it is no TOML. `null` means no value;
+    to a text option that must have a value it is a text like any other.
     """
     kinds = list(_kinds(annotation))
     texts = [kind for kind in kinds if _is_text(kind)]
@@ -38,7 +38,7 @@ def read_value(annotation: Any, text: str) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """A value as an override `key=value` has it: `read_value` makes the same of it, whatever the option's type."""
+    """Write a value as an override `key=value` has it: `read_value` reads it as the same, for any type."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -50,7 +50,7 @@ def value_text(value: Any) -> str:
 
 
 def json_text(values: Any) -> str:
-    """Plain values, such as a TOML file's, as JSON; a date or time becomes what no option takes, which is an error."""
+    """Write plain values, such as a TOML file's, as JSON; a date or time becomes an object, which no option takes."""
     return json.dumps(values, default=lambda value: {"date or time": str(value)})
 
 

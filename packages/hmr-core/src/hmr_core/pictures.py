@@ -30,9 +30,7 @@ def encode(extension: str, image: UInt8[ndarray, "height width 3"], parameters: 
 
 
 def decode(data: bytes | UInt8[ndarray, " size"]) -> UInt8[ndarray, "height width 3"] | None:
-    """The RGB picture that compressed bytes hold, in whichever format, not turned as EXIF says; None when they hold
-    none.
-    """
+    """Decode compressed bytes of any format to an RGB picture, not turned as EXIF says; None if they hold none."""
     if len(data) == 0:
         return None
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -42,7 +40,7 @@ def decode(data: bytes | UInt8[ndarray, " size"]) -> UInt8[ndarray, "height widt
 
 
 def read_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
-    """The RGB picture in a file; HmrError naming the file when it cannot be read, or holds none."""
+    """Read the RGB picture in a file; HmrError naming the file when it cannot be read, or holds none."""
     try:
         image = decode(read_bytes(path))
     except OSError as error:

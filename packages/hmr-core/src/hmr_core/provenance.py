@@ -1,4 +1,4 @@
-"""By what command, when, where and of which code something was made."""
+"""Where a result comes from: the command, the date, the machine, and the commits of the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOWEST_S = 10
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """What a run's config.json, and an evaluation's report.json, say of how it was started.
+    """Describe how a run or an evaluation was started, for its config.json or report.json.
 
     command: as it is typed. commits: of the repositories that hmr's own code and the working folder are in, with
     "-dirty" behind where files differ from it; None where there is no repository, or no git.

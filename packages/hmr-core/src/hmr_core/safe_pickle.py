@@ -1,4 +1,4 @@
-"""Pickle files of arrays, read through an allow-list: a file that names anything else is refused; nothing in it runs.
+"""Read pickle files of arrays through an allow-list: a file that names anything else is refused, and nothing runs.
 
 A pickle is a program that may call whatever it names. Here it may name the few things on a list, by exact module and
 name, and it gets our own functions and classes for them, never numpy's or torch's: by the state of a numpy.dtype a file
@@ -91,7 +91,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again: str) -> Any:
-    """What a pickle file holds.
+    """Read what a pickle file holds.
 
     allowed: the names that it may use, and what it gets for each. encoding: of the byte strings that Python 2 wrote.
     again: what its user does to get a good file, the last sentence of every error.
@@ -105,7 +105,7 @@ def load_pickle(path: Path, allowed: Allowed, *, encoding: str = "ASCII", again:
 
 
 def parse_pickle(data: bytes, path: Path, allowed: Allowed, *, encoding: str = "ASCII", again: str) -> Any:
-    """What a pickle holds that was read from path; the rest as of `load_pickle`."""
+    """Read the bytes of a pickle that came from path; all else is as in `load_pickle`."""
     try:
         return _Unpickler(io.BytesIO(data), allowed, encoding=encoding).load()
     except RefusedNameError as error:

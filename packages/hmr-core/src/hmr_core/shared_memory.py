@@ -1,4 +1,4 @@
-"""The room that processes have to share memory in: loading workers hand over batches by it."""
+"""The shared memory of a machine or container, by which loading workers hand over batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Room(NamedTuple):
 
 
 def shared_memory() -> Room | None:
-    """The shared memory of this machine or container; None where it has no size of its own."""
+    """Measure the shared memory of this machine or container; None where it has no size of its own."""
     try:
         found = os.statvfs(PLACE)
     except OSError:
@@ -27,6 +27,6 @@ def shared_memory() -> Room | None:
 
 
 def clear_unfinished() -> None:
-    """Remove what torch could not make whole for this process, and leaves there; what it made has no name any more."""
+    """Remove the unfinished files that torch left there for this process; finished ones have no name any more."""
     for path in PLACE.glob(f"torch_{os.getpid()}_*"):
         path.unlink(missing_ok=True)

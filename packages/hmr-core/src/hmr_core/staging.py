@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there: written beside, brought to the disk, renamed at the end.
+"""Files and folders that are either whole or not there: they are written beside, synced to the disk, then renamed.
 
 OUT is made in a folder `.OUT.TOKEN.part` beside it, which its process keeps locked; a folder OUT that is replaced is
 `.OUT.TOKEN.old` for a moment. What a process that was killed left of these is cleared away when OUT is next written.
@@ -20,7 +20,7 @@ from hmr_core.errors import HmrError
 
 
 class FullDiskError(HmrError):
-    """A target that could not be written: the disk, a quota or a file size is used up. errno: which."""
+    """A target could not be written: the disk, a quota or a file size is used up. errno: says which of these."""
 
     def __init__(self, number: int, target: Path) -> None:
         self.errno = number  # of a part of a target, too, which is then told of the whole
@@ -32,7 +32,7 @@ class FullDiskError(HmrError):
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that takes the target's place when the block ends; after an error or Ctrl-C nothing is left.
+    """Give an empty folder that takes the target's place when the block ends; an error or Ctrl-C leaves nothing.
 
     A folder that was at the target is replaced; it is as it was if the block, or the replacement, fails. Raises
     HmrError before the block when nothing can be written there, and in it when the disk is full.
@@ -56,7 +56,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the target when the block ends; after an error or Ctrl-C nothing is left.
+    """Give a path to write to, which becomes the target when the block ends; an error or Ctrl-C leaves nothing.
 
     A file that was at the target is replaced, or is as it was after an error. Raises HmrError before the block when
     nothing can be written there, and in it when the disk is full.
@@ -94,9 +94,9 @@ def append_text(path: Path, text: str) -> None:
 
 
 def clear_leftovers(target: Path) -> None:
-    """Remove what processes that were killed left beside a target, and bring back a folder that one had set aside.
+    """Remove what killed processes left beside a target, and bring back a folder that one of them had set aside.
 
-    What another process is just writing is locked by it, and left alone; so is everything where nothing can be locked.
+    A running process locks what it is writing, which is left alone. Where nothing can be locked, nothing is removed.
     """
     left = re.compile(re.escape(f".{target.name}.") + r"([0-9a-f]{8})\.(part|old)")
     for token in {found[1] for path in target.parent.glob(".*") if (found := left.fullmatch(path.name))}:

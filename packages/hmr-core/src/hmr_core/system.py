@@ -1,4 +1,4 @@
-"""What is asked of the operating system that not every one has, with what is done instead.
+"""Calls that not every operating system has, and what is done without them.
 
 Linux has all of it. macOS lacks some calls, and does without what they are good for. Windows lacks what hmr cannot do
 without: reads at a place (pread), by which a pack is read, and locks (flock), which keep a run to one process.
@@ -13,7 +13,7 @@ PLATFORM = os.name
 
 
 def refusal() -> str:
-    """Why hmr cannot run on this operating system, and what to do; empty where it can."""
+    """Say why hmr cannot run on this operating system, and what to do; empty where it can."""
     if PLATFORM != "nt":
         return ""
     return (
@@ -23,7 +23,7 @@ def refusal() -> str:
 
 
 def usable_cpus() -> int:
-    """The CPUs that this process may run on: fewer than the machine's under taskset and in many containers.
+    """Count the CPUs that this process may run on: fewer than the machine's under taskset and in many containers.
 
     Without that call (macOS), the machine's.
     """

@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of hmr's packages and of what computes; torch's with the build that it is."""
+    """Give the versions of Python, hmr's packages and the libraries that compute; torch's names its build, too."""
     import torch
 
     installed = {d.name: d.version for d in metadata.distributions() if d.name}

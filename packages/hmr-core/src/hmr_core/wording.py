@@ -1,4 +1,4 @@
-"""How numbers stand in a sentence."""
+"""How numbers and lists are put into a sentence."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ NAMED = 3
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts: `1 epoch`, `2 epochs`. noun: one that takes an s."""
+    """Word a number and what it counts: `1 epoch`, `2 epochs`. noun: one that takes an s."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Name the first of a list, and say how many more there are."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -31,19 +31,19 @@ WIDTH = max(map(len, STYLES))
     "--root",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The release's folder OakInk, to look at as well: lists, missing files, a selection of samples.",
+    help="Look at the release's folder OakInk, too: lists, missing files, a selection of samples.",
 )
 @data_option
 @hand_model_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_json: bool) -> None:
-    """Tell what is there, what is wrong, and what to run.
+    """Say what is there, what is wrong, and what to run.
 
-    Looks at versions, devices and plugins; at the pack (counts, checksums and annotations of a selection of samples);
-    at the hand model, and whether the pack's meshes are of it; with --root at the release's tree. Each line is marked
-    ok, note, warning or wrong, and what to run follows. Nothing is written.
+    The command looks at versions, devices and plugins; at the pack (counts, checksums, and the annotations of a
+    selection of samples); at the hand model, and whether the pack's meshes are of it; with --root at the release's
+    tree. Each line is marked ok, note, warning or wrong, and what to run follows. The command writes nothing.
 
-    Exit status 0 when nothing is wrong (there may be warnings), 1 otherwise.
+    The exit status is 0 when nothing is wrong (there may be warnings), and 1 otherwise.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from hmr_core.cli.table import show_record, show_table
 from hmr_core.errors import HmrError, unknown_name
 from hmr_core.option_text import value_text
 from hmr_core.plugins.known import KNOWN
-from hmr_core.shell import command_line
+from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
     from hmr_core.plugins.registry import PluginStatus, Registry
@@ -138,7 +138,7 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
         try:
             recipe = load_recipe(spec, recipe_name)
         except HmrError as error:
-            summaries[recipe_name] = f"broken: {error}"
+            summaries[recipe_name] = f"broken: {error.worded(flag)}"
         else:
             recipes[recipe_name] = recipe.model_dump(mode="json")
             summaries[recipe_name] = recipe.summary

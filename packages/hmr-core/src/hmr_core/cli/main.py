@@ -34,18 +34,18 @@ class LazyCommand(NamedTuple):
 
 SECTIONS: dict[str, dict[str, LazyCommand]] = {
     "Get data": {
-        "synth": LazyCommand("hmr_core.cli.synth", "synth", "Make a synthetic data set; no licensed file needed."),
-        "mano": LazyCommand("hmr_core.cli.mano", "mano", "Bring in the licensed hand model."),
+        "synth": LazyCommand("hmr_core.cli.synth", "synth", "Make a synthetic data set; it needs no licensed file."),
+        "mano": LazyCommand("hmr_core.cli.mano", "mano", "Import the licensed hand model."),
         "pack": LazyCommand("hmr_core.cli.pack", "pack", "Pack a data set into one file; verify and describe packs."),
     },
     "Train and evaluate": {
         "train": LazyCommand("hmr_core.cli.train", "train", "Train a model on a pack, or resume a run."),
-        "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: figures, predictions, pictures."),
+        "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: metrics, predictions, pictures."),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),
     },
     "See what is there": {
-        "doctor": LazyCommand("hmr_core.cli.doctor", "doctor", "Tell what is there, what is wrong, what to run."),
+        "doctor": LazyCommand("hmr_core.cli.doctor", "doctor", "Say what is there, what is wrong, what to run."),
         "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),
         "datasets": LazyCommand("hmr_core.cli.listings", "datasets", "Data sets that `hmr pack` can pack."),
         "solvers": LazyCommand("hmr_core.cli.listings", "solvers", "Ways from joints to a mesh."),
@@ -144,7 +144,7 @@ class RootGroup(click.Group):
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hmr-core", prog_name="hmr", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Hand mesh recovery: train and evaluate models of hands on OakInk-Image.
+    """Hand mesh recovery: the joints and the mesh of a hand from an image.
 
     \b
     A first run, without any licensed file:

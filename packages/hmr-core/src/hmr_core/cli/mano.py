@@ -13,9 +13,9 @@ from hmr_core.shell import command_line
 
 @click.group()
 def mano() -> None:
-    """Bring in the licensed hand model.
+    """Import the licensed hand model.
 
-    Without it, everything runs on a synthetic hand. Figures of meshes on OakInk-Image need MANO's own.
+    Without it, everything runs on a synthetic hand. Mesh metrics on OakInk-Image need MANO's own model.
 
     \b
     Example:
@@ -32,10 +32,10 @@ def mano() -> None:
 def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
     """Make a hand-model file of MANO's own.
 
-    MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 is read as it is shipped, checked, and written to --out. Neither
-    chumpy nor scipy is needed, and nothing in the file is run: a file that names anything but what MANO's files use is
-    refused. Get them from https://mano.is.tue.mpg.de (mano_v1_2.zip, in the folder models); their licence holds for the
-    file that is written, too.
+    The command reads MANO_RIGHT.pkl or MANO_LEFT.pkl of MANO v1.2 as it is shipped, checks it, and writes --out. It
+    needs neither chumpy nor scipy, and it runs nothing in the file: a file that names anything but what MANO's files
+    use is refused. Get the files from https://mano.is.tue.mpg.de (mano_v1_2.zip, in the folder models). Their licence
+    holds for the file that is written, too.
 
     \b
     Examples:

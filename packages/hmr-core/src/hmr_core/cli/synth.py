@@ -26,15 +26,20 @@ from hmr_core.shell import command_line
 def synth(
     directory: Path, size: str, frames: int | None, sequences: int | None, seed: int, workers: int | None
 ) -> None:
-    """Make a synthetic data set; no licensed file needed.
+    """Make a synthetic data set; it needs no licensed file.
 
-    Writes DIR/OakInk, a tree in OakInk-Image v2.1's own layout with all its splits (rendered pictures of 848x480
-    pixels, joints, meshes, MANO poses and shapes, cameras, objects), DIR/hand.npz, the synthetic hand that it shows,
-    and DIR/contact_sheet.png, a look at it. Hands hold an object in the second half of each sequence; before, it lies
-    on the desk. A picture takes about 0.6 MB: demo 0.8 GB, small 2.5 GB, full 13 GB.
+    \b
+    The command writes
+      DIR/OakInk             a tree in OakInk-Image v2.1's own layout with all its splits: rendered
+                             pictures of 848x480 pixels, joints, meshes, rotations, betas, cameras, objects
+      DIR/hand.npz           the synthetic hand that the pictures show
+      DIR/contact_sheet.png  some of the pictures on one sheet
 
-    It takes the place of the real data set anywhere, but results on it are results on synthetic hands, and are
-    labelled so.
+    Hands hold an object in the second half of each sequence; before, the object lies on the desk. A picture takes about
+    0.6 MB: demo 0.8 GB, small 2.5 GB, full 13 GB.
+
+    The data set can be used wherever the real one can. Results on it are results on synthetic hands, and are labelled
+    so.
 
     \b
     Examples:

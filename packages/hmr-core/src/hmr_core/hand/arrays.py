@@ -1,4 +1,4 @@
-"""The arrays of a hand model as a file has them: which there are, and what is wrong with those of one."""
+"""The arrays of a hand model's file: their names and shapes, and checks of what a file holds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAKE = (
 
 
 def named_hand_file(given: Path | None) -> Path | None:
-    """The hand model's file: as given, else the one that $HMR_HAND_MODEL names; None for the synthetic hand.
+    """Choose the hand model's file: as given, else the one that $HMR_HAND_MODEL names; None for the synthetic hand.
 
     Raises HmrError, naming the file and the variable, when it cannot be one.
     """
@@ -59,7 +59,7 @@ def named_hand_file(given: Path | None) -> Path | None:
 
 
 def check_hand_file(path: Path) -> None:
-    """HmrError for a file that is not there, and for one that is no hand model by its name."""
+    """Raise HmrError for a file that is not there, or that is no hand model by its name."""
     if not path.exists():
         raise HmrError(f"no hand model at {path}. {MAKE}")
     if path.suffix == ".pkl":
@@ -70,7 +70,7 @@ def check_hand_file(path: Path) -> None:
 
 
 def check_arrays(found: Mapping[str, np.ndarray], what: str, names: Mapping[str, str] | None = None) -> None:
-    """HmrError unless the arrays are those of a hand model: shapes, finiteness, faces, weights, size in metres.
+    """Raise HmrError unless the arrays are a hand model's: shapes, finiteness, faces, weights, size in metres.
 
     what: what they are of, the subject of the error. names: what its file calls them, where that differs.
     """

@@ -1,4 +1,4 @@
-"""The hand layers that a command can choose from."""
+"""Make the hand layer that was chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hmr_core.hand.model import HandModel
 
 
 def make_layer(model: HandModel, kind: str = OWN) -> HandLayer:
-    """A hand model's layer, in single precision: our own, or manotorch behind the same interface.
+    """Make a hand model's layer, in single precision: our own, or manotorch behind the same interface.
 
     Raises UsageError for another kind, HmrError where manotorch is not installed.
     """

@@ -13,7 +13,7 @@ from hmr_core.hand.model import HandModel
 
 
 def border_loop(faces: Int[ndarray, "f 3"]) -> Int64[ndarray, "n"]:
-    """The vertices around the one hole of an oriented mesh, in the direction of the faces' edges.
+    """Find the vertices around the one hole of an oriented mesh, in the direction of the faces' edges.
 
     Raises ValueError when the border is not a single loop.
     """
@@ -28,7 +28,7 @@ def border_loop(faces: Int[ndarray, "f 3"]) -> Int64[ndarray, "n"]:
 
 
 def closed_faces(model: HandModel) -> Int64[Tensor, "closed 3"]:
-    """The model's faces, then those that close its wrist: 1552 of a hand whose border has MANO's 16 edges.
+    """Return the model's faces, then those that close its wrist: 1552 where the border has MANO's 16 edges.
 
     The closing faces zigzag across the border, so that they are compact, and are oriented as their neighbours.
     Raises HmrError when the mesh has no single hole.

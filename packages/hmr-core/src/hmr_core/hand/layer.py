@@ -88,14 +88,14 @@ class HandLayer(nn.Module):
     def joints(
         self, rotations: Tensor, betas: Float[Tensor, "batch 10"], *, centre: int | None = None
     ) -> Float[Tensor, "batch 21 3"]:
-        """The 21 joints alone, of the mesh only the five tips being computed."""
+        """Compute the 21 joints alone; of the mesh only the five tips are computed."""
         joints, _ = self.part(rotations, betas, [])
         return joints if centre is None else joints - joints[:, centre : centre + 1]
 
     def part(
         self, rotations: Tensor, betas: Float[Tensor, "batch 10"], chosen: list[int]
     ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch chosen 3"]]:
-        """The 21 joints and the chosen vertices alone, not centred."""
+        """Compute the 21 joints and the chosen vertices alone, not centred."""
         turns, places, rest, feature = self._chain(rotations, betas)
         index = torch.tensor(
             [*TIP_VERTICES, *chosen], device=self.template.device
@@ -144,7 +144,7 @@ class HandLayer(nn.Module):
 
 
 def as_matrices(rotations: Tensor) -> Float[Tensor, "batch 16 3 3"]:
-    """Rotations of 16 joints, told apart by their shape (see HandLayer), as matrices; ValueError for another shape."""
+    """Make matrices of the rotations of 16 joints; their shape says their kind (see HandLayer), else ValueError."""
     if rotations.shape[1:] == (16, 3):
         return axis_angle_to_matrix(rotations)
     if rotations.shape[1:] == (16, 4):
@@ -158,5 +158,5 @@ def as_matrices(rotations: Tensor) -> Float[Tensor, "batch 16 3 3"]:
 
 
 def to_openpose(joints: Float[Tensor, "batch 16 3"], tips: Float[Tensor, "batch 5 3"]) -> Float[Tensor, "batch 21 3"]:
-    """The 21 joints in OpenPose order of MANO's 16 joints and the five tips, thumb to little finger."""
+    """Put MANO's 16 joints and the five tips (thumb to little finger) into OpenPose order: 21 joints."""
     return torch.cat([joints, tips], dim=1)[:, list(MANO_TO_OPENPOSE)]

@@ -1,4 +1,4 @@
-"""The names of the hand layers that a command can choose from."""
+"""The names of the hand layers that can be chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MANO's own model files, `MANO_RIGHT.pkl` and `MANO_LEFT.pkl`, read without chumpy and without running them.
+"""Read MANO's own model files, `MANO_RIGHT.pkl` and `MANO_LEFT.pkl`, without chumpy and without running them.
 
 They are pickles that Python 2 wrote: numpy arrays, a scipy sparse matrix, and chumpy's expressions, of which two kinds
 occur: `Ch`, an array in `x`, and `Select`, elements of another expression. Each of these classes is read into a plain
@@ -112,9 +112,9 @@ ALLOWED: Allowed = {
 
 
 def read_mano_file(path: Path, side: str | None = None) -> HandModel:
-    """The hand model in a file of MANO v1.2, float64, metres; its source (name and SHA-256) and licence with it.
+    """Read the hand model in a file of MANO v1.2: float64, metres, with its source (name and SHA-256) and licence.
 
-    side: right or left; by default what the file's name says.
+    side: right or left; by default the file's name says it.
     Raises HmrError, naming the file, when it is missing or damaged, names anything that is not on the list, or is not
     the model of that hand; UsageError when neither its name nor `side` says which hand it is of.
     """

@@ -49,7 +49,7 @@ class ManotorchLayer(HandLayer):
     def joints(
         self, rotations: Tensor, betas: Float[Tensor, "batch 10"], *, centre: int | None = None
     ) -> Float[Tensor, "batch 21 3"]:
-        """The 21 joints; manotorch computes the whole mesh for them."""
+        """Compute the 21 joints; manotorch computes the whole mesh for them."""
         posed: PosedHand = self(rotations, betas, centre=centre)
         return posed.joints
 

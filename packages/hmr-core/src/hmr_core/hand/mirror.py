@@ -10,7 +10,7 @@ from hmr_core.hand.model import HandModel
 
 
 def mirrored(model: HandModel) -> HandModel:
-    """The left hand of a right one, and the other way round; mirroring twice gives the model again.
+    """Make the left hand of a right one, or the other way round; mirroring twice gives the model again.
 
     Points change the sign of x. A rotation R becomes M R M with M = diag(-1, 1, 1): of its axis-angle vector, a
     pseudo-vector, y and z change sign, and so does each matrix entry of which one index is x. Faces are turned round,

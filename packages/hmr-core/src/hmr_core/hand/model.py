@@ -20,7 +20,7 @@ from hmr_core.hand.arrays import FORMAT, MAKE, SHAPES, check_arrays, check_hand_
 from hmr_core.hand.joints import MANO_PARENTS, SIDES
 
 ORIGIN = ("source", "licence")
-"""The texts of a hand model that a file may lack."""
+"""The texts of a hand model that are not in its file where they are empty."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,7 +51,7 @@ class HandModel:
     licence: str = ""
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> HandModel:
-        """The same model with its floating-point arrays in a type and all arrays on a device."""
+        """Convert the floating-point arrays to a type, and move all arrays to a device."""
         arrays = {name: getattr(self, name) for name in SHAPES}
         return replace(
             self, **{n: a.to(device) if n == "faces" else a.to(device=device, dtype=dtype) for n, a in arrays.items()}
@@ -106,7 +106,7 @@ def _instead(begin: bytes) -> str:
 
 
 def as_tensors(found: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The arrays of a hand model as tensors of their types: float64, and int64 for the faces."""
+    """Make tensors of a hand model's arrays: float64, and int64 for the faces."""
     return {name: torch.from_numpy(found[name].astype(np.int64 if name == "faces" else np.float64)) for name in SHAPES}
 
 

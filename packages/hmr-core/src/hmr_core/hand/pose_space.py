@@ -16,7 +16,7 @@ from hmr_core.hand.model import HandModel
 def from_components(
     model: HandModel, wrist: Float[Tensor, "batch 3"], coefficients: Float[Tensor, "batch k"]
 ) -> Float[Tensor, "batch 16 3"]:
-    """Axis-angle rotations (radians, MANO's joint order) of the first k pose components, without the mean pose.
+    """Make axis-angle rotations (radians, MANO's joint order) of the first k pose components, without the mean pose.
 
     wrist: the wrist's own axis-angle. Raises ValueError for more than 45 coefficients.
     """
@@ -28,7 +28,7 @@ def from_components(
 
 
 def add_mean_pose(model: HandModel, rotations: Float[Tensor, "batch 16 3"]) -> Float[Tensor, "batch 16 3"]:
-    """Axis-angle rotations that were given relative to the mean pose, relative to the flat hand; the wrist's as it is.
+    """Make axis-angle rotations relative to the flat hand of ones relative to the mean pose; the wrist's stays.
 
     The sum is one of axis-angle values, as MANO defines it, not a product of rotations.
     """

@@ -44,7 +44,7 @@ wrist, the scaphoid bone, and keep from each other.
 
 @lru_cache(maxsize=4)
 def bend_axes(model: HandModel) -> tuple[Float[Tensor, "15 3"], Float[Tensor, "5 3"]]:
-    """The axes that fingers bend about, in the template's frame.
+    """Find the axes that fingers bend about, in the template's frame.
 
     Returns, for joints 1 to 15, the unit axis of flexion (a positive angle bends towards the palm), and for each finger
     the unit axis of abduction at its base (a positive angle moves it towards the thumb). For a right hand that lies as
@@ -74,8 +74,9 @@ class Bends:
 
 
 def random_bends(count: int, generator: np.random.Generator) -> Bends:
-    """Random bends: an overall curl of each hand, from which each finger departs on its own, so that open hands, fists
-    and gestures such as pointing all occur.
+    """Draw random bends: a curl of the whole hand, from which each finger departs.
+
+    Open hands, fists and gestures such as pointing all occur.
 
     As in a hand that moves by itself, a finger's end joint follows its middle joint, the little finger follows the
     ring finger and neighbours follow each other, fingers spread together, and the thumb gives way to bent fingers.
@@ -124,8 +125,9 @@ _ROOM = (1.5, 0.7)
 
 
 def bend_fingers(model: HandModel, bends: Bends) -> Float[Tensor, "count 16 3 3"]:
-    """The rotations of MANO's 16 joints relative to the flat hand, float64, within FLEXION_DEG and ABDUCTION_DEG; the
-    wrist's is the identity.
+    """Make rotations of MANO's 16 joints of bends, relative to the flat hand, float64; the wrist's is the identity.
+
+    They are within FLEXION_DEG and ABDUCTION_DEG.
     """
     about_flexion, about_abduction = _bend_crosses(model)
     limits = _limits()
@@ -154,8 +156,9 @@ OPPOSITION_DEG = (35, -40)
 def oppose_thumb(
     model: HandModel, rotations: Float[Tensor, "count 16 3 3"], share: Float64[ndarray, "count"]
 ) -> Float[Tensor, "count 16 3 3"]:
-    """Rotations as of bend_fingers, the thumb brought before the palm and turned so that its pad faces the fingers'; a
-    share of 0 leaves it, 1 brings it as far as it goes.
+    """Bring the thumb of rotations as bend_fingers makes them before the palm, with its pad facing the fingers'.
+
+    A share of 0 leaves the thumb, 1 brings it as far as it goes.
     """
     angles = torch.from_numpy(np.radians(OPPOSITION_DEG) * share[:, None])
     turns = _turn_about(_opposition_crosses(model), angles)
@@ -230,10 +233,10 @@ def _radians(ranges_deg: Sequence[object]) -> tuple[Tensor, Tensor]:
 
 
 def random_poses(model: HandModel, count: int, generator: np.random.Generator) -> Float[Tensor, "count 16 3 3"]:
-    """Random finger poses: random_bends as rotations (see bend_fingers)."""
+    """Draw random finger poses: random_bends as rotations (see bend_fingers)."""
     return bend_fingers(model, random_bends(count, generator))
 
 
 def random_shapes(count: int, generator: np.random.Generator) -> Float[Tensor, "count 10"]:
-    """Random betas, float64: standard normal, cut at two."""
+    """Draw random betas, float64: standard normal, cut at two."""
     return torch.from_numpy(np.clip(generator.standard_normal((count, 10)), -2, 2))

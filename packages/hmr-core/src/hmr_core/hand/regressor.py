@@ -13,7 +13,7 @@ from hmr_core.hand.model import HandModel
 
 
 def joint_regressor_21(model: HandModel, tips: Sequence[int] = TIP_VERTICES) -> Float[Tensor, "21 778"]:
-    """The matrix that takes a mesh to its 21 joints in OpenPose order, in the type of the hand model's arrays.
+    """Make the matrix that takes a mesh to its 21 joints in OpenPose order, in the type of the hand model's arrays.
 
     Its rows are the hand model's own 16, and for the five tips (thumb to little finger) a 1 at a vertex each.
     """

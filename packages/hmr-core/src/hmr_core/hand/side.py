@@ -14,7 +14,7 @@ _LEAST_SPREAD, _LEAST_UPRIGHT = np.sin(np.radians(10)), np.cos(np.radians(60))
 
 
 def side_of(joints: Float[ndarray, "16 3"]) -> str | None:
-    """The hand whose 16 joints (MANO's order) lie as MANO's do, flat with the palm facing -y; None if neither does so.
+    """Tell the hand whose 16 joints (MANO's order) lie as MANO's do, flat, the palm facing -y; None for neither.
 
     Seen from the back of a right hand, the thumb is counter-clockwise of the fingers' direction: the cross product of
     the two, taken from the wrist, points to the back, which is +y; a left hand's to -y.

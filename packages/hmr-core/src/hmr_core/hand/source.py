@@ -1,4 +1,4 @@
-"""Which hand model a command works with: the one it was given, the environment's, or the synthetic one."""
+"""Where a hand model comes from: it is given, or the environment names it, or it is the synthetic hand."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class HandModelSource:
 
     @property
     def synthetic(self) -> bool:
-        """Whether it is the synthetic hand, from the package or from a file."""
+        """Say whether it is the synthetic hand, from the package or from a file."""
         return self.model.name == SYNTHETIC
 
     @property
     def label(self) -> str:
-        """What to call it in a line of output."""
+        """Name it in a line of output."""
         what = f"the synthetic {self.model.side} hand" if self.synthetic else f"{self.model.name}, {self.model.side}"
         if self.path is not None:
             return f"{self.path} ({what}{f'; named by {ENVIRONMENT}' if self.from_environment else ''})"
         return f"{what} (no hand model was given, and {ENVIRONMENT} names none)"
 
     def as_report(self) -> dict[str, Any]:
-        """What report.json says of it."""
+        """Give what report.json says of it."""
         return {
             "name": self.model.name,
             "side": self.model.side,
@@ -53,7 +53,7 @@ class HandModelSource:
 
 
 def find_hand_model(given: Path | None) -> HandModelSource:
-    """The hand model to use: as given, else the file that $HMR_HAND_MODEL names, else the synthetic hand.
+    """Find the hand model to use: as given, else the file that $HMR_HAND_MODEL names, else the synthetic hand.
 
     Raises HmrError, naming the file and the variable, when there is no hand model in it.
     """
@@ -70,12 +70,12 @@ def find_hand_model(given: Path | None) -> HandModelSource:
 
 
 def packaged_hand() -> HandModelSource:
-    """The synthetic hand that comes with the package."""
+    """Load the synthetic hand that comes with the package."""
     return HandModelSource(model=load_synthetic_hand(), path=None, digest=None)
 
 
 def require_side(source: HandModelSource, side: str, why: str) -> None:
-    """HmrError when the hand model is of the other hand. why: what needs this side, as the subject of a sentence."""
+    """Raise HmrError when the hand model is of the other hand. why: what needs this side, as a sentence's subject."""
     if source.model.side == side:
         return
     make = command_line("hmr mano import", f"MANO_{side.upper()}.pkl", Option("out", "hand.npz"))

@@ -15,6 +15,6 @@ NAME = "synthetic"
 
 
 def load_synthetic_hand() -> HandModel:
-    """The synthetic hand that comes with the package, float64, metres."""
+    """Load the synthetic hand that comes with the package, float64, metres."""
     with as_file(files("hmr_core.hand") / "synthetic_hand.npz") as path:
         return load_hand_model(path)

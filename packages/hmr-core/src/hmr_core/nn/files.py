@@ -1,4 +1,4 @@
-"""Files of weights, names to tensors: which format one has, by its first bytes, and what it holds."""
+"""Files of weights (names to tensors): how to tell a file's format by its first bytes, and how to read it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MANOS = ("numpy", "scipy", "chumpy")
 
 
 def file_format(path: Path) -> Format:
-    """The format of a file by its first bytes, whether or not the rest is sound; HmrError when it cannot be read."""
+    """Tell a file's format by its first bytes, even where the rest is damaged; HmrError when it cannot be read."""
     try:
         with open_regular(path) as file:
             begin = file.read(9)
@@ -45,7 +45,7 @@ def file_format(path: Path) -> Format:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; HmrError when it is damaged."""
+    """Read the tensors of a safetensors file; HmrError when it is damaged."""
     try:
         with utf8_name(path) as name:
             return load_file(name)
@@ -54,7 +54,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
-    """What a safetensors file holds, as tensors without numbers, int64 for all that is no float; HmrError as above."""
+    """Read a safetensors file's tensors without their numbers, int64 for all that is no float; HmrError as above."""
     try:
         with utf8_name(path) as name, safe_open(name, "pt") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
@@ -64,10 +64,11 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
 
 
 def read_state_dict(path: Path, valid: Sequence[str | Option]) -> dict[str, Tensor]:
-    """The state dict of a file of torch's, by itself or under "model".
+    """Read the state dict of a file of torch's, by itself or under "model".
 
-    Read by torch's weights_only unpickler: what names anything but tensors and plain containers is refused, and nothing
-    in it runs. The tensors are the file's own pages where its format allows, so use them up before the file changes.
+    torch's weights_only unpickler reads it: a file that names anything but tensors and plain containers is refused, and
+    nothing in it runs. The tensors are the file's own pages where its format allows, so use them up before the file
+    changes.
     valid: what could have been given, as the remedy of the HmrError that says why there are none.
     """
     found = file_format(path)

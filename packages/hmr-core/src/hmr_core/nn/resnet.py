@@ -144,16 +144,16 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
-        """The last stage's feature map."""
+        """Compute the last stage's feature map."""
         return self.stages(self.stem(image))
 
     def stem(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch stem h4 w4"]:
-        """The map after the max-pool, at 1/4 of the resolution, with config.width channels."""
+        """Compute the map after the max-pool, at 1/4 of the resolution, with config.width channels."""
         x = F.relu(self.bn1(self.conv1(image)), inplace=True)
         return F.max_pool2d(x, 3, 2, 1)
 
     def stages(self, x: Float[Tensor, "batch stem h4 w4"]) -> Float[Tensor, "batch channels h w"]:
-        """The last stage's feature map, from a map such as the stem gives."""
+        """Compute the last stage's feature map from a map such as the stem gives."""
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return features
 

@@ -1,4 +1,4 @@
-"""The backbone's configuration, apart from the backbone: plugins describe themselves without importing torch."""
+"""The backbone's configuration. It has a file of its own, so that plugins describe themselves without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coordinates from heat maps by their expectation."""
+"""Soft-argmax: coordinates as the expectation over heat maps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 def normalise_volume(
     logits: Float[Tensor, "batch joints depth height width"], norm: Literal["sigmoid", "softmax"]
 ) -> tuple[Float[Tensor, "batch joints depth height width"], Float[Tensor, "batch joints"]]:
-    """A distribution over each joint's volume, in float32 at least, and its peak before it was divided by its sum.
+    """Make a distribution over each joint's volume, in float32 at least; also return its peak before the division.
 
-    sigmoid: each cell on its own, then divided by the sum (plus 1e-7), as published; softmax: over the whole volume.
+    sigmoid: each cell by itself, then divided by the sum (plus 1e-7), as published. softmax: over the whole volume.
     """
     flat = logits.flatten(2)
     flat = flat if flat.dtype == torch.float64 else flat.float()
@@ -24,9 +24,9 @@ def normalise_volume(
 
 
 def soft_argmax_3d(heat: Float[Tensor, "batch joints depth height width"]) -> Float[Tensor, "batch joints 3"]:
-    """The expectation of (x, y, z) over a volume, each as index / size, so that it lies in 0..1.
+    """Compute the expectation of (x, y, z) over a volume, each as index / size, so that it lies in 0..1.
 
-    Source: Sun et al., Integral Human Pose Regression, ECCV 2018, equation 2; the marginals are taken first, so that no
+    Source: Sun et al., Integral Human Pose Regression, ECCV 2018, equation 2. The marginals are taken first, so that no
     volume of coordinates is built.
     """
     axes = (heat.sum((2, 3)), heat.sum((2, 4)), heat.sum((3, 4)))

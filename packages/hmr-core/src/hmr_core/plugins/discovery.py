@@ -1,4 +1,4 @@
-"""Finding plugins: every entry point of the group `hmr` is loaded and checked, and none can stop the others."""
+"""Find plugins: every entry point of the group `hmr` is loaded and checked, and none can stop the others."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ CATCH = (Exception, SystemExit)
 
 
 def cause(error: BaseException) -> str:
-    """An exception as one line: its type and its text."""
+    """Word an exception as one line: its type and its text."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def load_plugins(entry_points: Iterable[EntryPointLike], environ: Mapping[str, str]) -> list[Plugin]:
-    """Load every plugin, core first and then by name; what fails is in the list too, with its reason.
+    """Load every plugin, core first and then by name; a plugin that fails is in the list too, with the reason.
 
     `HMR_PLUGINS=a,b` in the environment keeps core and the named entry points or distributions; empty keeps all.
     """

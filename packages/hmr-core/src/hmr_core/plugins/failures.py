@@ -1,4 +1,4 @@
-"""What a model or a solver raises, told as an error of ours: which one, when, and what to do."""
+"""Turn what a model or a solver raises into an error of ours, which says who raised it, when, and what to do."""
 
 from __future__ import annotations
 

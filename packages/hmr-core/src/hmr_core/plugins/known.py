@@ -1,4 +1,4 @@
-"""What exists in hmr's own packages, so that a name whose package is not installed is answered with the pip command."""
+"""The models and solvers of hmr's own packages: a package that is not installed is answered with its pip command."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Recipes: what a model is, what data it sees and how it trains, as frozen records that refuse unknown keys.
 
 A recipe is a TOML file in a plugin with the sections [model], [data], [augment] and [train]. An override `key=value`
-changes one value; a key that does not begin with the name of a section is a key of [model]. What an override gives must
-have an effect; what a recipe holds besides is kept for the day when it has one (see `OnlyWith`).
+changes one value; a key that does not begin with the name of a section is a key of [model]. An override must have an
+effect; a recipe may hold values that have none at the moment (see `OnlyWith`).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class TrainConfig(Section):
 
 
 class Recipe(Section):
-    """A whole recipe: everything that a run depends on, but for the data and the machine.
+    """A whole recipe: everything that a run depends on, except the data and the machine.
 
     model: of the plugin's own class; make recipes by load_recipe and parse_recipe, which know it.
     """
@@ -140,7 +140,7 @@ class JointRecipe(Recipe):
 
 
 def recipe_class(spec: ModelSpec) -> type[Recipe]:
-    """The class of a model's recipes."""
+    """Choose the class of a model's recipes by what the model consumes."""
     return JointRecipe if spec.consumes == "joints" else ImageRecipe
 
 
@@ -148,7 +148,7 @@ SECTIONS = ("model", "data", "augment", "train")
 
 
 def changed_options(spec: ModelSpec, recipe: Recipe, other: Recipe) -> list[str]:
-    """By what of [model] and [data] a recipe's checkpoints are another model than those of another recipe.
+    """List the options of [model] and [data] that make a recipe's checkpoints another model than another recipe's.
 
     As overrides `key=value`, of the first recipe.
     """
@@ -163,7 +163,7 @@ def changed_options(spec: ModelSpec, recipe: Recipe, other: Recipe) -> list[str]
 
 
 def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A model's recipe by name, with `key=value` overrides applied and everything checked by name and type.
+    """Load a model's recipe by name, apply `key=value` overrides, and check everything by name and type.
 
     Raises UsageError for an unknown recipe or key or a value of the wrong type, HmrError for a broken recipe file.
     """
@@ -182,7 +182,7 @@ def load_recipe(spec: ModelSpec, name: str, overrides: Sequence[str] = ()) -> Re
 
 
 def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> Recipe:
-    """A recipe from plain values, such as a TOML file's or a checkpoint's; HmrError names the source and the key."""
+    """Make a recipe of plain values, such as a TOML file's or a checkpoint's; HmrError names the source and the key."""
     try:
         return _validated(spec, values)
     except ValidationError as error:
@@ -190,7 +190,7 @@ def parse_recipe(spec: ModelSpec, values: Mapping[str, Any], *, source: str) -> 
 
 
 def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with each `key=value` applied in turn; UsageError for an unknown key or a value of the wrong type."""
+    """Apply each `key=value` to a recipe in turn; UsageError for an unknown key or a value of the wrong type."""
     values = recipe.model_dump(mode="json")
     places = {key: OptionPlace(_path(key), field.annotation) for key, field in options(spec).items()}
     given_by = GivenBy("set", command_line("hmr models", spec.name), "train.learning_rate=3e-4")
@@ -207,7 +207,7 @@ def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:
 
 
 def options(spec: ModelSpec) -> dict[str, Any]:
-    """Every option of a model's recipe: dotted key, as an override has it, to its pydantic field."""
+    """Map every option of a model's recipe, by its dotted key as an override has it, to its pydantic field."""
     found: dict[str, Any] = {}
     for section in SECTIONS:
         config = spec.config if section == "model" else recipe_class(spec).model_fields[section].annotation

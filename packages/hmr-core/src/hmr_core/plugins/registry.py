@@ -77,7 +77,7 @@ class Registry:
 
     @property
     def plugins(self) -> list[PluginStatus]:
-        """Every plugin, core first: those that work, and those that do not with the reason."""
+        """List every plugin, core first: those that work, and those that do not, with the reason."""
         models, datasets, solvers = self._models, self._datasets, self._solvers
         return [
             PluginStatus(
@@ -95,31 +95,31 @@ class Registry:
         ]
 
     def models(self) -> dict[str, ModelSpec]:
-        """The usable models by name."""
+        """List the usable models by name."""
         return self._models.usable()
 
     def datasets(self) -> dict[str, DatasetSpec]:
-        """The usable data sets by name."""
+        """List the usable data sets by name."""
         return self._datasets.usable()
 
     def solvers(self) -> dict[str, SolverSpec]:
-        """The usable solvers by name."""
+        """List the usable solvers by name."""
         return self._solvers.usable()
 
     def model(self, name: str) -> ModelSpec:
-        """The model of this name; UsageError says why there is none: misspelt, not installed, broken, clashing."""
+        """Find the model of this name; UsageError says why there is none: misspelt, not installed, broken, clashing."""
         return self._use(self._models, name)
 
     def dataset(self, name: str) -> DatasetSpec:
-        """The data set of this name; UsageError as for `model`."""
+        """Find the data set of this name; UsageError as for `model`."""
         return self._use(self._datasets, name)
 
     def solver(self, name: str) -> SolverSpec:
-        """The solver of this name; UsageError as for `model`."""
+        """Find the solver of this name; UsageError as for `model`."""
         return self._use(self._solvers, name)
 
     def provider(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> str:
-        """The name of the plugin that offers a usable model, data set or solver."""
+        """Name the plugin that offers a usable model, data set or solver."""
         offers: _Offers[ModelSpec] | _Offers[DatasetSpec] | _Offers[SolverSpec]
         if isinstance(spec, ModelSpec):
             offers = self._models

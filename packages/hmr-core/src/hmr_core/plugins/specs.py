@@ -45,7 +45,7 @@ class ModelSpec:
     needs_hand: whether the model needs the annotations' hand model. It is given it by `PoseModel.use_hand`, and the
     rotations that it predicts are posed. A model of joints must say so (ValueError).
     released: the files of weights that its authors gave out; None where there are none.
-    published: the figures of the literature by split, in the keys of a report's `metrics`.
+    published: the metrics of the literature by split, in the keys of a report's `metrics`.
     """
 
     name: str
@@ -84,7 +84,7 @@ class DatasetSpec:
 class SolverSpec:
     """A way from joints to a mesh.
 
-    name: what follows `--solver`.
+    name: as the option `solver` takes it.
     config: the class of its options; a frozen pydantic model that refuses unknown keys.
     build: makes the solver from a config, a hand layer, a file of weights (None where it needs none) and a device; it
     imports torch only when called, and raises HmrError for a file that is not its own.

@@ -1,1 +1,1 @@
-"""Files of weights: what they are, checkpoints, released files, conversion."""
+"""Files of weights: how to identify them, checkpoints, released files, conversion."""

@@ -1,4 +1,4 @@
-"""A released file made a checkpoint of ours."""
+"""Make a checkpoint of ours of a released file."""
 
 from __future__ import annotations
 

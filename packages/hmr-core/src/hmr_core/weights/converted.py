@@ -1,4 +1,4 @@
-"""What a released file that was made a checkpoint leaves in its folder."""
+"""The folder of a converted checkpoint: whether it may be written. This needs no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OUT = Option("out")
 
 
 def refuse_taken(folder: Path, force: bool) -> None:
-    """HmrError when a folder is there, unless it is a converted checkpoint that may be replaced."""
+    """Raise HmrError when a folder is there, unless it is a converted checkpoint that may be replaced."""
     clear_leftovers(folder.resolve())  # which may bring a checkpoint back
     if not folder.exists():
         return

@@ -43,7 +43,7 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 
 def identify(path: Path, installed: Installed, *, option: Option | str = "FILE") -> Identified:
-    """Say what a file is, or what the weights of a run's folder or of a checkpoint's are.
+    """Identify a file of weights, or the weights of a run's folder or of a checkpoint's.
 
     option: what the path was given by, for the errors; a text where it is no option.
     Raises HmrError for what is not there, is damaged, or holds anything but a state dict; nothing in a file is run.
@@ -63,7 +63,7 @@ def identify(path: Path, installed: Installed, *, option: Option | str = "FILE")
 def fitting_models(
     state: Mapping[str, Tensor], models: Mapping[str, ModelSpec]
 ) -> tuple[dict[str, Fit], dict[str, Fit]]:
-    """The models whose released files a state dict fits, and the others that it was compared with, by name."""
+    """Find the models whose released files a state dict fits, and the others that it was compared with, by name."""
     fits = {name: fit for name, spec in models.items() if (fit := _fit(spec, state)) is not None}
     return {n: f for n, f in fits.items() if not f.differences}, {n: f for n, f in fits.items() if f.differences}
 
@@ -127,7 +127,7 @@ def _checkpoint(path: Path, weights: Path, installed: Installed) -> CheckpointFi
         optimizer=optimizer.is_file(),
         released=ReleasedFile.from_json(converted, source=weights.with_name(RECORD)) if converted else None,
         problem=problem or None,
-        use=() if altered else tuple(to_evaluate(name, path, installed, split=info.get("split"))),
+        use=() if altered else tuple(to_evaluate(name, path, installed, says_split=info.get("split") is not None)),
     )
 
 

@@ -33,10 +33,10 @@ class Installed(NamedTuple):
         return "broken" if model in self.broken else "not installed"
 
 
-def to_evaluate(model: str, path: Path, installed: Installed, *, split: str | None = None) -> list[str]:
-    """The commands that evaluate with weights of a model, be it as a model or as a solver's; else the way there.
+def to_evaluate(model: str, path: Path, installed: Installed, *, says_split: bool = False) -> list[str]:
+    """Give the commands that evaluate with weights of a model, as a model and as a solver's; else the way there.
 
-    split: the one that the weights were trained on; by default the first of which the literature has metrics.
+    says_split: whether the weights say which split they were trained on, which is then the default.
     """
     if installed.state(model) == "broken":
         return ["hmr plugins"]
@@ -44,17 +44,16 @@ def to_evaluate(model: str, path: Path, installed: Installed, *, split: str | No
         known = KNOWN["model"].get(model)
         return [command_line("pip install", known.distribution)] if known else []
     spec = installed.models[model]
-    split = split or _a_split(spec)
-    commands = [command_line("hmr eval", model, Option("ckpt", path), Option("split", split), *_hand(spec))]
+    split = () if says_split else (Option("split", _a_split(spec)),)
+    commands = [command_line("hmr eval", model, Option("ckpt", path), *split, *_hand(spec))]
     if model in installed.solvers:
         as_solver = Option("solver", model), Option("solver_ckpt", path)
-        run = Option("ckpt", "RUN"), Option("split", split)
-        commands.append(command_line("hmr eval MODEL", *run, *as_solver, HAND))
+        commands.append(command_line("hmr eval MODEL", Option("ckpt", "RUN"), *as_solver, HAND))
     return commands
 
 
 def to_convert(models: list[str], path: Path) -> list[str]:
-    """The commands that make a checkpoint of a released file that fits these models."""
+    """Give the commands that make a checkpoint of a released file that fits these models."""
     return [
         command_line(
             "hmr ckpt convert",
@@ -67,7 +66,7 @@ def to_convert(models: list[str], path: Path) -> list[str]:
 
 
 def to_train_from_backbone(path: Path, depth: int, models: Iterable[ModelSpec]) -> list[str]:
-    """The commands that train a model whose backbone begins with the weights of torchvision's ResNet of a depth."""
+    """Give the commands that train a model whose backbone begins with torchvision's ResNet of a depth."""
     settings = Option("set", f"backbone.depth={depth}"), Option("set", f"{_BACKBONE}={path}")
     return [
         command_line("hmr train", spec.name, Option("split", _a_split(spec)), *settings, *_hand(spec))
@@ -77,6 +76,7 @@ def to_train_from_backbone(path: Path, depth: int, models: Iterable[ModelSpec]) 
 
 
 def _a_split(spec: ModelSpec) -> str:
+    """A split that the literature has metrics of, or the word for one."""
     return next(iter(spec.published), "SPLIT")
 
 

@@ -1,7 +1,7 @@
 """Released files: the weights that a model's authors gave out, as torch saved them.
 
-Such a file is a state dict, by itself or under "model". It is taken for the `published` recipe of its model, with what
-the model's spec says sets released files apart; what its spec knows to be of no use is left out, and all else must fit.
+Such a file is a state dict, by itself or under "model". It is loaded into the model's `published` recipe with the
+overrides of the model's spec. The tensors that the spec ignores are left out, and all others must fit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PUBLISHED = "published"
 def load_released(
     path: Path, spec: ModelSpec, *, option: Option | str = CKPT
 ) -> tuple[PoseModel, Recipe, ReleasedFile]:
-    """The model of a released file, its recipe, and what is to be said of the file.
+    """Load a released file: its model, its recipe, and what is to be said of the file.
 
     option: what the path was given by, for the errors.
     Raises HmrError for a model of which no released files are known, a file that holds anything but a state dict,
@@ -59,12 +59,12 @@ def load_released(
 
 
 def takes(option: Option | str) -> tuple[Option | str, ...]:
-    """What an option for weights takes, as an error's remedy."""
+    """Say what an option for weights takes, as an error's remedy."""
     return option, " takes a run's folder, a checkpoint's folder, a model.safetensors, or a released file."
 
 
 def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ignored]]:
-    """The tensors of a released file that are to fit a model's own, and what is left out, by how the names begin."""
+    """Split a released file into the tensors that must fit the model, and what is left out, by how names begin."""
     used, counts = {}, dict.fromkeys(released.ignored, 0)
     for name, value in state.items():
         prefix = next((prefix for prefix in released.ignored if name.startswith(prefix)), None)
@@ -76,12 +76,12 @@ def split_ignored(released: Released, state: Mapping[str, Tensor]) -> tuple[dict
 
 
 def not_finite(name: str) -> str:
-    """What to say of a file with a tensor that is not finite, behind the file's name."""
+    """Word what is wrong with a file with a tensor that is not finite, to be put behind the file's name."""
     return f"holds numbers that are not finite, first in {name}: it is damaged. Get it again"
 
 
 def known_model(state: Mapping[str, Tensor]) -> str | None:
-    """The model of ours, installed or not, whose tell-tale tensor a state dict has; None if it has none's."""
+    """Find the model of ours, installed or not, whose tell-tale tensor a state dict has; None if it has none's."""
     return next((name for name, known in KNOWN["model"].items() if known.tensor and known.tensor in state), None)
 
 

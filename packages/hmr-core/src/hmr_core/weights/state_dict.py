@@ -1,4 +1,4 @@
-"""How weights, names to tensors, get into a model: key by key and shape by shape."""
+"""Load weights (names to tensors) into a model, key by key and shape by shape."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hmr_core.shell import command_line
 
 
 class Uninitialised(TorchFunctionMode):
-    """While it lasts, parameters are not initialised: for a model whose weights are all loaded next.
+    """Leave parameters uninitialised while it lasts, for a model whose weights are all loaded next.
 
-    Random numbers that are then overwritten would take time. Nothing may be computed from parameters meanwhile.
+    Random numbers would take time and then be overwritten. Nothing may be computed from parameters meanwhile.
     """
 
     def __torch_function__(
@@ -32,7 +32,7 @@ class Uninitialised(TorchFunctionMode):
 
 
 class Differences(NamedTuple):
-    """In what weights differ from a model's: names missing and unknown, of another shape, of integers for floats."""
+    """How weights differ from a model's: names that are missing, unknown, of another shape, integers for floats."""
 
     missing: list[str]
     unknown: list[str]
@@ -44,7 +44,7 @@ class Differences(NamedTuple):
 
 
 def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Differences:
-    """How a state dict differs from a model's own."""
+    """Compare a state dict with a model's own."""
     shared = [key for key in own if key in state]
     return Differences(
         missing=[key for key in own if key not in state],
@@ -56,7 +56,7 @@ def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Differenc
 
 
 def first_not_finite(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
-    """The first of a model's tensors that would hold NaN or an infinity with a state dict that fits; None if none."""
+    """Find the first tensor of a model that a fitting state dict would give NaN or an infinity; None for none."""
     for name, value in own.items():
         if value.is_floating_point() and value.numel():
             # The extremes pass NaN on; a mask of a large tensor would take memory.
