@@ -69,7 +69,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         show(run, event)
         write(run, event)
 
-    watch(started(first_epoch=2, notes=("the val figures are of samples seen in training",)))
+    watch(started(first_epoch=2, notes=("the val metrics are of samples seen in training",)))
     for number in (11, 12, 13, 14, 15, 16):  # of 11 to 30; 6 seconds a step
         wait(6.0)
         watch(step(number))
@@ -83,7 +83,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         "small, sp0, recipe tiny: 80 samples to train on, 9 to validate on, 1.23 M parameters, "
         "3 epochs of 10 steps, on cpu",
         f"data: {run.data[0].path}",
-        "note: the val figures are of samples seen in training",
+        "note: the val metrics are of samples seen in training",
         "resumed after epoch 1",
         "step 13/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:42 left",
         "step 16/30 (epoch 2/3): loss 0.2500, 12 samples/s, 0:01:24 left",

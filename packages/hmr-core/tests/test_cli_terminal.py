@@ -78,7 +78,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_on_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = a_terminal(monkeypatch)
-    long = f"no val figures: {NAME} " + "and so on " * 30 + "to the end"
+    long = f"no val metrics: {NAME} " + "and so on " * 30 + "to the end"
     show = display()
     show(run, started(long))
     show(run, RunEnded(epoch=1, seconds=1.0, reason="finished"))

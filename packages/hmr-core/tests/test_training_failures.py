@@ -35,7 +35,7 @@ def test_a_run_that_fails_says_how_it_ended(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("hmr_core.training.loop._save", fail)
+    monkeypatch.setattr("hmr_core.training.loop.save", fail)
     with pytest.raises(type(error)):
         trainer(tmp_path / "run")
     assert isinstance(trainer.events[-1], RunEnded)
@@ -126,11 +126,11 @@ def test_a_batch_norm_with_one_value_says_what_to_do(
 def test_what_goes_wrong_in_validation_does_not_cost_the_epoch(
     trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise HmrError("the image of sample X is unreadable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_validate", fail)
+        patch.setattr(train_module, "validate", fail)
         with pytest.raises(HmrError, match="the image of sample X"):
             trainer(tmp_path / "run")
     assert [path.name for path in saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]

@@ -24,9 +24,9 @@ from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import TrainConfig, load_recipe
 from hmr_core.plugins.run import Run
-from hmr_core.training.divergence import gradient_norms
-from hmr_core.training.loop import clip_each, learning_rate
+from hmr_core.training.clipping import clip_each, gradient_norms
 from hmr_core.training.optimizer import Adam
+from hmr_core.training.schedule import learning_rate
 from hmr_core.weights import checkpoints
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import record_validation
@@ -87,7 +87,7 @@ def test_a_pack_without_val_trains_without_val_figures(
     started, ended = trainer.events[0], [event for event in trainer.events if isinstance(event, EpochDone)]
     assert isinstance(started, RunStarted)
     assert started.val_samples == 0
-    assert "no val figures: " in started.notes[0]
+    assert "no val metrics: " in started.notes[0]
     assert [event.val for event in ended] == [{}, {}]
     assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["epoch-0002"]
 
@@ -104,7 +104,7 @@ def test_training_on_train_and_val_says_that_val_is_seen(trainer: Any, tmp_path:
     started = trainer.events[0]
     assert isinstance(started, RunStarted)
     assert started.train_samples == 72
-    assert started.notes == ("trains on train+val, as published: the val figures are of samples seen in training",)
+    assert started.notes == ("trains on train+val, as published: the val metrics are of samples seen in training",)
 
 
 def test_training_samples_are_augmented_anew_in_each_epoch_and_those_of_val_never(
@@ -139,7 +139,7 @@ def test_the_optimizer_steps_as_the_recipe_says(trainer: Any, tmp_path: Path, mo
             steps.append((group["lr"], group["weight_decay"], norms))
             return super().step(closure)
 
-    monkeypatch.setattr("hmr_core.training.loop.Adam", Spy)
+    monkeypatch.setattr("hmr_core.training.state.Adam", Spy)
     sets = ["train.milestones=[1]", "train.weight_decay=0.25", "train.clip_norm=1e-4"]
     trainer(tmp_path / "run", "train.epochs=2", *sets)
     assert [rate for rate, _, _ in steps] == pytest.approx([1e-2] * 7 + [1e-3] * 7)

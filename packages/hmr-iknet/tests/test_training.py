@@ -128,7 +128,7 @@ def test_train_stop_and_go_on(
 
     # Stopped after the first epoch and gone on with, it takes the very same steps.
     with monkeypatch.context() as patch:
-        patch.setattr("hmr_core.training.loop._validate", _stop)
+        patch.setattr("hmr_core.training.loop.validate", _stop)
         assert main(["train", "iknet", *TINY, *hand, "--epochs", "2", "--out", "halves"]) == 130
     assert [path.name for path in Path("halves/checkpoints").iterdir()] == ["epoch-0001"]
 
@@ -145,7 +145,7 @@ def test_train_stop_and_go_on(
     assert first == second
 
 
-def _stop(*_: object) -> None:
+def _stop(*_: object, **options: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -157,7 +157,7 @@ def test_a_run_on_the_synthetic_hand_goes_on_with_it(
     write_pack(open_oakink(tree.root), tmp_path / "pack.h5", codec=codec_named("jpeg"))
     data = ("--data", str(tmp_path / "pack.h5"), "--batch-size", "4")
     with monkeypatch.context() as patch:
-        patch.setattr("hmr_core.training.loop._validate", _stop)
+        patch.setattr("hmr_core.training.loop.validate", _stop)
         assert main(["train", "iknet", *TINY, *data, "--epochs", "2", "--out", "run"]) == 130
     assert json.loads(Path("run/config.json").read_text())["hand_model"] == {"path": None, "blake2b": None}
     assert main(["train", "iknet", "--resume", "run", "--hand-model", str(mini_hand_path)]) == 1

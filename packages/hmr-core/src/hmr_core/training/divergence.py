@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hmr_core.errors import HmrError, Option
+from hmr_core.plugins.run import Run
 from hmr_core.shell import command_line
+from hmr_core.weights.checkpoint_folders import newest_checkpoint
 from hmr_core.wording import counted
 
 GROWN = 1e6
@@ -19,48 +20,45 @@ GROWN = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """A step of a run, for its errors. ids: of the batch's samples; saved: the run's last checkpoint, if any."""
+class StepPlace:
+    """A step of a run, for its errors. ids: of the batch's samples. pack: the file that they are from."""
 
+    run: Run
     step: int
     epoch: int
     learning_rate: float
     ids: Sequence[str]
-    data: Path
-    saved: Path | None
+    pack: Path
+
+    @property
+    def when(self) -> str:
+        """The step in words."""
+        return f"at step {self.step} (epoch {self.epoch})"
 
 
-def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
-    """The L2 norm of each parameter tensor's gradient, by name; those without a gradient are left out."""
-    return {
-        name: torch.linalg.vector_norm(parameter.grad)
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None
-    }
-
-
-def refuse_non_finite(losses: Mapping[str, float], norms: Mapping[str, float], model: nn.Module, at: Step) -> None:
+def refuse_non_finite(losses: Mapping[str, float], norms: Mapping[str, float], model: nn.Module, at: StepPlace) -> None:
     """HmrError for a loss or a gradient that is not finite; the optimizer must not have been run.
 
     losses: the terms and "total". norms: of the gradients. A norm that is infinite although its gradient is finite is
     refused, too: its square would be in Adam's state for good.
     """
     terms = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-    place = f"at step {at.step} (epoch {at.epoch})"
     if not math.isfinite(losses["total"]):
-        what = f"the loss is not finite {place}: {terms}."
+        what = f"the loss is not finite {at.when}: {terms}."
     elif bad := [name for name, norm in norms.items() if not math.isfinite(norm)]:
         more = f" and of {counted(len(bad) - 1, 'more parameter')}" if len(bad) > 1 else ""
         what = (
-            f"the gradient of {bad[0]}{more} is not finite {place}: its norm is {norms[bad[0]]:g}. "
+            f"the gradient of {bad[0]}{more} is not finite {at.when}: its norm is {norms[bad[0]]:g}. "
             f"The loss is finite: {terms}."
         )
     else:
         return
-    raise HmrError(f"{what} The optimizer was not run. {what_next(at.saved)} {_cause(model, at)}")
+    raise HmrError(
+        f"{what} The optimizer was not run. {what_next(newest_checkpoint(at.run.checkpoints))} {_cause(model, at)}"
+    )
 
 
-def _cause(model: nn.Module, at: Step) -> str:
+def _cause(model: nn.Module, at: StepPlace) -> str:
     """What is to be blamed: the learning rate if it has made the weights huge, else the batch."""
     largest = {name: float(p.detach().abs().max()) for name, p in model.named_parameters() if p.numel()}
     if grown := [name for name, size in largest.items() if not size <= GROWN]:
@@ -69,7 +67,7 @@ def _cause(model: nn.Module, at: Step) -> str:
             f"the samples: use a smaller train.learning_rate (here {at.learning_rate:g}), or set train.clip_norm."
         )
     return (
-        f"Whether annotations are hands is told by: {command_line('hmr doctor', Option('data', at.data))}. If they "
+        f"Whether annotations are hands is told by: {command_line('hmr doctor', Option('data', at.pack))}. If they "
         f"are, train.learning_rate (here {at.learning_rate:g}) may be too large. "
         f"The samples of that batch: {', '.join(at.ids)}."
     )

@@ -28,6 +28,11 @@ def saved_checkpoints(folder: Path) -> list[Path]:
     return sorted(filter(is_checkpoint_folder, folder.glob("epoch-*")), key=epoch_of)
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's folder of checkpoints; None where there is none yet."""
+    return next(reversed(saved_checkpoints(folder)), None)
+
+
 def run_checkpoints(run: Path) -> list[Path]:
     """The checkpoints of the run in a folder, oldest first."""
     return saved_checkpoints(run / CHECKPOINTS)

@@ -36,6 +36,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "split": (str | None, "text or null"),
     "data": (list, "a list"),
     "epoch": (int | None, "a whole number or null"),
+    "step": (int | None, "a whole number or null"),
     "val": (dict | None, "an object or null"),
     "versions": (dict, "an object"),
 }

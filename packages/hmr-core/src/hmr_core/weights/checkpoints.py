@@ -116,15 +116,15 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
     return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
 
 
-def epochs_done(checkpoint: Checkpoint) -> int:
-    """How many epochs a checkpoint was trained for; HmrError for one that was not trained here."""
-    epoch = checkpoint.info.get("epoch")
-    if epoch is None:
+def progress(checkpoint: Checkpoint) -> tuple[int, int]:
+    """How many epochs and steps a checkpoint was trained for; HmrError for one that was not trained here."""
+    epoch, step = checkpoint.info.get("epoch"), checkpoint.info.get("step")
+    if epoch is None or step is None:
         raise HmrError(
             f"{checkpoint.path} has no optimizer's state: it was converted from a released file, so no run can go on "
             "from it."
         )
-    return int(epoch)
+    return epoch, step
 
 
 def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> None:

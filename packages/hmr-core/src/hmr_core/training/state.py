@@ -1,0 +1,88 @@
+"""The state of a run that trains: all that its next step needs besides the recipe and the data.
+
+The order of samples, their augmentation and what dropout draws are no part of it: they follow from the recipe's seed,
+the epoch and the sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hmr_core.errors import HmrError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.nn.model import PoseModel
+from hmr_core.plugins.failures import failures_told
+from hmr_core.plugins.recipes import Recipe
+from hmr_core.plugins.run import Run
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.training.divergence import what_next
+from hmr_core.training.optimizer import Adam
+from hmr_core.training.run_folder import resume_command
+from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
+from hmr_core.weights.checkpoints import NotFiniteError, load_checkpoint, load_optimizer, progress, save_checkpoint
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """A model, its optimizer, and how far they are. epoch, step: how many are done."""
+
+    model: PoseModel
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+
+
+def restore_or_begin(
+    run: Run, spec: ModelSpec, recipe: Recipe, layer: HandLayer | None, device: torch.device
+) -> TrainingState:
+    """The state in the run's newest checkpoint; where there is none, the first one, of the recipe's seed.
+
+    layer: the hand layer, on the CPU, of a model that uses the hand.
+    """
+    saved = newest_checkpoint(run.checkpoints)
+    checkpoint = None if saved is None else load_checkpoint(saved, spec)
+    model = _first_model(spec, recipe) if checkpoint is None else checkpoint.model
+    if layer is not None:
+        model.use_hand(layer.model)
+    model.to(device)
+    # Fused: one pass over each tensor, not one for each of Adam's operations, which on a CPU took a tenth of a small
+    # network's step.
+    config = recipe.train
+    optimizer = Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    if checkpoint is None:
+        return TrainingState(model=model, optimizer=optimizer)
+    epoch, step = progress(checkpoint)
+    load_optimizer(checkpoint, model, optimizer)
+    return TrainingState(model=model, optimizer=optimizer, epoch=epoch, step=step)
+
+
+def _first_model(spec: ModelSpec, recipe: Recipe) -> PoseModel:
+    torch.manual_seed(recipe.train.seed)
+    with failures_told(f'the model "{spec.name}"', "when it was made"):
+        model = spec.build(recipe.model)
+        model.pretrain()
+    return model
+
+
+def save(run: Run, state: TrainingState) -> Path:
+    """Write the state as a checkpoint of the run.
+
+    Raises HmrError, with what there is to go on from, where it holds numbers that are not finite or the disk is full.
+    """
+    before = newest_checkpoint(run.checkpoints)
+    path = checkpoint_folder(run.checkpoints, state.epoch)
+    done = {"epoch": state.epoch, "step": state.step}
+    info = {**run.identity(), **done, "val": {}, "versions": dict(run.versions)}
+    try:
+        save_checkpoint(path, state.model, state.optimizer, info)
+    except NotFiniteError as error:
+        raise HmrError(f"{error.message} {what_next(before)}") from error
+    except HmrError as error:
+        begun = f"goes on after {before.name} by: {resume_command(run)}" if before else "has to be started again."
+        raise HmrError(
+            f"{error.message} What epoch {state.epoch} learnt is lost; the run {begun}", *error.remedy
+        ) from error
+    return path
