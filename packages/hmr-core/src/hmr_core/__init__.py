@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["HandLayer", "HmrError", "ImageDataset", "metrics", "open_pack"]
+__all__ = ["HandLayer", "HmrError", "ImageDataset", "metrics", "open_pack", "train"]
 
 _HOMES = {
     "HandLayer": "hmr_core.hand.layer",
@@ -17,6 +17,7 @@ _HOMES = {
     "ImageDataset": "hmr_core.data.image_dataset",
     "metrics": "hmr_core.metrics",
     "open_pack": "hmr_core.data.pack.reader",
+    "train": "hmr_core.training.session",
 }
 """The module in which each public name is defined."""
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hmr_core.data.pack.reader import open_pack
     from hmr_core.errors import HmrError
     from hmr_core.hand.layer import HandLayer
+    from hmr_core.training.session import train
 else:  # type checkers would take any name for one that is there
 
     def __getattr__(name: str) -> object:
