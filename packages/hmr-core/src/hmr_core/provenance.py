@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import hmr_core
-
 SLOWEST_S = 10
 """How long git may take to say what a folder's commit is; on a disk that is far away it reads every file."""
 
@@ -22,7 +20,7 @@ def provenance(command: str) -> dict[str, Any]:
     command: as it is typed. commits: of the repositories that hmr's own code and the working folder are in, with
     "-dirty" behind where files differ from it; None where there is no repository, or no git.
     """
-    code, folder = Path(hmr_core.__file__), Path.cwd()
+    code, folder = Path(__file__), Path.cwd()
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command,
