@@ -121,7 +121,9 @@ def test_its_own_tests_pass_where_it_is_installed(stranger: Stranger) -> None:
 
 def test_the_wheel_has_the_recipe(stranger: Stranger) -> None:
     names = {name for name in zipfile.ZipFile(stranger.wheel).namelist() if not name.split("/")[0].endswith("-info")}
-    assert names == {f"hmr_tiny/{name}" for name in ("__init__.py", "plugin.py", "config.py", "model.py", "tiny.toml")}
+    assert names == {
+        f"hmr_tiny/{name}" for name in ("__init__.py", "plugin.py", "config.py", "model.py", "recipes/tiny.toml")
+    }
 
 
 def test_it_imports_only_what_is_public() -> None:
@@ -149,20 +151,21 @@ def test_the_page_shows_the_files_of_the_example_as_they_are() -> None:
     shown = files("Grow it")
     names = [
         "pyproject.toml",
-        *(f"src/hmr_tiny/{name}" for name in ("plugin.py", "config.py", "model.py", "tiny.toml")),
+        *(f"src/hmr_tiny/{name}" for name in ("plugin.py", "config.py", "model.py", "recipes/tiny.toml")),
     ]
     assert list(shown) == [*names, "tests/test_tiny.py"]
     for name, text in shown.items():
         assert text == (EXAMPLE / name).read_text(), name
 
 
-def test_the_contract_names_every_hook_and_every_field_of_a_model() -> None:
-    from hmr_core.plugins import ModelSpec
+def test_the_contract_names_every_hook_and_every_field() -> None:
+    from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec
     from hmr_core.plugins.discovery import HOOKS
 
     assert all(f"`{hook}(" in CONTRACT.read_text() for hook in HOOKS)
-    table = CONTRACT.read_text().partition("## Models")[2].partition("###")[0]
-    assert all(f"`{field.name}" in table for field in fields(ModelSpec))
+    for kind, heading in ((ModelSpec, "## Models"), (DatasetSpec, "## Data sets"), (SolverSpec, "## Solvers")):
+        section = CONTRACT.read_text().partition(f"{heading}\n")[2].partition("\n## ")[0]
+        assert all(f"`{field.name}" in section for field in fields(kind)), heading
 
 
 def test_every_text_that_the_page_quotes_of_a_broken_plugin_is_one(fakes: Any) -> None:

@@ -1,8 +1,6 @@
 """What hmr finds through the entry point."""
 
-from pathlib import Path
-
-from hmr_core.plugins import ModelSpec, hookimpl
+from hmr_core.plugins import ModelSpec, hookimpl, recipe_files
 
 
 def build(config):
@@ -22,7 +20,7 @@ def hmr_models():
             name="tiny-cnn",
             summary="Four convolutions and a linear layer (image -> joints)",
             config=TinyConfig,
-            recipes={"tiny": Path(__file__).parent / "tiny.toml"},
+            recipes=recipe_files(__file__),
             root_joint=9,
             build=build,
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["HandLayer", "HmrError", "ImageDataset", "metrics", "open_pack", "train"]
+__all__ = ["HandLayer", "HmrError", "ImageDataset", "evaluate", "metrics", "open_pack", "train"]
 
 _HOMES = {
     "HandLayer": "hmr_core.hand.layer",
     "HmrError": "hmr_core.errors",
     "ImageDataset": "hmr_core.data.image_dataset",
+    "evaluate": "hmr_core.evaluation.session",
     "metrics": "hmr_core.metrics",
     "open_pack": "hmr_core.data.pack.reader",
     "train": "hmr_core.training.session",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hmr_core.data.image_dataset import ImageDataset
     from hmr_core.data.pack.reader import open_pack
     from hmr_core.errors import HmrError
+    from hmr_core.evaluation.session import evaluate
     from hmr_core.hand.layer import HandLayer
     from hmr_core.training.session import train
 else:  # type checkers would take any name for one that is there
