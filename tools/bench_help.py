@@ -1,4 +1,4 @@
-"""How long `hmr --help` and the answers to simple mistakes take, beside `python -c pass`.
+"""How long `hmr --help`, the answers to simple mistakes and `import hmr_core` take, beside `python -c pass`.
 
 Prints a line for each and appends it to results/help.csv. Fails when one takes longer than it may.
 
@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-HELP_S, ANSWER_S = 0.4, 0.7
-"""How long help and an answer may take."""
+HELP_S, ANSWER_S, IMPORT_S = 0.4, 0.7, 0.1
+"""How long help, an answer and the import may take."""
 
 FIELDS = ("date", "commit", "machine", "cpus", "python", "runs", "command", "seconds", "python_s", "ratio")
 REPOSITORY = Path(__file__).parents[1]
@@ -33,20 +33,22 @@ PREPARED = (
 )
 """What some of the mistakes are about."""
 
-HELP = "--help"
+HELP = "hmr --help"
+IMPORT = "python -c 'import hmr_core'"
 COMMANDS = (
     HELP,
-    "train integral --split sp0 --data missing.h5",
-    "train integral --split sp0 --device gpu",
-    "train integral --split sp0 --out run",
-    "train integral --resume run",
-    "eval integral --split sp0 --ckpt missing",
-    "score missing.h5",
-    "ckpt show missing",
-    "mano import nothing.pkl --out hand.npz",
-    "pack oakink --root missing --out x.h5",
-    "pack verify missing.h5",
-    "synth s",
+    IMPORT,
+    "hmr train integral --split sp0 --data missing.h5",
+    "hmr train integral --split sp0 --device gpu",
+    "hmr train integral --split sp0 --out run",
+    "hmr train integral --resume run",
+    "hmr eval integral --split sp0 --ckpt missing",
+    "hmr score missing.h5",
+    "hmr ckpt show missing",
+    "hmr mano import nothing.pkl --out hand.npz",
+    "hmr pack oakink --root missing --out x.h5",
+    "hmr pack verify missing.h5",
+    "hmr synth s",
 )
 
 
@@ -70,7 +72,8 @@ def main() -> int:
     arguments = parser.parse_args()
     # Not `python -m hmr_core`, which is a little faster: this is what users start.
     hmr = str(Path(sys.executable).with_name("hmr"))
-    lines = [[hmr, *shlex.split(command)] for command in COMMANDS]
+    programs = {"hmr": hmr, "python": sys.executable}
+    lines = [[programs[program], *rest] for program, *rest in map(shlex.split, COMMANDS)]
     with tempfile.TemporaryDirectory() as name:
         for command in PREPARED:
             subprocess.run([hmr, *shlex.split(command)], check=True, capture_output=True, cwd=name)
@@ -91,7 +94,7 @@ def main() -> int:
         "python_s": f"{python_s:.3f}",
     }
     rows = [
-        {**about, "command": f"hmr {command}", "seconds": f"{taken:.3f}", "ratio": f"{taken / python_s:.1f}"}
+        {**about, "command": command, "seconds": f"{taken:.3f}", "ratio": f"{taken / python_s:.1f}"}
         for command, taken in zip(COMMANDS, seconds, strict=True)
     ]
     for row in rows:
@@ -103,13 +106,10 @@ def main() -> int:
         if fresh:
             writer.writeheader()
         writer.writerows(rows)
-    slow = [
-        command
-        for command, taken in zip(COMMANDS, seconds, strict=True)
-        if taken > (HELP_S if command == HELP else ANSWER_S)
-    ]
+    limits = dict.fromkeys(COMMANDS, ANSWER_S) | {HELP: HELP_S, IMPORT: IMPORT_S}
+    slow = [command for command, taken in zip(COMMANDS, seconds, strict=True) if taken > limits[command]]
     for command in slow:
-        print(f"slower than {HELP_S if command == HELP else ANSWER_S} s: hmr {command}", file=sys.stderr)
+        print(f"slower than {limits[command]} s: {command}", file=sys.stderr)
     return 1 if slow else 0
 
 
