@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ def printed_by(program: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, mini_pack_path: Path, mini_tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with what the programs find there."""
     for name in ("HMR_DATA", "HMR_HAND_MODEL", "HMR_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/oakink.h5").symlink_to(mini_pack_path)
     monkeypatch.chdir(tmp_path)
+    shutil.copy(
+        next((mini_tree / "image/stream_release_v2").rglob("*.png")), "photo.jpg"
+    )  # the ending counts for nothing
+    hmr.train("integral", split="sp0", recipe="tiny", set={"train.epochs": 1}, device="cpu", progress=False)
     return tmp_path
 
 
@@ -55,6 +60,7 @@ def test_it_names_every_key_of_a_sample(mini_pack_path: Path) -> None:
     assert shown | {"id"} == set(hmr.ImageDataset(mini_pack_path, split="sp0")[0])
 
 
-def test_it_names_every_attribute_of_errors() -> None:
-    table = PAGE.partition("| attribute |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", table)) >= set(hmr.metrics.Errors.__dataclass_fields__)
+def test_it_names_every_attribute_of_hands_and_errors() -> None:
+    for section, kind in (("From a photo to hands", hmr.Hand), ("Metrics", hmr.metrics.Errors)):
+        table = PAGE.partition(f"## {section}\n")[2].partition("| attribute |")[2].partition("\n\n")[0]
+        assert set(re.findall(r"`(\w+)`", table)) >= set(kind.__dataclass_fields__)

@@ -9,13 +9,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["HandLayer", "HmrError", "ImageDataset", "evaluate", "metrics", "open_pack", "train"]
+__all__ = [
+    "Hand",
+    "HandLayer",
+    "HmrError",
+    "ImageDataset",
+    "draw",
+    "evaluate",
+    "load",
+    "metrics",
+    "open_pack",
+    "train",
+]
 
 _HOMES = {
+    "Hand": "hmr_core.hand.hand",
     "HandLayer": "hmr_core.hand.layer",
     "HmrError": "hmr_core.errors",
     "ImageDataset": "hmr_core.data.image_dataset",
+    "draw": "hmr_core.inference.predictor",
     "evaluate": "hmr_core.evaluation.session",
+    "load": "hmr_core.inference.load",
     "metrics": "hmr_core.metrics",
     "open_pack": "hmr_core.data.pack.reader",
     "train": "hmr_core.training.session",
@@ -28,7 +42,10 @@ if TYPE_CHECKING:
     from hmr_core.data.pack.reader import open_pack
     from hmr_core.errors import HmrError
     from hmr_core.evaluation.session import evaluate
+    from hmr_core.hand.hand import Hand
     from hmr_core.hand.layer import HandLayer
+    from hmr_core.inference.load import load
+    from hmr_core.inference.predictor import draw
     from hmr_core.training.session import train
 else:  # type checkers would take any name for one that is there
 
