@@ -89,10 +89,10 @@ def test_errors_name_the_path_and_a_command_that_works(work: Path) -> None:
     (name,) = (path.name for path in work.iterdir() if path.name.startswith("my"))
     given = name.replace("'", "'\\''")
     out = shell(work, f"hmr pack info '{given}/none.h5'", status=1)
-    assert f"there is no data file {name}/none.h5. Make one: `hmr pack oakink --root OakInk --out '" in out
-    make = re.search(r"`(hmr pack oakink --root OakInk .*?)`;", out)
+    assert f"there is no data file {name}/none.h5. Make one: `hmr pack NAME --root FOLDER --out '" in out
+    make = re.search(r"then `(hmr pack oakink --root demo/OakInk .*?)`", out)
     assert make is not None
-    assert "OakInk is not a tree of OakInk-Image" in shell(work, make[1], status=1)
+    assert "demo/OakInk is not a tree of OakInk-Image" in shell(work, make[1], status=1)
     state = {"layer1.0.conv1.weight": torch.zeros(2)}
     with (work / name / "weights.pth.tar").open("wb") as file:
         torch.save(state, file)

@@ -92,7 +92,7 @@ def tree_windows(root: Path, count: int) -> list[np.ndarray]:
     for sample_id in ids[:: max(1, len(ids) // count)][:count]:
         sample = reader.read(sample_id)
         frame = reader.read_image(sample)
-        x, y, width, height = crop_window(sample.joints, sample.intrinsics, reader.frame_size, DEFAULT_MARGIN)
+        x, y, width, height = crop_window(sample.joints, sample.intrinsics, sample.frame_size, DEFAULT_MARGIN)
         windows.append(np.ascontiguousarray(frame[y : y + height, x : x + width]))
     return windows
 

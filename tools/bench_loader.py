@@ -36,7 +36,7 @@ from hmr_core.data.batch import Batch, Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader, epoch_order, split_batches
 from hmr_core.data.oakink import open_oakink
-from hmr_core.data.oakink.layout import FRAMES, SampleKey
+from hmr_core.data.oakink.layout import FRAME_SIZE, FRAMES, SampleKey
 from hmr_core.data.oakink.reader import OakInkReader
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
@@ -165,7 +165,7 @@ def make_tree(folder: Path) -> Path:
     """A tree of SAMPLES samples or a few more, whose frames are made-up photographs."""
     root = write_synthetic(folder, sequences=5, frames=math.ceil(SAMPLES / 20), workers=1, spread=FARTHER).root
     generator = np.random.default_rng(0)
-    width, height = open_oakink(root).frame_size
+    width, height = FRAME_SIZE
     scenes = [make_scene(width, height, generator) for _ in range(SCENES)]
     for i, path in enumerate(sorted((root / "image" / "stream_release_v2").rglob("*.png"))):
         shift = tuple(int(n) for n in generator.integers(0, (height, width)))

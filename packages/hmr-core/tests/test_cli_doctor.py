@@ -46,8 +46,10 @@ def test_without_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert headings[:-1] == ["versions", "machine", "plugins", "root", "data", "hand model"]
     assert headings[-1].startswith("nothing is wrong; 0 warnings, ")
     place = lines.index("  note     no tree was looked at")
-    assert lines[place + 1] == "           -> hmr doctor --root OakInk, the release's folder"
-    place = lines.index("  note     no pack: neither --data nor HMR_DATA names one, and there is no data/oakink.h5")
+    assert lines[place + 1] == "           -> hmr doctor --root OakInk, the folder of OakInk's release"
+    place = lines.index(
+        "  note     no pack: none is named, neither here nor by HMR_DATA, and there is no data/oakink.h5"
+    )
     assert lines[place + 1] == (
         "           -> `hmr pack oakink --root OakInk --out data/oakink.h5`; without the release: "
         "`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out data/oakink.h5`"
@@ -102,7 +104,7 @@ def test_every_line_that_is_not_right_says_what_to_do(
     assert wrong[0]["remedy"] == ""  # the error's own text says what to do
     assert "Pass as --root the folder OakInk" in wrong[0]["text"]
     assert wrong[1]["remedy"] == (
-        "`hmr pack verify cut.h5` tells what is damaged; then copy it again, or `hmr pack oakink --root OakInk --out "
+        "`hmr pack verify cut.h5` tells what is damaged; then copy it again, or `hmr pack NAME --root FOLDER --out "
         "cut.h5 --force`"
     )
     assert wrong[2]["remedy"]
@@ -124,7 +126,7 @@ def test_a_pack_that_is_none_has_no_remedy_but_its_error_s(given: str, capsys: p
     (wrong,) = [finding for finding in report["findings"] if finding["section"] == "data"]
     assert wrong["level"] == "wrong"
     assert wrong["remedy"] == ""
-    assert "hmr pack oakink --root " in wrong["text"]
+    assert "hmr pack NAME --root " in wrong["text"]
 
 
 def test_a_tree_with_a_damaged_list_is_to_be_unpacked_again(
@@ -265,8 +267,8 @@ def test_on_a_terminal_it_says_the_same(monkeypatch: pytest.MonkeyPatch, capsys:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.splitlines()]
     place = lines.index("  note     no tree was looked at")
     indent = lines[place].index("no tree")
-    assert lines[place + 1] == " " * indent + "-> hmr doctor --root OakInk, the"
-    assert lines[place + 2] == " " * indent + "release's folder"  # what is long hangs under its beginning
+    assert lines[place + 1] == " " * indent + "-> hmr doctor --root OakInk, the folder"
+    assert lines[place + 2] == " " * indent + "of OakInk's release"  # what is long hangs under its beginning
     assert max(map(len, lines)) <= 50
 
 

@@ -673,5 +673,5 @@ def test_a_left_hand_is_refused(hmr: Run) -> None:
     save_hand_model(replace(load_synthetic_hand(), side="left"), Path("left.npz"))
     status, _, err = hmr(f"{SOLVER} --hand-model left.npz")
     assert status == 1
-    assert "OakInk-Image needs a right hand, and the hand model left.npz" in err
+    assert "needs a right hand, and the hand model left.npz" in err
     assert "is of a left one." in err

@@ -132,7 +132,7 @@ def test_eval_needs_a_split_for_a_released_file(hmr: Hmr, trained: Path, small_s
         2,
         "",
         "error: Small.pth.tar does not say which split it was trained on: it is a released file, or was made of one. "
-        "Give --split: sp0, sp1, sp2 or sp0-ho.\n",
+        "Give --split (`hmr pack info` lists a pack's).\n",
     )
     assert hmr("eval", "small", "--ckpt", "Small.pth.tar", "--split", "sp0", "--device", "cpu")[0] == 0
 
@@ -165,7 +165,7 @@ def test_data_that_would_mislead_are_not_used(
     ):
         status, out, err = hmr(*arguments)
         assert (status, out) == (1, "")
-        assert "error: mm.h5 is neither trained nor scored on, since every figure of it would be wrong: joints" in err
+        assert "error: mm.h5 is neither trained nor scored on, since every metric of it would be wrong: joints" in err
         assert "`hmr doctor --data mm.h5` says more." in err
     assert not Path("run").exists()
     assert not Path("out2").exists()
@@ -616,8 +616,8 @@ def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
 
 
 BAD = {
-    "no split": (("train", "small"), 2, "--split is needed: sp0 (views), sp1 (subjects)"),
-    "unknown split": (("train", "small", "--split", "sp3"), 2, 'unknown split "sp3". Did you mean "sp'),
+    "no split": (("train", "small"), 2, "--split is needed: one of the pack's splits"),
+    "unknown split": (("train", "small", "--split", "sp3"), 2, 'has no split "sp3". Did you mean "sp'),
     "unknown model": (("train", "smal", "--split", "sp0"), 2, 'Did you mean "small"?'),
     "not installed": (("train", "rle", "--split", "sp0"), 2, "pip install hmr-rle"),
     "misspelt set": (
@@ -669,7 +669,7 @@ BAD = {
     "a folder for a pack": (
         ("train", "small", "--split", "sp0", "--data", "."),
         1,
-        ". is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root . --out FILE",
+        ". is a folder, not a pack. If it is a data set, pack it: `hmr pack NAME --root . --out FILE`",
     ),
     "no predictions": (("score", "no.h5"), 1, "no such file of predictions: no.h5."),
 }

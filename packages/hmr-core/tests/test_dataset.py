@@ -272,7 +272,7 @@ def test_without_a_split_it_is_the_whole_pack(mini_pack: Pack) -> None:
     data = ImageDataset(str(mini_pack.path), image_size=8)
     assert len(data) == len(mini_pack) == 96
     assert data[95]["id"] == mini_pack.ids([95])[0]
-    with pytest.raises(UsageError, match=r'unknown subset "tests"\. Did you mean "test"'):
+    with pytest.raises(UsageError, match=r'has no subset "tests" of sp0\. Did you mean "test"'):
         ImageDataset(mini_pack, split="sp0", subset="tests")
 
 

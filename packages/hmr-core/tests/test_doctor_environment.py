@@ -115,7 +115,7 @@ def test_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0][1].startswith("2 CPU cores, ")
     assert found[0][1].endswith(" GiB of memory")
     assert found[1][1] == "torch computes with 2 threads"
-    assert found[2][1] == "without --device, hmr runs on cpu: the best there is"
+    assert found[2][1] == "hmr runs on cpu, the best there is, where none is named"
     monkeypatch.setattr(torch.version, "cuda", "12.4")
     note = shown(machine.devices())[2]
     assert note[0] == "note"
@@ -141,7 +141,7 @@ def test_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(machine, "shared_memory", lambda room=room: room)
         ((level, told, remedy),) = shown(machine.shared())
         assert (level, told) == wanted
-        assert ("docker run --shm-size=8g" in remedy and "--workers 0" in remedy) == (level == "warning")
+        assert ("docker run --shm-size 8g" in remedy and "--workers 0" in remedy) == (level == "warning")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, mode: False)
         ((level, told, _),) = shown(machine.shared())
@@ -167,7 +167,7 @@ def test_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [text for _, text, _ in shown(machine.devices())]
     assert "cuda:0 is GPU 0, 8.0 GiB, 1.0 GiB of it free" in texts
     assert "cuda:1 is GPU 1, 8.0 GiB, 2.0 GiB of it free" in texts
-    assert texts[-1] == "without --device, hmr runs on cuda: the best there is"
+    assert texts[-1] == "hmr runs on cuda, the best there is, where none is named"
 
 
 def test_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

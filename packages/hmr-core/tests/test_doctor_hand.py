@@ -41,14 +41,14 @@ def test_the_synthetic_hand_is_called_so() -> None:
     assert (note.level, sound.level) == ("note", "ok")
     assert (
         note.remedy
-        == "hmr mano import MANO_RIGHT.pkl --out hand.npz, then export HMR_HAND_MODEL=$PWD/hand.npz, for OakInk's"
+        == "hmr mano import MANO_RIGHT.pkl --out hand.npz, then export HMR_HAND_MODEL=$PWD/hand.npz, for MANO's"
     )
 
 
 def test_a_left_hand(source: HandModelSource) -> None:
     *_, last = doctor.contents(replace(source, model=mirrored(source.model)))
     assert last.level == "wrong"
-    assert last.text == "the hand model is of a left hand; the annotations of OakInk-Image are of right ones"
+    assert last.text == "the hand model is of a left hand; hmr poses right ones, and mirrors a data set's left ones"
     assert last.remedy == doctor.GET
 
 
@@ -103,7 +103,7 @@ def test_another_hand(mini_pack: Pack) -> None:
     assert found.text.endswith(" mm at most (64 samples)")
     assert found.remedy == (
         "Give the annotations' own by --hand-model or HMR_HAND_MODEL: `hmr mano import MANO_RIGHT.pkl --out hand.npz` "
-        "makes OakInk's, `hmr synth DIR` leaves DIR/hand.npz."
+        "makes MANO's, `hmr synth DIR` leaves DIR/hand.npz."
     )
 
 

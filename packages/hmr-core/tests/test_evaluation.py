@@ -114,7 +114,7 @@ def test_a_pack_without_the_training_subset_has_no_baseline_and_says_why(
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 24, "workers": 0}
     report = evaluate_on(small_spec, checkpoint, Pack(tmp_path / "test.h5"), **options).report
     assert report["baseline"]["metrics"] is None
-    assert "does not hold all of subset train of sp0" in report["baseline"]["reason"]
+    assert 'has no subset "train" of sp0' in report["baseline"]["reason"]
 
 
 def test_the_report_s_baseline_has_not_seen_the_scored_samples(evaluation: Any, mini_pack: Pack) -> None:

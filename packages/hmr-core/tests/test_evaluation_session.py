@@ -83,8 +83,8 @@ def test_a_mistake_is_an_error_before_anything_is_computed(
         "hmr_core.evaluation.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed")
     )
     for options, text in (
-        ({"subset": "tests"}, 'unknown subset "tests"'),
-        ({"split": "sp7"}, 'unknown split "sp7"'),
+        ({"subset": "tests"}, 'has no subset "tests" of sp0'),
+        ({"split": "sp7"}, 'has no split "sp7"'),
         ({"model": "smal"}, 'Did you mean "small"'),
         ({"solver": "flot"}, 'unknown solver "flot"'),
         ({"protocol": "best"}, "there are options of a solver, and no solver. Leave out protocol=best"),

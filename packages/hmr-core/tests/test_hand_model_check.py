@@ -81,7 +81,7 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
     text = (
         f"the hand model in use, {other.label}, is not the one that the annotations of {mini_pack.path} were made "
         f"with: their meshes are {found_mm:.1f} mm apart on average, and beyond 10 mm they are of different hands. "
-        "Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for OakInk; `hmr synth "
+        "Give theirs with hand_model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` makes MANO's; `hmr synth "
         "DIR` leaves DIR/hand.npz)."
     )
     with pytest.raises(HmrError) as caught:
@@ -94,7 +94,7 @@ def test_a_hand_that_fits_somewhat_is_taken_and_another_is_refused(mini_pack: Pa
 
 def test_a_left_hand_is_refused_for_its_side(mini_pack: Pack, mini_hand: HandModel) -> None:
     left = replace(scaled(mini_hand, 1), model=replace(mini_hand, side="left"))
-    with pytest.raises(HmrError, match=r"OakInk-Image needs a right hand, and .* is of a left one\."):
+    with pytest.raises(HmrError, match=r"posing the hands of .* needs a right hand, and .* is of a left one\."):
         check_hand_model(left, HandLayer(left.model), mini_pack, mini_pack.indices("sp0", "train"))
 
 
@@ -102,7 +102,7 @@ def test_only_a_mismatch_that_matters_is_told() -> None:
     assert mismatch_note(TOLERANCE_MM) is None
     assert mismatch_note(3.456) == (
         "the hand model and the annotations do not quite agree (3.5 mm apart on average): meshes are off by about as "
-        "much; if the annotations were made with another hand model, give it with --hand-model"
+        "much; if the annotations were made with another hand model, use that one"
     )
 
 

@@ -15,7 +15,6 @@ import torch
 from numpy import ndarray
 
 from hmr_core.data.oakink import OakInkReader, open_oakink
-from hmr_core.data.splits import split_name, subset_name
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 
@@ -81,7 +80,7 @@ def test_a_sample(reader: OakInkReader) -> None:
         assert value.dtype == np.float32
     info = pickle.loads(annotation(OAKINK, "general_info").read_bytes())
     np.testing.assert_array_equal(sample.betas, info["hand_anno"]["hand_shape"].numpy())
-    assert sample.status == 1
+    assert (sample.side, sample.frame_size, sample.joints_valid) == ("right", (848, 480), None)
     image = reader.read_image(sample)
     assert (image.shape, image.dtype) == ((480, 848, 3), np.uint8)
     np.testing.assert_array_equal(image[..., ::-1], cv2.imread(str(sample.image_path)))
@@ -235,7 +234,7 @@ def test_the_root_may_be_the_parent(tree: Path) -> None:
 
 def test_what_is_not_a_tree(tmp_path: Path, tree: Path) -> None:
     with pytest.raises(
-        HmrError, match=r"nowhere is not a tree of OakInk-Image v2\.1: there is no such folder\. Pass as --root"
+        HmrError, match=r"nowhere is not a tree of OakInk-Image v2\.1: there is no such folder\. Pass as root"
     ):
         open_oakink(tmp_path / "nowhere")
     shutil.rmtree(tree / "image" / "stream_release_v2")
@@ -243,8 +242,8 @@ def test_what_is_not_a_tree(tmp_path: Path, tree: Path) -> None:
         open_oakink(tree)
     assert str(error.value) == (
         f"{tree} is not a tree of OakInk-Image v2.1: image/stream_release_v2 not found there, nor in {tree}/OakInk. "
-        "Pass as --root the folder OakInk that holds image/anno and image/stream_release_v2 (the release, unpacked), "
-        "or make a synthetic one: hmr synth DIR, then --root DIR/OakInk."
+        "Pass as root the folder OakInk that holds image/anno and image/stream_release_v2 (the release, unpacked), "
+        "or make a synthetic one: hmr synth DIR, then root=DIR/OakInk."
     )
 
 
@@ -270,21 +269,6 @@ def test_lists_that_are_missing_or_damaged(tree: Path) -> None:
         assert text in str(error.value)
 
 
-def test_statuses(tree: Path) -> None:
-    path = tree / ANNO / "seq_status.json"
-    replace(path, json.dumps({"A01001_0001_0000/2021-09-26-19-59-58": 3}))
-    reader = open_oakink(tree)
-    assert reader.read(SAMPLE).status == 3
-    assert reader.read("C12001_0001_0007__2021-10-04-15-20-09__0__19__1").status == -1
-    for wrong in ("[1]", '{"a/b": "3"}', '{"a/b": 3.5}', '{"a/b": true}', '{"a/b": null}'):
-        replace(path, wrong)
-        with pytest.raises(HmrError, match="does not map each sequence to a whole number"):
-            open_oakink(tree)
-    path.unlink()
-    with pytest.raises(HmrError, match=r"cannot read .*seq_status\.json"):
-        open_oakink(tree)
-
-
 def test_a_made_up_tree_says_what_it_is(tree: Path, reader: OakInkReader) -> None:
     assert reader.release == "OakInk-Image v2.1"
     (tree / "release.txt").write_text("made up\n")
@@ -297,19 +281,22 @@ def test_ids_that_are_none(reader: OakInkReader, given: str) -> None:
         reader.read(given)
 
 
-def test_names_of_splits_and_subsets() -> None:
+def test_names_of_splits_and_subsets(reader: OakInkReader) -> None:
     names = {"default": "sp0", "subject": "sp1", "object": "sp2", "handobject": "sp0-ho"}
-    assert {given: split_name(given) for given in [*names, *names.values()]} == names | {s: s for s in names.values()}
+    assert reader.aliases == names
+    for alias, split in names.items():
+        assert reader.split_ids(alias, "test") == reader.split_ids(split, "test")
     with pytest.raises(UsageError) as error:
-        split_name("sp3")
+        reader.split_ids("sp3", "test")
     assert str(error.value) == (
-        'unknown split "sp3". Did you mean "sp2"? '
-        "Valid: sp0 (default), sp1 (subject), sp2 (object), sp0-ho (handobject)."
+        'OakInk-Image v2.1 has no split "sp3". Did you mean "sp2"? '
+        "It has: sp0 (default), sp1 (subject), sp2 (object), sp0-ho (handobject)."
     )
     with pytest.raises(UsageError) as error:
-        subset_name("trainval")
+        reader.split_ids("sp0", "trainval")
     assert str(error.value) == (
-        'unknown subset "trainval". Did you mean "train+val"? Valid: train, val, train+val, test, all.'
+        'OakInk-Image v2.1 has no subset "trainval" of sp0. Did you mean "train+val"? '
+        "It has: train, val, train+val, test, all."
     )
 
 

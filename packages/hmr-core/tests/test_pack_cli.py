@@ -101,13 +101,13 @@ def test_an_existing_file_needs_force(file: Path, capsys: pytest.CaptureFixture[
         (["verfy"], 2, 'unknown data set or command "verfy". Did you mean "verify"?'),
         (["oakink"], 2, "Missing option '--root'"),
         (["oakink", "--root", "none"], 1, "none is not a tree of OakInk-Image v2.1: there is no such folder."),
-        (["oakink", "--root", str(OAKINK), "--split", "sp7"], 2, 'unknown split "sp7".'),
+        (["oakink", "--root", str(OAKINK), "--split", "sp7"], 2, 'has no split "sp7".'),
         (["oakink", "--root", str(OAKINK), "--subset", "tets"], 2, 'Did you mean "test"?'),
         (["oakink", "--root", str(OAKINK), "--codec", "jpg"], 2, 'unknown codec "jpg". Did you mean "jpeg"?'),
         (["oakink", "--root", str(OAKINK), "--margin", "0.1"], 2, "margin 0.1: "),
         (["oakink", "--root", str(OAKINK), "--workers", "0"], 2, "0 is not in the range 1<=x<=1024."),
         (["oakink", "--root", str(OAKINK), "--workers", "99999"], 2, "99999 is not in the range 1<=x<=1024."),
-        (["info", "none.h5"], 1, "there is no data file none.h5. Make one: `hmr pack oakink"),
+        (["info", "none.h5"], 1, "there is no data file none.h5. Make one: `hmr pack NAME"),
     ],
 )
 def test_misuse(
@@ -160,10 +160,10 @@ def test_verify_of_what_is_no_pack(tmp_path: Path, capsys: pytest.CaptureFixture
     text.write_text("text")
     with h5py.File(other, "w") as made:
         made["joints"] = [0.0]
-    made_by = "it does not begin with the header of hmr-pack/1. Data files are made by: hmr pack oakink"
+    made_by = "it does not begin with the header of hmr-pack/1. Data files are made by: `hmr pack NAME"
     for path, told in (
-        (missing, f"there is no data file {missing}. Make one: `hmr pack oakink --root OakInk --out {missing}`;"),
-        (folder, f"{folder} is a folder, not a pack. If it is a data set, pack it: hmr pack oakink --root {folder} "),
+        (missing, f"there is no data file {missing}. Make one: `hmr pack NAME --root FOLDER --out {missing}` ("),
+        (folder, f"{folder} is a folder, not a pack. If it is a data set, pack it: `hmr pack NAME --root {folder} "),
         (text, f"{text} is not a pack: {made_by}"),
         (other, f"{other} is an HDF5 file, but not a pack: {made_by}"),
     ):
@@ -178,12 +178,18 @@ def test_verify_of_what_is_no_pack(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", "info", str(file)]) == 0
     text = capsys.readouterr().out
-    for line in ("format   hmr-pack/1, written by hmr-core", "codec    jpeg:50 (lossy)", "samples  15"):
+    assert "has      joints, verts, intrinsics, rotations, betas, object_pose, side" in text
+    for line in (
+        "format   hmr-pack/1, written by hmr-core",
+        "codec    jpeg:50 (lossy)",
+        "samples  15",
+        "frames   848x480 pixels",
+    ):
         assert line in text
     assert f", OpenCV {cv2.__version__}, h5py {h5py.__version__} (HDF5 " in text
     source = Pack(file).info.source
     assert [line.split() for line in text.splitlines()[-6:]] == [
-        ["sp0", "-", "15", "-", "-", "-"],
+        ["sp0", "15"],
         [],
         ["source", "checksums", "(BLAKE2b;", "whole", "with", "--json):"],
         ["the", "frames'", "files", source["frames"][:16]],
@@ -193,6 +199,7 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", "info", "--json", str(file)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["counts"] == {"sp0": {"val": 15}}
+    assert (found["frames"], found["left_hands"]) == ([{"width": 848, "height": 480, "samples": 15}], 0)
     assert found["size_bytes"] == file.stat().st_size
     assert found["source"] == source
     assert found["versions"].keys() == {"opencv", "h5py"}

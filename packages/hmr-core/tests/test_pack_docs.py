@@ -11,7 +11,7 @@ import pytest
 
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.format import ATTRIBUTES, VERSIONS
+from hmr_core.data.pack.format import ARRAYS, ATTRIBUTES, VERSIONS
 from hmr_core.data.pack.writer import write_pack
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
@@ -44,8 +44,12 @@ def test_its_programs_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_its_table_names_every_array_and_attribute(folder: Path) -> None:
     with h5py.File(folder / "data" / "oakink.h5") as pack:
         stored = {f"/{group}/{name}" for group in ("images", "samples") for name in pack[group]}
+        stored |= {f"/samples/{name}" for name in ARRAYS}
         assert set(pack.attrs) == {*ATTRIBUTES, *VERSIONS}
-    assert set(re.findall(r"^\| `(/[a-z]+/[a-z_]+)`", PAGE, flags=re.MULTILINE)) == stored
+    listed = dict(re.findall(r"^\| `(/[a-z]+/[a-z_]+)`( \*)?", PAGE, flags=re.MULTILINE))
+    assert set(listed) == stored
+    optional = {f"/samples/{name}" for name, spec in ARRAYS.items() if spec.optional}
+    assert {name for name, star in listed.items() if star} == optional
     for name in (*ATTRIBUTES, *VERSIONS):
         assert f"`{name}`" in PAGE
 

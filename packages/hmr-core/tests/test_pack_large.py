@@ -67,10 +67,11 @@ def large(tmp_path: Path) -> Path:
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    attributes = {str: "none", int: SAMPLES, list: np.array([848, 480]), bool: True, float: 2.7}
+    attributes = {str: "none", int: SAMPLES, bool: True, float: 2.7}
+    listed_as = {"splits": json.dumps({"sp0": ["train", "val"]}), "aliases": "{}"}
     with h5py.File(path, "w", userblock_size=fmt.USER_BLOCK_BYTES, libver=("earliest", "v108")) as file:
         for name, kind in fmt.ATTRIBUTES.items():
-            file.attrs[name] = attributes[kind]
+            file.attrs[name] = listed_as.get(name, attributes[kind])
         for name, (shape, dtype) in shapes.items():
             file.create_dataset(name, shape, dtype, dcpl=early)
         listed = file.create_dataset("splits/sp0/val", data=rows)

@@ -16,7 +16,7 @@ import pytest
 
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
-from hmr_core.data.pack.format import Header
+from hmr_core.data.pack.format import ARRAYS, Header
 from hmr_core.data.pack.layout import read_layout, stretches, structure_digest
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
@@ -44,7 +44,9 @@ def test_what_it_says_of_itself(file: Path) -> None:
     assert (info.format, info.release, info.codec, info.lossless) == ("hmr-pack/1", "OakInk-Image v2.1", "png", True)
     assert (info.samples, info.size_bytes) == (72, file.stat().st_size)
     assert info.margin == pytest.approx(1.7 * 1.125 * 2**0.5)
-    assert info.frame_size_px == (848, 480)
+    assert Pack(file).frame_sizes() == {(848, 480): 72}
+    assert (info.dataset, info.aliases) == ("oakink", {"default": "sp0"})
+    assert info.arrays == tuple(name for name in ARRAYS if name != "joints_valid")
     assert info.units == "metres"
     assert info.joint_order[:2] == ("wrist", "thumb_cmc")
     assert info.counts == {"sp0": {"train": 57, "val": 15, "train+val": 72}}
@@ -68,21 +70,33 @@ def test_arrays_in_any_order(file: Path) -> None:
 def test_unknown_and_missing_subsets(file: Path) -> None:
     pack = Pack(file)
     assert pack.indices("default", "val").dtype == np.int64
-    with pytest.raises(UsageError, match=r'unknown split "sp9"\. .*Valid: sp0 \(default\)'):
+    with pytest.raises(UsageError, match=r'has no split "sp9"\. .*It has: sp0 \(default\)\.'):
         pack.indices("sp9", "val")
-    with pytest.raises(UsageError, match=r'unknown subset "vall"\. Did you mean "val"\?'):
+    with pytest.raises(UsageError, match=r'has no subset "vall" of sp0\. Did you mean "val"\?'):
         pack.indices("sp0", "vall")
-    with pytest.raises(HmrError) as error:
+    with pytest.raises(UsageError) as error:
         pack.indices("sp1", "val")
     assert str(error.value) == (
-        f"{file} does not hold split sp1; it holds sp0. Pack it: hmr pack oakink --root OakInk --split sp1 --out FILE"
+        f'{file} has no split "sp1". Did you mean "sp0"? It has: sp0 (default). '
+        "If the data set has it, pack it: `hmr pack oakink --root FOLDER --split sp1 --out FILE`"
     )
-    with pytest.raises(HmrError) as error:
+    with pytest.raises(UsageError) as error:
         pack.indices("sp0", "test")
     assert str(error.value) == (
-        f"{file} does not hold all of subset test of sp0; it holds train, val, train+val. "
-        "Pack it: hmr pack oakink --root OakInk --split sp0 --out FILE"
+        f'{file} has no subset "test" of sp0. It has: train, val, train+val. '
+        "If the data set has it, pack it: `hmr pack oakink --root FOLDER --split sp0 --out FILE`"
     )
+
+
+def test_an_array_that_it_lacks(file: Path) -> None:
+    with pytest.raises(HmrError) as error:
+        Pack(file).require("verts", "joints_valid", by="The model hands")
+    assert str(error.value) == (
+        f"The model hands needs joints_valid, which {file} (OakInk-Image v2.1) lacks; it has joints, verts, "
+        "intrinsics, rotations, betas, object_pose, side. Use another model, or a data set that has them."
+    )
+    with pytest.raises(HmrError, match=r"^What was asked for needs joints_valid, which "):
+        Pack(file).array("joints_valid", [0])
 
 
 def test_a_subset_without_samples(tmp_path: Path) -> None:
@@ -105,8 +119,8 @@ def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(HmrError) as error:
         Pack(path)
     assert str(error.value) == (
-        f"there is no data file {path}. Make one: `hmr pack oakink --root OakInk --out {path}`; without the release, "
-        f"`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out {path}`"
+        f"there is no data file {path}. Make one: `hmr pack NAME --root FOLDER --out {path}` (`hmr datasets` lists the "
+        f"names); without any data, `hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out {path}`"
     )
 
 
@@ -120,10 +134,12 @@ def test_files_that_are_no_pack(tmp_path: Path) -> None:
         Pack(path)
     for content in (b"", b"text\n", b"[1]\n", b'{"format": "other/1", "size": 1, "blake2b": ""}\n', bytes(1000)):
         path.write_bytes(content)
-        with pytest.raises(HmrError, match=rf"{path} is not a pack: .* Data files are made by: hmr pack oakink"):
+        with pytest.raises(
+            HmrError, match=rf"{path} is not a pack: .* Data files are made by: `hmr pack NAME --root FOLDER"
+        ):
             Pack(path)
     with pytest.raises(
-        HmrError, match=r"is a folder, not a pack\. If it is a data set, pack it: hmr pack oakink --root"
+        HmrError, match=r"is a folder, not a pack\. If it is a data set, pack it: `hmr pack NAME --root"
     ):
         Pack(tmp_path)
 
@@ -133,7 +149,7 @@ def test_a_pipe_is_refused_without_waiting_for_what_it_brings(tmp_path: Path) ->
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # so that a reader that does wait fails instead
     try:
-        with pytest.raises(HmrError, match=r"is no pack: it is a pipe, not a file, .* made by: hmr pack oakink --root"):
+        with pytest.raises(HmrError, match=r"is no pack: it is a pipe, not a file, .* made by: `hmr pack NAME --root"):
             Pack(pipe)
     finally:
         os.close(held)
@@ -148,7 +164,7 @@ def test_a_pack_of_another_format(copy: Path) -> None:
         Pack(copy)
     assert str(error.value) == (
         f"{copy} has the format hmr-pack/2, this version of hmr reads hmr-pack/1. Use the version of hmr-core that "
-        "wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
+        "wrote it, or pack the data set again: `hmr pack NAME --root FOLDER --out FILE`"
     )
 
 

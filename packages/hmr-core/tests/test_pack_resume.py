@@ -22,8 +22,8 @@ from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack import assemble, journal, writer
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.differences import differences
-from hmr_core.data.pack.format import DEFAULT_MARGIN, USER_BLOCK_BYTES
-from hmr_core.data.pack.journal import RECORD
+from hmr_core.data.pack.format import DEFAULT_MARGIN, USER_BLOCK_BYTES, arrays_with
+from hmr_core.data.pack.journal import record_type
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError
@@ -71,6 +71,7 @@ def names(out: Path) -> set[str]:
     return {path.name for path in out.parent.iterdir()}
 
 
+RECORD = record_type(tuple(arrays_with(["verts", "rotations", "betas", "object_pose"])))
 KEPT_FILES = {"x.h5.part-journal", "x.h5.part-images"}
 
 

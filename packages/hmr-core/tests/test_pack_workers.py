@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def test_a_reader_that_cannot_be_sent_to_workers_is_named(tmp_path: Path) -> Non
         write_pack(Local(OAKINK), tmp_path / "x.h5", codec=JPEG, workers=2)
     assert re.fullmatch(
         r"the data set's reader \S+Local cannot be sent to packing workers \(.*Can't pickle local object.*\)\. "
-        r"A reader must be picklable; --workers 1 packs without\.",
+        r"A reader must be picklable; workers=1 packs without\.",
         str(error.value),
     )
     assert not list(tmp_path.iterdir())
@@ -63,14 +63,13 @@ def test_workers_that_cannot_be_started_are_told_of(
     monkeypatch.setattr(BaseProcess, "start", failing)
     with pytest.raises(HmrError) as error:
         write_pack(reader, tmp_path / "x.h5", codec=JPEG, workers=3)
-    assert str(error.value) == (
-        "could not start 3 packing workers: [Errno 24] Too many open files; use fewer --workers."
-    )
+    assert str(error.value) == ("could not start 3 packing workers: [Errno 24] Too many open files. Use fewer workers.")
     assert not started[0].is_alive()
     assert not list(tmp_path.iterdir())
 
 
 KILL = "kill -9 $PPID"
+OAKINK_SAMPLE = "A01001_0001_0000__2021-09-26-19-59-58__0__12__0"
 
 
 @dataclass
@@ -78,8 +77,7 @@ class ShellReader:
     """In a worker process, a reader that runs the sample's id in a shell; there is nothing to be packed."""
 
     ids: Sequence[str]
-    release = "none"
-    frame_size = (1, 1)
+    name, release, aliases = "shell", "none", MappingProxyType({})
 
     def __reduce__(self) -> Any:
         return SimpleNamespace, (), {"read": os.system}
@@ -91,7 +89,8 @@ class ShellReader:
         return self.ids
 
     def read(self, sample_id: str) -> Sample:
-        raise AssertionError("read in the parent process")
+        """In the parent process, which asks for what a sample has."""
+        return open_oakink(OAKINK).read(OAKINK_SAMPLE)
 
     def read_image(self, sample: Sample) -> np.ndarray:
         raise AssertionError("read in the parent process")
@@ -103,8 +102,8 @@ def test_a_worker_that_dies_is_reported_with_the_sample_that_it_was_at(tmp_path:
     with pytest.raises(HmrError) as error:
         write_pack(ShellReader(ids), tmp_path / "x.h5", codec=PNG, workers=2)
     assert str(error.value) == (
-        f"a packing worker died at sample {KILL} # 1 (killed by SIGKILL). If memory ran out, use fewer --workers; with "
-        "--workers 1 a fault of the sample shows itself."
+        f"a packing worker died at sample {KILL} # 1 (killed by SIGKILL). If memory ran out, use fewer workers; with "
+        "workers=1 a fault of the sample shows itself."
     )
     assert not list(tmp_path.iterdir())
 

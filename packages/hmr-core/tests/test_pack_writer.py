@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core.data.oakink.layout import SUBSETS
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.data.splits import SUBSETS
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins.sample import Sample
 
@@ -53,9 +53,11 @@ def test_everything_is_packed(reader: OakInkReader, tmp_path: Path) -> None:
             assert pack.ids(pack.indices(split, subset)) == reader.split_ids(split, subset)
     everything = np.arange(96)
     samples = [reader.read(sample_id) for sample_id in pack.ids(everything)]
-    for name in ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose", "status"):
+    for name in ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose"):
         np.testing.assert_array_equal(pack.array(name, everything), np.stack([getattr(s, name) for s in samples]))
     np.testing.assert_array_equal(pack.array("frame_px", everything), np.tile([848, 480], (96, 1)))
+    assert pack.array("side", everything).tolist() == [0] * 96
+    assert "joints_valid" not in pack.info.arrays
     for row, sample in enumerate(samples):
         window = pack.window(row, verify=True)
         height, width = window.image.shape[:2]
@@ -112,7 +114,7 @@ def broken(tmp_path: Path) -> tuple[OakInkReader, str]:
 def test_an_existing_file_is_kept(reader: OakInkReader, broken: tuple[OakInkReader, str], tmp_path: Path) -> None:
     out = tmp_path / "x.h5"
     out.write_bytes(b"mine")
-    with pytest.raises(HmrError, match=rf"{out} exists\. Give another --out, or --force to replace it\."):
+    with pytest.raises(HmrError, match=rf"{out} exists\. Give another out, or force to replace it\."):
         write_pack(reader, out, codec=JPEG)
     with pytest.raises(HmrError, match="cannot read"):
         write_pack(broken[0], out, codec=JPEG, force=True)
@@ -152,7 +154,7 @@ def test_a_file_that_another_packer_made_meanwhile_is_kept(reader: OakInkReader,
     if force:
         assert write_pack(Slow(OAKINK), out, **options).samples == 24  # type: ignore[arg-type]
     else:
-        with pytest.raises(HmrError, match=rf"^{out} exists\. Give another --out, or --force to replace it\.$"):
+        with pytest.raises(HmrError, match=rf"^{out} exists\. Give another out, or force to replace it\.$"):
             write_pack(Slow(OAKINK), out, **options)  # type: ignore[arg-type]
     assert Pack(out).info.counts == {"sp0": {"test": 24} if force else {"val": 15}}
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
@@ -177,7 +179,7 @@ def test_what_is_no_regular_file_is_not_replaced(reader: OakInkReader, tmp_path:
     os.mkfifo(pipe)
     link.symlink_to("/dev/null")
     for out, named in ((pipe, pipe), (link, Path("/dev/null"))):
-        with pytest.raises(UsageError, match=rf"^{named} is no regular file\. Give another --out\.$"):
+        with pytest.raises(UsageError, match=rf"^{named} is no regular file\. Give another out\.$"):
             write_pack(reader, out, codec=JPEG, force=True)
     assert pipe.is_fifo()
 
@@ -186,7 +188,7 @@ def test_a_journal_without_its_images_is_not_left(reader: OakInkReader, tmp_path
     images = tmp_path / "x.h5.part-images"
     images.mkdir()
     with pytest.raises(
-        HmrError, match=r"^could not write .*Is a directory \(.*x\.h5\.part-images\)\. Choose another --out\.$"
+        HmrError, match=r"^could not write .*Is a directory \(.*x\.h5\.part-images\)\. Choose another out\.$"
     ):
         write_pack(reader, tmp_path / "x.h5", codec=JPEG)
     assert list(tmp_path.iterdir()) == [images]
@@ -210,9 +212,7 @@ def test_a_folder_that_cannot_be_written(reader: OakInkReader, tmp_path: Path) -
     for folder, text in ((tmp_path / "file", "File exists"), (Path("/proc"), "No such file or directory")):
         with pytest.raises(HmrError, match=rf"^could not write {folder}/x\.h5: .*{text}"):
             write_pack(reader, folder / "x.h5", codec=JPEG)
-    with pytest.raises(
-        UsageError, match=rf"^{tmp_path} is a folder\. Give the file to write: --out {tmp_path}/pack\.h5"
-    ):
+    with pytest.raises(UsageError, match=rf"^{tmp_path} is a folder\. Give the file to write: out={tmp_path}/pack\.h5"):
         write_pack(reader, tmp_path, codec=JPEG, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -223,8 +223,8 @@ def test_bad_options(reader: OakInkReader, tmp_path: Path) -> None:
         ({"margin": 0.5}, "margin 0.5: the window's side over the joint box's is a number from 1 to 100."),
         ({"margin": float("nan")}, "margin nan: "),
         ({"workers": 0}, "workers 0: at least 1."),
-        ({"splits": ["sp7"]}, 'unknown split "sp7".'),
-        ({"subset": "tests"}, 'unknown subset "tests". Did you mean "test"?'),
+        ({"splits": ["sp7"]}, 'the data set OakInk-Image v2.1 has no split "sp7".'),
+        ({"subset": "tests"}, 'the data set OakInk-Image v2.1 has no subset "tests" of sp0. Did you mean "test"?'),
     ):
         with pytest.raises(UsageError) as error:
             write_pack(reader, out, codec=JPEG, **options)  # type: ignore[arg-type]
@@ -242,9 +242,9 @@ def test_lists_that_are_not_there_or_empty(tmp_path: Path) -> None:
     val.unlink()
     val.write_text("[]")
     reader = open_oakink(tree)
-    with pytest.raises(HmrError, match=r"the data set has no lists for split sp1; it has sp0, sp2, sp0-ho\."):
+    with pytest.raises(UsageError, match=r'has no split "subject"\. .*It has: sp0 \(default\), sp2 \(object\), sp0-ho'):
         write_pack(reader, tmp_path / "x.h5", splits=["sp0", "subject"], codec=JPEG)
-    with pytest.raises(HmrError, match=r"no list of subset test of sp0; of sp0 it has train, val, train\+val, all\."):
+    with pytest.raises(HmrError, match=r'has no subset "test" of sp0\. .*It has: train, val, train\+val, all\.'):
         write_pack(reader, tmp_path / "x.h5", splits=["sp0"], subset="test", codec=JPEG)
     with pytest.raises(HmrError, match=r"no samples to pack: val of sp0 is empty in this data set\."):
         write_pack(reader, tmp_path / "x.h5", splits=["sp0"], subset="val", codec=JPEG)
@@ -255,25 +255,26 @@ def test_a_sample_of_another_shape_is_named(reader: OakInkReader, tmp_path: Path
     class Short(OakInkReader):
         def read(self, sample_id: str) -> Sample:
             sample = super().read(sample_id)
-            object.__setattr__(sample, "status", [1, 2])  # past the check of types, which only tests make
+            object.__setattr__(sample, "betas", [1, 2])  # past the check of types, which only tests make
             return sample
 
-    with pytest.raises(HmrError, match=r"^sample A\S+: the reader gave status of shape \(2,\), not \(\)\.$"):
+    with pytest.raises(HmrError, match=r"^sample A\S+: the reader gave betas of shape \(2,\), not \(10,\)\.$"):
         write_pack(Short(OAKINK), tmp_path / "x.h5", codec=JPEG)
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"status": 2.5}, "status that are no numbers to store (it holds numbers that are not whole ones of 32 bits)."),
-        (
-            {"status": 2**40},
-            "status that are no numbers to store (it holds numbers that are not whole ones of 32 bits).",
-        ),
-        ({"status": True}, "status that are no numbers to store (it holds true or false)."),
+        ({"side": "Right"}, "the side 'Right'; valid: right or left."),
+        ({"side": 1}, "the side 1; valid: right or left."),
+        ({"frame_size": (848, 480.5)}, "a frame_size that is none (it holds numbers that are not whole ones of 32"),
+        ({"frame_size": (848,)}, "the frame_size (848,); valid: (width, height) in pixels."),
+        ({"frame_size": (480, 848)}, "a frame of 848x480 pixels, and the frame_size 480x848."),
+        ({"joints_valid": np.ones(21)}, "joints_valid of float64 (21,), not of bool (21,)."),
+        ({"joints_valid": np.ones(16, bool)}, "joints_valid of bool (16,), not of bool (21,)."),
         ({"joints": np.ones((21, 3), complex)}, "joints that are no numbers to store (it holds complex numbers)."),
         ({"betas": ["1"] * 10}, "betas that are no numbers to store (it holds text)."),
-        ({"verts": None}, "verts that are no numbers to store (it holds objects)."),
+        ({"joints": None}, "joints that are no numbers to store (it holds objects)."),
         ({"verts": np.full((778, 3), np.nan)}, "verts with numbers that are not finite."),
         ({"frame": np.zeros((480, 848, 3), np.float32)}, "a frame of float32 (480, 848, 3), not of uint8 (height,"),
         ({"frame": np.zeros((480, 848), np.uint8)}, "a frame of uint8 (480, 848), not of uint8 (height, width, 3)."),

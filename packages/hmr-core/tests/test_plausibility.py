@@ -23,7 +23,8 @@ def hands(mini_pack: Pack) -> HandArrays:
     rows = np.arange(len(mini_pack))
     arrays = {name: mini_pack.array(name, rows) for name in ("joints", "verts", "intrinsics", "rotations", "betas")}
     frames = mini_pack.array("frame_px", rows).astype(np.float32)
-    return HandArrays(ids=tuple(mini_pack.ids(rows)), frame_px=frames, **arrays)
+    known = np.ones((len(rows), 21), dtype=bool)
+    return HandArrays(ids=tuple(mini_pack.ids(rows)), joints_valid=known, frame_px=frames, **arrays)
 
 
 def found(hands: HandArrays) -> list[Remark]:
@@ -141,6 +142,7 @@ def test_hands_of_every_shape_have_bones_in_range(which: str, mini_hand: HandMod
     hands = HandArrays(
         ids=tuple(map(str, range(500))),
         joints=joints,
+        joints_valid=np.ones((500, 21), dtype=bool),
         verts=verts,
         intrinsics=camera,
         rotations=np.zeros((500, 16, 3), np.float32),

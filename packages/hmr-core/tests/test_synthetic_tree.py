@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from hmr_core.cli.synth import synth
 from hmr_core.data.oakink import open_oakink
-from hmr_core.data.splits import SPLIT_NAMES
+from hmr_core.data.oakink.layout import SPLIT_FOLDERS
 from hmr_core.data.synthetic.desk import paint_desk
 from hmr_core.data.synthetic.objects import OBJECTS, object_named, object_text
 from hmr_core.data.synthetic.picture import Painter
@@ -152,7 +152,7 @@ def test_general_info_and_the_hand_file_give_the_annotations_again(made: Synthet
 
 def test_the_reader_of_the_release_reads_it(made: SyntheticSummary) -> None:
     reader = open_oakink(made.root.parent)
-    assert set(reader.splits()) == set(SPLIT_NAMES)
+    assert set(reader.splits()) == set(SPLIT_FOLDERS)
     assert reader.release.startswith("synthetic 2, in OakInk-Image v2.1's layout (seed ")
     layer = HandLayer(load_synthetic_hand(), torch.float64)
     for sample_id in reader.split_ids("sp0", "test"):

@@ -187,4 +187,4 @@ def test_a_hand_model_that_is_a_little_off_is_told_of(mini_hand: HandModel, capf
 def test_a_left_hand_is_refused(mini_hand: HandModel, capfd: pytest.CaptureFixture[str]) -> None:
     save_hand_model(mirrored(mini_hand), Path("left.npz"))
     assert main(["train", "iknet", *TINY, "--hand-model", "left.npz"]) == 1
-    assert "OakInk-Image needs a right hand, and the hand model left.npz" in capfd.readouterr().err
+    assert "needs a right hand, and the hand model left.npz" in capfd.readouterr().err

@@ -38,9 +38,7 @@ data_option = click.option(
     metavar="FILE",
     help=f"The pack; by default ${ENVIRONMENT}, then {DEFAULT}.",
 )
-split_option = click.option(
-    "--split", help="sp0 (views), sp1 (subjects), sp2 (objects), sp0-ho (hand-object frames), or the release's names."
-)
+split_option = click.option("--split", help="One of the pack's splits, such as sp0 (`hmr pack info` lists them).")
 device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; by default the best there is.")
 workers_option = click.option(
     "--workers",

@@ -17,7 +17,7 @@ from hmr_core.wording import counted, listed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hmr_core.data.pack.reader import PackInfo
+    from hmr_core.data.pack.reader import Pack, PackInfo
     from hmr_core.plugins.specs import DatasetSpec
 
 
@@ -61,7 +61,7 @@ def pack() -> None:
     \b
     Examples:
       hmr pack oakink --root OakInk                                everything, to data/oakink.h5
-      hmr pack oakink --root OakInk --split sp0 --out sp0.h5       one split: train, val, train+val, test
+      hmr pack oakink --root OakInk --split sp0 --out sp0.h5       one split, with all of its subsets
       hmr pack oakink --root demo/OakInk --codec jpeg --out demo.h5
       hmr pack verify data/oakink.h5
       hmr pack info data/oakink.h5
@@ -94,7 +94,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
     \b
     Examples:
       {pack} --root FOLDER
-      {pack} --root FOLDER --split sp0 --split sp1 --subset train+val --out train.h5
+      {pack} --root FOLDER --split SPLIT --subset test --out test.h5
       {pack} --root FOLDER --codec jpeg:90 --workers 8
     """,
     )
@@ -111,14 +111,14 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         "splits",
         multiple=True,
         metavar="SPLIT",
-        help="sp0, sp1, sp2 or sp0-ho; may be repeated.  [default: all]",
+        help="One of the data set's splits; may be repeated.  [default: all]",
     )
     @click.option(
         "--subset",
         multiple=True,
         callback=_only_one,
         metavar="SUBSET",
-        help="train, val, train+val, test or all; one of them.  [default: every one]",
+        help="One of the splits' subsets, such as train or test.  [default: every one]",
     )
     @click.option(
         "--codec",
@@ -154,7 +154,6 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         from hmr_core.data.pack.codecs import codec_named
         from hmr_core.data.pack.format import DEFAULT_MARGIN
         from hmr_core.data.pack.writer import write_pack
-        from hmr_core.data.splits import SUBSETS
 
         chosen = codec_named(codec)
         told = _Told(out)
@@ -181,7 +180,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         click.echo(f"{out}: {counted(summary.samples, 'sample')}, {size}")
         click.echo(_counts_table(summary.counts))
         for split, by_subset in summary.counts.items():
-            if subset is None and (lacking := [name for name in SUBSETS if name not in by_subset]):
+            if subset is None and (lacking := [name for name in _subsets(summary.counts) if name not in by_subset]):
                 click.echo(f"note: {root} has no list of {', '.join(lacking)} of {split}", err=True)
         if summary.odd:
             click.echo(
@@ -265,27 +264,35 @@ def info(file: Path, as_json: bool) -> None:
     """Print what a pack says of itself: counts by split, size, codec, units, versions, checksums of its source."""
     from hmr_core.data.pack.reader import Pack
 
-    found = Pack(file).info
-    click.echo(_as_json(found) if as_json else _as_text(file, found))
+    opened = Pack(file)
+    click.echo(_as_json(opened) if as_json else _as_text(opened))
 
 
-def _as_json(found: PackInfo) -> str:
+def _as_json(pack: Pack) -> str:
     import dataclasses
     import json
 
-    return json.dumps(dataclasses.asdict(found), indent=2)
+    sizes = [{"width": size[0], "height": size[1], "samples": count} for size, count in pack.frame_sizes().items()]
+    return json.dumps({**dataclasses.asdict(pack.info), "frames": sizes, "left_hands": _left_hands(pack)}, indent=2)
 
 
-def _as_text(file: Path, found: PackInfo) -> str:
-    width, height = found.frame_size_px
+def _left_hands(pack: Pack) -> int:
+    return int(pack.left(range(len(pack))).sum())
+
+
+def _as_text(pack: Pack) -> str:
+    found, left, sizes = pack.info, _left_hands(pack), pack.frame_sizes()
+    frames = ", ".join(f"{width}x{height}" for width, height in list(sizes)[:3])
+    more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
     rows = {
-        "file": str(file),
+        "file": str(pack.path),
         "format": f"{found.format}, written by {_versions(found)}",
-        "release": found.release,
-        "samples": str(found.samples),
+        "data set": f"{found.dataset}: {found.release}",
+        "samples": f"{found.samples}" + (f", {counted(left, 'left hand')}" if left else ""),
+        "has": ", ".join(name for name in found.arrays if not name.endswith("_px")),
         "size": f"{found.size_bytes / 1e6:.1f} MB, {found.image_bytes / 1e6:.1f} MB of it images",
         "codec": f"{found.codec} ({'lossless' if found.lossless else 'lossy'})",
-        "frames": f"{width}x{height} pixels; windows of {found.margin:.3f} times the joints' box",
+        "frames": f"{frames}{more} pixels; windows of {found.margin:.3f} times the joints' box",
         "units": f"{found.units}; {found.frame}",
         "digest": found.digest,
     }
@@ -307,12 +314,19 @@ def _source_lines(found: PackInfo) -> list[str]:
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     """Samples by split and subset; a dash where a subset is not packed."""
-    from hmr_core.data.splits import SUBSETS
-
-    lines = [f"{'':9}" + "".join(f"{subset:>11}" for subset in SUBSETS)]
-    for split, subsets in counts.items():
-        lines.append(f"{split:9}" + "".join(f"{subsets.get(subset, '-'):>11}" for subset in SUBSETS))
+    names = _subsets(counts)
+    first = max(8, *(len(split) for split in counts)) + 1
+    widths = [max(11, len(name) + 2) for name in names]
+    lines = [" " * first + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
+    for split, by_subset in counts.items():
+        shown = (f"{by_subset.get(name, '-'):>{width}}" for name, width in zip(names, widths, strict=True))
+        lines.append(f"{split:{first}}" + "".join(shown))
     return "\n".join(lines)
+
+
+def _subsets(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The subsets of all splits, in the order in which the splits list them."""
+    return list(dict.fromkeys(subset for by_subset in counts.values() for subset in by_subset))
 
 
 def _shown(stack: ExitStack, description: str, unit: str, *, unit_size: int = 1) -> Callable[[int, int], None]:

@@ -82,9 +82,7 @@ def _start(
     registry = current_registry()
     registry.model(model)  # a misspelt one before a split that is missing
     if split is None:
-        raise UsageError(
-            "--split is needed: sp0 (views), sp1 (subjects), sp2 (objects) or sp0-ho (hand-object frames)."
-        )
+        raise UsageError("--split is needed: one of the pack's splits (`hmr pack info` lists them).")
     short = (("epochs", epochs), ("batch_size", batch_size))
     request = TrainingRequest(
         model=model,

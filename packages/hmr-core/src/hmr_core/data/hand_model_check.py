@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -9,7 +11,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
+from hmr_core.geometry.mirror import mirror_points, mirror_rotations
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource, require_side
@@ -24,26 +27,34 @@ ANOTHER_HAND_MM = 10.0
 Well above the first, so that a data set whose annotations are a little inconsistent is not locked out.
 """
 
+COMPARED = ("rotations", "betas", "verts")
+"""The annotations that a hand model is compared with, beside the joints."""
+
 _SAMPLES = 64
 
 
 def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> Float[Tensor, "n 778"]:
     """How far each annotated vertex of the rows is from what a hand layer makes of the annotated pose and shape, in mm.
 
-    Both meshes are centred on joint 9: the layer has no place of its own. Raises HmrError where that is no number.
+    Left hands are compared mirrored: the layer is a right hand's. Both meshes are centred on joint 9: the layer has no
+    place of its own. Raises HmrError where that is no number, and for a pack without meshes, rotations or betas.
     """
-    pose, shape, verts, joints = (
-        torch.from_numpy(pack.array(name, rows)).float() for name in ("rotations", "betas", "verts", "joints")
+    pack.require(*COMPARED, by="Comparing the hand model with the annotations")
+    rotations, betas, verts, joints = (
+        torch.from_numpy(pack.array(name, rows)).float() for name in (*COMPARED, "joints")
     )
+    left = torch.from_numpy(pack.left(rows))[:, None, None]
+    rotations = torch.where(left, mirror_rotations(rotations), rotations)
+    verts, joints = (torch.where(left, mirror_points(points), points) for points in (verts, joints))
     with torch.no_grad():
-        posed = layer(pose, shape, centre=MIDDLE_MCP).verts
+        posed = layer(rotations, betas, centre=MIDDLE_MCP).verts
     gaps: Tensor = 1000 * (posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])).norm(dim=-1)
     bad = np.flatnonzero(~torch.isfinite(gaps).all(dim=1).numpy())
     if len(bad):
         raise HmrError(
             f"the mesh of sample {pack.ids(rows[bad[:1]])[0]} in {pack.path} cannot be compared with the hand model's: "
-            f"how far they are apart is no finite number, in {len(bad)} of {len(rows)} samples looked at. Whether its "
-            f"annotations are hands is told by: {command_line('hmr doctor --data', pack.path)}"
+            f"how far they are apart is no finite number, in {len(bad)} of {len(rows)} samples looked at.",
+            f"Whether its annotations are hands is told by: {command_line('hmr doctor', Option('data', pack.path))}",
         )
     return gaps
 
@@ -60,25 +71,38 @@ def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " 
 
 
 def check_hand_model(
-    source: HandModelSource, layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"], *, otherwise: str = ""
+    source: HandModelSource,
+    layer: HandLayer,
+    pack: Pack,
+    rows: Int64[ndarray, " n"],
+    *,
+    otherwise: Sequence[str | Option] = (),
 ) -> float:
     """The mismatch of a hand model with the annotations of the rows in mm, as hand_model_mismatch_mm has it.
 
-    layer: of that model, on the CPU. otherwise: a sentence on what else can be done, for the error.
-    Raises HmrError for a left hand, for annotations that are damaged or not finite, and for another hand than theirs:
-    above ANOTHER_HAND_MM rotations, joints and vertices contradict each other. A mismatch below that may be worth a
-    mismatch_note.
+    layer: of that model, on the CPU. otherwise: what else can be done, for the error.
+    Raises HmrError for a left hand's model (left hands of a pack are mirrored), for annotations that are damaged or not
+    finite, and for another hand than theirs: above ANOTHER_HAND_MM rotations, joints and vertices contradict each
+    other. A mismatch below that may be worth a mismatch_note.
     """
-    require_side(source, "right", "OakInk-Image")
+    require_side(source, "right", f"posing the hands of {pack.path}")
     mismatch_mm = hand_model_mismatch_mm(layer, pack, rows)
     if mismatch_mm > ANOTHER_HAND_MM:
         raise HmrError(
             f"the hand model in use, {source.label}, is not the one that the annotations of {pack.path} were made "
             f"with: their meshes are {mismatch_mm:.1f} mm apart on average, and beyond {ANOTHER_HAND_MM:g} mm they are "
-            "of different hands. Give theirs with --hand-model (`hmr mano import MANO_RIGHT.pkl --out hand.npz` for "
-            f"OakInk; `hmr synth DIR` leaves DIR/hand.npz).{otherwise and ' ' + otherwise}"
+            "of different hands.",
+            "Give theirs with ",
+            Option("hand_model"),
+            f" (`{import_command()}` makes MANO's; `hmr synth DIR` leaves DIR/hand.npz).",
+            *((" ", *otherwise) if otherwise else ()),
         )
     return mismatch_mm
+
+
+def import_command() -> str:
+    """The command that makes a hand model of MANO's licensed file."""
+    return command_line("hmr mano import", "MANO_RIGHT.pkl", Option("out", "hand.npz"))
 
 
 def mismatch_note(mismatch_mm: float) -> str | None:
@@ -87,5 +111,5 @@ def mismatch_note(mismatch_mm: float) -> str | None:
         return None
     return (
         f"the hand model and the annotations do not quite agree ({mismatch_mm:.1f} mm apart on average): meshes are "
-        "off by about as much; if the annotations were made with another hand model, give it with --hand-model"
+        "off by about as much; if the annotations were made with another hand model, use that one"
     )

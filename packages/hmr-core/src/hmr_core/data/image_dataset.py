@@ -140,5 +140,5 @@ def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -
             f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
             f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1:.4g}, "
             f"rotation {'on' if diagonal > 1 else 'off'}).",
-            f"Pack again with `{command_line('hmr pack oakink', *options)}`, or lower them.",
+            f"Pack again with `{command_line('hmr pack', pack.info.dataset, *options)}`, or lower them.",
         )

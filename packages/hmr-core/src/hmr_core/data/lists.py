@@ -8,30 +8,30 @@ import numpy as np
 from jaxtyping import Bool, Integer
 from numpy import ndarray
 
-from hmr_core.data.remarks import Remark
+from hmr_core.data.remarks import Level, Remark
 from hmr_core.wording import listed
-
-OVERLAPPING = ("sp1",)
-"""Where train and val are less than train+val: frames of two hands whose subjects are on both sides are dropped."""
 
 
 def list_remarks(
     split: str, lists: Mapping[str, Integer[ndarray, " n"]], ids: Callable[[list[int]], list[str]]
 ) -> Iterator[Remark]:
-    """What is wrong with the lists of a split: each names a sample once, train and val make train+val and share none,
-    and test is apart from what is trained on.
+    """What is wrong with the lists of a split: each names a sample once, train and val are in train+val and share none,
+    and test is apart from what is trained on. Samples of train+val that are in neither part are a note: data sets drop
+    some on purpose.
 
-    lists: by subset, the samples' numbers; empty ones, and all, may be among them. ids: what samples are called.
+    lists: by subset, the samples' numbers; empty ones, and others, may be among them. ids: what samples are called.
     """
     samples = max((int(rows.max()) + 1 for rows in lists.values() if len(rows)), default=0)
     times = {subset: np.bincount(rows, minlength=samples) for subset, rows in lists.items()}
     named = {subset: count > 0 for subset, count in times.items()}
     nothing = np.zeros(samples, dtype=bool)
 
-    def told(which: Bool[ndarray, " samples"], text: str, *, misleads: bool = False) -> Iterator[Remark]:
+    def told(
+        which: Bool[ndarray, " samples"], text: str, *, level: Level = "wrong", misleads: bool = False
+    ) -> Iterator[Remark]:
         if found := np.flatnonzero(which).tolist():
             shown = listed(sorted(ids(found)))
-            yield Remark(level="wrong", text=f"{split}: {len(found):,} {text} ({shown})", misleads=misleads)
+            yield Remark(level=level, text=f"{split}: {len(found):,} {text} ({shown})", misleads=misleads)
 
     for subset, count in times.items():
         if twice := np.flatnonzero(count > 1).tolist():
@@ -46,5 +46,5 @@ def list_remarks(
         yield from told(train & val, "samples are in train and in val")
         if both is not None:
             yield from told((train | val) & ~both, "samples of train and val are not in train+val")
-            if split not in OVERLAPPING:
-                yield from told(both & ~(train | val), "samples of train+val are in neither train nor val")
+            dropped = both & ~(train | val)
+            yield from told(dropped, "samples of train+val are in neither train nor val", level="note")

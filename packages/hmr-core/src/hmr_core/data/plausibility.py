@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -51,45 +52,54 @@ ANGLE_LIMIT = 2 * np.pi + 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class HandArrays:
-    """Annotations of some samples, as a pack or a tree has them; see data.sample.Sample."""
+    """Annotations of some samples, as a pack or a tree has them; see plugins.sample.Sample. None: there are none."""
 
     ids: tuple[str, ...]
     joints: Float[ndarray, "n 21 3"]
-    verts: Float[ndarray, "n 778 3"]
+    joints_valid: Bool[ndarray, "n 21"]
     intrinsics: Float[ndarray, "n 3 3"]
-    rotations: Float[ndarray, "n 16 3"]
-    betas: Float[ndarray, "n 10"]
     frame_px: Float[ndarray, "n 2"]
+    verts: Float[ndarray, "n 778 3"] | None = None
+    rotations: Float[ndarray, "n 16 3"] | None = None
+    betas: Float[ndarray, "n 10"] | None = None
+
+    def there(self) -> dict[str, ndarray]:
+        """The arrays that there are, by name."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def chosen(self, keep: Bool[ndarray, " n"]) -> HandArrays:
         """The samples for which keep is true."""
-        arrays = {name: getattr(self, name)[keep] for name in _ARRAYS}
-        return replace(self, ids=tuple(np.array(self.ids)[keep].tolist()), **arrays)
+        arrays: dict[str, Any] = {name: array[keep] for name, array in self.there().items()}
+        return HandArrays(ids=tuple(np.array(self.ids)[keep].tolist()), **arrays)
 
 
-_ARRAYS = ("joints", "verts", "intrinsics", "rotations", "betas", "frame_px")
+_ARRAYS = ("joints", "joints_valid", "intrinsics", "frame_px", "verts", "rotations", "betas")
 
 
 def plausibility(hands: HandArrays) -> Iterator[Remark]:
     """What the annotations of some samples say of themselves."""
     finite = np.ones(len(hands.ids), dtype=bool)
-    for name in _ARRAYS:
-        finite &= np.isfinite(getattr(hands, name)).reshape(len(finite), -1).all(1)
+    for array in hands.there().values():
+        finite &= np.isfinite(array).reshape(len(finite), -1).all(1)
     if not finite.all():
         text = f"annotations are not finite numbers in {_which(hands, ~finite)}"
         yield Remark(level="wrong", text=text, misleads=True)
     hands = hands.chosen(finite)
     if not hands.ids:
         return
-    rescaled = hands
-    for name in ("joints", "verts"):
-        unit = likely_unit(name, getattr(hands, name))
+    rescaled: dict[str, Any] = {}
+    for name, points in (("joints", hands.joints), ("verts", hands.verts)):
+        if points is None:
+            continue
+        unit = likely_unit(name, points)
         if unit != "metres":
-            yield Remark(level="wrong", text=unit_text(name, unit, getattr(hands, name)), misleads=True)
+            yield Remark(level="wrong", text=unit_text(name, unit, points), misleads=True)
         if unit in UNITS:
-            rescaled = replace(rescaled, **{name: getattr(hands, name) / np.float32(UNITS[unit])})
+            rescaled[name] = points / np.float32(UNITS[unit])
+    hands = replace(hands, **rescaled)
     for check in (_tips, _bones, _intrinsics, _places, _pose):
-        yield from check(rescaled)
+        yield from check(hands)
 
 
 def likely_unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
@@ -119,7 +129,10 @@ def unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str
 
 
 def _tips(hands: HandArrays) -> Iterator[Remark]:
-    """The tips of the fingers against hand_v: joints TIPS are vertices TIP_VERTICES."""
+    """The tips of the fingers against the meshes: joints TIPS are vertices TIP_VERTICES."""
+    hands = hands.chosen(np.asarray(hands.joints_valid[:, list(TIPS)].all(1)))
+    if hands.verts is None or not hands.ids:
+        return
     tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
     apart = np.linalg.norm(tips - verts, axis=-1)
     off = [finger for finger in range(5) if not apart[:, finger].max() <= TIP_TOLERANCE_M]
@@ -169,7 +182,8 @@ def _bones(hands: HandArrays) -> Iterator[Remark]:
     for parent, child in BONES:
         low, high = BONE_M[_kind(child)]
         lengths = np.linalg.norm(hands.joints[:, child] - hands.joints[:, parent], axis=-1)
-        odd = ~((lengths >= low) & (lengths <= high))
+        known = hands.joints_valid[:, parent] & hands.joints_valid[:, child]
+        odd = known & ~((lengths >= low) & (lengths <= high))
         if not odd.any():
             continue
         wrong += 1
@@ -214,7 +228,8 @@ def _intrinsics(hands: HandArrays) -> Iterator[Remark]:
 
 def _places(hands: HandArrays) -> Iterator[Remark]:
     """Hands are before the camera, not too far, and seen in the frame."""
-    depth = hands.joints[..., 2]
+    known, everywhere = hands.joints_valid, hands.joints[..., 2]
+    depth = np.where(known, everywhere, everywhere[:, WRIST, None])  # the wrist is always known
     behind = depth.min(1) <= 0
     if behind.any():
         hint = "; the camera seems to look along -z, as in OpenGL: here z is away from it" if behind.all() else ""
@@ -227,7 +242,7 @@ def _places(hands: HandArrays) -> Iterator[Remark]:
     projected = hands.joints @ hands.intrinsics.swapaxes(-1, -2)
     with np.errstate(all="ignore"):
         pixels = projected[..., :2] / projected[..., 2:]
-    inside = ((pixels >= 0) & (pixels < hands.frame_px[:, None])).all(-1)
+    inside = ((pixels >= 0) & (pixels < hands.frame_px[:, None])).all(-1) & known
     unseen = ~behind & ~inside.any(1)
     if unseen.any():
         text = (
@@ -237,7 +252,7 @@ def _places(hands: HandArrays) -> Iterator[Remark]:
         # Some samples of seq_all.json are so; the release's splits have only frames with half of the joints in them.
         yield Remark(level=_level(unseen), text=text, misleads=_most(unseen))
     if not (behind | far | unseen).any():
-        seen = 100 * float(inside.mean())
+        seen = 100 * float(inside[known].mean())
         text = (
             f"hands are {depth.min():.2f} to {depth.max():.2f} m before the camera; {seen:.1f} % of joints in the frame"
         )
@@ -246,6 +261,8 @@ def _places(hands: HandArrays) -> Iterator[Remark]:
 
 def _pose(hands: HandArrays) -> Iterator[Remark]:
     """Axis-angle vectors in radians, betas in standard deviations."""
+    if hands.rotations is None or hands.betas is None:
+        return
     angles, betas = np.linalg.norm(hands.rotations, axis=-1), np.abs(hands.betas).max(1)
     long, odd = angles.max(1) > ANGLE_LIMIT, betas > BETAS_LIMIT
     if long.any():

@@ -12,7 +12,7 @@ Level = Literal["ok", "note", "warning", "wrong"]
 
 @dataclass(frozen=True, kw_only=True)
 class Remark:
-    """A sentence on a data set. misleads: every figure of it would be wrong, so it is neither packed nor used."""
+    """A sentence on a data set. misleads: every metric of it would be wrong, so it is neither packed nor used."""
 
     level: Level
     text: str

@@ -8,7 +8,8 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 
 from hmr_core.doctor.finding import Finding
-from hmr_core.shell import command_line
+from hmr_core.errors import Option
+from hmr_core.shell import command_line, flag
 
 SECTION = "versions"
 
@@ -27,15 +28,19 @@ NEEDED = {
 """The modules that hmr-core needs, and the packages that they come from."""
 
 OPTIONAL = {
-    "tensorboard": ("tensorboard", "hmr train --tensorboard", 'pip install "hmr-core[tensorboard]"'),
+    "tensorboard": (
+        "tensorboard",
+        command_line("hmr train", Option("tensorboard")),
+        'pip install "hmr-core[tensorboard]"',
+    ),
     "manotorch": (
         "manotorch.manolayer",
-        "--hand-layer manotorch",
+        flag(Option("hand_layer", "manotorch")),
         "pip install git+https://github.com/lixiny/manotorch (GPL; asks for chumpy and MANO's own code)",
     ),
     "oikit": (
         "oikit.oi_image",
-        "hmr pack oakink --reader oikit",
+        command_line("hmr pack oakink", Option("reader", "oikit")),
         "git clone https://github.com/oakink/OakInk, then pip install ./OakInk (asks for pytorch3d)",
     ),
 }
@@ -60,7 +65,7 @@ def versions() -> Iterator[Finding]:
                 section=SECTION,
                 level="wrong",
                 text=f"{module} cannot be imported ({_reason(error)})",
-                remedy=command_line("pip install --force-reinstall", package),
+                remedy=command_line("pip install", Option("force_reinstall"), package),
             )
         else:
             # Its metadata first: reading a module's own __version__ is deprecated by some.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hmr_core.doctor.finding import Finding, guarded
-from hmr_core.shell import command_line
+from hmr_core.errors import Option
+from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +30,8 @@ ROOT, DATA, HAND_MODEL, BOTH = "root", "data", "hand model", "root and data"
 INSTALL = "Mend the installation first, if a package above cannot be imported."
 FIRST = "Mend what is said of root and data above first."
 MAKE = (
-    "hmr mano import MANO_RIGHT.pkl --out hand.npz makes one; with neither --hand-model nor HMR_HAND_MODEL it is the "
-    "synthetic hand."
+    f"{command_line('hmr mano import', 'MANO_RIGHT.pkl', Option('out', 'hand.npz'))} makes one; where none is named, "
+    "neither here nor by HMR_HAND_MODEL, it is the synthetic hand."
 )
 
 
@@ -123,7 +124,8 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     root = subject.root
     if root is None:
         text = "no tree was looked at"
-        yield Finding(section=ROOT, level="note", text=text, remedy="hmr doctor --root OakInk, the release's folder")
+        remedy = f"{command_line('hmr doctor', Option('root', 'OakInk'))}, the folder of OakInk's release"
+        yield Finding(section=ROOT, level="note", text=text, remedy=remedy)
         return
 
     def tree_at_root() -> Iterator[Finding]:
@@ -163,11 +165,13 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
 def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     """The pack: opened, then its counts, lists, checksums and annotations."""
     if not subject.data_named and not subject.data.exists():
+        from hmr_core.data.pack.format import pack_command
+
         make = (
-            f"`{command_line('hmr pack oakink --root OakInk --out', subject.data)}`; without the release: "
-            f"`hmr synth demo`, then `{command_line('hmr pack oakink --root demo/OakInk --out', subject.data)}`"
+            f"`{pack_command('oakink', root='OakInk', out=subject.data)}`; without the release: "
+            f"`hmr synth demo`, then `{pack_command('oakink', root='demo/OakInk', out=subject.data)}`"
         )
-        text = f"no pack: neither --data nor HMR_DATA names one, and there is no {subject.data}"
+        text = f"no pack: none is named, neither here nor by HMR_DATA, and there is no {subject.data}"
         yield Finding(section=DATA, level="note", text=text, remedy=make)
         return
 
@@ -208,7 +212,7 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
 
 def _mend(data: Path) -> str:
     """What to do about a pack that does not open; nothing where the file is none, of which its error says enough."""
-    from hmr_core.data.pack.format import FORMAT
+    from hmr_core.data.pack.format import FORMAT, pack_command
     from hmr_core.files import open_regular
 
     damaged = False
@@ -216,7 +220,7 @@ def _mend(data: Path) -> str:
         damaged = FORMAT.encode("ascii") in file.read(100)
     if not damaged:
         return ""
-    again = f"copy it again, or `{command_line('hmr pack oakink --root OakInk --out', data, '--force')}`"
+    again = f"copy it again, or `{pack_command(out=data)} {flag(Option('force'))}`"
     return f"`{command_line('hmr pack verify', data)}` tells what is damaged; then {again}"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hmr_core.data.remarks import Level, Remark
 from hmr_core.errors import HmrError
+from hmr_core.shell import flag
 
 DEBUG = "HMR_DEBUG"
 """The variable that asks for tracebacks."""
@@ -44,7 +45,7 @@ def guarded(section: str, what: str, check: Callable[[], Iterable[Finding]], rem
     try:
         yield from check()
     except HmrError as error:
-        yield Finding(section=section, level="wrong", text=str(error), remedy=remedy)
+        yield Finding(section=section, level="wrong", text=error.worded(flag), remedy=remedy)
     except Exception as error:
         asked = os.environ.get(DEBUG, "") not in ("", "0")
         if asked:

@@ -6,15 +6,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hmr_core.data.hand_model_check import ANOTHER_HAND_MM, TOLERANCE_MM, hand_model_gaps_mm
+from hmr_core.data.hand_model_check import (
+    ANOTHER_HAND_MM,
+    COMPARED,
+    TOLERANCE_MM,
+    hand_model_gaps_mm,
+    import_command,
+)
 from hmr_core.data.pack.reader import Pack
 from hmr_core.doctor.choose import chosen
 from hmr_core.doctor.finding import Finding
+from hmr_core.errors import Option
 from hmr_core.hand.arrays import ENVIRONMENT
 from hmr_core.hand.joints import N_FACES, N_VERTS
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.side import side_of
 from hmr_core.hand.source import HandModelSource
+from hmr_core.shell import flag
 from hmr_core.wording import listed
 
 SECTION = "hand model"
@@ -23,11 +31,11 @@ SAMPLES = 64
 """How many samples' meshes are compared."""
 
 GET = (
-    f"Give the annotations' own by --hand-model or {ENVIRONMENT}: `hmr mano import MANO_RIGHT.pkl --out hand.npz` "
-    "makes OakInk's, `hmr synth DIR` leaves DIR/hand.npz."
+    f"Give the annotations' own by {flag(Option('hand_model'))} or {ENVIRONMENT}: `{import_command()}` makes MANO's, "
+    "`hmr synth DIR` leaves DIR/hand.npz."
 )
 
-COMPARE = "Compare these annotations with the release's; where they differ, unpack and pack them again."
+COMPARE = "Compare these annotations with the data set's; where they differ, unpack and pack them again."
 
 
 def contents(source: HandModelSource) -> Iterator[Finding]:
@@ -36,7 +44,7 @@ def contents(source: HandModelSource) -> Iterator[Finding]:
     yield Finding(section=SECTION, level="ok", text=f"{source.label} opens")
     if source.synthetic:
         text = "the hand model is synthetic: meshes and results made with it are labelled so"
-        remedy = f"hmr mano import MANO_RIGHT.pkl --out hand.npz, then export {ENVIRONMENT}=$PWD/hand.npz, for OakInk's"
+        remedy = f"{import_command()}, then export {ENVIRONMENT}=$PWD/hand.npz, for MANO's"
         yield Finding(section=SECTION, level="note", text=text, remedy=remedy)
     off = max(float((array.sum(1) - 1).abs().max()) for array in (model.skin_weights, model.joint_regressor))
     rows, columns = model.joint_regressor.shape
@@ -49,9 +57,9 @@ def contents(source: HandModelSource) -> Iterator[Finding]:
     seen = side_of((model.joint_regressor @ model.template).double().numpy())
     if seen is not None and seen != model.side:
         text = f"the file says that it is of a {model.side} hand, and its shape is a {seen} one's"
-        yield Finding(section=SECTION, level="wrong", text=text, remedy="Import the file again, with the right --side.")
+        yield Finding(section=SECTION, level="wrong", text=text, remedy="Import the file again, with its side.")
     if model.side != "right":
-        text = f"the hand model is of a {model.side} hand; the annotations of OakInk-Image are of right ones"
+        text = f"the hand model is of a {model.side} hand; hmr poses right ones, and mirrors a data set's left ones"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=GET)
 
 
@@ -61,6 +69,10 @@ def of_pack(source: HandModelSource, pack: Pack, rng: np.random.Generator, *, gi
     given: whether the user chose the hand model. One that nobody chose need not be the right one: most models of
     images do without.
     """
+    if any(name not in pack.info.arrays for name in COMPARED):
+        text = f"{pack.path} has no meshes with rotations and betas, so that the hand model is not compared with it"
+        yield Finding(section=SECTION, level="note", text=text)
+        return
     rows = chosen(len(pack), SAMPLES, rng)
     gaps = hand_model_gaps_mm(HandLayer(source.model), pack, rows)
     mean, worst = float(gaps.mean()), float(gaps.max())

@@ -8,11 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hmr_core.doctor.finding import Finding
+from hmr_core.errors import Option
 from hmr_core.shared_memory import PLACE, shared_memory
+from hmr_core.shell import command_line, flag
 from hmr_core.system import usable_cpus
 from hmr_core.wording import counted
 
 SECTION = "machine"
+
+NO_WORKERS = flag(Option("workers", 0))
+
+SHARE = command_line("docker run", Option("shm_size", "8g"))
 
 FREE_BYTES = 2_000_000_000
 """Less free space than this is worth a warning: a run with a ResNet-50 keeps checkpoints of half of it."""
@@ -46,7 +52,7 @@ def devices() -> Iterator[Finding]:
             remedy="nvidia-smi tells whether the driver sees one",
         )
     yield Finding(
-        section=SECTION, level="ok", text=f"without --device, hmr runs on {choose_device(None)}: the best there is"
+        section=SECTION, level="ok", text=f"hmr runs on {choose_device(None)}, the best there is, where none is named"
     )
 
 
@@ -63,7 +69,7 @@ def shared() -> Iterator[Finding]:
             section=SECTION,
             level="warning",
             text=text,
-            remedy="Train and evaluate with --workers 0, or mend its mount.",
+            remedy=f"Train and evaluate with {NO_WORKERS}, or mend its mount.",
         )
     elif room.free >= SHARED_BYTES:
         yield Finding(section=SECTION, level="ok", text=text)
@@ -72,8 +78,7 @@ def shared() -> Iterator[Finding]:
             section=SECTION,
             level="warning",
             text=text,
-            remedy="Start the container with docker run --shm-size=8g or --ipc=host, or train and evaluate with "
-            "--workers 0.",
+            remedy=f"Start the container with more shared memory ({SHARE}), or train and evaluate with {NO_WORKERS}.",
         )
 
 
@@ -89,14 +94,14 @@ def disk(places: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
                 section=SECTION,
                 level="warning",
                 text=f"{there}, where {what} go, cannot be written to",
-                remedy="Name another place with --out, or run hmr in another folder.",
+                remedy=f"Name another place with {flag(Option('out'))}, or run hmr in another folder.",
             )
         elif free < FREE_BYTES:
             yield Finding(
                 section=SECTION,
                 level="warning",
                 text=f"{free / 1e9:.1f} GB free in {there}, where {what} go",
-                remedy="Make room, or name another place with --out.",
+                remedy=f"Make room, or name another place with {flag(Option('out'))}.",
             )
         else:
             yield Finding(section=SECTION, level="ok", text=f"{free / 1e9:.1f} GB free in {there}, where {what} go")

@@ -16,7 +16,6 @@ from hmr_core.doctor.finding import Finding
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.plugins.sample import Sample
-from hmr_core.shell import command_line
 from hmr_core.wording import listed
 
 SECTION = "root and data"
@@ -25,14 +24,15 @@ SAMPLES = 64
 """How many samples are compared."""
 
 COMPARED = ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose")
+"""The annotations of a tree of OakInk's, all of which it has."""
 
 
 def match(
     reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]], pack: Pack, rng: np.random.Generator
 ) -> Iterator[Finding]:
     """Whether the pack holds what the tree does. there: the tree's lists."""
-    this_one = command_line("hmr pack oakink --root", reader.root, "--out", "FILE")
-    again = f"Give the tree that was packed as --root, or pack this one: {this_one}"
+    this_one = fmt.pack_command(reader.name, root=reader.root)
+    again = f"Give the tree that was packed, or pack this one: {this_one}"
     if pack.info.release != reader.release:
         text = f'the pack is of "{pack.info.release}", the tree is "{reader.release}"'
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
@@ -84,7 +84,7 @@ def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str)
 
 
 def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
-    arrays = {name: pack.array(name, list(there)) for name in COMPARED}
+    arrays = {name: pack.array(name, list(there)) for name in COMPARED if name in pack.info.arrays}
     differ = [
         sample.id
         for i, sample in enumerate(there.values())

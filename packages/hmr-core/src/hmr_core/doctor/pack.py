@@ -7,17 +7,22 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmr_core.data.lists import list_remarks
+from hmr_core.data.oakink.layout import NAME, RELEASE
+from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.entry import packed_hands
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.plausibility import plausibility
 from hmr_core.doctor.choose import chosen
-from hmr_core.doctor.counts import RELEASE, counts
+from hmr_core.doctor.counts import counts
 from hmr_core.doctor.finding import Finding, findings
-from hmr_core.errors import HmrError
-from hmr_core.shell import command_line
+from hmr_core.errors import HmrError, Option
+from hmr_core.shell import command_line, flag
 from hmr_core.wording import listed
 
 SECTION = "data"
+
+TREE = "OakInk"
+_DOCTOR_TREE = command_line("hmr doctor", Option("root", TREE))
 
 IMAGES, ANNOTATIONS = 64, 512
 """How many samples are read whole, and how many's annotations are measured."""
@@ -34,26 +39,44 @@ def contents(pack: Pack) -> Iterator[Finding]:
     )
     if info.synthetic:
         text = "the data set is synthetic: its counts are its own, and results on it are labelled synthetic"
-        yield Finding(section=SECTION, level="note", text=text, remedy="hmr pack oakink --root OakInk, for the release")
-    elif info.release != RELEASE:
+        remedy = f"{command_line('hmr pack', info.dataset, Option('root', TREE))}, for the release"
+        yield Finding(section=SECTION, level="note", text=text, remedy=remedy)
+    elif info.dataset == NAME and info.release != RELEASE:
         text = f"the data set is not {RELEASE}, so that its counts are not compared with documented ones"
         yield Finding(section=SECTION, level="note", text=text)
+    yield from _annotated(pack)
     again = (
-        "If the pack should hold the whole release, `hmr doctor --root OakInk` tells whether the tree does; then "
-        f"`{command_line('hmr pack oakink --root OakInk --out', pack.path, '--force')}`."
+        f"If the pack should hold the whole release, `{_DOCTOR_TREE}` tells whether the tree does; then "
+        f"`{fmt.pack_command(info.dataset, root=TREE, out=pack.path)} {flag(Option('force'))}`."
     )
     yield from counts(SECTION, info.release, info.counts, again)
 
 
+def _annotated(pack: Pack) -> Iterator[Finding]:
+    """What the pack has of optional annotations, where that is not all; left hands and frames of several sizes."""
+    rows = np.arange(len(pack))
+    absent = [name for name in ("verts", "rotations", "betas") if name not in pack.info.arrays]
+    left, sizes = int(pack.left(rows).sum()), pack.frame_sizes()
+    parts = [f"no {', '.join(absent)}"] if absent else []
+    if "joints_valid" in pack.info.arrays:
+        parts.append(f"{100 * float(pack.joints_valid(rows).mean()):.1f} % of the joints are known")
+    if left:
+        parts.append(f"{left:,} left hands")
+    if len(sizes) > 1:
+        parts.append(f"frames of {len(sizes)} sizes")
+    if parts:
+        yield Finding(section=SECTION, level="note" if absent else "ok", text=f"annotations: {'; '.join(parts)}")
+
+
 def split_lists(pack: Pack) -> Iterator[Finding]:
     """Whether the lists of each split fit together."""
-    lists_right = "`hmr doctor --root OakInk` tells whether its own lists are right"
-    remedy = f"Pack the data set again; {lists_right}. {_verify(pack)}"
+    lists_right = f"; `{_DOCTOR_TREE}` tells whether its own lists are right" if pack.info.dataset == NAME else ""
+    remedy = f"Pack the data set again{lists_right}. {_verify(pack)}"
     wrong = False
     for split, by_subset in pack.info.counts.items():
         rows = {subset: pack.indices(split, subset) for subset, count in by_subset.items() if count}
         for finding in findings(SECTION, list_remarks(split, rows, pack.ids), remedy):
-            wrong = True
+            wrong |= finding.level == "wrong"
             yield finding
     if not wrong:
         yield Finding(section=SECTION, level="ok", text="no sample of a test subset is in what is trained on")
@@ -68,7 +91,7 @@ def integrity(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
             pack.verify_annotations([row])
             pack.window(row, verify=True)
         except HmrError as error:
-            damaged.setdefault(pack.ids([row])[0], str(error))
+            damaged.setdefault(pack.ids([row])[0], error.worded(flag))
     if damaged:
         count = f"{len(damaged)} of {len(rows)} samples looked at are damaged ({listed(list(damaged))})"
         text = f"{count}; the first: {next(iter(damaged.values()))}"
@@ -82,7 +105,8 @@ def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
     """Whether the annotations of a selection of samples are hands."""
     rows = chosen(len(pack), ANNOTATIONS, rng)
     hands = packed_hands(pack, rows)
-    remedy = "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
+    look = f": `{_DOCTOR_TREE}`" if pack.info.dataset == NAME else ""
+    remedy = f"Look at the tree that was packed{look}. If it is whole, pack it again."
     yield from findings(SECTION, plausibility(hands), remedy)
 
 

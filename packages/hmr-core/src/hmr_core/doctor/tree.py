@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from hmr_core.data.lists import list_remarks
-from hmr_core.data.oakink.layout import ANNOTATIONS, FRAMES, SampleKey
+from hmr_core.data.oakink.layout import ANNOTATIONS, FRAMES, NAME, RELEASE, SUBSETS, SampleKey
 from hmr_core.data.oakink.reader import OakInkReader
-from hmr_core.data.plausibility import HandArrays, plausibility
-from hmr_core.data.splits import SUBSETS
+from hmr_core.data.pack.entry import read_hands
+from hmr_core.data.plausibility import plausibility
 from hmr_core.doctor.choose import chosen
-from hmr_core.doctor.counts import RELEASE, counts
+from hmr_core.doctor.counts import counts
 from hmr_core.doctor.finding import Finding, findings
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.sample import Sample
-from hmr_core.shell import command_line
+from hmr_core.shell import command_line, flag
 from hmr_core.wording import listed
 
 SECTION = "root"
@@ -61,7 +61,7 @@ def contents(reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]])
         numbers = {subset: np.array([number[name] for name in ids], dtype=np.int64) for subset, ids in subsets.items()}
         remarks = list_remarks(split, numbers, partial(_named, names))
         for finding in findings(SECTION, remarks, AGAIN):
-            wrong = True
+            wrong |= finding.level == "wrong"
             yield finding
     if not wrong and any(subsets.get("test") for subsets in there.values()):
         yield Finding(section=SECTION, level="ok", text="no sample of a test subset is in what is trained on")
@@ -107,29 +107,20 @@ def samples(reader: OakInkReader, ids: Sequence[str], rng: np.random.Generator) 
             reader.read_image(sample)
             read.append(sample)
         except HmrError as error:
-            failed[name] = str(error)
+            failed[name] = error.worded(flag)
     if failed:
         count = f"{len(failed)} of {len(names)} samples looked at cannot be read ({listed(list(failed))})"
         text = f"{count}; the first: {next(iter(failed.values()))}"
         remedy = "Check the archives by the release's scripts/verify_checksum.py, and unpack them again."
         yield Finding(section=SECTION, level="wrong", text=text, remedy=remedy)
     else:
-        width, height = reader.frame_size
+        width, height = read[0].frame_size
         text = f"{len(read)} samples were read: annotations, and frames of {width}x{height} pixels"
-        every_one = command_line("hmr pack oakink --root", reader.root)
+        every_one = command_line("hmr pack", NAME, Option("root", reader.root))
         yield Finding(section=SECTION, level="ok", text=f"{text} (every one is, by `{every_one}`)")
     if read:
-        hands = HandArrays(
-            ids=tuple(sample.id for sample in read),
-            joints=np.stack([sample.joints for sample in read]),
-            verts=np.stack([sample.verts for sample in read]),
-            intrinsics=np.stack([sample.intrinsics for sample in read]),
-            rotations=np.stack([sample.rotations for sample in read]),
-            betas=np.stack([sample.betas for sample in read]),
-            frame_px=np.tile(np.array(reader.frame_size, dtype=np.float32), (len(read), 1)),
-        )
         remedy = "Use the annotations as released, and unpack them again if they are."
-        yield from findings(SECTION, plausibility(hands), remedy)
+        yield from findings(SECTION, plausibility(read_hands(read)), remedy)
 
 
 def _named(names: Sequence[str], numbers: Sequence[int]) -> list[str]:

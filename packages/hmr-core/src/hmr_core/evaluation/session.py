@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.splits import split_name, subset_name
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.evaluation.request import EvaluationRequest
@@ -156,16 +155,14 @@ class _Task:
 
 def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     """The request as a task; UsageError and HmrError for what can be told of it without torch."""
-    subset_name(request.subset)
-    split = None if request.split is None else split_name(request.split)
     spec = None if request.model is None else registry.model(request.model)
     weights = find_weights(request.ckpt)
     folder = without_choice(request.ckpt)
     info = None
-    if folder.is_dir() or None in (split, spec):  # to look into a file takes torch
+    if folder.is_dir() or None in (request.split, spec):  # to look into a file takes torch
         info = read_info(weights) if is_ours(folder, weights) else None
     spec = spec or registry.model(_own_model(request, info))
-    split = split or _own_split(request, info)
+    given = request.split or _own_split(request, info)
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
         spec,
@@ -184,6 +181,9 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
         find_weights(request.solver_ckpt, option=Option("solver_ckpt"))
     if solver is not None or spec.needs_hand or request.hand_model is not None:
         named_hand_file(request.hand_model)
+    pack = Pack(request.data or default_pack())
+    split = pack.split_name(given)
+    pack.indices(split, request.subset)
     out = request.out
     if out is None and request.parent is not None:
         best = ["best"] if request.protocol == "best" else []
@@ -191,8 +191,6 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     if out is not None:
         clear_leftovers(out.resolve())  # which may bring an evaluation back
         refuse_foreign(out)
-    pack = Pack(request.data or default_pack())
-    pack.indices(split, request.subset)
     return _Task(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
 
 
@@ -210,7 +208,7 @@ def _own_split(request: EvaluationRequest, info: Mapping[str, Any] | None) -> st
             f"{request.ckpt} does not say which split it was trained on: it is a released file, or was made of one.",
             "Give ",
             Option("split"),
-            ": sp0, sp1, sp2 or sp0-ho.",
+            " (`hmr pack info` lists a pack's).",
         )
     return str(split)
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.splits import split_name
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
@@ -155,16 +154,17 @@ def start(
         raise UsageError("training runs in one process in this version: start it without torchrun.")
     if request.subset not in (None, "train", "train+val"):
         raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
-    split = split_name(request.split)
     subset = () if request.subset is None else (f"train.subset={request.subset}",)
     recipe = load_recipe(spec, request.recipe, (*request.overrides, *subset))
+    check_device_name(request.device)
+    if request.out is not None:
+        check_free(request.out, spec.name)
+    _check_hand(spec, request.hand_model)
+    pack = Pack(request.data or default_pack())
+    split = pack.split_name(request.split)
     folder = request.out or default_folder(spec.name, split, request.recipe)
     if request.tensorboard:
         require_tensorboard(folder)
-    check_device_name(request.device)
-    check_free(folder, spec.name)
-    _check_hand(spec, request.hand_model)
-    pack = Pack(request.data or default_pack())
     rows = pack.indices(split, recipe.train.subset)
     _check_data(pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))

@@ -20,11 +20,13 @@ _BEGINS = 0.37
 """Where in each of the equal parts of the list the sample is taken from: not where sequences begin."""
 
 
-def tree_sheet(reader: DatasetReader, split: str = "sp0") -> UInt8[ndarray, "height width 3"]:
-    """An RGB picture of samples from all over a split's training and validation lists: two rows of plain crops around
-    the hand, and the second of these again with the true joints.
+def tree_sheet(reader: DatasetReader) -> UInt8[ndarray, "height width 3"]:
+    """An RGB picture of samples from all over what the first split trains on: two rows of plain crops around the hand,
+    and the second of these again with the true joints.
     """
-    ids = reader.split_ids(split, "train+val")
+    split, subsets = next(iter(reader.splits().items()))
+    subset = next(name for name in ("train+val", "train", *subsets) if name in subsets)
+    ids = reader.split_ids(split, subset)
     count = min(PER_ROW * PLAIN_ROWS, len(ids))
     rows: list[list[ndarray]] = [[] for _ in range(PLAIN_ROWS + 1)]
     for k in range(count):
@@ -37,7 +39,7 @@ def tree_sheet(reader: DatasetReader, split: str = "sp0") -> UInt8[ndarray, "hei
             draw_skeleton(marked, joints_px)
             rows[-1].append(marked)
     width = PER_ROW * TILE_PX
-    strips = [banner(f"{reader.release}: {len(ids)} samples, train+val of {split}; below, with the true joints", width)]
+    strips = [banner(f"{reader.release}: {len(ids)} samples, {subset} of {split}; below, with the true joints", width)]
     for tiles in rows:
         strip = np.zeros((TILE_PX, width, 3), np.uint8)
         for k, tile in enumerate(tiles):

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmr_core.errors import HmrError
+from hmr_core.data.splits import find_split, find_subset
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
+
+NAME = "oakink"
+"""What follows `hmr pack`."""
 
 RELEASE = "OakInk-Image v2.1"
 CAMERAS = ("north_east", "south_east", "north_west", "south_west")
@@ -16,6 +20,14 @@ CAMERAS = ("north_east", "south_east", "north_west", "south_west")
 
 SPLIT_FOLDERS = {"sp0": "split0", "sp1": "split1", "sp2": "split2", "sp0-ho": "split0_ho"}
 """Our name of each split -> its folder."""
+
+ALIASES = {"default": "sp0", "subject": "sp1", "object": "sp2", "handobject": "sp0-ho"}
+"""The release's name of each split -> ours."""
+
+SUBSETS = ("train", "val", "train+val", "test", "all")
+
+FRAME_SIZE = (848, 480)
+"""(width, height) of every frame in pixels."""
 
 ANNOTATIONS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 """The folders of `image/anno` with one pickle for each sample."""
@@ -70,13 +82,23 @@ def find_root(given: Path) -> Path:
         missing = [f"image/{name}" for name in ("anno", FRAMES) if not (given / "image" / name).is_dir()]
         reason = f"{' and '.join(missing)} not found there, nor in {given / 'OakInk'}"
     raise HmrError(
-        f"{given} is not a tree of {RELEASE}: {reason}. Pass as --root the folder OakInk that holds image/anno and "
-        f"image/{FRAMES} (the release, unpacked), or make a synthetic one: hmr synth DIR, then --root DIR/OakInk."
+        f"{given} is not a tree of {RELEASE}: {reason}.",
+        "Pass as ",
+        Option("root"),
+        f" the folder OakInk that holds image/anno and image/{FRAMES} (the release, unpacked), or make a synthetic "
+        "one: hmr synth DIR, then ",
+        Option("root", "DIR/OakInk"),
+        ".",
     )
 
 
 def list_file(root: Path, split: str, subset: str) -> Path:
-    """The file that lists a subset's samples; train+val has a list of its own in the release."""
+    """The file that lists a subset's samples; train+val has a list of its own in the release.
+
+    split: by our name or the release's. UsageError for a split or subset that the release does not have.
+    """
+    split = find_split(split, SPLIT_FOLDERS, ALIASES, RELEASE)
+    subset = find_subset(subset, split, SUBSETS, RELEASE)
     anno, folder = root / "image" / "anno", SPLIT_FOLDERS[split]
     return {
         "train": anno / "split_train_val" / folder / "example_split_train.json",

@@ -26,12 +26,10 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from hmr_core.arrays import real_array
 from hmr_core.data.oakink.annotations import checked_array, read_mano
-from hmr_core.data.oakink.layout import SampleKey, list_file
-from hmr_core.data.oakink.reader import UNKNOWN_STATUS, OakInkReader, open_oakink
-from hmr_core.data.splits import SPLIT_NAMES, split_name, subset_name
-from hmr_core.errors import HmrError
+from hmr_core.data.oakink.layout import ALIASES, FRAME_SIZE, NAME, SPLIT_FOLDERS, SampleKey, list_file
+from hmr_core.data.oakink.reader import open_oakink
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import NotAFileError, check_regular
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.plugins.sample import Sample
@@ -52,13 +50,22 @@ ANNOTATIONS = {
 }
 """Its methods that give an annotation: the folder of the file that they read, and the array's shape."""
 
-METHODS = ("get_image", "get_image_path", "get_sample_status", *ANNOTATIONS)
+METHODS = ("get_image", "get_image_path", *ANNOTATIONS)
 """What is called of it."""
 
 POSE_TOLERANCE = 1e-4
 """How far the entries of two rotation matrices may be apart; single precision is a hundred times better."""
 
-OTHERWISE = "Or leave --reader out: hmr's own reader needs nothing, and the pack is the same."
+OTHERWISE = ("Or leave ", Option("reader"), " out: hmr's own reader needs nothing, and the pack is the same.")
+
+INSTALL = (
+    "oikit is not on PyPI: git clone https://github.com/oakink/OakInk, then pip install ./OakInk, which asks for "
+    "pytorch3d, trimesh and imageio."
+)
+
+_MEND = (f"{INSTALL} ", *OTHERWISE)
+
+_RELEASE_NAMES = {split: alias for alias, split in ALIASES.items()}
 
 
 def open_with_oikit(root: Path) -> OikitReader:
@@ -72,7 +79,7 @@ class OikitReader:
     It can be pickled; a copy opens oikit's list again where it is used.
     """
 
-    frame_size = OakInkReader.frame_size
+    name, aliases = NAME, ALIASES
 
     def __init__(self, root: Path) -> None:
         self._own = open_oakink(root)
@@ -94,15 +101,16 @@ class OikitReader:
 
     def split_ids(self, split: str, subset: str) -> list[str]:
         """The ids of a subset in the release's order; UsageError for an unknown name, HmrError for a missing list."""
-        split, subset = split_name(split), subset_name(subset)
+        list_file(self.root, split, subset)  # a name that the release does not have
         everything = self._ids(self._images())
         if subset == "all":
             return everything
-        ids = self._ids(self._open(subset, split))
+        ids = self._ids(self._open(subset, split if split in SPLIT_FOLDERS else ALIASES[split]))
         if ids == everything:
             raise HmrError(
                 f"the installed oikit gives every sample as subset {subset} of {split}: it is a version that does not "
-                f"know the release's lists. {_install()} {OTHERWISE}"
+                "know the release's lists.",
+                *_MEND,
             )
         return ids
 
@@ -117,16 +125,17 @@ class OikitReader:
             return Sample(
                 id=sample_id,
                 image_path=Path(_call(images, "get_image_path", index)),
+                frame_size=FRAME_SIZE,
+                side="right",
                 intrinsics=given["get_cam_intr"],
                 joints=given["get_joints_3d"],
                 verts=given["get_verts_3d"],
                 rotations=rotations,
                 betas=given["get_mano_shape"],
                 object_pose=given["get_obj_transf"],
-                status=self._status(sample_id),
             )
         except HmrError as error:
-            raise HmrError(f"sample {sample_id}: {error}") from error
+            raise HmrError(f"sample {sample_id}: {error.message}", *error.remedy) from error
 
     def read_image(self, sample: Sample) -> UInt8[ndarray, "height width 3"]:
         """The sample's frame; HmrError naming the sample when oikit cannot read it, or it has another size."""
@@ -134,8 +143,8 @@ class OikitReader:
             self._check_file(sample.image_path)
             image = np.asarray(_call(self._images(), "get_image", self._place(sample.id)))
         except HmrError as error:
-            raise HmrError(f"sample {sample.id}: {error}") from error
-        width, height = self.frame_size
+            raise HmrError(f"sample {sample.id}: {error.message}", *error.remedy) from error
+        width, height = FRAME_SIZE
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise HmrError(
                 f"sample {sample.id}: oikit's get_image gave {image.dtype} {image.shape}, not uint8 "
@@ -155,12 +164,13 @@ class OikitReader:
         kind = _oakink_image(self.root)
         try:
             with _told(self.root):
-                return kind(data_split=subset, mode_split=SPLIT_NAMES[split])
+                return kind(data_split=subset, mode_split=_RELEASE_NAMES[split])
         except Exception as error:  # it asserts, and fails as files, JSON and trimesh do
             raise HmrError(
-                f"oikit could not open {subset} of {SPLIT_NAMES[split]} in {self.root} "
+                f"oikit could not open {subset} of {_RELEASE_NAMES[split]} in {self.root} "
                 f"({type(error).__name__}: {error}). It needs image/anno/seq_all.json and every mesh of image/obj, "
-                f"too. {OTHERWISE}"
+                "too.",
+                *OTHERWISE,
             ) from error
 
     def _ids(self, images: Any) -> list[str]:
@@ -172,7 +182,7 @@ class OikitReader:
     def _place(self, sample_id: str) -> int:
         self._images()
         if sample_id not in self._index:
-            raise HmrError(f"sample {sample_id} is not in oikit's list of all samples (seq_all.json). {OTHERWISE}")
+            raise HmrError(f"sample {sample_id} is not in oikit's list of all samples (seq_all.json).", *OTHERWISE)
         return self._index[sample_id]
 
     def _annotation(self, method: str, sample_id: str) -> Float32[ndarray, "..."]:
@@ -190,23 +200,14 @@ class OikitReader:
                 return
             raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the data set again.") from error
 
-    def _status(self, sample_id: str) -> int:
-        try:
-            given = self._images().get_sample_status(self._place(sample_id))
-        except KeyError:  # as ours has it for a sequence that is not listed
-            return UNKNOWN_STATUS
-        try:
-            return int(real_array(given, "<i4").item())
-        except (TypeError, ValueError) as error:
-            raise HmrError(f"oikit's get_sample_status gave {given!r:.80}, not a whole number. {OTHERWISE}") from error
-
     def _check_pose(self, own: Float32[ndarray, "16 3"], given: Float32[ndarray, "16 3"]) -> None:
         a, b = (axis_angle_to_matrix(torch.from_numpy(pose).double()) for pose in (own, given))
         apart = float((a - b).abs().max())
         if not apart <= POSE_TOLERANCE:
             raise HmrError(
                 f"oikit's get_mano_pose and hmr's own reader disagree: entries of their rotations are up to "
-                f"{apart:.2g} apart. The installed oikit means something else by a pose. {_install()} {OTHERWISE}"
+                f"{apart:.2g} apart. The installed oikit means something else by a pose.",
+                *_MEND,
             )
 
 
@@ -221,21 +222,11 @@ def _oakink_image(root: Path) -> Any:
             except Exception as error:  # its dependencies fail to import in many ways
                 first = first or error
     if kind is None:
-        raise HmrError(
-            f"--reader oikit needs oikit, which cannot be imported here ({type(first).__name__}: {first}). "
-            f"{_install()} {OTHERWISE}"
-        ) from first
+        raise HmrError(f"oikit cannot be imported here ({type(first).__name__}: {first}).", *_MEND) from first
     missing = [name for name in METHODS if not callable(getattr(kind, name, None))]
     if missing:
-        raise HmrError(f"the installed oikit's OakInkImage has no {', '.join(missing)}. {_install()} {OTHERWISE}")
+        raise HmrError(f"the installed oikit's OakInkImage has no {', '.join(missing)}.", *_MEND)
     return kind
-
-
-def _install() -> str:
-    return (
-        "oikit is not on PyPI: git clone https://github.com/oakink/OakInk, then pip install ./OakInk, "
-        "which asks for pytorch3d, trimesh and imageio."
-    )
 
 
 def _call(images: Any, method: str, index: int) -> Any:
@@ -243,7 +234,7 @@ def _call(images: Any, method: str, index: int) -> Any:
     try:
         return getattr(images, method)(index)
     except Exception as error:  # files, pickles and shapes fail as they do
-        raise HmrError(f"oikit's {method} failed ({type(error).__name__}: {error}). {OTHERWISE}") from error
+        raise HmrError(f"oikit's {method} failed ({type(error).__name__}: {error}).", *OTHERWISE) from error
 
 
 @contextmanager

@@ -10,24 +10,23 @@ from numpy import ndarray
 
 from hmr_core.data.oakink.annotations import read_array, read_mano
 from hmr_core.data.oakink.layout import (
+    ALIASES,
+    FRAME_SIZE,
     FRAMES,
+    NAME,
     RELEASE,
     SPLIT_FOLDERS,
+    SUBSETS,
     SampleKey,
     find_root,
     list_file,
     read_ids,
-    read_json,
     read_release,
 )
-from hmr_core.data.splits import SUBSETS, split_name, subset_name
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.pictures import decode
 from hmr_core.plugins.sample import Sample
-
-UNKNOWN_STATUS = -1
-"""The status of a sequence that `seq_status.json` does not list."""
 
 
 def open_oakink(root: Path) -> OakInkReader:
@@ -36,20 +35,17 @@ def open_oakink(root: Path) -> OakInkReader:
 
 
 class OakInkReader:
-    """OakInk-Image as released: a DatasetReader. Handover frames show two hands, which are two samples.
+    """OakInk-Image as released: a DatasetReader. All hands are right ones; handover frames show two, which are two
+    samples.
 
     It can be pickled; it holds no list of samples.
     """
 
-    frame_size = (848, 480)
+    name, aliases = NAME, ALIASES
 
     def __init__(self, root: Path) -> None:
         self.root = find_root(root)
         self.release = read_release(self.root)
-        status = read_json(self.root / "image" / "anno" / "seq_status.json")
-        if not isinstance(status, dict) or not all(type(value) is int for value in status.values()):
-            raise HmrError(f"{self.root}/image/anno/seq_status.json does not map each sequence to a whole number.")
-        self._status: Mapping[str, int] = status
 
     def splits(self) -> Mapping[str, Sequence[str]]:
         """The splits and subsets whose lists are in this tree."""
@@ -59,7 +55,7 @@ class OakInkReader:
 
     def split_ids(self, split: str, subset: str) -> list[str]:
         """The ids of a subset in the release's order; UsageError for an unknown name, HmrError for a missing list."""
-        return read_ids(list_file(self.root, split_name(split), subset_name(subset)))
+        return read_ids(list_file(self.root, split, subset))
 
     def read(self, sample_id: str) -> Sample:
         """The annotations of a sample, in camera space; HmrError naming the sample and the file that is at fault."""
@@ -71,16 +67,17 @@ class OakInkReader:
             return Sample(
                 id=sample_id,
                 image_path=self.root / "image" / FRAMES / key.image_name,
+                frame_size=FRAME_SIZE,
+                side="right",
                 intrinsics=read_array(anno / "cam_intr" / file_name, (3, 3)),
                 joints=read_array(anno / "hand_j" / file_name, (21, 3)),
                 verts=read_array(anno / "hand_v" / file_name, (778, 3)),
                 rotations=rotations,
                 betas=betas,
                 object_pose=read_array(anno / "obj_transf" / file_name, (4, 4)),
-                status=self._status.get(key.sequence, UNKNOWN_STATUS),
             )
         except HmrError as error:
-            raise HmrError(f"sample {sample_id}: {error}") from error
+            raise HmrError(f"sample {sample_id}: {error.message}", *error.remedy) from error
 
     def read_image(self, sample: Sample) -> UInt8[ndarray, "height width 3"]:
         """The sample's frame; HmrError naming the sample and the file when it is missing, damaged, of another size."""
@@ -94,9 +91,9 @@ class OakInkReader:
         if image is None:
             raise HmrError(f"sample {sample.id}: {path} is not a readable image. Unpack the release's {FRAMES} again.")
         height, width = image.shape[:2]
-        if (width, height) != self.frame_size:
+        if (width, height) != FRAME_SIZE:
             raise HmrError(
                 f"sample {sample.id}: {path} is {width}x{height} pixels, but the annotations of {RELEASE} are for "
-                f"{self.frame_size[0]}x{self.frame_size[1]}. Use the release's own frames, not resized ones."
+                f"{FRAME_SIZE[0]}x{FRAME_SIZE[1]}. Use the release's own frames, not resized ones."
             )
         return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -17,7 +18,7 @@ import numpy as np
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import stretch_digest
 from hmr_core.data.pack.encode import Encoder
-from hmr_core.data.pack.journal import FIELDS, Journal, write_at
+from hmr_core.data.pack.journal import Journal, write_at
 from hmr_core.data.pack.layout import ArrayLocation, read_layout, stretches, structure_digest
 from hmr_core.data.pack.selection import Selection
 from hmr_core.hand.joints import JOINT_NAMES
@@ -41,7 +42,7 @@ def assemble(
         for split, lists in selection.rows.items()
         for subset, rows in lists.items()
     }
-    _write_structure(part, encoder, small, journal)
+    _write_structure(part, encoder, selection, small, journal)
     _, places = read_layout(part)
     with FileIO(part, "r+") as file:
         for name, values in small.items():
@@ -56,7 +57,9 @@ def assemble(
     return _seal(part, places, lambda done: on_progress(total // 2 + done, total))
 
 
-def _write_structure(part: Path, encoder: Encoder, small: Mapping[str, np.ndarray], journal: Journal) -> None:
+def _write_structure(
+    part: Path, encoder: Encoder, selection: Selection, small: Mapping[str, np.ndarray], journal: Journal
+) -> None:
     """The file without the arrays' contents: HDF5's library writes some kilobytes, and leaves room for the rest.
 
     What is large is written without it, because it cannot close a file for which the disk has no room. Whether there is
@@ -66,10 +69,11 @@ def _write_structure(part: Path, encoder: Encoder, small: Mapping[str, np.ndarra
         reserve(file.fileno(), STRUCTURE_BYTES)
     # The oldest file format has no time stamps in groups: the same input gives the same bytes.
     with h5py.File(part, "w", userblock_size=fmt.USER_BLOCK_BYTES, libver=("earliest", "v108")) as file:
-        _describe(file, encoder, journal.done)
+        _describe(file, encoder, selection, journal.done)
         for name, values in small.items():
             _declare(file, name, values.shape, values.dtype, fmt.array_digest(values.tobytes()))
-        for name, spec in fmt.ARRAYS.items():
+        for name in encoder.arrays:
+            spec = fmt.ARRAYS[name]
             dataset = _declare(
                 file, f"samples/{name}", (journal.done, *spec.shape), spec.dtype, journal.digests[f"samples/{name}"]
             )
@@ -92,11 +96,11 @@ def _declare(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, dig
 
 def _write_records(file: FileIO, places: Mapping[str, ArrayLocation], journal: Journal) -> None:
     """Everything that the journal's records hold."""
-    positions = {name: places[name].offset for name in FIELDS}
+    positions = {name: places[name].offset for name in journal.fields}
     ends, position = np.zeros(1, dtype=fmt.OFFSETS_DTYPE), places[fmt.OFFSETS].offset
     write_at(file, ends.tobytes(), position)
     for records in journal.records():
-        for name, field in FIELDS.items():
+        for name, field in journal.fields.items():
             rows = records[field].tobytes()
             write_at(file, rows, positions[name])
             positions[name] += len(rows)
@@ -105,16 +109,18 @@ def _write_records(file: FileIO, places: Mapping[str, ArrayLocation], journal: J
         write_at(file, ends.tobytes(), position)
 
 
-def _describe(file: h5py.File, encoder: Encoder, samples: int) -> None:
+def _describe(file: h5py.File, encoder: Encoder, selection: Selection, samples: int) -> None:
     """The root's attributes: what the file says of itself."""
     file.attrs["format"] = fmt.FORMAT
+    file.attrs["dataset"] = encoder.reader.name
     file.attrs["release"] = encoder.reader.release
     file.attrs["samples"] = samples
     file.attrs["units"] = "metres"
     file.attrs["frame"] = "camera space: x right, y down, z away from the camera"
     file.attrs["joint_order"] = ",".join(JOINT_NAMES)
     file.attrs["image_order"] = "RGB when decoded"
-    file.attrs["frame_size_px"] = np.array(encoder.reader.frame_size, dtype="<i4")
+    file.attrs["splits"] = json.dumps({split: list(lists) for split, lists in selection.rows.items()})
+    file.attrs["aliases"] = json.dumps(selection.aliases)
     file.attrs["codec"] = encoder.codec.name
     file.attrs["lossless"] = encoder.codec.lossless
     file.attrs["margin"] = encoder.margin

@@ -34,7 +34,7 @@ def damaged_annotations(
 ) -> Iterator[int]:
     """Those of the rows whose annotations do not have the recorded checksum, in their order."""
     chosen = rows.astype(np.int64)
-    names = (fmt.IDS, *(f"samples/{name}" for name in fmt.ARRAYS))
+    names = (fmt.IDS, *(name for name in (f"samples/{array}" for array in fmt.ARRAYS) if name in places))
     arrays = [read_rows(descriptor, places[name], chosen) for name in names]
     recorded = read_rows(descriptor, places[fmt.SAMPLE_CHECKSUM], chosen)
     for i, row in enumerate(chosen.tolist()):

@@ -30,7 +30,7 @@ DEFAULT_JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class Codec:
-    """A way to compress windows. name: as given to --codec. parameters: OpenCV's, key and value in turn."""
+    """A way to compress windows. name: as users give it. parameters: OpenCV's, key and value in turn."""
 
     name: str
     extension: str

@@ -30,8 +30,10 @@ def _texts(key: str, then: Any, now: Any) -> Iterator[str]:
         for split in then:
             if split in now and then[split] != now[split]:
                 yield _text(f"lists of {split}", _counts(then[split]), _counts(now[split]))
-    elif key == "frame size":
-        yield _text(key, "x".join(map(str, then)), "x".join(map(str, now)))
+    elif key == "arrays":
+        yield _text(key, ", ".join(then), ", ".join(now))
+    elif key == "aliases":
+        yield _text(key, _named(then), _named(now))
     elif key == "codec parameters":
         yield _text(key, " ".join(map(str, then)), " ".join(map(str, now)))
     else:
@@ -40,6 +42,10 @@ def _texts(key: str, then: Any, now: Any) -> Iterator[str]:
 
 def _text(what: str, then: str, now: str) -> str:
     return f"{what}: begun with {then}, now {now}"
+
+
+def _named(aliases: Mapping[str, str]) -> str:
+    return ", ".join(f"{split} ({alias})" for alias, split in aliases.items()) or "none"
 
 
 def _counts(subsets: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""What is looked at of a data set before it is packed, trained or scored on: what would make every figure of it wrong.
+"""What is looked at of a data set before it is packed, trained or scored on: what would make every metric of it wrong.
 
 It is little, so that it costs nothing: the lists, and the annotations of a fixed selection of samples. `hmr doctor`
 says all that can be said.
@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float, Integer
 from numpy import ndarray
 
 from hmr_core.data.lists import list_remarks
-from hmr_core.data.pack.encode import stored_annotations
+from hmr_core.data.pack.encode import checked_frame_size, stored_annotations
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.pack.selection import Selection
+from hmr_core.data.pack.selection import Selection, reader_name
 from hmr_core.data.plausibility import FARTHEST_M, PALM_M, HandArrays, plausibility
 from hmr_core.data.remarks import Remark, misleading
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
-from hmr_core.plugins.sample import DatasetReader
+from hmr_core.plugins.sample import DatasetReader, Sample
 from hmr_core.shell import command_line
 from hmr_core.wording import listed
 
@@ -29,6 +29,8 @@ SAMPLES = 32
 """How many samples are looked at, evenly spread; the size of a hand is looked at in all."""
 
 _CHUNK = 65536
+
+_LOOKED_AT = ("joints", "intrinsics", "verts", "rotations", "betas")
 
 
 def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
@@ -42,8 +44,8 @@ def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
     ]
     if problem := misleading(remarks):
         raise HmrError(
-            f"this data set is not packed, since every figure of it would be wrong: {problem}. Mend the data set. Of a "
-            f"tree of OakInk-Image, `{command_line('hmr doctor --root', 'OakInk')}` says more."
+            f"this data set is not packed, since every metric of it would be wrong: {problem}.",
+            f"Mend the data set, or its reader ({reader_name(reader)}).",
         )
     return [remark.text for remark in remarks if remark.level == "note"]
 
@@ -55,8 +57,8 @@ def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
     hands = packed_hands(pack, _spread(rows))
     if problem := misleading([*list_remarks(split, lists, pack.ids), *plausibility(hands)]):
         raise HmrError(
-            f"{pack.path} is neither trained nor scored on, since every figure of it would be wrong: {problem}. Mend "
-            f"the data set, and pack it again; `{command_line('hmr doctor --data', pack.path)}` says more."
+            f"{pack.path} is neither trained nor scored on, since every metric of it would be wrong: {problem}.",
+            f"Mend the data set, and pack it again; `{_doctor(pack)}` says more.",
         )
     parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     odd = np.concatenate([part[odd_hands(pack.array("joints", part))] for part in parts])
@@ -64,30 +66,47 @@ def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
         return []
     return [
         f"{len(odd):,} of {len(rows):,} hands of {split} {subset} are of no hand's size, or more than {FARTHEST_M:g} m "
-        f"away: "
-        f"{listed(pack.ids(odd))}. Figures over all samples are off by theirs; "
-        f"`{command_line('hmr doctor --data', pack.path)}` says more"
+        "away: "
+        f"{listed(pack.ids(odd))}. Metrics over all samples are off by theirs; `{_doctor(pack)}` says more"
     ]
 
 
 def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> HandArrays:
     """The annotations of some samples of a pack."""
+    names = [name for name in _LOOKED_AT if name in pack.info.arrays]
     return HandArrays(
         ids=tuple(pack.ids(rows)),
-        joints=pack.array("joints", rows),
-        verts=pack.array("verts", rows),
-        intrinsics=pack.array("intrinsics", rows),
-        rotations=pack.array("rotations", rows),
-        betas=pack.array("betas", rows),
+        joints_valid=pack.joints_valid(rows),
         frame_px=pack.array("frame_px", rows).astype(np.float32),
+        **{name: pack.array(name, rows) for name in names},
+    )
+
+
+def read_hands(samples: Sequence[Sample]) -> HandArrays:
+    """The annotations of some samples as their reader gave them; HmrError for what cannot be stored."""
+    stored = [stored_annotations(sample) for sample in samples]
+    there = [name for name in _LOOKED_AT if all(name in arrays for arrays in stored)]
+    every = np.ones(21, dtype=bool)
+    return HandArrays(
+        ids=tuple(sample.id for sample in samples),
+        joints_valid=np.stack([arrays.get("joints_valid", every).astype(bool) for arrays in stored]),
+        frame_px=np.array([checked_frame_size(sample) for sample in samples], dtype=np.float32),
+        **{name: np.stack([arrays[name] for arrays in stored]) for name in there},
     )
 
 
 def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
-    """Which hands (metres, camera space) have no hand's size, or are where no camera of the data sets sees them."""
+    """Which hands (metres, camera space) have no hand's size, or are where no camera of the data sets sees them.
+
+    Joints that are not known are 0, so that they count as near.
+    """
     palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=-1)
     odd: ndarray = ~((palm >= PALM_M[0]) & (palm <= PALM_M[1]) & (joints[..., 2].max(1) <= FARTHEST_M))
     return odd
+
+
+def _doctor(pack: Pack) -> str:
+    return command_line("hmr doctor", Option("data", pack.path))
 
 
 def _lists(split: str, lists: dict[str, ndarray], ids: Sequence[str]) -> Iterator[Remark]:
@@ -95,23 +114,14 @@ def _lists(split: str, lists: dict[str, ndarray], ids: Sequence[str]) -> Iterato
 
 
 def _samples(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Remark]:
-    read = {}
+    read = []
     for sample_id in (ids[row] for row in _spread(np.arange(len(ids)))):
         with suppress(Exception):  # a plugin's reader may raise anything
-            read[sample_id] = stored_annotations(reader.read(sample_id))
+            sample = reader.read(sample_id)
+            read_hands([sample])
+            read.append(sample)
     if read:
-        arrays = {name: np.stack([sample[name] for sample in read.values()]) for name in next(iter(read.values()))}
-        yield from plausibility(
-            HandArrays(
-                ids=tuple(read),
-                joints=arrays["joints"],
-                verts=arrays["verts"],
-                intrinsics=arrays["intrinsics"],
-                rotations=arrays["rotations"],
-                betas=arrays["betas"],
-                frame_px=np.tile(np.array(reader.frame_size, dtype=np.float32), (len(read), 1)),
-            )
-        )
+        yield from plausibility(read_hands(read))
 
 
 def _spread(rows: Integer[ndarray, " n"]) -> Integer[ndarray, " chosen"]:

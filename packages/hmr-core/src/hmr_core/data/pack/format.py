@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.file_kinds import HDF5
 from hmr_core.files import NotAFileError, open_descriptor
 from hmr_core.shell import command_line
@@ -43,33 +43,46 @@ DEFAULT_MARGIN = 1.7 * 1.125 * 2**0.5
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of `/samples`: its little-endian type, the shape of one sample's entry, and what it is."""
+    """An array of `/samples`: its little-endian type, the shape of one sample's entry, and what it is.
+
+    optional: whether it is absent from the packs of data sets that lack it.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     meaning: str
+    optional: bool = False
 
 
 ARRAYS: Mapping[str, ArraySpec] = {
     "joints": ArraySpec("<f4", (21, 3), "metres, camera space, OpenPose joint order"),
-    "verts": ArraySpec("<f4", (778, 3), "metres, camera space, MANO vertex order"),
+    "joints_valid": ArraySpec("|u1", (21,), "1 where a joint is known, else 0, and its entry 0 0 0", optional=True),
+    "verts": ArraySpec("<f4", (778, 3), "metres, camera space, MANO vertex order", optional=True),
     "intrinsics": ArraySpec("<f4", (3, 3), "of the frame's camera, pixels"),
     "rotations": ArraySpec(
-        "<f4", (16, 3), "axis-angle, MANO joint order, wrist in camera space, relative to flat hand"
+        "<f4", (16, 3), "axis-angle, MANO joint order, wrist in camera space, relative to flat hand", optional=True
     ),
-    "betas": ArraySpec("<f4", (10,), "MANO's betas"),
-    "object_pose": ArraySpec("<f4", (4, 4), "object to camera space, metres"),
-    "status": ArraySpec("<i4", (), "of the sequence, as released; -1 unknown"),
+    "betas": ArraySpec("<f4", (10,), "MANO's betas", optional=True),
+    "object_pose": ArraySpec("<f4", (4, 4), "object to camera space, metres", optional=True),
+    "side": ArraySpec("|u1", (), "0 a right hand, 1 a left one, as it is in the image"),
     "window_px": ArraySpec("<i4", (4,), "the stored window in the frame: x, y, width, height"),
     "frame_px": ArraySpec("<i4", (2,), "the frame's width, height"),
 }
-"""The arrays of `/samples` besides `id` and `checksum`. A sample's checksum covers its id and these, in this order."""
+"""The arrays of `/samples` besides `id` and `checksum`.
+
+A sample's checksum covers its id and those of these that its pack has, in this order.
+"""
+
+PLACES = ("window_px", "frame_px")
+"""Those that packing itself makes; the others are annotations."""
 
 ATTRIBUTES: Mapping[str, type] = {
     "format": str, "release": str, "samples": int, "units": str, "frame": str, "joint_order": str, "image_order": str,
-    "frame_size_px": list, "codec": str, "lossless": bool, "margin": float, "tool": str, "opencv": str, "h5py": str,
+    "dataset": str, "splits": str, "aliases": str, "codec": str, "lossless": bool, "margin": float, "tool": str,
+    "opencv": str, "h5py": str,
 }  # fmt: skip
-"""The attributes of the root, and their types when read."""
+"""The attributes of the root, and their types when read. splits: JSON, each split with its subsets, in the data set's
+order; aliases: JSON, other names of splits."""
 
 VERSIONS = ("opencv", "h5py")
 """Attributes with the versions of what made the file, besides `tool`."""
@@ -79,6 +92,12 @@ BYTES, OFFSETS, IMAGE_CHECKSUM = "images/bytes", "images/offsets", "images/check
 IDS, SAMPLE_CHECKSUM = "samples/id", "samples/checksum"
 SOURCE = "images/source"
 """Checksums of the frames' files as they were when packed."""
+
+
+def arrays_with(optional: Iterable[str]) -> dict[str, ArraySpec]:
+    """The arrays of a pack that has these of the optional ones, in their order."""
+    there = set(optional)
+    return {name: spec for name, spec in ARRAYS.items() if not spec.optional or name in there}
 
 
 def split_dataset(split: str, subset: str) -> str:
@@ -105,6 +124,14 @@ class Header:
         line = (json.dumps(asdict(self)) + "\n").encode("ascii").ljust(USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, b"\0")
         assert len(line) == USER_BLOCK_BYTES - ITEM_DIGEST_BYTES, "the structure is in more pieces than the block holds"
         return line + item_checksum(line)
+
+
+def pack_command(name: str = "NAME", *options: Option, root: object = "FOLDER", out: object = "FILE") -> str:
+    """The command that packs a data set of this name."""
+    return command_line("hmr pack", name, Option("root", root), *options, Option("out", out))
+
+
+_MADE_BY = f"Data files are made by: `{pack_command()}`"
 
 
 class DamagedPackError(HmrError):
@@ -135,21 +162,18 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        synthetic = command_line("hmr pack oakink", Option("root", "demo/OakInk"), Option("out", path))
         raise HmrError(
-            f"there is no data file {path}. Make one: `{command_line('hmr pack oakink --root OakInk --out', path)}`; "
-            f"without the release, `hmr synth demo`, then "
-            f"`{command_line('hmr pack oakink --root demo/OakInk --out', path)}`"
+            f"there is no data file {path}.",
+            f"Make one: `{pack_command(out=path)}` (`hmr datasets` lists the names); without any data, "
+            f"`hmr synth demo`, then `{synthetic}`",
         ) from None
     except IsADirectoryError:
         raise HmrError(
-            f"{path} is a folder, not a pack. If it is a data set, pack it: "
-            f"{command_line('hmr pack oakink --root', path, '--out', 'FILE')}"
+            f"{path} is a folder, not a pack.", f"If it is a data set, pack it: `{pack_command(root=path)}`"
         ) from None
     except NotAFileError as error:
-        raise HmrError(
-            f"{path} is no pack: {error.strerror}, and a pack is read at any place. "
-            "Data files are made by: hmr pack oakink --root OakInk --out FILE"
-        ) from None
+        raise HmrError(f"{path} is no pack: {error.strerror}, and a pack is read at any place.", _MADE_BY) from None
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}.") from error
 
@@ -162,17 +186,14 @@ def _header(path: Path, start: bytes, size: int) -> Header:
         raise DamagedPackError(f"{path} is damaged: its header cannot be read. {_ANEW}")
     if header is None:
         what = "an HDF5 file, but not a pack" if HDF5 in (block[:8], magic) else "not a pack"
-        raise HmrError(
-            f"{path} is {what}: it does not begin with the header of {FORMAT}. "
-            "Data files are made by: hmr pack oakink --root OakInk --out FILE"
-        )
+        raise HmrError(f"{path} is {what}: it does not begin with the header of {FORMAT}.", _MADE_BY)
     recorded = block[-ITEM_DIGEST_BYTES:]
     # Another format with the checksum of ours is damage to its name alone.
     ours = recorded == replace(header, format=FORMAT).block()[-ITEM_DIGEST_BYTES:]
     if header.format != FORMAT and not ours:
         raise HmrError(
-            f"{path} has the format {header.format}, this version of hmr reads {FORMAT}. Use the version of hmr-core "
-            "that wrote it, or pack the data set again: hmr pack oakink --root OakInk --out FILE"
+            f"{path} has the format {header.format}, this version of hmr reads {FORMAT}.",
+            f"Use the version of hmr-core that wrote it, or pack the data set again: `{pack_command()}`",
         )
     if recorded != item_checksum(block[:-ITEM_DIGEST_BYTES]):
         raise DamagedPackError(f"{path} is damaged: its header does not have the recorded checksum. {_ANEW}")

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -24,40 +25,48 @@ from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.differences import differences
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import open_descriptor
 from hmr_core.shell import command_line
 
 FORMAT = "hmr-pack-journal/1"
 
 _DIGEST = ("u1", (fmt.ITEM_DIGEST_BYTES,))
-RECORD = np.dtype(
-    [
-        *((name, spec.dtype, spec.shape) for name, spec in fmt.ARRAYS.items()),
-        ("image_bytes", "<i8"),
-        ("image_checksum", *_DIGEST),
-        ("source", *_DIGEST),
-        ("sample_checksum", *_DIGEST),
-        ("record_checksum", *_DIGEST),
-    ]
-)
-"""A sample's rows, the size of its compressed window, and the checksums that the pack will hold; then the record's."""
-
-FIELDS = {
-    **{f"samples/{name}": name for name in fmt.ARRAYS},
-    fmt.SAMPLE_CHECKSUM: "sample_checksum",
-    fmt.IMAGE_CHECKSUM: "image_checksum",
-    fmt.SOURCE: "source",
-}
-"""The arrays of the pack that are made of fields of the records, and these."""
 
 RECORDS_AT_ONCE = 256
 _LONGEST_HEAD_BYTES = 1 << 16
 
 
+@cache
+def record_type(arrays: tuple[str, ...]) -> np.dtype[Any]:
+    """The type of a record: a sample's entries of these arrays, the size of its compressed window, and the checksums
+    that the pack will hold; then the record's own.
+    """
+    return np.dtype(
+        [
+            *((name, fmt.ARRAYS[name].dtype, fmt.ARRAYS[name].shape) for name in arrays),
+            ("image_bytes", "<i8"),
+            ("image_checksum", *_DIGEST),
+            ("source", *_DIGEST),
+            ("sample_checksum", *_DIGEST),
+            ("record_checksum", *_DIGEST),
+        ]
+    )
+
+
+def record_fields(arrays: tuple[str, ...]) -> dict[str, str]:
+    """The arrays of the pack that are made of fields of the records, and these."""
+    return {
+        **{f"samples/{name}": name for name in arrays},
+        fmt.SAMPLE_CHECKSUM: "sample_checksum",
+        fmt.IMAGE_CHECKSUM: "image_checksum",
+        fmt.SOURCE: "source",
+    }
+
+
 @dataclass(frozen=True)
 class EncodedSample:
-    """A sample ready to be stored: its record, of type RECORD and no axes, and its compressed window."""
+    """A sample ready to be stored: its record, of `record_type` and no axes, and its compressed window."""
 
     record: ndarray
     image: bytes
@@ -74,8 +83,9 @@ def open_journal(
 ) -> Iterator[Journal]:
     """The journal of the pack at out, as far as it got; a new one where there is none.
 
-    head: what is being packed and how, in JSON's types. samples: in the whole pack. on_read: called with the bytes of
-    images that were gone through, and their total, where samples were kept.
+    head: what is being packed and how, in JSON's types; its "arrays" are those of the pack, in the format's order.
+    samples: in the whole pack. on_read: called with the bytes of images that were gone through, and their total, where
+    samples were kept.
     Afterwards its files stay where samples were kept, and the pack was not finished. Raises HmrError while another
     process has it, when it is of another packing, and when it is damaged.
     """
@@ -111,8 +121,9 @@ def kept_samples(out: Path) -> int:
     try:
         with FileIO(open_descriptor(_journal_path(out))) as records:
             line, newline, _ = os.pread(records.fileno(), _LONGEST_HEAD_BYTES, 0).partition(b"\n")
-            return (os.fstat(records.fileno()).st_size - len(line + newline)) // RECORD.itemsize
-    except (FileNotFoundError, NotADirectoryError):
+            size = os.fstat(records.fileno()).st_size - len(line + newline)
+            return size // record_type(tuple(json.loads(line)["arrays"])).itemsize
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return 0
 
 
@@ -125,7 +136,8 @@ class Journal:
     """The samples packed so far: made by `open_journal`, appended to, read back for the pack.
 
     out: where the pack will be. done: how many samples there are. image_bytes: the size of their compressed windows.
-    digests: by the arrays of the pack, of what the samples so far are to it.
+    type: of its records; fields: the arrays of the pack that are made of these. digests: by the arrays of the pack, of
+    what the samples so far are to it.
     """
 
     def __init__(
@@ -139,7 +151,8 @@ class Journal:
     ) -> None:
         self.out, self._records, self._images, self._samples = out, records, images, samples
         self.done = self.image_bytes = 0
-        self.digests = {name: fmt.array_digest() for name in (*FIELDS, fmt.BYTES)}
+        self.type, self.fields = record_type(tuple(head["arrays"])), record_fields(tuple(head["arrays"]))
+        self.digests = {name: fmt.array_digest() for name in (*self.fields, fmt.BYTES)}
         self.digests[fmt.OFFSETS] = fmt.array_digest(_offset(0))
         line = head_line(head)
         self._start = len(line)
@@ -147,7 +160,7 @@ class Journal:
             self._go_through(on_read)
         else:
             self._begin(line)
-        records.truncate(self._start + self.done * RECORD.itemsize)
+        records.truncate(self._start + self.done * self.type.itemsize)
         images.truncate(self.image_bytes)
 
     def append(self, sample: EncodedSample) -> None:
@@ -162,7 +175,7 @@ class Journal:
         return found
 
     def records(self) -> Iterator[ndarray]:
-        """The records in order, as arrays of type RECORD of some hundred each."""
+        """The records in order, as arrays of some hundred each."""
         for start in range(0, self.done, RECORDS_AT_ONCE):
             yield self._read(start, min(start + RECORDS_AT_ONCE, self.done))
 
@@ -200,27 +213,30 @@ class Journal:
         start = os.pread(self._records.fileno(), _LONGEST_HEAD_BYTES, 0)
         found, newline, _ = start.partition(b"\n")
         size = os.fstat(self._records.fileno()).st_size
-        if (not newline and size < _LONGEST_HEAD_BYTES) or size < len(found) + 1 + RECORD.itemsize:
+        if (not newline and size < _LONGEST_HEAD_BYTES) or size <= len(found) + 1:
             return False  # stopped before its first record
         anew = f"begin anew: {self.removal}"
         try:
             differing = differences(json.loads(found), json.loads(line))
         except (ValueError, TypeError, AttributeError):
             raise HmrError(
-                f"{_journal_path(self.out)}, which keeps what was packed so far, is damaged. To {anew}"
+                f"{_journal_path(self.out)}, which keeps what was packed so far, is damaged.", f"To {anew}"
             ) from None
-        if differing:
-            kept = (size - len(found) - 1) // RECORD.itemsize
+        kept = kept_samples(self.out)
+        if kept and differing:
             raise HmrError(
                 f"the packing of {self.out} was begun otherwise ({'; '.join(differing)}), and {kept} samples of it are "
-                f"kept. Go on with the options and the data set that it was begun with, give another --out, or {anew}"
+                "kept.",
+                "Go on with the options and the data set that it was begun with, give another ",
+                Option("out"),
+                f", or {anew}",
             )
-        return True
+        return kept > 0
 
     def _go_through(self, on_read: Callable[[int, int], None]) -> None:
         """Count the records that are whole and true, up to the first that is not, or whose image is not."""
         total = os.fstat(self._images.fileno()).st_size
-        stop = min((os.fstat(self._records.fileno()).st_size - self._start) // RECORD.itemsize, self._samples)
+        stop = min((os.fstat(self._records.fileno()).st_size - self._start) // self.type.itemsize, self._samples)
         while self.done < stop:
             for record in self._read(self.done, min(self.done + RECORDS_AT_ONCE, stop)):
                 if record_checksum(record.tobytes()) != record["record_checksum"].tobytes():
@@ -234,14 +250,14 @@ class Journal:
     def _count(self, record: ndarray | np.void, image: bytes) -> None:
         self.done += 1
         self.image_bytes += len(image)
-        for name, field in FIELDS.items():
+        for name, field in self.fields.items():
             self.digests[name].update(record[field].tobytes())
         self.digests[fmt.OFFSETS].update(_offset(self.image_bytes))
         self.digests[fmt.BYTES].update(image)
 
     def _read(self, start: int, stop: int) -> ndarray:
-        size = RECORD.itemsize
-        return np.frombuffer(_read(self._records, (stop - start) * size, self._start + start * size), dtype=RECORD)
+        size = self.type.itemsize
+        return np.frombuffer(_read(self._records, (stop - start) * size, self._start + start * size), dtype=self.type)
 
 
 def _journal_path(out: Path) -> Path:
@@ -271,7 +287,9 @@ def _locked(path: Path, mode: str) -> Iterator[FileIO]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 out = path.with_name(path.name.removesuffix(".part-journal"))
-                raise HmrError(f"another process is packing {out}. Wait for it, or give another --out.") from None
+                raise HmrError(
+                    f"another process is packing {out}.", "Wait for it, or give another ", Option("out"), "."
+                ) from None
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
                 return

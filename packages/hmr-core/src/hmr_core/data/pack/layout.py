@@ -6,6 +6,7 @@ not cross a fork, no lock, no cache that grows, and a cut file is an error rathe
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def read_layout(path: Path, *, opened: int | None = None) -> tuple[dict[str, Any
             return attributes, places
     except _ReplacedError:
         raise HmrError(f"{path} was replaced while it was opened. Start again.") from None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -139,10 +140,9 @@ def _check(attributes: dict[str, Any], places: dict[str, ArrayLocation], size: i
     for name, kind in fmt.ATTRIBUTES.items():
         if type(attributes[name]) is not kind:  # true is an int
             raise ValueError(f"its attribute {name} is {attributes[name]!r:.100}")
-    if len(attributes["frame_size_px"]) != 2:
-        raise ValueError("its attribute frame_size_px is not a width and a height")
     samples = attributes["samples"]
-    expected = {name: (spec.dtype, (samples, *spec.shape)) for name, spec in fmt.ARRAYS.items()}
+    there = fmt.arrays_with(name.removeprefix("samples/") for name in places)
+    expected = {name: (spec.dtype, (samples, *spec.shape)) for name, spec in there.items()}
     shapes = {f"samples/{name}": value for name, value in expected.items()} | {
         fmt.SAMPLE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
         fmt.IMAGE_CHECKSUM: ("u1", (samples, fmt.ITEM_DIGEST_BYTES)),
@@ -157,6 +157,15 @@ def _check(attributes: dict[str, Any], places: dict[str, ArrayLocation], size: i
         raise ValueError(f"/{fmt.IDS} is not one text for each sample")
     if places[fmt.BYTES].dtype != np.uint8 or len(places[fmt.BYTES].shape) != 1:
         raise ValueError(f"/{fmt.BYTES} is not a flat array of bytes")
+    listed = {
+        fmt.split_dataset(split, subset)
+        for split, subsets in json.loads(attributes["splits"]).items()
+        for subset in subsets
+    }
+    if listed != {name for name in places if name.startswith("splits/")}:
+        raise ValueError("its attribute splits does not list its splits")
+    if not isinstance(json.loads(attributes["aliases"]), dict):
+        raise ValueError("its attribute aliases does not name splits")
     for name, place in places.items():
         if place.offset + place.size > size:
             raise ValueError(f"/{name} reaches beyond the file's end")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import os
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Int64, Integer, Shaped, UInt8
+from jaxtyping import Bool, Int64, Integer, Shaped, UInt8
 from numpy import ndarray
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.checks import damaged_annotations, stretch_digest
 from hmr_core.data.pack.layout import ArrayLocation, read_into, read_rows, structure_problem, verified_layout
-from hmr_core.data.splits import SPLIT_NAMES, SUBSETS, split_name, subset_name
-from hmr_core.errors import HmrError
+from hmr_core.data.splits import find_split, find_subset
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.pictures import decode
 from hmr_core.shell import command_line
 from hmr_core.system import will_read
@@ -33,20 +33,23 @@ SPARE_BYTES = 1 << 16
 class PackInfo:
     """What a pack says of itself.
 
+    dataset: the name by which `hmr pack` knows the data set. arrays: of `/samples`, in the format's order.
     margin: window side over joint-box side. digest: BLAKE2b of the file without its header, hex.
-    counts: samples by split and subset, for those that are packed.
+    counts: samples by split and subset, for those that are packed, in the data set's order. aliases: other names of
+    splits.
     versions: of what made the file. source: digests (hex) of what it was made of: of the frames' files, of the
     annotations with their windows, and of each list, such as "sp0/test"; those of two packs can be compared whatever
     their codecs.
     """
 
     format: str
+    dataset: str
     release: str
     samples: int
+    arrays: tuple[str, ...]
     codec: str
     lossless: bool
     margin: float
-    frame_size_px: tuple[int, int]
     units: str
     frame: str
     joint_order: tuple[str, ...]
@@ -57,6 +60,7 @@ class PackInfo:
     image_bytes: int
     digest: str
     counts: Mapping[str, Mapping[str, int]]
+    aliases: Mapping[str, str]
 
     @property
     def synthetic(self) -> bool:
@@ -103,21 +107,28 @@ class Pack:
     def __len__(self) -> int:
         return self.info.samples
 
-    def indices(self, split: str, subset: str) -> Int64[ndarray, " samples"]:
-        """The rows of a subset in the release's order.
+    def split_name(self, given: str) -> str:
+        """The name of a split of this pack, given by it or by an alias; UsageError listing those that it has."""
+        try:
+            return find_split(given, self.info.counts, self.info.aliases, str(self.path))
+        except UsageError as error:
+            raise UsageError(error.message, *self._if_it_has(given)) from None
 
-        Raises UsageError for an unknown name, HmrError for one that is not in this pack, has no samples or is damaged.
+    def subset_name(self, split: str, given: str) -> str:
+        """The name of a subset of a split of this pack, checked; UsageError listing those that it has."""
+        try:
+            return find_subset(given, split, self.info.counts[split], str(self.path))
+        except UsageError as error:
+            raise UsageError(error.message, *self._if_it_has(split)) from None
+
+    def indices(self, split: str, subset: str) -> Int64[ndarray, " samples"]:
+        """The rows of a subset in the data set's order.
+
+        Raises UsageError for a name that is not in this pack, HmrError for a subset without samples or a damaged list.
         """
-        split, subset = split_name(split), subset_name(subset)
+        split = self.split_name(split)
+        subset = self.subset_name(split, subset)
         there = self.info.counts
-        remedy = f"Pack it: {command_line('hmr pack oakink --root OakInk --split', split, '--out', 'FILE')}"
-        if split not in there:
-            raise HmrError(f"{self.path} does not hold split {split}; it holds {', '.join(there)}. {remedy}")
-        if subset not in there[split]:
-            raise HmrError(
-                f"{self.path} does not hold all of subset {subset} of {split}; "
-                f"it holds {', '.join(there[split]) or 'none'}. {remedy}"
-            )
         if there[split][subset] == 0:
             filled = ", ".join(f"{name} ({count})" for name, count in there[split].items() if count) or "none"
             raise HmrError(
@@ -141,9 +152,37 @@ class Pack:
     def array(self, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Shaped[ndarray, "rows ..."]:
         """An array's entries for the given rows, in any order, repeated or not; a new array.
 
-        Names, units and shapes: `format.ARRAYS`.
+        Names, units and shapes: `format.ARRAYS`. HmrError for one that the data set lacks.
         """
+        self.require(name, by="What was asked for")
         return self._read(self._places[f"samples/{name}"], np.asarray(rows, dtype=np.int64))
+
+    def joints_valid(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, "rows 21"]:
+        """Which joints of the given rows are known: all of them where the pack has no mask."""
+        if "joints_valid" in self.info.arrays:
+            return self.array("joints_valid", rows).astype(bool)
+        return np.ones((len(rows), 21), dtype=bool)
+
+    def left(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, " rows"]:
+        """Which of the given rows are left hands."""
+        left: ndarray = self.array("side", rows).astype(bool)
+        return left
+
+    def require(self, *names: str, by: str) -> None:
+        """HmrError unless the pack has these arrays. by: what needs them, as the subject of a sentence."""
+        lacking = [name for name in names if name not in self.info.arrays]
+        if lacking:
+            there = [name for name in self.info.arrays if name not in fmt.PLACES]
+            raise HmrError(
+                f"{by} needs {' and '.join(lacking)}, which {self.path} ({self.info.release}) lacks; it has "
+                f"{', '.join(there)}. Use another model, or a data set that has them."
+            )
+
+    def frame_sizes(self) -> dict[tuple[int, int], int]:
+        """How many samples have a frame of each (width, height) in pixels; the most frequent first."""
+        sizes, counts = np.unique(self.array("frame_px", np.arange(len(self))), axis=0, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {(int(sizes[i, 0]), int(sizes[i, 1])): int(counts[i]) for i in order}
 
     def frame_checksums(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> UInt8[ndarray, "rows 16"]:
         """The checksums (`format.item_checksum`) of the files of the rows' frames, as packed."""
@@ -212,6 +251,11 @@ class Pack:
                     raise self._unreadable(row, f"it is {sizes}")
                 yield Window(image, x, y)
 
+    def _if_it_has(self, split: str) -> tuple[str, ...]:
+        """What to do about a split or subset that the pack does not have."""
+        command = fmt.pack_command(self.info.dataset, Option("split", split))
+        return (f"If the data set has it, pack it: `{command}`",)
+
     @property
     def _find_all(self) -> str:
         return f"Find all that is damaged: {command_line('hmr pack verify', self.path)}"
@@ -254,8 +298,7 @@ class Pack:
             raise HmrError(
                 f"{self.path} was altered while it was in use: another file was written into it. Nothing of what was "
                 "read since was used. Put back the file that it was, or start again with the one that it is. To "
-                "replace a pack that is in use, write the new one beside it and rename it (mv, or rsync without "
-                "--inplace)."
+                "replace a pack that is in use, write the new one beside it and rename it, as mv does."
             )
         self._stamp = stamp
 
@@ -272,19 +315,19 @@ def _stamp(descriptor: int) -> tuple[int, int, int]:
 
 
 def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, ArrayLocation]) -> PackInfo:
-    counts: dict[str, dict[str, int]] = {}
-    for split, subset in product(SPLIT_NAMES, SUBSETS):
-        if (place := places.get(fmt.split_dataset(split, subset))) is not None:
-            counts.setdefault(split, {})[subset] = place.shape[0]
-    width, height = attributes["frame_size_px"]
+    counts = {
+        split: {subset: places[fmt.split_dataset(split, subset)].shape[0] for subset in subsets}
+        for split, subsets in json.loads(attributes["splits"]).items()
+    }
     return PackInfo(
         format=header.format,
+        dataset=attributes["dataset"],
         release=attributes["release"],
         samples=attributes["samples"],
+        arrays=tuple(name for name in fmt.ARRAYS if f"samples/{name}" in places),
         codec=attributes["codec"],
         lossless=attributes["lossless"],
         margin=attributes["margin"],
-        frame_size_px=(width, height),
         units=attributes["units"],
         frame=attributes["frame"],
         joint_order=tuple(attributes["joint_order"].split(",")),
@@ -295,6 +338,7 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Arra
         image_bytes=places[fmt.BYTES].shape[0],
         digest=header.blake2b,
         counts=counts,
+        aliases=json.loads(attributes["aliases"]),
     )
 
 

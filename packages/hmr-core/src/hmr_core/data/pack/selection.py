@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.splits import SUBSETS, split_name, subset_name
-from hmr_core.errors import HmrError
+from hmr_core.data.splits import WHOLE, find_split, find_subset, is_name
+from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.sample import DatasetReader
 
-ROW_ORDER = ("all", "train+val", "test", "train", "val")
-"""The subsets in the order in which their lists give the rows their order."""
+ROW_ORDER = (WHOLE, "train+val", "test", "train", "val")
+"""The subsets in the order in which their lists give the rows their order; others come last, as they are listed."""
 
 
 def reader_name(reader: DatasetReader) -> str:
@@ -23,10 +23,13 @@ def reader_name(reader: DatasetReader) -> str:
 
 @dataclass(frozen=True)
 class Selection:
-    """What goes into a pack: the ids in the order of its rows, and the rows of each split's subsets."""
+    """What goes into a pack: the ids in the order of its rows, the rows of each split's subsets, and the splits' other
+    names.
+    """
 
     ids: list[str]
     rows: dict[str, dict[str, np.ndarray]]
+    aliases: dict[str, str]
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -47,32 +50,37 @@ class Selection:
 def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | None) -> Selection:
     """The samples to pack, in the order in which the lists first name them, and the lists that are then complete.
 
-    With neither splits nor subset, everything that the reader lists. Splits without a subset: their train, val,
-    train+val and test. Every list of these splits whose samples are all packed is stored, so that train+val brings
-    train and val with it.
+    With neither splits nor subset, everything that the reader lists. Splits without a subset: all of theirs but `all`,
+    whose samples need not be theirs. Every list of these splits whose samples are all packed is stored, so that
+    train+val brings train and val with it.
+    Raises UsageError for a split or subset that the data set does not have, HmrError for a reader with bad names.
     """
-    there = reader.splits()
-    chosen = list(there) if splits is None else list(dict.fromkeys(split_name(split) for split in splits))
-    missing = [split for split in chosen if split not in there]
-    if missing or not chosen:
-        raise HmrError(
-            f"the data set has no lists for split {', '.join(missing) or 'any'}; it has {', '.join(there) or 'none'}. "
-            "Unpack the release's image/anno/split and split_train_val, or name other splits with --split."
-        )
-    wanted = {subset_name(subset)} if subset else set(SUBSETS) if splits is None else set(SUBSETS) - {"all"}
-    unlisted = [split for split in chosen if subset and subset not in there[split]]
-    if unlisted:
-        raise HmrError(
-            f"the data set has no list of subset {subset} of {', '.join(unlisted)}; "
-            f"of {unlisted[0]} it has {', '.join(there[unlisted[0]])}. Unpack the release's annotations again."
-        )
+    there, aliases = reader.splits(), dict(reader.aliases)
+    _check_names(reader, there)
+    where = f"the data set {reader.release}"
+    chosen = list(dict.fromkeys(there if splits is None else (find_split(s, there, aliases, where) for s in splits)))
+    if not chosen:
+        raise HmrError(f"{where} has no lists of samples, so there is nothing to pack.")
+    if subset is not None:
+        for split in chosen:
+            find_subset(subset, split, there[split], where)
     lists = {split: {name: reader.split_ids(split, name) for name in there[split]} for split in chosen}
-    asked = [lists[split][name] for name in ROW_ORDER if name in wanted for split in chosen if name in lists[split]]
+
+    def wanted(name: str) -> bool:
+        return name == subset if subset is not None else splits is None or name != WHOLE
+
+    named = dict.fromkeys(name for split in chosen for name in lists[split] if wanted(name))
+    order = [*(name for name in ROW_ORDER if name in named), *(name for name in named if name not in ROW_ORDER)]
+    asked = [lists[split][name] for name in order for split in chosen if name in lists[split]]
     ids = list(dict.fromkeys(sample_id for names in asked for sample_id in names))
     if not ids:
         raise HmrError(
-            f"no samples to pack: {subset or 'every subset'} of {', '.join(chosen)} is empty in this data set. "
-            "Name another --subset or --split."
+            f"no samples to pack: {subset or 'every subset'} of {', '.join(chosen)} is empty in this data set.",
+            "Name another ",
+            Option("subset"),
+            " or ",
+            Option("split"),
+            ".",
         )
     for sample_id in ids:
         if not (isinstance(sample_id, str) and sample_id and sample_id.isascii() and sample_id.isprintable()):
@@ -89,4 +97,14 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
         }
         for split, subsets in lists.items()
     }
-    return Selection(ids, rows)
+    return Selection(ids, rows, {alias: split for alias, split in aliases.items() if split in rows})
+
+
+def _check_names(reader: DatasetReader, splits: Mapping[str, Sequence[str]]) -> None:
+    """HmrError for names of splits or subsets that cannot stand in a path or a command."""
+    for name in (*splits, *(subset for subsets in splits.values() for subset in subsets), *reader.aliases):
+        if not is_name(name):
+            raise HmrError(
+                f"the data set's reader ({reader_name(reader)}) names a split or subset {name!a}. A name is of ASCII "
+                "letters, digits, dots, dashes, underscores and plus signs, and begins with a letter or digit."
+            )

@@ -18,7 +18,7 @@ from multiprocessing.reduction import ForkingPickler
 from hmr_core.data.pack.encode import Encoder
 from hmr_core.data.pack.journal import EncodedSample
 from hmr_core.data.pack.selection import reader_name
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.interrupts import interrupts_held
 
 SAMPLES_AHEAD = 8
@@ -46,8 +46,9 @@ def encode_all(encoder: Encoder, ids: Sequence[str], workers: int) -> Generator[
                 try:
                     team.append(_Worker(encoder))
                 except OSError as error:
-                    text = f"could not start {workers} packing workers: {error}; use fewer --workers."
-                    raise HmrError(text) from error
+                    raise HmrError(
+                        f"could not start {workers} packing workers: {error}.", "Use fewer ", Option("workers"), "."
+                    ) from error
         yield from _in_order(team, ids)
     finally:
         with interrupts_held():
@@ -61,7 +62,10 @@ def _check_picklable(encoder: Encoder) -> None:
     except Exception as error:  # pickling raises whatever the reader's parts do
         raise HmrError(
             f"the data set's reader {reader_name(encoder.reader)} cannot be sent to packing workers "
-            f"({type(error).__name__}: {error}). A reader must be picklable; --workers 1 packs without."
+            f"({type(error).__name__}: {error}).",
+            "A reader must be picklable; ",
+            Option("workers", 1),
+            " packs without.",
         ) from error
 
 
@@ -123,8 +127,12 @@ class _Worker:
         code = self._process.exitcode or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         return HmrError(
-            f"a packing worker died at sample {ids[self.rows[0]]} ({how}). If memory ran out, use fewer --workers; "
-            "with --workers 1 a fault of the sample shows itself."
+            f"a packing worker died at sample {ids[self.rows[0]]} ({how}).",
+            "If memory ran out, use fewer ",
+            Option("workers"),
+            "; with ",
+            Option("workers", 1),
+            " a fault of the sample shows itself.",
         )
 
 
@@ -140,6 +148,6 @@ def _work(connection: Connection, encoder: Encoder) -> None:
             try:
                 connection.send(encoder.encode(sample_id))
             except HmrError as error:
-                connection.send(HmrError(str(error)))
+                connection.send(HmrError(error.message, *error.remedy))
     except (EOFError, OSError):
         return  # nobody is listening any more

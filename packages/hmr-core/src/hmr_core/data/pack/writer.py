@@ -22,15 +22,14 @@ import numpy as np
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
-from hmr_core.data.pack.encode import Encoder
+from hmr_core.data.pack.encode import Encoder, failures_named, stored_annotations, stored_arrays
 from hmr_core.data.pack.entry import check_data_set, odd_hands
-from hmr_core.data.pack.journal import RECORD, Journal, discard_finished, head_line, kept_samples, open_journal
+from hmr_core.data.pack.journal import Journal, discard_finished, head_line, kept_samples, open_journal
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection, select
 from hmr_core.data.pack.workers import encode_all
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.sample import DatasetReader
-from hmr_core.shell import command_line
 from hmr_core.system import usable_cpus
 
 SAMPLES_PER_WORKER = 500
@@ -38,6 +37,8 @@ SAMPLES_PER_WORKER = 500
 
 READING, ASSEMBLING = "reading back", "assembling"
 """What is done before samples are packed, where some are kept, and after."""
+
+_ANOTHER = ("Give another ", Option("out"), ".")
 
 COMPARED = {
     "sample_checksum": "other annotations",
@@ -100,14 +101,15 @@ def write_pack(
         raise UsageError(f"workers {workers}: at least 1.")
     with _described(out):
         if out.is_dir():
-            raise UsageError(f"{out} is a folder. Give the file to write: {command_line('--out', out / 'pack.h5')}")
+            raise UsageError(f"{out} is a folder.", "Give the file to write: ", Option("out", out / "pack.h5"))
         if out.exists() and not out.is_file():
-            raise UsageError(f"{out} is no regular file. Give another --out.")
+            raise UsageError(f"{out} is no regular file.", *_ANOTHER)
         finished = discard_finished(out)
     if finished is None:
         _check_free(out, force)
     selection = select(reader, splits, subset)
-    encoder = Encoder(reader, codec, margin, max(len(sample_id.encode("ascii")) for sample_id in selection.ids))
+    id_bytes = max(len(sample_id.encode("ascii")) for sample_id in selection.ids)
+    encoder = Encoder(reader, codec, margin, id_bytes, _arrays(reader, selection.ids[0]))
     head, samples = _head(encoder, selection), len(selection.ids)
     if finished == head_line(head):
         info = Pack(out).info
@@ -146,15 +148,23 @@ def after_interrupt(out: Path, samples: int) -> str:
 
 def _check_free(out: Path, force: bool) -> None:
     if out.exists() and not force:
-        raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
+        raise HmrError(f"{out} exists.", "Give another ", Option("out"), ", or ", Option("force"), " to replace it.")
+
+
+def _arrays(reader: DatasetReader, sample_id: str) -> tuple[str, ...]:
+    """The arrays that the pack will have: those that the reader gives of a sample. HmrError naming it."""
+    with failures_named(sample_id):
+        return stored_arrays(stored_annotations(reader.read(sample_id)))
 
 
 def _head(encoder: Encoder, selection: Selection) -> dict[str, Any]:
     """What is being packed and how: a packing that was begun with another head cannot go on with this one."""
     return {
         "pack": fmt.FORMAT,
+        "data set": encoder.reader.name,
         "release": encoder.reader.release,
-        "frame size": list(encoder.reader.frame_size),
+        "arrays": encoder.arrays,
+        "aliases": selection.aliases,
         "lists": selection.counts,
         "digest of the lists": selection.digest(),
         "codec": encoder.codec.name,
@@ -172,8 +182,10 @@ def _check_kept(journal: Journal, encoder: Encoder, ids: Sequence[str]) -> None:
         for field, what in COMPARED.items():
             if (then[field] != now[field]).any():
                 raise HmrError(
-                    f"sample {ids[row]} has {what} than when it was packed. If it is another data set now, give "
-                    f"another --out, or begin anew: {journal.removal}."
+                    f"sample {ids[row]} has {what} than when it was packed.",
+                    "If it is another data set now, give another ",
+                    Option("out"),
+                    f", or begin anew: {journal.removal}.",
                 )
 
 
@@ -208,8 +220,9 @@ def _finish(
         journal.finish(header)
         part.replace(out)
     except (OSError, RuntimeError) as error:  # h5py raises the latter when it cannot write what it holds
-        size = f"{part.name} takes about {(journal.image_bytes + RECORD.itemsize * journal.done) / 1e6:.0f} MB there"
-        raise HmrError(f"could not write {out}: {error}. {size} besides what is kept.") from error
+        megabytes = (journal.image_bytes + journal.type.itemsize * journal.done) / 1e6
+        size = f"{part.name} takes about {megabytes:.0f} MB there besides what is kept."
+        raise HmrError(f"could not write {out}: {error}. {size}") from error
     finally:
         part.unlink(missing_ok=True)
     return header
@@ -230,7 +243,8 @@ def _described(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise HmrError(f"could not write {out}: {error.strerror or error}{where}. Choose another --out.") from error
+        message = f"could not write {out}: {error.strerror or error}{where}."
+        raise HmrError(message, "Choose another ", Option("out"), ".") from error
 
 
 @contextmanager
@@ -241,9 +255,11 @@ def _keeping(journal: Journal, samples: int) -> Iterator[None]:
     except (HmrError, OSError) as error:
         if journal.done == 0:
             raise
-        text = str(error) if isinstance(error, HmrError) else f"could not write {journal.out}: {error}."
         kept = f"What was packed is kept ({journal.done} of {samples} samples): the same command goes on from there."
-        raise HmrError(f"{text} {kept}") from error
+        if isinstance(error, HmrError):
+            remedy = (*error.remedy, " ", kept) if error.remedy else (kept,)
+            raise HmrError(error.message, *remedy) from error
+        raise HmrError(f"could not write {journal.out}: {error}.", kept) from error
 
 
 def _sync_folder(path: Path) -> None:
