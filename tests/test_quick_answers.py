@@ -39,6 +39,7 @@ RUNS = """
 """Runs command lines in a process of its own."""
 
 TRAIN = ("train", "integral", "--split", "sp0")
+PREDICT = ("predict", "integral", "--ckpt", "run")
 EVAL = ("eval", "integral", "--split", "sp0", "--ckpt", "run")
 
 MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -91,6 +92,28 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "score: folder": (("score", "folder"), 1, "folder/predictions.h5"),
     "score: no predictions": (("score", "notes.txt"), 1, "notes.txt"),
     "score: data": (("score", "predictions.h5", "--data", "no.h5"), 1, "no.h5"),
+    "predict: model": (("predict", "integrel", "photo.png", "--ckpt", "run"), 2, 'Did you mean "integral"?'),
+    "predict: joints": (("predict", "iknet", "photo.png", "--ckpt", "run"), 2, "is given joints, and a photo has none"),
+    "predict: no photo": (("predict", "integral", "--ckpt", "run"), 2, "Missing argument 'FILE...'"),
+    "predict: photo": ((*PREDICT, "no.png"), 1, "no such photo: no.png"),
+    "predict: folder": ((*PREDICT, "folder"), 1, "the folder folder has no photos in it"),
+    "predict: box": ((*PREDICT, "notes.txt", "--box", "1,2,3"), 2, '"1,2,3" is not x,y,width,height or whole'),
+    "predict: sides": ((*PREDICT, "notes.txt", "--side", "left", "--side", "right"), 2, "2 sides for 1 boxes"),
+    "predict: camera": ((*PREDICT, "notes.txt", "--intrinsics", "0,500,10,10"), 2, "are no camera's"),
+    "predict: fov": ((*PREDICT, "notes.txt", "--fov", "190"), 2, "a field of view of 190 degrees"),
+    "predict: both": ((*PREDICT, "notes.txt", "--depth", "1", "--hand-size", "190"), 2, "Give one of them"),
+    "predict: ckpt": (("predict", "integral", "notes.txt", "--ckpt", "no"), 1, "no such checkpoint: no."),
+    "predict: ckpt of another": (("predict", "rle", "notes.txt", "--ckpt", "run"), 1, 'not of "rle"'),
+    "predict: solver": ((*PREDICT, "notes.txt", "--solver", "iknot"), 2, 'unknown solver "iknot"'),
+    "predict: solver's ckpt": ((*PREDICT, "notes.txt", "--solver-ckpt", "run"), 2, "Leave --solver-ckpt out"),
+    "predict: no solver": (
+        (*PREDICT, "notes.txt", "--solver", "none", "--solver-ckpt", "run"),
+        2,
+        "--solver-ckpt is of no use with --solver none",
+    ),
+    "predict: device": ((*PREDICT, "notes.txt", "--device", "gpu"), 2, 'unknown device "gpu"'),
+    "predict: hand model": ((*PREDICT, "notes.txt", "--hand-model", "no.npz"), 1, "no hand model at no.npz"),
+    "predict: out": ((*PREDICT, "notes.txt", "--out", "folder"), 1, "something other than predictions (thesis.tex)"),
     "ckpt show": (("ckpt", "show", "no"), 1, "no such checkpoint: no."),
     "ckpt convert": (("ckpt", "convert", "no", "--out", "new"), 1, "no such checkpoint: no."),
     "ckpt convert: out": (("ckpt", "convert", "notes.txt", "--out", "folder"), 1, "folder exists."),

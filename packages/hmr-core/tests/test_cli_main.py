@@ -35,12 +35,14 @@ def raising(error: BaseException) -> Any:
 
 def test_help_groups_the_commands_in_the_order_of_use(fakes: Any) -> None:
     shown = CliRunner().invoke(cli, ["--help"], obj=fakes.registry()).output
-    places = [shown.index(f"\n{line}") for line in ("Get data:", "Train and evaluate:", "See what is there:")]
+    places = [
+        shown.index(f"\n{line}") for line in ("Get data:", "Train and evaluate:", "Use a model:", "See what is there:")
+    ]
     assert places == sorted(places)
     names = [
         line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line.split()[0] in LAZY_COMMANDS
     ]
-    expected = ("synth", "mano", "pack", "train", "eval", "score", "ckpt")
+    expected = ("synth", "mano", "pack", "train", "eval", "score", "ckpt", "predict")
     assert names == [*expected, "doctor", "models", "datasets", "solvers", "plugins"]
     assert "From plugins" not in shown
 

@@ -44,6 +44,11 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),
     },
+    "Use a model": {
+        "predict": LazyCommand(
+            "hmr_core.cli.predict", "predict", "Hands of your own photos: joints, meshes, pictures."
+        ),
+    },
     "See what is there": {
         "doctor": LazyCommand("hmr_core.cli.doctor", "doctor", "Say what is there, what is wrong, what to run."),
         "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),

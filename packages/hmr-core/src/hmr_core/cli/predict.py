@@ -1,0 +1,216 @@
+"""`hmr predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hmr_core.cli.options import device_option, hand_model_option
+from hmr_core.errors import Option, UsageError
+from hmr_core.hand.hand import GIVEN
+from hmr_core.hand.joints import SIDES
+from hmr_core.inference.boxes import WHOLE
+from hmr_core.shell import flag
+from hmr_core.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmr_core.inference.photos import PhotoResult
+
+NO_SOLVER = "none"
+BOX, INTRINSICS = "x,y,width,height", "fx,fy,cx,cy"
+LINES = 12
+"""So many hands are listed."""
+
+
+def _numbers(text: str, names: str, *words: str) -> tuple[float, ...] | str:
+    """Numbers with commas between them, as many as there are names, or one of some words."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if text in words:
+        return text
+    if len(numbers) != len(names.split(",")):
+        raise click.BadParameter(f'"{text}" is not {" or ".join([names, *words])} (numbers with commas between them).')
+    return numbers
+
+
+def _boxes(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> list[tuple[float, ...] | str]:
+    return [_numbers(text, BOX, WHOLE) for text in texts]
+
+
+def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[float, ...] | str | None:
+    return None if text is None else _numbers(text, INTRINSICS)
+
+
+@click.command("predict")
+@click.argument("model")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--ckpt", type=click.Path(path_type=Path), required=True, help="A run, a checkpoint, or a released .pth.tar file."
+)
+@click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar=BOX,
+    callback=_boxes,
+    help="A hand: left, top, width and height in pixels, tight around it from the wrist to the finger tips; or "
+    f"`{WHOLE}`, the whole photo. Repeat it for several hands.  [default: whole]",
+)
+@click.option(
+    "--side",
+    "sides",
+    multiple=True,
+    type=click.Choice(SIDES),
+    help="Which hand it is: once for all boxes, or once for each.  [default: right]",
+)
+@click.option(
+    "--intrinsics", metavar=INTRINSICS, callback=_intrinsics, help="The camera of the upright photos, in pixels."
+)
+@click.option("--fov", type=float, metavar="DEG", help="The camera's angle of view along a photo's longer side.")
+@click.option(
+    "--hand-size",
+    type=float,
+    metavar="MM",
+    help="From the wrist along the bones to the tip of the middle finger.  [default: the hand model's]",
+)
+@click.option("--depth", type=float, metavar="M", help="The depth of the model's root joint, where it is known.")
+@click.option(
+    "--solver",
+    default="lm",
+    show_default=True,
+    metavar="NAME",
+    help=f"What makes the mesh where the model predicts joints alone; `{NO_SOLVER}` for no mesh.",
+)
+@click.option(
+    "--solver-ckpt", type=click.Path(path_type=Path), metavar="FILE", help="The solver's weights, if it needs any."
+)
+@hand_model_option
+@device_option
+@click.option("--mesh", type=click.Choice(("obj", "ply", "glb")), default="obj", show_default=True, help="Mesh files.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("hands"),
+    show_default=True,
+    help="Folder of the results; earlier predictions in it are replaced.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print hands.json, and nothing else on stdout.")
+def predict(
+    model: str,
+    files: tuple[Path, ...],
+    ckpt: Path,
+    boxes: list[tuple[float, ...] | str],
+    sides: tuple[str, ...],
+    intrinsics: tuple[float, ...] | None,
+    fov: float | None,
+    hand_size: float | None,
+    depth: float | None,
+    solver: str,
+    solver_ckpt: Path | None,
+    hand_model: Path | None,
+    device: str | None,
+    mesh: str,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Predict the hands in photos: joints and mesh in camera space, in metres.
+
+    FILE... are photos, or folders of photos; all boxes are for each of them. Leaves hands.json and, for each photo
+    STEM, STEM.png (its hands drawn over it) and STEM-N.obj, the mesh of its N-th box. A photo that cannot be predicted
+    has its error in hands.json, and the exit status is then 1.
+
+    The camera is the one that is given, else the one that EXIF tells, else one of 60 degrees; how far away a hand is,
+    its size tells. docs/predict.md has it all.
+
+    \b
+    Examples:
+      hmr predict integral --ckpt runs/integral-sp0-tiny photo.jpg --box 220,140,180,200
+      hmr predict integral --ckpt runs/integral-sp0-tiny me.jpg --box 220,140,180,200 --side left --hand-size 190
+      hmr predict i2l --ckpt runs/i2l-sp0-tiny photos/ --box whole --fov 70 --out hands --mesh glb
+    """
+    from hmr_core.cli.main import current_command, current_registry
+    from hmr_core.devices import check_device_name
+    from hmr_core.hand.arrays import named_hand_file
+    from hmr_core.inference.photos import RECORD, check_folder, list_photos
+    from hmr_core.inference.request import PhotoRequest, check_consumes_images
+    from hmr_core.plugins.solver_presets import check_weights
+    from hmr_core.weights.checkpoint_record import check_model, read_info
+    from hmr_core.weights.find_weights import find_weights
+
+    # What needs no torch is looked at first: a mistake is told at once.
+    registry = current_registry()
+    spec = registry.model(model)
+    check_consumes_images(spec)
+    if solver != NO_SOLVER:
+        check_weights(registry.solver(solver), solver_ckpt)
+    elif solver_ckpt is not None:
+        raise UsageError(f"{flag(Option('solver_ckpt'))} is of no use with {flag(Option('solver', NO_SOLVER))}.")
+    check_device_name(device)
+    request = PhotoRequest(
+        boxes=boxes or (WHOLE,),
+        sides=sides[0] if len(sides) == 1 else sides or SIDES[0],
+        intrinsics=intrinsics,
+        fov=fov,
+        depth=depth,
+        hand_size=hand_size,
+    )
+    photos = list_photos(files)
+    check_folder(out)
+    weights = find_weights(ckpt)
+    if ckpt.is_dir():
+        check_model(ckpt, read_info(weights), model, Option("ckpt"))
+    named_hand_file(hand_model)
+
+    from hmr_core.cli.progress import progress
+    from hmr_core.inference.load import load
+    from hmr_core.inference.photos import predict_photos
+    from hmr_core.provenance import provenance
+
+    predictor = load(
+        ckpt,
+        model=model,
+        hand_model=hand_model,
+        solver=None if solver == NO_SOLVER else solver,
+        solver_ckpt=solver_ckpt,
+        device=device,
+        registry=registry,
+    )
+    if not boxes:
+        click.echo(f"note: no --box is given: each photo is taken for one {request.sides} hand that fills it", err=True)
+    about = {**predictor.as_report(), "started": provenance(current_command())}
+    with progress(model, len(photos), "photos") as advance:
+        results = predict_photos(
+            predictor, photos, request, out, mesh_ending=f".{mesh}", about=about, on_photo=lambda _: advance(1)
+        )
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        assert result.error is not None
+        click.echo(f"error: {result.error.worded(flag)}", err=True)
+    if as_json:
+        click.echo((out / RECORD).read_text(encoding="utf-8"), nl=False)
+    else:
+        _show(results)
+        click.echo(f"hand model: {predictor.hand_model.label}")
+        written = f"{RECORD}, {counted(len(results) - len(failed), 'picture')}"
+        click.echo(f"written: {out}/ with {written}")
+    return 1 if failed else 0
+
+
+def _show(results: Sequence[PhotoResult]) -> None:
+    """A line for each hand, as long as they are few."""
+    lines = []
+    for result in results:
+        for hand, mesh in zip(result.hands, result.meshes, strict=True):
+            by = "as given" if hand.depth_from == GIVEN else "by its size"
+            where = f"{hand.joints[0, 2]:.3f} m away ({by}; camera {hand.intrinsics_from})"
+            lines.append(f"{result.file}: {hand.side} hand, {where}{f', {mesh}' if mesh else ''}")
+    for line in lines[:LINES]:
+        click.echo(line)
+    if len(lines) > LINES:
+        click.echo(f"and {counted(len(lines) - LINES, 'more hand')}")

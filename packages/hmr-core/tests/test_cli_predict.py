@@ -1,0 +1,217 @@
+"""`hmr predict`, as a user runs it: a small model, made-up photos."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hmr_core import builtin
+from hmr_core.cli.main import cli, main
+from hmr_core.geometry.camera import project
+from hmr_core.inference.photos import stems
+from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoints import save_checkpoint
+
+Run = Callable[[str], tuple[int, str, str]]
+PREDICT = "predict small --ckpt run --device cpu"
+KEYS = ["side", "score", "box", "joints", "joints_px", "rotations", "betas", "confidence", "intrinsics"]
+KEYS += ["intrinsics_from", "depth_from", "mesh"]
+
+
+@pytest.fixture
+def hmr(
+    small_spec: ModelSpec,
+    fakes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs a command line in a folder with a checkpoint and some photos: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+    torch.manual_seed(1)
+    recipe = load_recipe(small_spec, "tiny")
+    model = small_spec.build(recipe.model)
+    save_checkpoint(Path("run"), model, None, {"model": "small", "recipe": recipe.model_dump(mode="json")})
+    generator = np.random.default_rng(0)
+    Path("photos").mkdir()
+    for name in ("a.png", "b.jpg", "photos/a.jpg", "photos/c.PNG"):
+        cv2.imwrite(name, generator.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    Path("photos/notes.txt").write_text("no photo")
+    Path("bad.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    Path("film.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+    models = fakes.plugin("small", hmr_models=lambda: [small_spec])
+    make_context = cli.make_context
+    monkeypatch.setattr(
+        cli, "make_context", lambda *args, **options: make_context(*args, obj=fakes.registry(core, models), **options)
+    )
+
+    def run(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main(shlex.split(line))
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def record(folder: str = "hands") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path(folder) / "hands.json").read_text())
+    return content
+
+
+def test_a_photo_leaves_its_hands_their_meshes_and_a_picture(hmr: Run) -> None:
+    status, out, err = hmr(f"{PREDICT} a.png --box 30,20,60,70 --box 80,40,50,50 --side right --side left --fov 50")
+    assert status == 0, err
+    assert sorted(path.name for path in Path("hands").iterdir()) == ["a-1.obj", "a-2.obj", "a.png", "hands.json"]
+    made = record()
+    assert (made["format"], made["model"], made["solver"]["name"]) == ("hmr-hands/1", "small", "lm")
+    assert made["hand_model"]["synthetic"]
+    assert made["started"]["command"].startswith("hmr predict small")
+    (photo,) = made["photos"]
+    hands = photo.pop("hands")
+    assert photo == {"file": "a.png", "width": 160, "height": 120, "overlay": "a.png"}
+    assert [list(hand) for hand in hands] == [KEYS, KEYS]
+    assert [(hand["side"], hand["mesh"]) for hand in hands] == [("right", "a-1.obj"), ("left", "a-2.obj")]
+    assert hands[0]["box"] == [30, 20, 60, 70]
+    assert (hands[0]["score"], hands[0]["confidence"]) == (1, None)
+    assert (hands[0]["intrinsics_from"], hands[0]["depth_from"]) == ("given", "hand size")
+    shapes = [np.shape(hands[0][name]) for name in ("joints", "joints_px", "rotations", "betas", "intrinsics")]
+    assert shapes == [(21, 3), (21, 2), (16, 3), (10,), (3, 3)]
+    joints, camera = (torch.tensor(hands[1][name], dtype=torch.float64) for name in ("joints", "intrinsics"))
+    np.testing.assert_allclose(project(joints, camera), hands[1]["joints_px"], atol=0.05)
+    verts = np.array([line.split()[1:] for line in Path("hands/a-2.obj").read_text().splitlines() if line[0] == "v"])
+    assert np.abs(verts.astype(float).mean(0) - joints.numpy().mean(0)).max() < 0.1
+    overlay, original = cv2.imread("hands/a.png"), cv2.imread("a.png")
+    assert overlay is not None
+    assert original is not None
+    assert overlay.shape == original.shape
+    assert (overlay != original).any()
+    assert "a.png: left hand, " in out
+    assert "hand model: the synthetic right hand" in out
+
+
+def test_folders_other_formats_and_names_that_clash(hmr: Run) -> None:
+    status, _, err = hmr(f"{PREDICT} a.png photos --mesh glb --out made --solver none")
+    assert status == 0, err
+    assert "note: no --box is given: each photo is taken for one right hand that fills it" in err
+    photos = record("made")["photos"]
+    assert [(photo["file"], photo["overlay"]) for photo in photos] == [
+        ("a.png", "a.png"),
+        ("photos/a.jpg", "a_2.png"),
+        ("photos/c.PNG", "c.png"),
+    ]
+    assert [photo["hands"][0]["mesh"] for photo in photos] == [None] * 3  # no solver, no mesh
+    assert photos[0]["hands"][0]["box"] == [0, 0, 160, 120]
+    assert photos[0]["hands"][0]["rotations"] is None
+    assert hmr(f"{PREDICT} a.png photos --mesh glb --out made")[0] == 0  # takes the place of its own folder
+    assert [photo["hands"][0]["mesh"] for photo in record("made")["photos"]] == ["a-1.glb", "a_2-1.glb", "c-1.glb"]
+    assert (Path("made") / "a_2-1.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_one_bad_file_does_not_cost_the_others(hmr: Run) -> None:
+    status, out, err = hmr(f"{PREDICT} bad.jpg a.png film.mp4 --box 30,20,60,70 b.jpg --json")
+    assert status == 1
+    made = record()
+    assert json.loads(out) == made
+    assert [("error" in photo, len(photo["hands"])) for photo in made["photos"]] == [
+        (True, 0),
+        (False, 1),
+        (True, 0),
+        (False, 1),
+    ]
+    assert "bad.jpg is not a photo that can be read: it is damaged" in made["photos"][0]["error"]
+    assert "it is a video, and videos cannot be predicted yet" in made["photos"][2]["error"]
+    assert made["photos"][0]["file"] == "bad.jpg"
+    assert err.count("error: ") == 2
+    assert sorted(path.name for path in Path("hands").iterdir()) == [
+        "a-1.obj",
+        "a.png",
+        "b-1.obj",
+        "b.png",
+        "hands.json",
+    ]
+
+
+def test_a_box_outside_of_one_photo_is_told_with_its_name_and_size(hmr: Run) -> None:
+    cv2.imwrite("small.png", np.zeros((40, 40, 3), np.uint8))
+    status, _, err = hmr(f"{PREDICT} a.png small.png --box 60,60,50,50")
+    assert status == 1
+    assert "error: small.png: the box 60,60,50,50 (x, y, width, height) lies outside: the picture is 40x40" in err
+    assert record()["photos"][1] | {"error": ""} == {
+        "file": "small.png",
+        "width": 40,
+        "height": 40,
+        "hands": [],
+        "error": "",
+    }
+
+
+def test_when_no_photo_can_be_predicted_nothing_is_written(hmr: Run) -> None:
+    status, _, err = hmr(f"{PREDICT} bad.jpg film.mp4")
+    assert (status, Path("hands").exists()) == (1, False)
+    assert "error: bad.jpg is not a photo" in err
+    status, _, err = hmr(f"{PREDICT} a.png --box 10,10,0,20")
+    assert (status, Path("hands").exists()) == (2, False)
+    assert "error: a.png: the box 10,10,0,20 has no area" in err
+    assert "the picture is 160x120 pixels" in err
+
+
+def test_what_is_not_predictions_is_left_alone(hmr: Run) -> None:
+    assert hmr(f"{PREDICT} a.png")[0] == 0
+    Path("hands/mine.txt").write_text("notes")
+    status, _, err = hmr(f"{PREDICT} b.jpg")
+    assert status == 1
+    assert "hands holds something other than predictions (mine.txt), so it is left alone. Choose another --out." in err
+    assert Path("hands/a-1.obj").exists()
+    Path("hands/mine.txt").unlink()
+    assert hmr(f"{PREDICT} b.jpg")[0] == 0
+    assert sorted(path.name for path in Path("hands").iterdir()) == ["b-1.obj", "b.png", "hands.json"]
+    Path("photos/hands.json").write_text('{"format": "another"}')
+    assert hmr(f"{PREDICT} b.jpg --out photos")[0] == 1
+    assert Path("photos/a.jpg").exists()
+
+
+def test_left_hands_of_mirrored_photos_are_mirrored(hmr: Run) -> None:
+    image = cv2.imread("a.png")
+    assert image is not None
+    cv2.imwrite("mirrored.png", image[:, ::-1])
+    assert hmr(f"{PREDICT} a.png --box 30,20,60,70 --out right")[0] == 0
+    assert hmr(f"{PREDICT} mirrored.png --box 70,20,60,70 --side left --out left")[0] == 0
+    right, left = (record(side)["photos"][0]["hands"][0] for side in ("right", "left"))
+    np.testing.assert_allclose(np.array(left["joints"]) * [-1, 1, 1], right["joints"], atol=1e-4)
+    np.testing.assert_allclose(np.array(left["rotations"]) * [1, -1, -1], right["rotations"], atol=1e-3)
+
+
+def test_names_of_results_are_never_the_same() -> None:
+    photos = [Path(name) for name in ("a.jpg", "A.png", "x/a.jpg", "a_2.jpg", "b.tar.png")]
+    made = stems(photos)
+    assert made == ["a", "A_2", "a_3", "a_2_2", "b.tar"]
+    assert len({name.lower() for name in made}) == len(made)
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_files_are_whole(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").write_text("")
+    status, _, err = hmr(f"{PREDICT} a.png --out file/hands")
+    assert status == 1
+    assert "file/hands cannot be written" in err
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    import hmr_core.viz.hands
+
+    monkeypatch.setattr(sys.modules[hmr_core.viz.hands.__name__], "draw_hands", interrupted)
+    assert hmr(f"{PREDICT} a.png")[0] == 130
+    assert not [path for path in Path().iterdir() if "hands" in path.name]
