@@ -1,4 +1,4 @@
-"""docs/api.md is right: its programs run in order as they stand, print what it says, and use every public name."""
+"""docs/api.md is right: its programs run in order, print what it says, and use every public name. README's runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ import pytest
 
 import hmr_core as hmr
 
-PAGE = (Path(__file__).parents[1] / "docs/api.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+
+
+def programs_of(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+
+
+PROGRAMS = programs_of(PAGE)
 
 
 def printed_by(program: str) -> list[str]:
@@ -40,6 +47,14 @@ def test_its_programs_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     for program in PROGRAMS:
         exec(compile(program, "docs/api.md", "exec"), names)
         assert capsys.readouterr().out.splitlines() == printed_by(program)
+
+
+def test_the_program_of_the_readme_runs(folder: Path) -> None:
+    (program,) = programs_of((ROOT / "README.md").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert (folder / "hand.obj").exists()
+    assert names["report"]["samples"] == 24
 
 
 def test_each_print_says_what_it_prints() -> None:

@@ -185,7 +185,7 @@ def pck_auc(joint_errors_m: Float[Tensor, "batch joints"]) -> float:
 
 
 def summarise(errors: SampleErrors) -> dict[str, float | None]:
-    """The five figures of the published table; those of the mesh are None where there is none."""
+    """The five metrics of the published table; those of the mesh are None where there is none."""
     return {
         "mpjpe_mm": _mm(errors.joints),
         "pck_auc_0_50mm": pck_auc(errors.joints),
@@ -196,7 +196,7 @@ def summarise(errors: SampleErrors) -> dict[str, float | None]:
 
 
 def summarise_aligned(errors: SampleErrors) -> dict[str, dict[str, float | None]]:
-    """The same figures without the given root depth (`wrist`, `mcp`), and PA without reflections."""
+    """The same metrics without the given root depth (`wrist`, `mcp`), and PA without reflections."""
 
     def rooted(joints: Tensor, verts: Tensor | None) -> dict[str, float | None]:
         return {"mpjpe_mm": _mm(joints), "pck_auc_0_50mm": pck_auc(joints), "mpvpe_mm": _mm(verts)}
