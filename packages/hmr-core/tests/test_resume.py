@@ -106,23 +106,6 @@ def test_optimizer_state_survives(run: Run, small_spec: ModelSpec) -> None:
     assert state["exp_avg_sq"].abs().sum() > 0
 
 
-def test_state_of_any_adam_goes_on_in_the_fused_one(run: Run, small_spec: ModelSpec) -> None:
-    """Checkpoints hold no optimizer's options, so those of runs before it was fused go on."""
-    folder = saved_checkpoints(run.checkpoints)[-1]
-    stepped = []
-    for fused in (False, True):
-        checkpoint = checkpoints.load_checkpoint(folder, small_spec)
-        model = checkpoint.model
-        optimizer = torch.optim.Adam(model.parameters(), fused=fused)
-        checkpoints.load_optimizer(checkpoint, model, optimizer)
-        assert optimizer.param_groups[0]["fused"] is fused
-        for parameter in model.parameters():
-            parameter.grad = torch.ones_like(parameter)
-        optimizer.step()
-        stepped.append([parameter.detach() for parameter in model.parameters()])
-    torch.testing.assert_close(stepped[0], stepped[1])
-
-
 @pytest.mark.parametrize("how", ["flipped", "gone"])
 def test_an_altered_optimizers_state_is_refused(trainer: Any, run: Run, tmp_path: Path, how: str) -> None:
     with pytest.raises(KeyboardInterrupt):

@@ -97,9 +97,21 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": "hmr-run/9"}')
     with pytest.raises(HmrError, match=r"has format 'hmr-run/9'; this version of hmr reads 'hmr-run/1'"):
         open_run(tmp_path)
-    (tmp_path / "config.json").write_text('{"format": "hmr-run/1", "data": [], "new": 1}')
-    with pytest.raises(HmrError, match=r"is not as `hmr train` writes it .*; the run cannot be resumed"):
-        open_run(tmp_path)
+
+
+def test_a_run_whose_config_has_more_or_less_is_refused(run: Run) -> None:
+    path = run.folder / "config.json"
+    values = json.loads(path.read_text())
+    for changed in ({**values, "new": 1}, {**values, "data": [{"path": "x.h5"}]}, {**values, "data": ["x.h5"]}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(HmrError, match=r"is not as `hmr train` writes it .*; the run cannot be resumed"):
+            open_run(run.folder)
+    for key in values.keys() - {"format"}:
+        path.write_text(json.dumps({name: value for name, value in values.items() if name != key}))
+        with pytest.raises(
+            HmrError, match=rf'is not as `hmr train` writes it \(no "{key}"\); the run cannot be resumed'
+        ):
+            open_run(run.folder)
 
 
 def test_default_folders_are_numbered(run: Run, tmp_path: Path) -> None:

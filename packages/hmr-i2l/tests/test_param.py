@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
 from hmr_core.hand.layer import HandLayer
@@ -18,11 +17,12 @@ from hmr_core.hand.model import HandModel
 from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.plugins import ModelSpec
+from hmr_core.plugins.events import CheckpointSaved, Event
 from hmr_core.plugins.recipes import load_recipe
-from hmr_core.plugins.run import Run, RunData
+from hmr_core.plugins.registry import discover
+from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
-from hmr_core.training.loop import train_model
-from hmr_core.training.run_folder import new_run
+from hmr_core.training.session import TrainingRequest, resume, start
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.param import I2LParam, orthonormalise
@@ -237,28 +237,24 @@ def test_what_is_no_lixel_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_without_the_file_it_started_from(
-    tmp_path: Path, lixel: Path, mini_pack: Pack, mini_hand: HandModel
+    tmp_path: Path, lixel: Path, mini_pack_path: Path, mini_hand_path: Path
 ) -> None:
     copy = tmp_path / "lixel"
     shutil.copytree(lixel, copy)
-    sets = [*SMALL, "stage=param", f"lixel_weights={copy}", "train.epochs=1", "train.batch_size=16"]
-    layer = HandLayer(mini_hand)
+    sets = (*SMALL, "stage=param", f"lixel_weights={copy}", "train.epochs=2", "train.batch_size=16")
+    request = TrainingRequest(
+        model="i2l", split="sp0", recipe="tiny", overrides=sets, data=mini_pack_path, hand_model=mini_hand_path,
+        device="cpu", out=tmp_path / "whole",
+    )  # fmt: skip
 
-    def go_on(epochs: int, folder: Path) -> dict[str, Tensor]:
-        recipe = load_recipe(SPEC, "tiny", [*sets, "train.schedule=multistep", f"train.epochs={epochs}"])
-        run = Run(
-            folder=folder, model="i2l", split="sp0", recipe_name="tiny", recipe=recipe.model_dump(mode="json"),
-            data=(RunData(path=mini_pack.path, blake2b=mini_pack.info.digest),), versions={}, started={},
-        )  # fmt: skip
-        if not folder.exists():
-            with new_run(run):
-                pass
-        device = torch.device("cpu")
-        train_model(run, SPEC, recipe, mini_pack, layer=layer, device=device, workers=0, notify=lambda run, event: None)
-        return load_checkpoint(run.checkpoints, SPEC).model.state_dict()
+    def stop(run: Run, event: Event) -> None:
+        if isinstance(event, CheckpointSaved):
+            raise KeyboardInterrupt
 
-    whole = go_on(2, tmp_path / "whole")
-    go_on(1, tmp_path / "halves")
+    whole = start(request, discover())
+    with pytest.raises(KeyboardInterrupt):
+        start(replace(request, out=tmp_path / "halves"), discover(), [stop])
     shutil.rmtree(copy)
-    resumed = go_on(2, tmp_path / "halves")
-    assert all(torch.equal(whole[name], value) for name, value in resumed.items())
+    halves = resume(tmp_path / "halves", discover(), device="cpu")
+    states = [load_checkpoint(run.checkpoints, SPEC).model.state_dict() for run in (whole, halves)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())

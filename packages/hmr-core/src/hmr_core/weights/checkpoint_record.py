@@ -25,7 +25,7 @@ FORMAT = "hmr-checkpoint/1"
 WEIGHTS, OPTIMIZER, RECORD = "model.safetensors", "optimizer.safetensors", "model.json"
 """A checkpoint's files: the weights, what a resume needs besides, what the checkpoint says of itself."""
 
-ALTERED = "altered or damaged, or model.json belongs to other weights"
+ALTERED = f"altered or damaged, or {RECORD} belongs to other weights"
 """What is to be said of a file whose digest is not the one in the record."""
 
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -50,11 +50,11 @@ def read_info(weights: Path) -> dict[str, Any]:
         info = json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise HmrError(
-            f"{weights} has no model.json beside it, which says what the weights are of. Was it moved away? Put it "
+            f"{weights} has no {RECORD} beside it, which says what the weights are of. Was it moved away? Put it "
             f"back; `{command_line('hmr ckpt show', weights)}` says which model the weights fit."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-        raise HmrError(f"{weights} has no readable model.json beside it ({error}), so its model is unknown.") from error
+        raise HmrError(f"{weights} has no readable {RECORD} beside it ({error}), so its model is unknown.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
     if absent := [key for key in ("model", "recipe", "digests") if key not in info]:
@@ -84,7 +84,7 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
-    """Write a checkpoint's figures on val into its record."""
+    """Write a checkpoint's metrics on val into its record."""
     info = read_info(folder / WEIGHTS)
     values = {**info, "val": dict(val)}
     values["digests"] = {**info["digests"], RECORD: _digest(values)}

@@ -105,7 +105,7 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
     if (path / CONFIG).is_file():
         check_run(open_run(path), weights)
     check_model(path, info, spec.name, option)
-    recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name('model.json')}")
+    recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}")
     state = read_safetensors(weights)
     digest = check_file(weights, info, WEIGHTS)
     with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):

@@ -5,13 +5,13 @@ torch is imported only when there is a file to look into, so that a path that is
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from hmr_core.errors import HmrError, Option
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import WEIGHTS, best_on_val, mpjpe_on_val, read_info
+from hmr_core.plugins.run import CONFIG
+from hmr_core.weights.checkpoint_folders import is_checkpoint_folder, run_checkpoints, saved_checkpoints
+from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, best_on_val, mpjpe_on_val, read_info
 from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
 
 CKPT = Option("ckpt")
@@ -73,7 +73,7 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
     option, such as the name of an argument.
     """
     path, choice = _chosen(path)
-    if choice is not None and path.exists() and not saved_checkpoints(path / "checkpoints"):
+    if choice is not None and path.exists() and not run_checkpoints(path):
         raise HmrError(
             f"{path}:{choice} means the {choice} checkpoint of a run, and {path} has no checkpoints of one.",
             "Give ",
@@ -94,9 +94,9 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
         if is_optimizer_state(path):
             raise HmrError(f"{path} is the optimizer's state, not the model: give {model_beside(path)}.")
         return path
-    if (path / "model.safetensors").is_file():
-        return path / "model.safetensors"
-    saved = saved_checkpoints(path / "checkpoints") or saved_checkpoints(path)
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    saved = run_checkpoints(path) or saved_checkpoints(path)
     if choice == BEST:
         best = best_on_val({one: read_info(one / WEIGHTS) for one in saved})
         if best is None:
@@ -107,15 +107,15 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
                 f" {path}, whose last checkpoint is then used.",
             )
         return best / WEIGHTS
-    if saved and (saved[-1] / "model.safetensors").is_file():
-        return saved[-1] / "model.safetensors"
-    if saved or re.fullmatch(r"epoch-\d+", path.name):
+    if saved and (saved[-1] / WEIGHTS).is_file():
+        return saved[-1] / WEIGHTS
+    if saved or is_checkpoint_folder(path):
         raise _emptied(saved[-1] if saved else path, option)
-    if runs := sorted(run for run in path.iterdir() if saved_checkpoints(run / "checkpoints")):
+    if runs := sorted(run for run in path.iterdir() if run_checkpoints(run)):
         more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
         held = f"{'the runs' if len(runs) > 1 else 'the run'} {', '.join(map(str, runs[:SHOWN_RUNS]))}{more}"
         raise HmrError(f"{path} has no checkpoint in it: it holds {held}.", "Give ", option, " one run.")
-    kind = "a run without a checkpoint yet" if (path / "config.json").is_file() else f"no run ({RUN_FORMAT})"
+    kind = "a run without a checkpoint yet" if (path / CONFIG).is_file() else f"no run ({RUN_FORMAT})"
     raise HmrError(
         f"{path} has no checkpoint in it: it is {kind}.", "Train with `hmr train`, or give another ", option, "."
     )
@@ -123,13 +123,13 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
 
 def _emptied(folder: Path, option: Option | str) -> HmrError:
     """The error for the folder of a checkpoint whose weights are not there."""
-    others = [str(one) for one in saved_checkpoints(folder.parent) if (one / "model.safetensors").is_file()]
+    others = [str(one) for one in saved_checkpoints(folder.parent) if (one / WEIGHTS).is_file()]
     remedy: tuple[str | Option, ...] = ("The run has no other.",)
     if others and option == Option("resume"):
         remedy = (f"Remove that folder: the run then goes on from {Path(others[-1]).name}.",)
     elif others:
         remedy = ("Give ", option, f" another of the run's: {', '.join(others)}.")
-    return HmrError(f"{folder} is the folder of a checkpoint, and its model.safetensors is not there.", *remedy)
+    return HmrError(f"{folder} is the folder of a checkpoint, and its {WEIGHTS} is not there.", *remedy)
 
 
 def is_ours(path: Path, weights: Path) -> bool:
@@ -143,7 +143,7 @@ def is_ours(path: Path, weights: Path) -> bool:
     from hmr_core.nn.files import file_format
 
     found = file_format(weights)
-    info = weights.with_name("model.json")
+    info = weights.with_name(RECORD)
     return found == "safetensors" or (found == "unknown" and info.is_file() and weights != info)
 
 
@@ -159,5 +159,5 @@ def is_optimizer_state(path: Path) -> bool:
 
 def model_beside(optimizer: Path) -> str:
     """The weights that an optimizer's state belongs to, as a path or, where they are not beside it, in words."""
-    model = optimizer.with_name("model.safetensors")
-    return str(model) if model.is_file() else "the model.safetensors of its checkpoint"
+    model = optimizer.with_name(WEIGHTS)
+    return str(model) if model.is_file() else f"the {WEIGHTS} of its checkpoint"

@@ -11,6 +11,7 @@ from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
 from hmr_core.staging import write_text
+from hmr_core.weights.checkpoint_record import RECORD
 
 FORMAT = "hmr-run/1"
 
@@ -53,7 +54,7 @@ def open_run(folder: Path) -> Run:
     try:
         values = json.loads(read_bytes(path))
     except OSError as error:
-        checkpoint = " It is a checkpoint, which has no run." if (folder / "model.json").is_file() else ""
+        checkpoint = " It is a checkpoint, which has no run." if (folder / RECORD).is_file() else ""
         raise HmrError(
             f"{folder} is not a run: {path} cannot be read ({error.strerror}).{checkpoint} "
             "Runs are made by `hmr train`."
@@ -64,14 +65,16 @@ def open_run(folder: Path) -> Run:
     if found != FORMAT:
         raise HmrError(f"{path} has format {found!r}; this version of hmr reads {FORMAT!r}.")
     for key, (kind, wanted) in _KINDS.items():
-        if key in values and not isinstance(values[key], kind):
+        if key not in values:
+            raise HmrError(f'{path} is not as `hmr train` writes it (no "{key}"); the run cannot be resumed.')
+        if not isinstance(values[key], kind):
             raise HmrError(
                 f'{path} was altered or damaged: "{key}" is a {type(values[key]).__name__}, and should be {wanted}. '
                 "Put back the file that it was, or start a new run."
             )
     try:
         data = tuple(RunData(**{**pack, "path": Path(pack["path"])}) for pack in values.pop("data"))
-        hand = values.pop("hand_model", None)
+        hand = values.pop("hand_model")
         if hand is not None:
             hand = RunHand(**{**hand, "path": hand["path"] and Path(hand["path"])})
         return Run(**values, folder=folder, data=data, hand_model=hand)
