@@ -30,16 +30,6 @@ OTHERS = {
 MAKES_FLAGS = "packages/hmr-core/src/hmr_core/shell.py"
 """Where an option becomes a flag."""
 
-_CORE = "packages/hmr-core/src/hmr_core"
-NOT_YET = {
-    f"{_CORE}/data/hand_model_check.py",
-    *(f"{_CORE}/data/oakink/{name}.py" for name in ("layout", "oikit_reader")),
-    *(f"{_CORE}/data/pack/{name}.py" for name in ("codecs", "entry", "format", "journal", "reader", "selection")),
-    *(f"{_CORE}/data/pack/{name}.py" for name in ("workers", "writer")),
-    *(f"{_CORE}/doctor/{name}.py" for name in ("environment", "examine", "hand", "machine", "match", "pack", "tree")),
-}
-"""Files whose texts are still to be reworded."""
-
 
 def flags(source: str) -> list[str]:
     """The flags of hmr that a file's texts name, comments apart."""
@@ -60,7 +50,7 @@ def texts(node: ast.AST) -> Iterator[str]:
             yield from texts(child)
 
 
-@pytest.mark.parametrize("file", [name for file in SOURCES if (name := str(file.relative_to(ROOT))) not in NOT_YET])
+@pytest.mark.parametrize("file", [str(file.relative_to(ROOT)) for file in SOURCES])
 def test_no_text_below_the_command_line_names_a_flag(file: str) -> None:
     found = flags((ROOT / file).read_text(encoding="utf-8"))
     expected = 1 if file == MAKES_FLAGS else 0

@@ -143,27 +143,22 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
             recipes[recipe_name] = recipe.model_dump(mode="json")
             summaries[recipe_name] = recipe.summary
     options = describe(recipe_options(spec), recipes)
-    record: dict[str, Any] = {
+    about = {
         "name": spec.name,
         "summary": spec.summary,
         "paper": spec.paper,
         "plugin": registry.provider(spec),
         "consumes": spec.consumes,
         "released": spec.released.file if spec.released is not None else "",
-        "hand model": "needed (--hand-model)" if spec.needs_hand else "",
-        "root joint": f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})",
     }
     if as_json:
-        record = {key: value for key, value in record.items() if " " not in key}
-        record |= {
-            "needs_hand": spec.needs_hand,
-            "root_joint": spec.root_joint,
-            "recipes": summaries,
-            "published": spec.published,
-        }
-        _print_json({**record, "options": [option._asdict() for option in options]})
+        needs = {"needs_hand": spec.needs_hand, "root_joint": spec.root_joint}
+        rest = {"recipes": summaries, "published": spec.published, "options": [option._asdict() for option in options]}
+        _print_json({**about, **needs, **rest})
         return
-    show_record(list(record.items()))
+    hand_model = ("hand model", "needed (--hand-model)" if spec.needs_hand else "")
+    root_joint = ("root joint", f"{spec.root_joint} ({JOINT_NAMES[spec.root_joint]})")
+    show_record([*about.items(), hand_model, root_joint])
     click.echo("\nRecipes (--recipe NAME):")
     show_table(["name", "summary"], list(summaries.items()))
     _show_options(options, "--set")

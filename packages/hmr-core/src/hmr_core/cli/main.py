@@ -156,7 +156,7 @@ def cli() -> None:
       hmr synth demo
       hmr pack oakink --root demo/OakInk
       hmr train integral --split sp0 --recipe tiny
-      hmr eval integral --split sp0 --ckpt runs/integral-sp0-tiny
+      hmr eval integral --ckpt runs/integral-sp0-tiny
 
     `hmr COMMAND --help` shows a command's options and examples.
     """

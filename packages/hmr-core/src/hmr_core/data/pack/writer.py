@@ -257,9 +257,10 @@ def _keeping(journal: Journal, samples: int) -> Iterator[None]:
             raise
         kept = f"What was packed is kept ({journal.done} of {samples} samples): the same command goes on from there."
         if isinstance(error, HmrError):
-            remedy = (*error.remedy, " ", kept) if error.remedy else (kept,)
-            raise HmrError(error.message, *remedy) from error
-        raise HmrError(f"could not write {journal.out}: {error}.", kept) from error
+            message, remedy = error.message, (*error.remedy, " ") if error.remedy else ()
+        else:
+            message, remedy = f"could not write {journal.out}: {error}.", ()
+        raise HmrError(message, *remedy, kept) from error
 
 
 def _sync_folder(path: Path) -> None:
