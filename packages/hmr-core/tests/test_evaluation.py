@@ -65,7 +65,7 @@ def test_a_model_other_than_the_published_one_says_so_beside_the_published_figur
         return list(evaluate_on(small_spec, changed, mini_pack, subset=subset, **options).report["notes"])
 
     assert notes("test") == [
-        "the published figures are of the recipe published, and this model has data.bbox_expand=1.2"
+        "the published metrics are of the recipe published, and this model has data.bbox_expand=1.2"
     ]
     assert notes("val") == []  # where no published figures are shown
 
@@ -88,7 +88,7 @@ def test_figures_of_another_split_than_the_trained_one_say_so(
     assert (
         notes("sp0", "train+val")
         == notes("sp0", "all")
-        == ["the checkpoint was trained on train: these figures are of samples seen in training"]
+        == ["the checkpoint was trained on train: these metrics are of samples seen in training"]
     )
 
 

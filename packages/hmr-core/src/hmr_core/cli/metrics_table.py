@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 
 from hmr_core.cli.table import show_table
+from hmr_core.evaluation.report_keys import CheckpointRecord, Report
+from hmr_core.hand.source import HandModelRecord
 from hmr_core.metrics import METRICS
 from hmr_core.wording import counted
 
 _TITLES = ("", "MPJPE mm", "PCK-AUC", "MPVPE mm", "PA-MPJPE mm", "PA-MPVPE mm")
 
 
-def show_metrics(report: Mapping[str, Any]) -> None:
+def show_metrics(report: Report) -> None:
     """Print a report's metrics, and those of the mean-pose baseline and of the literature where there are any."""
     note = ", from given joints" if report.get("consumes") == "joints" else ""
     note += ", synthetic data" if report["synthetic"] else ""
@@ -22,18 +23,18 @@ def show_metrics(report: Mapping[str, Any]) -> None:
         f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
     )
     show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
-    baseline = report.get("baseline") or {}
-    if report.get("checkpoint"):
-        click.echo(f"checkpoint: {_checkpoint(report['checkpoint'])}")
-    if report.get("hand_model"):
-        click.echo(f"mesh: {_mesh(report)}")
+    baseline, checkpoint, hand = report.get("baseline"), report.get("checkpoint"), report.get("hand_model")
+    if checkpoint:
+        click.echo(f"checkpoint: {_checkpoint(checkpoint)}")
+    if hand:
+        click.echo(f"mesh: {_mesh(report, hand)}")
     for text in [*report["missing"], *report["notes"]]:
         click.echo(f"note: {text}")
-    if "reason" in baseline:
+    if baseline and "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")
 
 
-def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
+def show_comparison(reports: Sequence[Report]) -> None:
     """Print several evaluations of the same subset as one table, each with what it is to be compared with."""
     from hmr_core.evaluation.report import evaluation_name
 
@@ -47,25 +48,25 @@ def show_comparison(reports: Sequence[Mapping[str, Any]]) -> None:
     show_table(_TITLES, rows)
 
 
-def _references(report: Mapping[str, Any]) -> list[list[str]]:
+def _references(report: Report) -> list[list[str]]:
     """The rows of the mean-pose baseline and of the literature, where there are any."""
-    baseline, rows = report.get("baseline") or {}, []
-    if baseline.get("metrics"):
+    baseline, published, rows = report.get("baseline"), report.get("published"), []
+    if baseline and baseline["metrics"]:
         rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
-    if report.get("published"):
-        rows.append(["published, on OakInk-Image", *_cells(report["published"])])
+    if published:
+        rows.append(["published, on OakInk-Image", *_cells(published)])
     return rows
 
 
-def _checkpoint(checkpoint: Mapping[str, Any]) -> str:
+def _checkpoint(checkpoint: CheckpointRecord) -> str:
     """The file of weights, and after how many epochs it was written."""
     epoch = "" if checkpoint["epoch"] is None else f", epoch {checkpoint['epoch']}"
     return f"{checkpoint['path']}{epoch}"
 
 
-def _mesh(report: Mapping[str, Any]) -> str:
+def _mesh(report: Report, hand: HandModelRecord) -> str:
     """How the mesh was made: by which solver, under which protocol, of which hand model."""
-    solver, hand = report.get("solver"), report["hand_model"]
+    solver = report.get("solver")
     weights = f" ({solver['checkpoint']['path']})" if solver and solver["checkpoint"] else ""
     by = f"{solver['name']}{weights}, protocol {report['protocol']}; " if solver else ""
     name = f"the synthetic {hand['side']} hand" if hand["synthetic"] else f"{hand['name']}, {hand['side']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,12 @@ NO_VERTS = "the file has no verts, so there is no mesh metric"
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @data_option
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON, as they stand in report.json.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print them as JSON, as they stand in report.json, with each sample's errors.",
+)
 def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack, without a model.
 
@@ -26,8 +32,6 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
       hmr score eval/integral-sp0-test/predictions.h5
       hmr score mine.h5 --data data/oakink.h5 --json
     """
-    import json
-
     from hmr_core.data.pack.reader import Pack
     from hmr_core.evaluation.predictions import read_predictions
 
@@ -38,7 +42,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
 
     # These need torch, which what was looked at so far does not.
     from hmr_core.cli.metrics_table import show_metrics
-    from hmr_core.evaluation.report import NO_MESH
+    from hmr_core.evaluation.report import NO_MESH, report_text
     from hmr_core.evaluation.scoring import rescore
 
     scores = rescore(predictions, pack, content)
@@ -49,7 +53,7 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
     missing = [] if content.verts is not None else [NO_MESH if content.sealed else NO_VERTS]
     if not content.sealed:
         notes.append(f"{predictions} has no digest, so that nobody can tell whether it is as it was written")
-    report = {
+    report: Any = {
         **content.labels,
         "model": content.model,
         "split": content.split,
@@ -60,6 +64,6 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
         "synthetic": pack.info.synthetic,
     }
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(report_text(report), nl=False)
     else:
         show_metrics(report)

@@ -20,6 +20,7 @@ from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
 from hmr_core.evaluation.report import make_report, report_text, sheet_title
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.evaluation.subject import EvaluationSubject
@@ -45,7 +46,7 @@ class Evaluation:
 
     predictions: Predictions
     scores: Scores
-    report: dict[str, Any]
+    report: Report
     dataset: ImageDataset
     rows: Int64[ndarray, " n"]
     faces: Int[ndarray, "f 3"] | None = None
@@ -96,7 +97,6 @@ def evaluate(
         device=str(device),
     )
     report["seconds"] = round(time.monotonic() - started, 2)
-    report["errors"] = scores.errors_as_report()  # last, since they are long
     return Evaluation(
         predictions=Predictions(
             model=subject.spec.name,

@@ -30,6 +30,7 @@ from numpy import ndarray
 
 from hmr_core.data.plausibility import likely_unit, unit_text
 from hmr_core.errors import HmrError
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.file_kinds import HDF5
 from hmr_core.files import open_regular
 
@@ -88,9 +89,9 @@ class Predictions:
     sealed: bool = field(default=False, compare=False)
 
 
-def labels(report: Mapping[str, Any]) -> dict[str, Any]:
+def labels(report: Report) -> dict[str, Any]:
     """What of a report its predictions keep, so that their metrics are never shown without it."""
-    return {name: report[name] for name in _LABELS}
+    return {name: value for name, value in report.items() if name in _LABELS}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -1,10 +1,8 @@
-"""The report of an evaluation: its figures, and all that a reader needs to know of them."""
+"""The report of an evaluation: its metrics, and all that a reader needs to know of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from jaxtyping import Int64
 from numpy import ndarray
@@ -13,6 +11,7 @@ from hmr_core.data.hand_model_check import mismatch_note
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.evaluation.report_keys import Baseline, Report
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
 from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
@@ -29,23 +28,25 @@ NO_MESH = (
 )
 
 
-def evaluation_name(report: Mapping[str, Any]) -> str:
+def evaluation_name(report: Report) -> str:
     """What to call an evaluation among others: the model, what made its mesh, and the protocol if not the published."""
-    by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    solver = report.get("solver")
+    by = f" + {solver['name']}" if solver else ""
     protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
     return f"{report['model']}{by}{protocol}"
 
 
-def report_text(report: Mapping[str, Any]) -> str:
-    """Write a report as JSON: indented, but each of the long lists of errors in a line of its own."""
+def report_text(report: Report) -> str:
+    """Write a report as JSON: indented, but each of the long lists of errors in a line of its own, at the end."""
     head = json.dumps({name: value for name, value in report.items() if name != "errors"}, indent=2)
     lists = ",\n".join(f"    {json.dumps(name)}: {json.dumps(values)}" for name, values in report["errors"].items())
     return head[: -len("\n}")] + f',\n  "errors": {{\n{lists}\n  }}\n}}\n'
 
 
-def sheet_title(report: Mapping[str, Any]) -> str:
+def sheet_title(report: Report) -> str:
     """Title an evaluation's contact sheet: what was evaluated on what, and its first metrics."""
-    by = f" + {report['solver']['name']}" if report.get("solver") else ""
+    solver = report.get("solver")
+    by = f" + {solver['name']}" if solver else ""
     by += " from given joints" if report.get("consumes") == "joints" else ""
     metrics = f"MPJPE {report['metrics']['mpjpe_mm']:.2f} mm"
     if report["metrics"].get("mpvpe_mm") is not None:
@@ -62,8 +63,8 @@ def make_report(
     rows: Int64[ndarray, " n"],
     mismatch_mm: float,
     device: str,
-) -> dict[str, Any]:
-    """What report.json holds, as values that JSON has.
+) -> Report:
+    """Make the report, but for what its caller knows: how long it took, and how it was started.
 
     pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model.
     """
@@ -100,7 +101,7 @@ def _released_notes(checkpoint: Checkpoint, split: str) -> list[str]:
 
 
 def _recipe_notes(subject: EvaluationSubject) -> list[str]:
-    """By what the model is another one than that of the published figures, where these are shown."""
+    """What parts the model from the one of the published metrics, where these are shown."""
     spec, recipe = subject.spec, subject.checkpoint.recipe
     shown = subject.subset == "test" and subject.split in spec.published and not subject.pack.info.synthetic
     if not shown or "published" not in spec.recipes:
@@ -111,11 +112,11 @@ def _recipe_notes(subject: EvaluationSubject) -> list[str]:
         return []
     rest = f" and {len(changed) - _CHANGES} more" if len(changed) > _CHANGES else ""
     listed = ", ".join(changed[:_CHANGES])
-    return [f"the published figures are of the recipe published, and this model has {listed}{rest}"]
+    return [f"the published metrics are of the recipe published, and this model has {listed}{rest}"]
 
 
 def _training_notes(subject: EvaluationSubject) -> list[str]:
-    """What makes the figures something else than they seem; empty where the training is unknown."""
+    """What makes the metrics something else than they seem; empty where the training is unknown."""
     checkpoint, digest, split, subset = subject.checkpoint, subject.pack.info.digest, subject.split, subject.subset
     notes = []
     trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset
@@ -124,7 +125,7 @@ def _training_notes(subject: EvaluationSubject) -> list[str]:
             f"the checkpoint was trained on {trained}: samples of {split} {subset} may be among its training ones"
         )
     elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
-        notes.append(f"the checkpoint was trained on {trained_subset}: these figures are of samples seen in training")
+        notes.append(f"the checkpoint was trained on {trained_subset}: these metrics are of samples seen in training")
     packs = {pack["blake2b"] for pack in checkpoint.info.get("data", [])}
     if packs and digest not in packs:
         notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")
@@ -132,7 +133,7 @@ def _training_notes(subject: EvaluationSubject) -> list[str]:
 
 
 def _given_joints(recipe: Recipe) -> list[str]:
-    """What a model of joints was given, without which its figures would be taken for those of a model of images."""
+    """What a model of joints was given, without which its metrics would be taken for those of a model of images."""
     if not isinstance(recipe, JointRecipe):
         return []
     noise = f", with normal noise of {recipe.data.noise_mm:g} mm on each axis" if recipe.data.noise_mm else ""
@@ -146,8 +147,8 @@ def _hand_notes(hand: LoadedHand | None, mismatch_mm: float) -> list[str]:
     return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
 
 
-def _baseline(subject: EvaluationSubject, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> dict[str, Any]:
-    """The mean-pose baseline's figures, or the reason why there is none."""
+def _baseline(subject: EvaluationSubject, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> Baseline:
+    """The mean-pose baseline's metrics, or the reason why there is none."""
     subset = subject.checkpoint.recipe.train.subset
     if subject.spec.consumes == "joints":
         reason = "the model was given joints, of which the mean pose knows nothing"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmr_core.errors import HmrError, Option
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.files import read_bytes
 from hmr_core.hand.arrays import ENVIRONMENT
 
@@ -40,7 +40,7 @@ def refuse_another(folder: Path, subject: EvaluationSubject) -> None:
         return
     otherwise = ("another ", Option("out"), " (such as ", Option("out", Path(f"{folder}-2")), "), or delete it.")
     if differing == ["hand model"] and subject.hand is not None:
-        path = report["hand_model"]["path"]
+        path = report["hand_model"]["path"] if report["hand_model"] else None
         before = "the synthetic hand of hmr itself" if path is None else path
         given = ("no ", Option("hand_model"), f" and no {ENVIRONMENT}")
         again = given if path is None else (Option("hand_model", Path(path)),)
@@ -60,17 +60,17 @@ def refuse_another(folder: Path, subject: EvaluationSubject) -> None:
     )
 
 
-def saved_report(folder: Path) -> dict[str, Any] | None:
+def saved_report(folder: Path) -> Report | None:
     """Read the report of the evaluation that a folder holds; None if it holds none."""
     try:
-        report: dict[str, Any] = json.loads(read_bytes(folder / REPORT))
+        report: Report = json.loads(read_bytes(folder / REPORT))
         identity(report)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return report
 
 
-def identity(report: Mapping[str, Any]) -> dict[str, Any]:
+def identity(report: Report) -> dict[str, Any]:
     """What of a report makes an evaluation the one it is: another one of the same identity may replace it."""
     solver, hand_model = report["solver"], report["hand_model"]
     return {

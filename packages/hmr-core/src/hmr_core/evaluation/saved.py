@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Int, UInt8
 from numpy import ndarray
@@ -16,6 +15,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.predictions import Predictions, read_predictions
 from hmr_core.evaluation.report import evaluation_name
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.files import read_bytes
 from hmr_core.plugins.recipes import DataConfig
@@ -27,7 +27,7 @@ from hmr_core.viz.tiles import TILE_PX
 class SavedEvaluation:
     """The report and the predictions that an evaluation left in its folder."""
 
-    report: Mapping[str, Any]
+    report: Report
     predictions: Predictions
 
 

@@ -15,6 +15,7 @@ from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.predictions import ERRORS, Predictions
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.geometry.alignment import DegeneratePointsError
 from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
 
@@ -42,16 +43,14 @@ class Scores:
             for name, error_m in zip(ERRORS, errors_m, strict=True)
         }
 
-    def as_report(self) -> dict[str, Any]:
-        """The part of report.json that scoring alone determines."""
-        return {"samples": len(self.ids), "metrics": self.metrics, "aligned": self.aligned}
-
-    def errors_as_report(self) -> dict[str, Any]:
-        """The errors of each sample as report.json has them: rounded to 0.1 micrometres, which keeps the file small."""
-        errors_mm = self.errors_mm().items()
+    def as_report(self) -> Report:
+        """The part of a report that scoring alone determines; the errors are rounded to 0.1 micrometres."""
+        errors: Any = {name: None if e is None else e.round(4).tolist() for name, e in self.errors_mm().items()}
         return {
-            "id": self.ids,
-            **{name: None if values is None else values.round(4).tolist() for name, values in errors_mm},
+            "samples": len(self.ids),
+            "metrics": self.metrics,
+            "aligned": self.aligned,
+            "errors": {"id": self.ids} | errors,
         }
 
 

@@ -17,6 +17,7 @@ from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_foreign
 from hmr_core.evaluation.solver_options import check_solver_options
@@ -78,7 +79,7 @@ def evaluate(
     workers: int | None = None,
     out: str | Path | None = None,
     registry: Registry | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Score a checkpoint on a subset of a split, and give the report: what report.json holds.
 
     set: changes of what the model is given, such as {"data.noise_mm": 5}. solver_set: options of the solver. out: a
@@ -131,7 +132,8 @@ def run(
     with nullcontext() if task.folder is None else staged_folder(task.folder) as part:
         started = provenance(request.command)
         evaluation = _computed(task, subject, chosen, progress)
-        evaluation = replace(evaluation, report={**evaluation.report, "started": started}, folder=task.folder)
+        evaluation.report["started"] = started
+        evaluation = replace(evaluation, folder=task.folder)
         if part is not None:
             _write(part, evaluation, hand, warn)
     return evaluation

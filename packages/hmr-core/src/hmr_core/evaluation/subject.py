@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.evaluation.report_keys import Report
 from hmr_core.hand.back_ends import make_layer
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.layer_names import OWN
@@ -56,7 +56,7 @@ class EvaluationSubject:
         needed = self.solver is not None or self.spec.needs_hand
         assert (self.hand is not None) == needed, "a solver and some models work with a hand model, and nothing else"
 
-    def as_report(self) -> dict[str, Any]:
+    def as_report(self) -> Report:
         """The part of report.json that is known before anything is predicted."""
         checkpoint, hand, solver = self.checkpoint, self.hand, self.solver
         published = self.spec.published.get(self.split, {}) if self.subset == "test" else {}

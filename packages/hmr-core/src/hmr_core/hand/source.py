@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
@@ -13,6 +13,21 @@ from hmr_core.hand.model import HandModel, load_hand_model
 from hmr_core.hand.synthetic import NAME as SYNTHETIC
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.shell import command_line
+
+
+class HandModelRecord(TypedDict):
+    """What a report says of a hand model.
+
+    path, blake2b: None for the hand in the package. mismatch_mm: how far it is from the annotations.
+    """
+
+    name: str
+    side: str
+    synthetic: bool
+    path: str | None
+    blake2b: str | None
+    source: str | None
+    mismatch_mm: NotRequired[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +55,7 @@ class HandModelSource:
             return f"{self.path} ({what}{f'; named by {ENVIRONMENT}' if self.from_environment else ''})"
         return f"{what} (no hand model was given, and {ENVIRONMENT} names none)"
 
-    def as_report(self) -> dict[str, Any]:
+    def as_report(self) -> HandModelRecord:
         """Give what report.json says of it."""
         return {
             "name": self.model.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,21 @@ from hmr_core.weights.find_weights import find_weights
 _SHAPES = {"rotations": (16, 3), "betas": (10,), "joints": (21, 3), "verts": (778, 3)}
 
 
+class WeightsRecord(TypedDict):
+    """A file of weights."""
+
+    path: str
+    blake2b: str
+
+
+class SolverRecord(TypedDict):
+    """What a report says of a solver. checkpoint: None for one that needs no weights."""
+
+    name: str
+    config: dict[str, Any]
+    checkpoint: WeightsRecord | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadedSolver:
     """A solver with its weights and what a report says of it.
@@ -40,9 +55,11 @@ class LoadedSolver:
     digest: str | None
     solver: Solver
 
-    def as_report(self) -> dict[str, Any]:
+    def as_report(self) -> SolverRecord:
         """What report.json says of it."""
-        weights = None if self.checkpoint is None else {"path": str(self.checkpoint), "blake2b": self.digest}
+        weights: WeightsRecord | None = None
+        if self.checkpoint is not None and self.digest is not None:
+            weights = {"path": str(self.checkpoint), "blake2b": self.digest}
         return {"name": self.name, "config": self.config.model_dump(mode="json"), "checkpoint": weights}
 
 

@@ -1,0 +1,90 @@
+"""What report.json holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from hmr_core.hand.source import HandModelRecord
+    from hmr_core.inference.solving import SolverRecord
+
+Metrics = dict[str, float | None]
+"""Metrics by name; None where there is no mesh that they could be of."""
+
+
+class TrainedOn(TypedDict):
+    """What a checkpoint was trained on. split: None where it does not say."""
+
+    split: str | None
+    subset: str
+
+
+class CheckpointRecord(TypedDict):
+    """The checkpoint that was evaluated. epoch: None where it was not trained here. released: None where it was."""
+
+    path: str
+    blake2b: str
+    epoch: int | None
+    released: dict[str, Any] | None
+    trained_on: TrainedOn
+
+
+class PackRecord(TypedDict):
+    """The pack that it was evaluated on."""
+
+    path: str
+    blake2b: str
+    release: str
+
+
+class Baseline(TypedDict):
+    """The mean pose of a subset: its metrics, or the reason why there are none."""
+
+    subset: str
+    metrics: Metrics | None
+    reason: NotRequired[str]
+
+
+class SampleErrors(TypedDict):
+    """The errors of each sample in mm, in the order of the ids; None for those of a mesh where there is none."""
+
+    id: list[str]
+    mpjpe_mm: list[float]
+    mpvpe_mm: list[float] | None
+    pa_mpjpe_mm: list[float]
+    pa_mpvpe_mm: list[float] | None
+
+
+class Report(TypedDict, total=False):
+    """A report. That of `hmr eval` has every key; that of `hmr score` has what the predictions file keeps.
+
+    consumes: what the model was given. protocol: of the mesh, with what differs from it. hand_model, hand_layer: None
+    where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. missing: which
+    metrics there are not, and why. notes: what a reader of the metrics has to know. started: by what command, where and
+    of which code.
+    """
+
+    model: str
+    consumes: str
+    split: str
+    subset: str
+    synthetic: bool
+    protocol: str
+    solver: SolverRecord | None
+    hand_model: HandModelRecord | None
+    hand_layer: str | None
+    published: dict[str, float]
+    recipe: dict[str, Any]
+    checkpoint: CheckpointRecord
+    pack: PackRecord
+    samples: int
+    metrics: Metrics
+    aligned: dict[str, Metrics]
+    missing: list[str]
+    notes: list[str]
+    baseline: Baseline
+    versions: dict[str, str]
+    device: str
+    seconds: float
+    started: dict[str, Any]
+    errors: SampleErrors
