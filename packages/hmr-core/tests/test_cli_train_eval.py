@@ -115,6 +115,7 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -
     assert status == 0
     assert json.loads(out)["metrics"] == report["metrics"]
     assert json.loads(out)["aligned"] == report["aligned"]
+    assert json.loads(out)["errors"] == report["errors"]
 
 
 def test_eval_takes_the_split_that_the_run_was_trained_on(hmr: Hmr, trained: Path) -> None:

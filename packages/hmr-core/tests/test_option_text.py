@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from hmr_core.option_text import read_value, value_text
+from hmr_core.option_text import override_texts, read_value, value_text
 from hmr_core.plugins.recipes import load_recipe, options
 from hmr_core.plugins.registry import discover
 
@@ -94,3 +94,15 @@ def test_every_value_of_every_recipe_is_written_so_that_it_reads_as_itself() -> 
                 assert read_value(field.annotation, value_text(value)) == value, key
                 held += 1
     assert held > 100
+
+
+def test_a_mapping_becomes_overrides() -> None:
+    values = {"train.epochs": 3, "data.noise_mm": 5.0, "backbone.weights": Path("a b.pth"), "train.clip_norm": None}
+    assert override_texts(values) == (
+        "train.epochs=3",
+        "data.noise_mm=5",
+        "backbone.weights=a b.pth",
+        "train.clip_norm=null",
+    )
+    assert override_texts({"backbone.weights": Path("2026-11-29")}) == ('backbone.weights="2026-11-29"',)
+    assert override_texts(None) == ()

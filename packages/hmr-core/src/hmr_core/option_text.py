@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -41,12 +41,19 @@ def value_text(value: Any) -> str:
     """Write a value as an override `key=value` has it: `read_value` reads it as the same, for any type."""
     if value is None:
         return "null"
+    if isinstance(value, PurePath):
+        value = str(value)
     if isinstance(value, str):
         bare = value not in ("", "null") and value == value.strip() and _toml(value) == value
         return value if bare else json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return json.dumps(value, ensure_ascii=False)
+
+
+def override_texts(values: Mapping[str, object] | None) -> tuple[str, ...]:
+    """Overrides of options as the command line has them, `key=value`, from a mapping as Python has them."""
+    return tuple(f"{key}={value_text(value)}" for key, value in (values or {}).items())
 
 
 def json_text(values: Any) -> str:

@@ -23,7 +23,7 @@ from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_fo
 from hmr_core.evaluation.solver_options import check_solver_options
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.hand.layer_names import OWN
-from hmr_core.option_text import value_text
+from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
@@ -95,10 +95,10 @@ def evaluate(
         split=split,
         subset=subset,
         data=_path(data),
-        sets=_texts(set),
+        sets=override_texts(set),
         solver=solver,
         solver_ckpt=_path(solver_ckpt),
-        solver_sets=_texts(solver_set),
+        solver_sets=override_texts(solver_set),
         protocol=protocol,
         hand_model=_path(hand_model),
         hand_layer=hand_layer,
@@ -355,9 +355,3 @@ def _faces(evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> Int[n
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def _texts(given: Mapping[str, object] | None) -> tuple[str, ...]:
-    """Overrides as the command line has them: "key=value"."""
-    values = {key: value if isinstance(value, Path) else value_text(value) for key, value in (given or {}).items()}
-    return tuple(f"{key}={value}" for key, value in values.items())

@@ -20,7 +20,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
-from hmr_core.option_text import value_text
+from hmr_core.option_text import override_texts
 from hmr_core.plugins.discovery import CATCH, cause
 from hmr_core.plugins.events import Event
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
@@ -122,9 +122,7 @@ def train(
         split=split,
         subset=subset,
         recipe=recipe,
-        overrides=tuple(
-            f"{key}={value if isinstance(value, Path) else value_text(value)}" for key, value in (set or {}).items()
-        ),
+        overrides=override_texts(set),
         data=_path(data),
         hand_model=_path(hand_model),
         device=device,
