@@ -342,8 +342,8 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr,
     status, out, _ = hmr("score", "out/predictions.h5")
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("note: ")] == [
-        "note: this model predicts joints only and no solver was given, so there is no mesh metric; a solver makes a "
-        "mesh of joints: `hmr solvers` lists them"
+        "note: this model predicts joints only and no solver was given, so there is no mesh metric: "
+        "`hmr eval --solver lm` makes one"
     ]
     write_predictions(Path("out/predictions.h5"), replace(read_predictions(Path("out/predictions.h5")), pack="another"))
     status, out, _ = hmr("score", "out/predictions.h5")
