@@ -171,6 +171,8 @@ def test_a_solver_with_its_options_and_what_protocols_set(fakes: Any) -> None:
         "steps  int or null > 0  null     20         null  of the fit",
         "fit    slow or fast     slow     slow       fast  which",
     ]
+    assert "weights: none" in lines
+    assert json.loads(hmr(registry, "solvers", "fit", "--json").stdout)["needs_weights"] is False
     steps, _ = json.loads(hmr(registry, "solvers", "fit", "--json").stdout)["options"]
     assert steps == {
         "key": "steps",
@@ -180,6 +182,12 @@ def test_a_solver_with_its_options_and_what_protocols_set(fakes: Any) -> None:
         "protocols": {"published": 20, "best": None},
         "description": "of the fit",
     }
+
+
+def test_a_solver_that_needs_weights_says_what_they_are_given_by(fakes: Any) -> None:
+    registry = fakes.registry(fakes.plugin("fits", hmr_solvers=lambda: [fakes.solver("fit", needs_weights=True)]))
+    lines = hmr(registry, "solvers", "fit").stdout.splitlines()
+    assert lines[-1].split() == ["weights:", "needed", "(--solver-ckpt)"]
 
 
 def test_a_solver_without_protocols_shows_its_defaults_alone(fakes: Any) -> None:

@@ -91,9 +91,9 @@ def solvers(name: str | None, as_json: bool) -> None:
         shown = [{**option._asdict(), "protocols": option.recipes} for option in options]
         for option in shown:
             del option["recipes"]
-        _print_json({**entries[0], "options": shown})
+        _print_json({**entries[0], "needs_weights": spec.needs_weights, "options": shown})
         return
-    show_record(list(entries[0].items()))
+    show_record([*entries[0].items(), ("weights", "needed (--solver-ckpt)" if spec.needs_weights else "none")])
     _show_options(options, "--solver-set", "under each --protocol")
 
 
