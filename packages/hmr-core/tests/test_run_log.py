@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hmr_core.cli.console import display
 from hmr_core.errors import HmrError
 from hmr_core.plugins.events import EpochDone, Event, RunEnded
 from hmr_core.plugins.run import Run
@@ -40,11 +41,13 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
+@pytest.mark.parametrize("stderr", [Gone(), None], ids=["closed", "none"])
 def test_neither_a_plugin_nor_a_terminal_that_fails_costs_a_line(
-    request_and_registry: Any, monkeypatch: pytest.MonkeyPatch
+    request_and_registry: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stderr: object
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", Gone())
-    run = start(*request_and_registry, [Lines()])
+    monkeypatch.setattr(sys, "stderr", stderr)
+    run = start(*request_and_registry, [Lines(), display()])
+    assert capsys.readouterr().out == ""
     lines = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     assert [(line["kind"], line["step"]) for line in lines] == [("step", 1), ("step", 7), ("epoch", 7)]
     log = run.log.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from hmr_core.training.run_text import Lines, RunText
 
 def display() -> Callable[[Run, Event], None]:
     """What shows a run on stderr: with a bar on a terminal, by plain lines elsewhere."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    return Bar() if sys.stderr and sys.stderr.isatty() else Lines()
 
 
 class Bar:

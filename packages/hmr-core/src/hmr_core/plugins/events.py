@@ -34,7 +34,7 @@ class StepDone:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochDone:
-    """An epoch's mean losses and, where there is a val subset, its figures (keys of a report's `metrics`)."""
+    """An epoch's mean losses and, where there is a val subset, its metrics (keys of a report's `metrics`)."""
 
     epoch: int
     step: int

@@ -71,6 +71,12 @@ class RunText:
         return [ended, f"to go on after the last epoch that was finished: {resume_command(self._run)}"]
 
 
+def say(line: str) -> None:
+    """Print a line on stderr, if there is one: a process may have been started without."""
+    if sys.stderr:
+        print(line, file=sys.stderr, flush=True)
+
+
 class Lines:
     """Prints the lines of a run's events on stderr."""
 
@@ -82,4 +88,4 @@ class Lines:
         if isinstance(event, RunStarted):
             self._text = RunText(run, event)
         for line in self._text.lines(event) if self._text else []:
-            print(line, file=sys.stderr, flush=True)
+            say(line)

@@ -7,7 +7,6 @@ Nothing is written before everything was looked at.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -38,7 +37,7 @@ from hmr_core.training.run_folder import (
     resume_command,
 )
 from hmr_core.training.run_log import RunLog
-from hmr_core.training.run_text import Lines
+from hmr_core.training.run_text import Lines, say
 from hmr_core.training.tensorboard import TensorBoard, require_tensorboard
 from hmr_core.versions import versions
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
@@ -63,7 +62,7 @@ Tell = Callable[[str], None]
 def tell_on_stderr(line: str) -> None:
     """Print a line on stderr, if anybody is there."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        say(line)
 
 
 @dataclass(frozen=True, kw_only=True)

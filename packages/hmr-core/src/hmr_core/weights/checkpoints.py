@@ -156,7 +156,7 @@ def prune_checkpoints(folder: Path) -> None:
         if path not in keep:
             shutil.rmtree(path)
         else:
-            clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the figures on val
+            clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the metrics on val
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
