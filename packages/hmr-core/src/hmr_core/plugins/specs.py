@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Released:
     """The files of weights that a model's authors gave out: a state dict of torch's, by itself or under "model".
 
-    file: what it is called. names of its tensors: the model's own.
-    overrides: what sets such a file's model apart from the `published` recipe, as `key=value`.
-    ignored: what such files hold and the model does not use: how the names begin, and in words what it is.
+    The names of its tensors are the model's own.
+    file: the file's name. overrides: how the file's model differs from the `published` recipe, as `key=value`.
+    ignored: tensors in such files that the model does not use: how their names begin, and in words what they are.
     """
 
     file: str
@@ -41,10 +41,10 @@ class ModelSpec:
     recipes: TOML files by name; `published` and `tiny` by convention.
     root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
     build: makes the torch module from a config, randomly initialised; it imports torch only when called.
-    consumes: what the model is given.
-    needs_hand: whether the model needs the annotations' hand model. It is given it by `PoseModel.use_hand`, and the
-    rotations that it predicts are posed. A model of joints must say so (ValueError).
-    released: the files of weights that its authors gave out; None where there are none.
+    consumes: whether the model is given images or joints; its recipes' sections and its data set follow from this.
+    needs_hand: whether the model needs the annotations' hand model. `PoseModel.use_hand` gives it to the model, and the
+    hand layer poses the rotations that the model predicts. A model of joints must say so (ValueError).
+    released: the files of weights that the model's authors gave out; None where there are none.
     published: the metrics of the literature by split, in the keys of a report's `metrics`.
     """
 
