@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from contextlib import ExitStack
@@ -61,6 +62,27 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     missing = [link for link in links if not (page.parent / link).exists()]
     assert missing == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    home, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return bool(home) and hasattr(importlib.import_module(home), attribute)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_of_the_code_are_there(page: Path) -> None:
+    named = set(re.findall(r"\bhmr_core(?:\.\w+)+", page.read_text()))
+    assert [name for name in sorted(named) if not is_there(name)] == []
+
+
+def test_a_name_that_is_not_there_is_seen() -> None:
+    assert is_there("hmr_core.errors.HmrError")
+    assert not is_there("hmr_core.errors.Nothing")
 
 
 def test_a_command_that_is_not_there_is_seen() -> None:

@@ -6,6 +6,7 @@ So is examples/hmr-tiny, of whose files the page is made.
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -19,7 +20,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.plugins.sample import DatasetReader, Sample
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLE = REPOSITORY / "examples" / "hmr-tiny"
@@ -166,6 +174,41 @@ def test_the_contract_names_every_hook_and_every_field() -> None:
     for kind, heading in ((ModelSpec, "## Models"), (DatasetSpec, "## Data sets"), (SolverSpec, "## Solvers")):
         section = CONTRACT.read_text().partition(f"{heading}\n")[2].partition("\n## ")[0]
         assert all(f"`{field.name}" in section for field in fields(kind)), heading
+
+
+def test_the_data_set_of_the_page_is_packed(
+    mini_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fakes: Any
+) -> None:
+    for name, text in files("A data set of your own").items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("hmr_mine")
+    spec = fakes.registry(fakes.FakeEntryPoint("mine", lambda: module, fakes.FakeDist("hmr-mine"))).dataset("mine")
+
+    joints = mini_pack.array("joints", [0])[0] - mini_pack.array("joints", [0])[0, 9] + np.float32([0, 0, 0.6])
+    shown = re.search(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert shown is not None
+    (label,) = json.loads(shown[1])["train"]
+    root = tmp_path / "pictures"
+    root.mkdir()
+    subsets: dict[str, Any] = {"train": ["0001.png", "0002.png"], "test": ["0003.png"]}
+    for subset, images in subsets.items():
+        subsets[subset] = [{**label, "image": image, "joints": joints.tolist()} for image in images]
+        for image in images:
+            cv2.imwrite(str(root / image), np.full((480, 640, 3), 99, dtype=np.uint8))
+    (root / "labels.json").write_text(json.dumps(subsets))
+
+    write_pack(spec.open(root), tmp_path / "mine.h5", codec=codec_named("png"))
+    pack = Pack(tmp_path / "mine.h5")
+    assert pack.info.counts["own"]["train"] == 2
+    np.testing.assert_array_equal(pack.array("joints", pack.indices("own", "test")), joints[None])
+
+
+def test_the_contract_names_every_member_of_a_reader_and_field_of_a_sample() -> None:
+    section = CONTRACT.read_text().partition("## Data sets\n")[2].partition("\n## ")[0]
+    members = [name for name in vars(DatasetReader) if not name.startswith("_")]
+    assert all(re.search(rf"`{name}[(`]", section) for name in (*members, *Sample.__annotations__))
 
 
 def test_every_text_that_the_page_quotes_of_a_broken_plugin_is_one(fakes: Any) -> None:
