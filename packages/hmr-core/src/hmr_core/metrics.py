@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hmr_core.errors import HmrError, UsageError
-from hmr_core.geometry.alignment import align
+from hmr_core.geometry.alignment import DegeneratePointsError, align
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
 
 PCK_THRESHOLDS_M = torch.linspace(0, 0.05, 20, dtype=torch.float64)
@@ -135,6 +135,8 @@ def sample_errors(
     joints: Float[Tensor, "batch 21 3"],
     pred_verts: Float[Tensor, "batch n_verts 3"] | None = None,
     verts: Float[Tensor, "batch n_verts 3"] | None = None,
+    *,
+    known: Bool[Tensor, "batch 21"] | None = None,
 ) -> SampleErrors:
     """The errors of each sample; HmrError when a prediction cannot be aligned (see geometry.alignment.align)."""
     pred_joints, joints = pred_joints.double(), joints.double()
@@ -150,14 +152,42 @@ def sample_errors(
             "pa_verts": _distances(align(pred_verts, verts), verts).mean(1),
             "pa_verts_rotation": _distances(align(pred_verts, verts, reflection=False), verts).mean(1),
         }
+    unknown = torch.zeros(joints.shape[:2], dtype=torch.bool) if known is None else ~known
     return SampleErrors(
-        joints=_distances(pred_joints, joints),
-        wrist_joints=_distances(pred_joints + wrist_shift, joints),
-        mcp_joints=_distances(pred_joints + mcp_shift, joints),
-        pa_joints=_distances(align(pred_joints, joints), joints).mean(1),
-        pa_joints_rotation=_distances(align(pred_joints, joints, reflection=False), joints).mean(1),
+        joints=_distances(pred_joints, joints).masked_fill(unknown, torch.nan),
+        wrist_joints=_distances(pred_joints + wrist_shift, joints).masked_fill(unknown, torch.nan),
+        mcp_joints=_distances(pred_joints + mcp_shift, joints).masked_fill(unknown, torch.nan),
+        pa_joints=_pa_joints(pred_joints, joints, unknown, reflection=True),
+        pa_joints_rotation=_pa_joints(pred_joints, joints, unknown, reflection=False),
         **mesh,
     )
+
+
+def _pa_joints(
+    pred_joints: Float[Tensor, "batch 21 3"],
+    joints: Float[Tensor, "batch 21 3"],
+    unknown: Bool[Tensor, "batch 21"],
+    *,
+    reflection: bool,
+) -> Float[Tensor, " batch"]:
+    """The mean error of each sample's known joints after these were aligned."""
+    if not bool(unknown.any()):
+        return _distances(align(pred_joints, joints, reflection=reflection), joints).mean(1)
+    errors = []
+    for index, hidden in enumerate(unknown):
+        source, target = pred_joints[index, ~hidden][None], joints[index, ~hidden][None]
+        try:
+            errors.append(_distances(align(source, target, reflection=reflection), target).mean())
+        except DegeneratePointsError as error:
+            raise DegeneratePointsError(index, error.reason) from error
+    return torch.stack(errors)
+
+
+def known_mean(errors: Tensor, dim: int | None = None) -> Tensor:
+    """The mean of errors, over a dimension or all of them, without those of joints that are not known (nan)."""
+    if not bool(errors.isnan().any()):  # the same to the last bit as without joints that are not known
+        return errors.mean() if dim is None else errors.mean(dim)
+    return torch.nanmean(errors) if dim is None else torch.nanmean(errors, dim)
 
 
 def concatenate(parts: Sequence[SampleErrors]) -> SampleErrors:
@@ -174,14 +204,15 @@ def pck_curves(joint_errors_m: Float[Tensor, "batch joints"]) -> Float[Tensor, "
     """For each joint, the share of samples whose error is at most each of PCK_THRESHOLDS_M."""
     sorted_errors = joint_errors_m.double().T.contiguous().sort(dim=1).values
     thresholds = PCK_THRESHOLDS_M.to(sorted_errors.device).expand(len(sorted_errors), -1).contiguous()
-    return torch.searchsorted(sorted_errors, thresholds, right=True).double() / joint_errors_m.shape[0]
+    known = (~sorted_errors.isnan()).sum(1, keepdim=True)  # nan is sorted last
+    return torch.searchsorted(sorted_errors, thresholds, right=True).double() / known
 
 
 def pck_auc(joint_errors_m: Float[Tensor, "batch joints"]) -> float:
     """The area under each joint's PCK curve (trapezoids, over 50 mm), averaged over the joints; 0..1."""
     thresholds = PCK_THRESHOLDS_M.to(joint_errors_m.device)
     areas = torch.trapezoid(pck_curves(joint_errors_m), thresholds) / thresholds[-1]
-    return float(areas.mean())
+    return float(known_mean(areas))
 
 
 def summarise(errors: SampleErrors) -> dict[str, float | None]:
@@ -217,4 +248,4 @@ def _distances(a: Float[Tensor, "batch n 3"], b: Float[Tensor, "batch n 3"]) -> 
 
 
 def _mm(errors_m: Tensor | None) -> float | None:
-    return None if errors_m is None else float(errors_m.mean()) * 1000
+    return None if errors_m is None else float(known_mean(errors_m)) * 1000

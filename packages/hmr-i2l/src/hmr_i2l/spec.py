@@ -39,6 +39,7 @@ def i2l_spec(build: Callable[[Any], PoseModel]) -> ModelSpec:
         recipes=recipe_files(__file__),
         root_joint=0,
         build=build,
+        learns_from=("verts", "rotations", "betas"),
         needs_hand=True,
         paper="Moon and Lee, I2L-MeshNet, ECCV 2020, arXiv 2008.03713",
         released=RELEASED,

@@ -48,6 +48,7 @@ def hmr_models() -> list[ModelSpec]:
             root_joint=9,
             build=build,
             consumes="joints",
+            learns_from=("verts", "rotations", "betas"),
             needs_hand=True,
             released=Released(file="iknet.pt"),
             paper="Zhou et al., Monocular Real-time Hand Shape and Motion Capture, CVPR 2020, arXiv 2003.09572",

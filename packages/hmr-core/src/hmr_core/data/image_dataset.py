@@ -22,7 +22,8 @@ from hmr_core.data.augment import Augmentation, draw, identity
 from hmr_core.data.batch import Batch, Key
 from hmr_core.data.crops import PUBLISHED_CROP, Boxes, Crops, joints_to_boxes, make_crops, warp
 from hmr_core.data.pack.reader import Pack
-from hmr_core.data.targets import make_targets, read_hands, visibility
+from hmr_core.data.sides import mirror_window
+from hmr_core.data.targets import LEARNT, make_targets, read_hands, visibility
 from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shell import command_line
@@ -38,9 +39,12 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     - "intrinsics": (3, 3), of the crop's camera, in the crop's pixels
     - "joints" (21, 3) and "verts" (778, 3): metres, camera space of the crop; joints in OpenPose order
     - "joints_uvd" (21, 3) and "verts_uvd" (778, 3): u, v in 0..1 across the crop, depth in 0..1 around the root joint
-    - "joints_vis" (21,) and "verts_vis" (778,): 1 where a point counts, else 0
+    - "joints_vis" (21,) and "verts_vis" (778,): 1 where a point counts, else 0; a joint that is not known never counts
     - "rotations" (16, 3): axis-angle of MANO's joints, flat hand; "betas" (10,): the shape
     - "root": (3,), the root joint, metres
+
+    What the data set lacks (a mesh, rotations, betas) is not there. Left hands are seen in the mirrored view, where
+    they are right ones.
 
     pack: a pack, or its path. split, subset: which samples; without a split all of the pack, in its order.
     image_size: the side of the crops, pixels. root_joint: the joint (OpenPose order) that depths are relative to.
@@ -68,6 +72,7 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.pack = pack if isinstance(pack, Pack) else Pack(pack)
         _check_margin(self.pack, data, augment)
         self.rows = np.arange(len(self.pack)) if split is None else self.pack.indices(split, subset)
+        self._lacks = {name for name in LEARNT if name not in self.pack.info.arrays}
         self.image_size, self.root_joint, self.data = image_size, root_joint, data
         self.augment, self.seed, self.verify, self.epoch = augment, seed, verify, 0
 
@@ -81,7 +86,10 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """The samples of the indices: what a DataLoader asks for, so that a batch is read at once."""
         batch = self.batch([Key(self.epoch, int(self.rows[index])) for index in indices])
         assert batch.image is not None
-        arrays = {"image": batch.image, **vars(batch.targets)}
+        there = {
+            name: array for name, array in vars(batch.targets).items() if name.partition("_")[0] not in self._lacks
+        }
+        arrays = {"image": batch.image, **there}
         return [
             {"id": sample_id, **{name: array[i] for name, array in arrays.items()}}
             for i, sample_id in enumerate(batch.ids)
@@ -117,7 +125,9 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         affine = crops.affine[:, :2].numpy()
         corner_px = (crops.centre_px - crops.side_px[:, None] / 2).numpy()
         side_px = crops.side_px.numpy()
-        for i, window in enumerate(self.pack.windows(rows, verify=self.verify)):
+        mirrored, frame_px = self.pack.left(rows), self.pack.array("frame_px", rows)
+        for i, stored in enumerate(self.pack.windows(rows, verify=self.verify)):
+            window = mirror_window(stored, int(frame_px[i, 0])) if mirrored[i] else stored
             origin = np.array([window.x_px, window.y_px], dtype=np.float64)
             occlusion = augmentation.occlusion[i]
             if occlusion is not None:

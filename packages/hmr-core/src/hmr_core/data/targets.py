@@ -5,26 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.crops import Crops, points_to_pixels
+from hmr_core.data.pack.format import ARRAYS
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.sides import mirror_left
 from hmr_core.geometry.camera import pixels_to_uvd
 from hmr_core.geometry.crop import transform_px
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.hand.joints import WRIST
 from hmr_core.nn.model import Targets
 
 VISIBLE_SHARE = 0.3
 """A training sample with a smaller share of its points inside the frame, or the crop, has none that count."""
 
+LEARNT = ("verts", "rotations", "betas")
+"""The annotations beside joints that a model may learn from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedHands:
-    """Annotated hands: metres and axis-angle, camera space, float64; rotations are of MANO's 16 joints."""
+    """Annotated hands: metres and axis-angle, camera space, float64; rotations are of MANO's 16 joints. All are right
+    hands: left ones are in the mirrored view.
+
+    Joints that are not known (joints_valid) are at the wrist, so that boxes are of the known ones. meshes: whether the
+    data set has verts; where it lacks verts, rotations or betas they are 0, and a model that learns from them is
+    refused before it begins.
+    """
 
     joints: Float64[Tensor, "batch 21 3"]
+    joints_valid: Bool[Tensor, "batch 21"]
+    meshes: bool
     verts: Float64[Tensor, "batch 778 3"]
     rotations: Float64[Tensor, "batch 16 3"]
     betas: Float64[Tensor, "batch 10"]
@@ -32,13 +46,18 @@ class AnnotatedHands:
 
 
 def read_hands(pack: Pack, rows: Int64[ndarray, " n"]) -> AnnotatedHands:
-    """The annotations of rows of a pack."""
-    names = ("joints", "verts", "rotations", "betas", "intrinsics")
-    return AnnotatedHands(**{name: torch.from_numpy(pack.array(name, rows)).double() for name in names})
+    """The annotations of rows of a pack, left hands in the mirrored view."""
+    there = [name for name in ("joints", "verts", "rotations", "betas", "intrinsics") if name in pack.info.arrays]
+    given: dict[str, Tensor] = {name: torch.from_numpy(pack.array(name, rows)).double() for name in there}
+    arrays = mirror_left(pack, rows, given)
+    absent = {name: arrays["joints"].new_zeros(len(rows), *ARRAYS[name].shape) for name in LEARNT if name not in there}
+    known = torch.from_numpy(pack.joints_valid(rows))
+    arrays["joints"] = torch.where(known[..., None], arrays["joints"], arrays["joints"][:, WRIST, None])
+    return AnnotatedHands(joints_valid=known, meshes="verts" in there, **arrays, **absent)
 
 
 def make_targets(hands: AnnotatedHands, crops: Crops, *, root_joint: int, image_size: int) -> Targets:
-    """The ground truth of a batch in its crops, every point visible. image_size: the crops' side in their pixels."""
+    """The ground truth of a batch in its crops, every known point visible. image_size: the crops' side, in pixels."""
     root = hands.joints[:, root_joint]
     joints_uvd, verts_uvd = (
         pixels_to_uvd(
@@ -49,9 +68,9 @@ def make_targets(hands: AnnotatedHands, crops: Crops, *, root_joint: int, image_
     wrist = matrix_to_axis_angle(crops.rotation @ axis_angle_to_matrix(hands.rotations[:, 0]))
     return Targets(
         joints_uvd=joints_uvd.float(),
-        joints_vis=torch.ones(joints_uvd.shape[:2]),
+        joints_vis=hands.joints_valid.float(),
         verts_uvd=verts_uvd.float(),
-        verts_vis=torch.ones(verts_uvd.shape[:2]),
+        verts_vis=torch.full(verts_uvd.shape[:2], float(hands.meshes)),
         joints=(hands.joints @ crops.rotation.mT).float(),
         verts=(hands.verts @ crops.rotation.mT).float(),
         rotations=torch.cat([wrist[:, None], hands.rotations[:, 1:]], dim=1).float(),
@@ -65,11 +84,13 @@ def visibility(
     targets: Targets, hands: AnnotatedHands, frame_px: Float64[Tensor, "batch 2"]
 ) -> tuple[Float[Tensor, "batch 21"], Float[Tensor, "batch 778"]]:
     """Which joints and vertices of a training sample count, as published: those inside the crop, and none of a sample
-    that has too few inside the frame or the crop. frame_px: width and height of the frames.
+    that has too few inside the frame or the crop. What is not known is nowhere. frame_px: width and height of the
+    frames.
     """
-    joints, verts = _inside(targets.joints_uvd), _inside(targets.verts_uvd)
+    joints = _inside(targets.joints_uvd) * targets.joints_vis
+    verts = _inside(targets.verts_uvd) * targets.verts_vis
     joints_px = points_to_pixels(hands.joints, hands.intrinsics)
-    in_frame = ((joints_px >= 0) & (joints_px < frame_px[:, None])).all(-1).float()
+    in_frame = ((joints_px >= 0) & (joints_px < frame_px[:, None])).all(-1).float() * targets.joints_vis
     return joints * _enough(in_frame) * _enough(joints), verts * _enough(verts)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from hmr_core.data.augment import identity
 from hmr_core.data.crops import Crops, joints_to_boxes, points_to_pixels
 from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.sides import mirror_left
+from hmr_core.data.targets import read_hands
 from hmr_core.geometry.camera import from_uvd, pixels_to_uvd
 from hmr_core.geometry.crop import transform_px
 
@@ -31,13 +33,14 @@ def mean_pose_uvd(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> Float[Te
 def baseline_joints(
     dataset: ImageDataset, rows: Int64[ndarray, " n"], mean_uvd: Float[Tensor, "21 3"]
 ) -> Float32[ndarray, "n 21 3"]:
-    """Metres, camera space: the mean pose in each sample's crop, at its given root depth."""
+    """Metres, camera space of the images: the mean pose in each sample's crop, at its given root depth."""
     parts = []
     for start in range(0, len(rows), _CHUNK):
         joints, intrinsics = _annotations(dataset, rows[start : start + _CHUNK])
         uvd, root = mean_uvd.double().expand(len(joints), -1, -1), joints[:, dataset.root_joint]
         camera = _crops(dataset, joints, intrinsics).intrinsics
-        parts.append(from_uvd(uvd, root, camera, dataset.image_size).float().numpy())
+        placed = {"joints": from_uvd(uvd, root, camera, dataset.image_size).float()}
+        parts.append(mirror_left(dataset.pack, rows[start : start + _CHUNK], placed)["joints"].numpy())
     return np.concatenate(parts)
 
 
@@ -45,8 +48,8 @@ def _annotations(
     dataset: ImageDataset, rows: Int64[ndarray, " n"]
 ) -> tuple[Float64[Tensor, "n 21 3"], Float64[Tensor, "n 3 3"]]:
     """Joints (metres, camera space) and intrinsics of the given rows."""
-    joints, intrinsics = (torch.from_numpy(dataset.pack.array(n, rows)).double() for n in ("joints", "intrinsics"))
-    return joints, intrinsics
+    hands = read_hands(dataset.pack, rows)
+    return hands.joints, hands.intrinsics
 
 
 def _crops(dataset: ImageDataset, joints: Float64[Tensor, "n 21 3"], intrinsics: Float64[Tensor, "n 3 3"]) -> Crops:

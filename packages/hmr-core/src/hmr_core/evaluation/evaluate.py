@@ -18,6 +18,7 @@ from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
+from hmr_core.data.sides import mirror_left_arrays
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
 from hmr_core.evaluation.report import make_report, report_text, sheet_title
 from hmr_core.evaluation.report_keys import Report
@@ -86,6 +87,7 @@ def evaluate(
         "confidence": None if points.confidence is None else points.confidence.numpy(),
         **_mesh_arrays(mesh),
     }
+    arrays = mirror_left_arrays(subject.pack, rows, arrays)
     scores = score(subject.pack, rows, arrays["joints"], arrays["verts"])
     arrays |= {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
     report = make_report(

@@ -17,7 +17,7 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.predictions import ERRORS, Predictions
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.geometry.alignment import DegeneratePointsError
-from hmr_core.metrics import SampleErrors, concatenate, sample_errors, summarise, summarise_aligned
+from hmr_core.metrics import SampleErrors, concatenate, known_mean, sample_errors, summarise, summarise_aligned
 
 _CHUNK = 512
 
@@ -37,7 +37,7 @@ class Scores:
 
     def errors_mm(self) -> dict[str, Any]:
         """Each sample's errors, float64 (n), by the names of ERRORS; None for those of a mesh where there is none."""
-        errors_m = (self.errors.joints.mean(1), self.errors.verts, self.errors.pa_joints, self.errors.pa_verts)
+        errors_m = (known_mean(self.errors.joints, 1), self.errors.verts, self.errors.pa_joints, self.errors.pa_verts)
         return {
             name: None if error_m is None else (1000 * error_m).numpy()
             for name, error_m in zip(ERRORS, errors_m, strict=True)
@@ -62,6 +62,7 @@ def score(
 ) -> Scores:
     """Hold predictions (metres, camera space) against the annotations of the same rows of a pack.
 
+    Joints that are not known count for nothing; of a pack without meshes, the joints alone are scored.
     HmrError names the sample whose annotations are damaged, or whose points cannot be aligned.
     """
     parts = []
@@ -69,10 +70,11 @@ def score(
         chunk = slice(start, start + _CHUNK)
         pack.verify_annotations(rows[chunk])
         points = [joints[chunk], pack.array("joints", rows[chunk])]
-        if verts is not None:
+        if verts is not None and "verts" in pack.info.arrays:
             points += [verts[chunk], pack.array("verts", rows[chunk])]
+        known = torch.from_numpy(pack.joints_valid(rows[chunk]))
         try:
-            parts.append(sample_errors(*(torch.from_numpy(array) for array in points)))
+            parts.append(sample_errors(*(torch.from_numpy(array) for array in points), known=known))
         except DegeneratePointsError as error:
             sample = pack.ids(rows[chunk])[error.index]
             raise HmrError(f"PA error of sample {sample}: {error.reason}") from error

@@ -42,6 +42,7 @@ class ModelSpec:
     root_joint: the joint (OpenPose order) whose depth is given, and to which predicted depth is relative.
     build: makes the torch module from a config, randomly initialised; it imports torch only when called.
     consumes: whether the model is given images or joints; its recipes' sections and its data set follow from this.
+    learns_from: the annotations beside joints that the loss takes: verts, rotations, betas.
     needs_hand: whether the model needs the annotations' hand model. `PoseModel.use_hand` gives it to the model, and the
     hand layer poses the rotations that the model predicts. A model of joints must say so (ValueError).
     released: the files of weights that the model's authors gave out; None where there are none.
@@ -55,6 +56,7 @@ class ModelSpec:
     root_joint: int
     build: Callable[[Any], PoseModel]
     consumes: Literal["image", "joints"] = "image"
+    learns_from: tuple[str, ...] = ()
     needs_hand: bool = False
     released: Released | None = None
     paper: str = ""

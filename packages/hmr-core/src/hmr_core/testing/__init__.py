@@ -1,7 +1,8 @@
 """The plugin contract as tests: `check_model("name")` in a plugin's own test suite is all that it needs to keep it."""
 
+from hmr_core.testing.dataset import check_dataset
 from hmr_core.testing.imports import check_import
 from hmr_core.testing.model import check_model, check_spec
 from hmr_core.testing.solver import check_solver, check_solver_spec
 
-__all__ = ["check_import", "check_model", "check_solver", "check_solver_spec", "check_spec"]
+__all__ = ["check_dataset", "check_import", "check_model", "check_solver", "check_solver_spec", "check_spec"]

@@ -163,7 +163,7 @@ def start(
     if request.tensorboard:
         require_tensorboard(folder)
     rows = pack.indices(split, recipe.train.subset)
-    _check_data(pack, split, recipe.train.subset, tell)
+    _check_data(spec, pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))
     device = choose_device(request.device)
     hand = _hand(spec, request.hand_model)
@@ -243,7 +243,7 @@ def resume(
         )  # fmt: skip
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
     rows = pack.indices(run.split, recipe.train.subset)
-    _check_data(pack, run.split, recipe.train.subset, tell)
+    _check_data(spec, pack, run.split, recipe.train.subset, tell)
     layer = _layer(hand, pack, rows, tell)
     chosen = choose_device(device)
     with locked(run):
@@ -292,8 +292,14 @@ def _record_hand(hand: HandModelSource | None) -> RunHand | None:
     return None if hand is None else RunHand(path=hand.path and hand.path.resolve(), blake2b=hand.digest)
 
 
-def _check_data(pack: Pack, split: str, subset: str, tell: Tell) -> None:
-    """Warn of odd samples to train or to validate on; HmrError for data that nobody should train on."""
+def _check_data(spec: ModelSpec, pack: Pack, split: str, subset: str, tell: Tell) -> None:
+    """Warn of odd samples to train or to validate on; HmrError for data that nobody, or not this model, trains on."""
+    pack.require(*spec.learns_from, by=f"training {spec.name}")
+    if spec.consumes == "joints" and not pack.joints_valid(pack.indices(split, subset)).all():
+        raise HmrError(
+            f"training {spec.name} needs every joint, and some of {split} {subset} in {pack.path} are not known. Use a "
+            "model of images, or a data set whose joints are all known."
+        )
     validated = [] if subset == "train+val" or not pack.info.counts[split].get("val") else ["val"]
     for name in (subset, *validated):
         for text in check_pack(pack, split, name):

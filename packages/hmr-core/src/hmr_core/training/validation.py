@@ -8,6 +8,7 @@ from numpy import ndarray
 
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.sides import mirror_left_arrays
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.scoring import score
 from hmr_core.hand.layer import HandLayer
@@ -37,5 +38,6 @@ def validate(
     if len(rows) == 0:
         return {}
     points = gather(predict(model, loader, rows, roots=annotated_roots, layer=layer, batch_size=batch_size))
-    verts = None if points.verts is None else points.verts.numpy()
-    return score(loader.dataset.pack, rows, points.joints.numpy(), verts).metrics
+    pack, verts = loader.dataset.pack, None if points.verts is None else points.verts.numpy()
+    arrays = mirror_left_arrays(pack, rows, {"joints": points.joints.numpy(), "verts": verts})
+    return score(pack, rows, arrays["joints"], arrays["verts"]).metrics

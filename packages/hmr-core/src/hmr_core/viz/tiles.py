@@ -13,6 +13,7 @@ from numpy import ndarray
 from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.geometry.camera import pixel_scaling, project
+from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points
 from hmr_core.viz.mesh_overlay import draw_mesh
 from hmr_core.viz.skeleton import draw_skeleton
 
@@ -34,15 +35,17 @@ class Tile:
 
     @classmethod
     def of(cls, dataset: ImageDataset, row: int) -> Tile:
-        """The tile of a row of the data set's pack."""
+        """The tile of a row of the data set's pack, left hands as they are in the image."""
         batch = dataset.batch([Key(0, row)])
         assert batch.image is not None
         scale = TILE_PX / dataset.image_size
-        return cls(
-            image=cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA),
-            intrinsics=pixel_scaling(scale) @ batch.targets.intrinsics[0].double().numpy(),
-            true_joints=batch.targets.joints[0].numpy(),
-        )
+        image = cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+        camera = torch.from_numpy(pixel_scaling(scale)) @ batch.targets.intrinsics[0].double()
+        joints = batch.targets.joints[0]
+        if dataset.pack.left([row])[0]:  # the data set has it in the mirrored view
+            image, joints = np.ascontiguousarray(image[:, ::-1]), mirror_points(joints)
+            camera = mirror_intrinsics(camera, camera.new_tensor(TILE_PX))
+        return cls(image=image, intrinsics=camera.numpy(), true_joints=joints.numpy())
 
     def with_joints(self, joints_m: Float32[ndarray, "21 3"]) -> UInt8[ndarray, "size size 3"]:
         """The crop with joints (camera space) and their bones."""

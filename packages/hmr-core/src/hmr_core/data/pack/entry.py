@@ -52,6 +52,7 @@ def check_data_set(reader: DatasetReader, selection: Selection) -> list[str]:
 
 def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
     """What is worth a warning of the samples that will be trained or scored on; HmrError when nobody should."""
+    split = pack.split_name(split)
     rows = pack.indices(split, subset)
     lists = {subset: pack.indices(split, subset) for subset, count in pack.info.counts[split].items() if count}
     hands = packed_hands(pack, _spread(rows))
