@@ -73,6 +73,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "eval: no ckpt": (("eval", "integral", "--split", "sp0"), 2, "Missing option '--ckpt'"),
     "eval: ckpt": (("eval", "integral", "--split", "sp0", "--ckpt", "no"), 1, "no such checkpoint: no."),
     "eval: ckpt without one": (("eval", "integral", "--split", "sp0", "--ckpt", "folder"), 1, "has no checkpoint"),
+    "eval: best of no run": (("eval", "integral", "--ckpt", "folder:best"), 1, "has no checkpoints of one"),
+    "eval: best of a run": (("eval", "integral", "--ckpt", "run:best", "--data", "no.h5"), 1, "no.h5"),
     "eval: ckpt of another": (
         ("eval", "rle", "--split", "sp0", "--ckpt", "run"),
         1,

@@ -31,6 +31,7 @@ from hmr_core.provenance import provenance
 from hmr_core.staging import clear_leftovers, staged_folder
 from hmr_core.weights.checkpoint_record import RECORD, check_model, read_info
 from hmr_core.weights.find_weights import CKPT, better_on_val, find_weights, is_ours, without_choice
+from hmr_core.weights.model_of import model_of
 
 if TYPE_CHECKING:
     import torch
@@ -157,13 +158,12 @@ class _Task:
 
 def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     """The request as a task; UsageError and HmrError for what can be told of it without torch."""
-    spec = None if request.model is None else registry.model(request.model)
+    spec = registry.model(request.model or model_of(request.ckpt))
     weights = find_weights(request.ckpt)
     folder = without_choice(request.ckpt)
     info = None
-    if folder.is_dir() or None in (request.split, spec):  # to look into a file takes torch
+    if folder.is_dir() or request.split is None:  # to look into a file takes torch
         info = read_info(weights) if is_ours(folder, weights) else None
-    spec = spec or registry.model(_own_model(request, info))
     given = request.split or _own_split(request, info)
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
@@ -194,12 +194,6 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
         clear_leftovers(out.resolve())  # which may bring an evaluation back
         refuse_foreign(out)
     return _Task(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
-
-
-def _own_model(request: EvaluationRequest, info: Mapping[str, Any] | None) -> str:
-    if info is None:
-        raise UsageError(f"{request.ckpt} does not say which model it is of.", "Give ", Option("model"), ".")
-    return str(info["model"])
 
 
 def _own_split(request: EvaluationRequest, info: Mapping[str, Any] | None) -> str:

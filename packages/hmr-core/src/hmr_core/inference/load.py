@@ -6,19 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmr_core.devices import choose_device
-from hmr_core.errors import HmrError, Option
 from hmr_core.hand.back_ends import make_layer
 from hmr_core.hand.mirror import mirrored
 from hmr_core.hand.source import find_hand_model
 from hmr_core.inference.predictor import SIDE, Predictor
 from hmr_core.inference.request import check_consumes_images
 from hmr_core.inference.solving import load_solver
-from hmr_core.nn.files import read_state_dict
 from hmr_core.plugins.registry import Registry, discover
-from hmr_core.weights.checkpoint_record import read_info
 from hmr_core.weights.checkpoints import load_checkpoint
-from hmr_core.weights.find_weights import find_weights, is_ours
-from hmr_core.weights.released import known_model
+from hmr_core.weights.model_of import model_of
 
 SOLVER = "lm"
 """What makes the mesh of a model that predicts joints alone, unless another solver is wanted."""
@@ -43,7 +39,7 @@ def load(
     Raises UsageError for a model of joints and for names that do not exist, HmrError for files that cannot be used.
     """
     registry, path = registry or discover(), Path(source)
-    spec = registry.model(model or _model_of(path))
+    spec = registry.model(model or model_of(path))
     check_consumes_images(spec)
     solver_spec = None if solver is None else registry.solver(solver)
     chosen = choose_device(device)
@@ -69,16 +65,3 @@ def load(
         solver=loaded,
         device=chosen,
     )
-
-
-def _model_of(path: Path) -> str:
-    """The name of the model that weights are of."""
-    weights = find_weights(path)
-    if is_ours(path, weights):
-        return str(read_info(weights)["model"])
-    name = known_model(read_state_dict(weights, valid=()))
-    if name is None:
-        raise HmrError(
-            f"{path} does not say of which model it is, and is no file that is known.", "Give ", Option("model"), "."
-        )
-    return name
