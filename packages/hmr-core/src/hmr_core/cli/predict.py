@@ -11,7 +11,7 @@ from hmr_core.cli.options import device_option, hand_model_option
 from hmr_core.errors import Option, UsageError
 from hmr_core.hand.hand import GIVEN
 from hmr_core.hand.joints import SIDES
-from hmr_core.inference.boxes import WHOLE
+from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE
 from hmr_core.shell import flag
 from hmr_core.wording import counted
 
@@ -63,6 +63,13 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     f"`{WHOLE}`, the whole photo. Repeat it for several hands.  [default: whole]",
 )
 @click.option(
+    "--box-of",
+    type=click.Choice(BOX_OF),
+    default=HAND,
+    show_default=True,
+    help="What boxes are tight around: the hand as it is seen, or its 21 joints.",
+)
+@click.option(
     "--side",
     "sides",
     multiple=True,
@@ -106,6 +113,7 @@ def predict(
     files: tuple[Path, ...],
     ckpt: Path,
     boxes: list[tuple[float, ...] | str],
+    box_of: str,
     sides: tuple[str, ...],
     intrinsics: tuple[float, ...] | None,
     fov: float | None,
@@ -154,6 +162,7 @@ def predict(
     check_device_name(device)
     request = PhotoRequest(
         boxes=boxes or (WHOLE,),
+        box_of=box_of,
         sides=sides[0] if len(sides) == 1 else sides or SIDES[0],
         intrinsics=intrinsics,
         fov=fov,

@@ -4,7 +4,8 @@ A box is tight around the whole hand as it would be seen: around the hand model'
 behind the wrist joint. Models are trained with squares around the box of the joints, which is smaller, and not in the
 middle of the hand's. So a hand is looked at LOOKS times. First the crop is the square around the box's middle on
 JOINTS_SHARE times its longer side. Then it is where the joints' box lies in the hand's box of the hand that was seen.
-Each square is made larger by the recipe's data.bbox_expand, as in training.
+Each square is made larger by the recipe's data.bbox_expand, as in training. A box that is tight around the joints,
+as annotated ones may be, needs none of that.
 
 Models that saw crops about the middle of the joints' box alone depend on it. With the demo's Integral-Pose, a crop
 about the middle of the mesh's box costs 9 mm of MPJPE after aligning the wrist (29 in place of 20 mm, on the sp0 test
@@ -48,6 +49,9 @@ class Square(NamedTuple):
 WHOLE = "whole"
 """In place of a box's numbers: the picture's own box, where one hand fills it."""
 
+BOX_OF = HAND, JOINTS = ("hand", "joints")
+"""What boxes are tight around."""
+
 GivenBox = Sequence[float | int] | str
 """A box as users give it: four numbers, or WHOLE."""
 
@@ -78,16 +82,23 @@ def first_square(box: Box) -> Square:
     return Square(float(middle[0]), float(middle[1]), JOINTS_SHARE * float(size.max()))
 
 
+def square_of_joints(box: Box) -> Square:
+    """The square of a box that is tight around the joints: what models are trained with."""
+    middle, size = _middle_and_size(box)
+    return Square(float(middle[0]), float(middle[1]), float(size.max()))
+
+
 def square_by_hand(box: Box, joints_px: Float[ndarray, "21 2"], verts_px: Float[ndarray, "v 2"]) -> Square:
     """Where the joints' box is in a hand's box, by a hand that was seen in it: its joints and its mesh, pixels.
 
-    Of that hand its proportions alone count. The box says where it is and how large.
+    Of that hand the margins alone count, by which its mesh reaches beyond its joints on each side.
     """
     middle, size = _middle_and_size(box)
     (joints_low, joints_high), (low, high) = ((points.min(0), points.max(0)) for points in (joints_px, verts_px))
     scale = size.max() / (high - low).max()
-    middle = middle + scale * ((joints_low + joints_high) - (low + high)) / 2
-    return Square(float(middle[0]), float(middle[1]), float(scale * (joints_high - joints_low).max()))
+    before, behind = scale * (joints_low - low), scale * (high - joints_high)
+    middle = middle + (before - behind) / 2
+    return Square(float(middle[0]), float(middle[1]), float((size - before - behind).max()))
 
 
 def _middle_and_size(box: Box) -> tuple[Float64[ndarray, "2"], Float64[ndarray, "2"]]:

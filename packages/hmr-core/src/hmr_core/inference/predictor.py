@@ -22,7 +22,17 @@ from hmr_core.hand.hand import GIVEN, HAND_SIZE, Hand, mirrored_intrinsics
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import UnsolvableJointsError
 from hmr_core.hand.source import HandModelSource
-from hmr_core.inference.boxes import LOOKS, WHOLE, Box, GivenBox, first_square, square_by_hand
+from hmr_core.inference.boxes import (
+    HAND,
+    JOINTS,
+    LOOKS,
+    WHOLE,
+    Box,
+    GivenBox,
+    first_square,
+    square_by_hand,
+    square_of_joints,
+)
 from hmr_core.inference.camera import Numbers, PhotoCamera, photo_camera
 from hmr_core.inference.crops import Look, crop_looks
 from hmr_core.inference.depth import bone_lengths, hand_size
@@ -63,6 +73,7 @@ class Predictor:
         image: ndarray | Path | str,
         *,
         boxes: Sequence[GivenBox] = (WHOLE,),
+        box_of: str = HAND,
         sides: str | Sequence[str] = SIDE,
         intrinsics: Numbers | None = None,
         fov: float | int | None = None,
@@ -72,13 +83,13 @@ class Predictor:
         """The hands in the boxes of a photo, in their order.
 
         image: (height, width, 3), uint8, RGB, or a path. The others are those of PhotoRequest: boxes in pixels of the
-        upright photo ("whole" for a hand that fills it), sides, intrinsics or fov (degrees), depth (metres) or
-        hand_size (millimetres).
+        upright photo ("whole" for a hand that fills it) around the hand or, by box_of, the joints; sides; intrinsics or
+        fov (degrees); depth (metres) or hand_size (millimetres).
         Raises UsageError for boxes, sides and cameras that cannot be, HmrError for what is no photo, and for a
         prediction that is not finite or that no mesh can be made of.
         """
         request = PhotoRequest(
-            boxes=boxes, sides=sides, intrinsics=intrinsics, fov=fov, depth=depth, hand_size=hand_size
+            boxes=boxes, box_of=box_of, sides=sides, intrinsics=intrinsics, fov=fov, depth=depth, hand_size=hand_size
         )
         return self.predict(as_photo(image), request)
 
@@ -87,8 +98,9 @@ class Predictor:
         camera = photo_camera(photo, intrinsics=request.intrinsics, fov=request.fov)
         wanted = request.hands(photo.width, photo.height)
         views = [_view(photo, camera, hand.box, hand.side) for hand in wanted]
-        looks: Sequence[Look] = [Look(view.image, view.intrinsics, first_square(view.box)) for view in views]
-        for _ in range(LOOKS - 1):
+        square = square_of_joints if request.box_of == JOINTS else first_square
+        looks: Sequence[Look] = [Look(view.image, view.intrinsics, square(view.box)) for view in views]
+        for _ in range(0 if request.box_of == JOINTS else LOOKS - 1):
             looks = self._closer(looks, views, self._look(looks, request)[0])
         points, scale = self._look(looks, request)
         points = _scaled(self._with_mesh(points), scale)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hmr_core.errors import UsageError
-from hmr_core.inference.boxes import WHOLE, Box, GivenBox, check_box, check_sides
+from hmr_core.errors import UsageError, unknown_name
+from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBox, check_box, check_sides
 from hmr_core.inference.camera import Numbers, given_fov, given_intrinsics
 from hmr_core.plugins.specs import ModelSpec
 
@@ -23,14 +23,15 @@ class HandInPhoto(NamedTuple):
 class PhotoRequest:
     """Where a photo's hands are, and what is known besides.
 
-    boxes: of each hand x, y, width and height, pixels of the upright photo, tight around it; or "whole" for one that
-    fills the photo. sides: of all hands, or of each. intrinsics: fx, fy, cx and cy of the upright photo, or a matrix.
-    fov: the angle of view along its longer side, degrees. depth: of the model's root joint, metres. hand_size: from the
-    wrist along the bones to the tip of the middle finger, millimetres.
+    boxes: of each hand x, y, width and height, pixels of the upright photo; or "whole" for a hand that fills the photo.
+    box_of: hand or joints, what the boxes are tight around. sides: of all hands, or of each. intrinsics: fx, fy, cx and
+    cy of the upright photo, or a matrix. fov: the angle of view along its longer side, degrees. depth: of the model's
+    root joint, metres. hand_size: from the wrist along the bones to the tip of the middle finger, millimetres.
     Raises UsageError for what cannot be, and for two things that say the same.
     """
 
     boxes: Sequence[GivenBox] = (WHOLE,)
+    box_of: str = HAND
     sides: str | Sequence[str] = "right"
     intrinsics: Numbers | None = None
     fov: float | int | None = None
@@ -39,6 +40,8 @@ class PhotoRequest:
 
     def __post_init__(self) -> None:
         check_sides(self.sides, len(self.boxes))
+        if self.box_of not in BOX_OF:
+            raise unknown_name("kind of box", self.box_of, BOX_OF)
         if self.intrinsics is not None and self.fov is not None:
             raise UsageError("intrinsics and a field of view were both given; they say the same. Give one of them.")
         if self.intrinsics is not None:

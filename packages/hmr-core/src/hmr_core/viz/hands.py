@@ -11,11 +11,14 @@ from numpy import ndarray
 
 from hmr_core.geometry.camera import project
 from hmr_core.hand.hand import Hand
-from hmr_core.viz.mesh_overlay import draw_mesh
+from hmr_core.viz.mesh_overlay import SUPERSAMPLING, draw_mesh
 from hmr_core.viz.skeleton import draw_skeleton
 
 _BAND_PX = 512
 """So many rows are drawn at once: photos may be large, and smooth edges take several pixels for each."""
+
+_SMOOTHED_PX = 900
+"""The pixels that a hand is drawn with along its longer side, where it has fewer and its edges are smoothed."""
 
 
 def draw_hands(image: UInt8[ndarray, "height width 3"], hands: Sequence[Hand]) -> UInt8[ndarray, "height width 3"]:
@@ -49,7 +52,9 @@ def _draw_mesh(
     right, bottom = np.clip(np.ceil(pixels.max(0)) + 3, 0, size).astype(int)
     if right <= left:
         return
+    # Edges need smoothing where a hand is small; where it is large they would take seconds.
+    finest = max(1, min(SUPERSAMPLING, round(_SMOOTHED_PX / max(right - left, bottom - top))))
     for row in range(top, bottom, _BAND_PX):
         band = picture[row : min(row + _BAND_PX, bottom), left:right]
         camera = np.array([[1.0, 0, -left], [0, 1, -row], [0, 0, 1]]) @ intrinsics
-        band[:] = draw_mesh(band, verts, faces, camera)
+        band[:] = draw_mesh(band, verts, faces, camera, supersampling=finest)

@@ -26,13 +26,16 @@ def draw_mesh(
     verts_m: Float[ndarray, "v 3"],
     faces: Int[ndarray, "f 3"],
     intrinsics: Float[ndarray, "3 3"],
+    *,
+    supersampling: int = SUPERSAMPLING,
 ) -> UInt8[ndarray, "height width 3"]:
     """A copy of an RGB image with a mesh (metres, camera space) over it, edges smoothed; the rest stays as it is.
 
     intrinsics: of the image's camera, pixels, pixel centres at integers. What lies outside the image or behind the
-    camera is left out, and so are faces that have shrunk to a line or a point.
+    camera is left out, and so are faces that have shrunk to a line or a point. supersampling: pixels drawn for each
+    pixel of the image and direction; 1 leaves the edges as they are.
     """
-    k = SUPERSAMPLING
+    k = supersampling
     large = image.repeat(k, axis=0).repeat(k, axis=1)
     scaled = pixel_scaling(float(k)) @ intrinsics.astype(np.float64)
     mesh = RenderMesh(
