@@ -108,6 +108,27 @@ def test_a_tip_at_another_vertex(hands: HandArrays) -> None:
     )
 
 
+def test_tips_at_the_vertices_of_another_convention(hands: HandArrays) -> None:
+    """As FreiHAND and HO-3D have them: no fault, and all of the data set is so."""
+    joints = hands.joints.copy()
+    joints[:, [4, 8, 12, 16, 20]] = hands.verts[:, [744, 320, 443, 555, 672]]
+    first, *_ = found(replace(hands, joints=joints))
+    assert first.level == "note"
+    assert first.text.startswith("the finger tips are at vertices 744, 320, 443, 555, 672, and hmr's own hands have")
+
+
+def test_tips_that_are_not_known_are_not_compared(hands: HandArrays) -> None:
+    joints, known = hands.joints.copy(), hands.joints_valid.copy()
+    joints[3, [4, 12]], known[3, [4, 12]] = 0, False
+    assert amiss(replace(hands, joints=joints, joints_valid=known)) == []
+
+
+def test_joints_alone_are_looked_at(hands: HandArrays) -> None:
+    alone = replace(hands, verts=None, rotations=None, betas=None)
+    assert [remark.text.split(" ")[1] for remark in found(alone)] == ["20", "are"]
+    assert misleading(found(replace(alone, joints=alone.joints * np.float32(1000)))).startswith("joints look like mill")
+
+
 def test_a_tip_that_departs_in_one_sample(hands: HandArrays) -> None:
     def move(joints: np.ndarray) -> None:
         joints[5, 8, 0] += 0.007

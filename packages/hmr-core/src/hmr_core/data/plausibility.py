@@ -141,6 +141,14 @@ def _tips(hands: HandArrays) -> Iterator[Remark]:
         yield Remark(level="ok", text=f"{text}, {1000 * apart.max():.3f} mm apart at most")
         return
     order = _order(hands.joints, verts)
+    others = [_vertex_at(tips[:, finger], hands.verts) for finger in range(5)]
+    if order is None and len(off) == 5 and None not in others:  # another convention, not a slip of one finger
+        text = (
+            f"the finger tips are at vertices {', '.join(map(str, others))}, and hmr's own hands have theirs at "
+            f"{', '.join(map(str, TIP_VERTICES))}: tips of posed hands are off by what is between"
+        )
+        yield Remark(level="note", text=text)
+        return
     if order == MANO_TIPS:
         text = "the joints look like MANO's order (16 joints, then the tips); here they are in OpenPose order"
         yield Remark(level="wrong", text=text, misleads=True)
@@ -154,9 +162,8 @@ def _tips(hands: HandArrays) -> Iterator[Remark]:
             f"the {FINGERS[finger]}'s tip, joint {TIPS[finger]}, is up to {1000 * gaps.max():.1f} mm from vertex "
             f"{TIP_VERTICES[finger]}, in {_which(hands, gaps > TIP_TOLERANCE_M)}"
         )
-        other = _vertex_at(tips[:, finger], hands.verts)
-        if order is None and other is not None:
-            text += f"; it is at vertex {other}"
+        if order is None and others[finger] is not None:
+            text += f"; it is at vertex {others[finger]}"
         yield Remark(level="wrong", text=text)
 
 
