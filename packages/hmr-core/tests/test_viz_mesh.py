@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,6 @@ import torch
 from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
-from hmr_core.evaluation.evaluate import Evaluation
-from hmr_core.evaluation.predictions import Predictions
-from hmr_core.evaluation.scoring import score
 from hmr_core.geometry.camera import project
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
@@ -119,44 +115,40 @@ def test_hands_that_cannot_be_seen_whole_do_no_harm(hand: tuple[np.ndarray, np.n
 
 
 @pytest.fixture
-def evaluation(mini_pack: Pack) -> Evaluation:
-    """The truth of two samples, moved by a few millimetres, as a prediction with a mesh; the second is the better."""
+def predicted(mini_pack: Pack) -> dict[str, Any]:
+    """The truth of two samples, moved by a few millimetres, as what a sheet shows; the second is the better."""
     rows = mini_pack.indices("sp0", "test")[:2]
     off_m = np.array([0.008, 0.004], np.float32)[:, None, None]
-    joints, verts = (mini_pack.array(name, rows) + off_m for name in ("joints", "verts"))
-    scores = score(mini_pack, rows, joints, verts)
-    made: dict[str, Any] = {"model": "small", "split": "sp0", "subset": "test"}
-    return Evaluation(
-        predictions=Predictions(**made, pack="", ids=mini_pack.ids(rows), joints=joints, verts=verts),
-        scores=scores,
-        report={**made, "metrics": scores.metrics, "synthetic": False, "solver": {"name": "flat"}},
-        dataset=ImageDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig()),
-        rows=rows,
-    )
+    return {
+        "dataset": ImageDataset(mini_pack, image_size=64, root_joint=9, data=DataConfig()),
+        "rows": rows,
+        "title": "small",
+        "joints": mini_pack.array("joints", rows) + off_m,
+        "errors_mm": np.array([8.0, 4.0]),
+        "verts": mini_pack.array("verts", rows) + off_m,
+    }
 
 
 def test_the_third_picture_of_a_sample_is_its_mesh_in_its_place(
-    evaluation: Evaluation, hand: tuple[np.ndarray, np.ndarray]
+    predicted: dict[str, Any], hand: tuple[np.ndarray, np.ndarray]
 ) -> None:
     faces = hand[1]  # not this hand's, but they are between its vertices
-    sheet = contact_sheet(evaluation, faces)
+    sheet = contact_sheet(**predicted, faces=faces)
     assert sheet.shape[1] == 2 * 3 * TILE_PX
     best = 1
-    batch = evaluation.dataset.batch([Key(0, int(evaluation.rows[best]))])
+    batch = predicted["dataset"].batch([Key(0, int(predicted["rows"][best]))])
     tile = sheet[2 * 26 : 2 * 26 + TILE_PX, 2 * TILE_PX : 3 * TILE_PX]
     camera = np.array([[3.0, 0, 1], [0, 3, 1], [0, 0, 1]]) @ batch.targets.intrinsics[0].double().numpy()
-    verts = evaluation.predictions.verts
-    assert verts is not None
     crop = sheet[2 * 26 : 2 * 26 + TILE_PX, :TILE_PX]
-    clean = contact_sheet(replace(evaluation, predictions=replace(evaluation.predictions, verts=verts * 0)), faces)
+    clean = contact_sheet(**{**predicted, "verts": predicted["verts"] * 0}, faces=faces)
     background = clean[2 * 26 : 2 * 26 + TILE_PX, 2 * TILE_PX : 3 * TILE_PX]
-    np.testing.assert_array_equal(tile, draw_mesh(background, verts[best], faces, camera))
+    np.testing.assert_array_equal(tile, draw_mesh(background, predicted["verts"][best], faces, camera))
     assert (crop == background).all(-1).mean() > 0.5
 
 
 def test_without_faces_or_without_a_mesh_there_are_two_pictures(
-    evaluation: Evaluation, hand: tuple[np.ndarray, np.ndarray]
+    predicted: dict[str, Any], hand: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    plain = replace(evaluation, predictions=replace(evaluation.predictions, verts=None))
-    for sheet in (contact_sheet(evaluation), contact_sheet(plain, hand[1]), contact_sheet(plain)):
+    plain = {**predicted, "verts": None}
+    for sheet in (contact_sheet(**predicted), contact_sheet(**plain, faces=hand[1]), contact_sheet(**plain)):
         assert sheet.shape[1] == 2 * 2 * TILE_PX
