@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
@@ -25,6 +26,7 @@ from hmr_core.data.sides import mirror_left
 from hmr_core.data.targets import read_hands
 from hmr_core.doctor import pack as doctor
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.evaluation.predictions import read_predictions
 from hmr_core.evaluation.session import evaluate
 from hmr_core.metrics import known_mean, sample_errors
 from hmr_core.plugins import ModelSpec
@@ -203,6 +205,29 @@ def test_it_is_trained_on_and_evaluated(pack: Pack, plugins: Any, tmp_path: Path
     errors = [np.array(found["errors"]["mpjpe_mm"]) for found in reports]
     np.testing.assert_allclose(errors[0], errors[1], rtol=1e-4)
     json.dumps(report)
+
+
+def test_a_solver_s_meshes_of_left_hands_are_left_hands(
+    pack: Pack, fakes: Any, small_spec: ModelSpec, trainer: Any, tmp_path: Path
+) -> None:
+    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+    plugins = fakes.registry(core, fakes.plugin("small", hmr_models=lambda: [small_spec]))
+    run = trainer(tmp_path / "run", "train.epochs=1")
+    found = []
+    for side in ("right", "left"):
+        report = evaluate(
+            run.folder, split="pairs", subset=side, data=pack.path, solver="lm", device="cpu", out=tmp_path / side,
+            registry=plugins,
+        )  # fmt: skip
+        assert report["metrics"]["mpvpe_mm"] is None
+        assert report["hand_model"]["mismatch_mm"] is None
+        assert any("so the hand model was not compared with it" in note for note in report["notes"])
+        found.append(read_predictions(tmp_path / side / "predictions.h5"))
+    right, left = found
+    assert right.verts is not None
+    assert left.verts is not None
+    np.testing.assert_allclose(left.joints * [-1, 1, 1], right.joints, atol=1e-5)
+    np.testing.assert_allclose(left.verts * [-1, 1, 1], right.verts, atol=1e-3)
 
 
 def test_a_model_that_needs_a_mesh_is_refused_before_it_begins(pack: Pack, plugins: Any, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def make_report(
     *,
     pictures: ImageDataset,
     rows: Int64[ndarray, " n"],
-    mismatch_mm: float,
+    mismatch_mm: float | None,
     device: str,
 ) -> Report:
     """Make the report, but for what its caller knows: how long it took, and how it was started.
@@ -70,7 +70,7 @@ def make_report(
     """
     report = subject.as_report()
     if report["hand_model"] is not None:
-        report["hand_model"]["mismatch_mm"] = round(mismatch_mm, 4)
+        report["hand_model"]["mismatch_mm"] = None if mismatch_mm is None else round(mismatch_mm, 4)
     return {
         **report,
         **scores.as_report(),
@@ -140,10 +140,15 @@ def _given_joints(recipe: Recipe) -> list[str]:
     return [f"the model was given the annotated joints{noise}, and saw no image"]
 
 
-def _hand_notes(hand: LoadedHand | None, mismatch_mm: float) -> list[str]:
+def _hand_notes(hand: LoadedHand | None, mismatch_mm: float | None) -> list[str]:
     if hand is None:
         return []
     notes = [f"the mesh is that of {hand.source.label}"] if hand.source.path is None else []
+    if mismatch_mm is None:
+        return [
+            *notes,
+            "the data set has no meshes with rotations and betas, so the hand model was not compared with it",
+        ]
     return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
 
 

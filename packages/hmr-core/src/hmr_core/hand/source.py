@@ -18,7 +18,8 @@ from hmr_core.shell import command_line
 class HandModelRecord(TypedDict):
     """What a report says of a hand model.
 
-    path, blake2b: None for the hand in the package. mismatch_mm: how far it is from the annotations.
+    path, blake2b: None for the hand in the package. mismatch_mm: how far it is from the annotations; None where
+    these have no meshes.
     """
 
     name: str
@@ -27,7 +28,7 @@ class HandModelRecord(TypedDict):
     path: str | None
     blake2b: str | None
     source: str | None
-    mismatch_mm: NotRequired[float]
+    mismatch_mm: NotRequired[float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
