@@ -9,6 +9,7 @@ from datetime import timedelta
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_folder import resume_command
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.wording import counted
 
 EVERY_S = 15.0
@@ -66,7 +67,7 @@ class RunText:
 
     def _end(self, event: RunEnded) -> list[str]:
         ended = f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}"
-        if event.reason != "interrupted" or event.epoch == 0:
+        if event.reason != "interrupted" or not saved_checkpoints(self._run.checkpoints):
             return [ended]
         return [ended, f"to go on after the last epoch that was finished: {resume_command(self._run)}"]
 
