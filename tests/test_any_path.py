@@ -75,9 +75,7 @@ def test_the_whole_way(work: Path) -> None:
 
     out = shell(work, f"hmr train integral --resume '{given}/run [/red]'")
     assert "is finished" in out
-    again = re.search(r"`(hmr eval .*)`", out)
-    assert again is not None, out
-    shell(work, again[1])
+    shell(work, next_step(out))
     out = shell(work, f"hmr ckpt show '{given}/run [/red]'")
     use = re.search(r"^use: *(.*)$", out, re.MULTILINE)
     assert use is not None
