@@ -108,6 +108,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "predict: ckpt of another": (("predict", "rle", "notes.txt", "--ckpt", "run"), 1, 'not of "rle"'),
     "predict: solver": ((*PREDICT, "notes.txt", "--solver", "iknot"), 2, 'unknown solver "iknot"'),
     "predict: solver's ckpt": ((*PREDICT, "notes.txt", "--solver-ckpt", "run"), 2, "Leave --solver-ckpt out"),
+    "predict: no solver's ckpt": (
+        (*PREDICT, "notes.txt", "--solver", "iknet", "--solver-ckpt", "no"),
+        1,
+        "no such checkpoint: no.",
+    ),
     "predict: no solver": (
         (*PREDICT, "notes.txt", "--solver", "none", "--solver-ckpt", "run"),
         2,

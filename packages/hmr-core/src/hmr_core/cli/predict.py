@@ -51,7 +51,10 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--ckpt", type=click.Path(path_type=Path), required=True, help="A run, a checkpoint, or a released .pth.tar file."
+    "--ckpt",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A run (RUN:best is the best on val), a checkpoint, or a released file.",
 )
 @click.option(
     "--box",
@@ -149,7 +152,7 @@ def predict(
     from hmr_core.inference.request import PhotoRequest, check_consumes_images
     from hmr_core.plugins.solver_presets import check_weights
     from hmr_core.weights.checkpoint_record import check_model, read_info
-    from hmr_core.weights.find_weights import find_weights
+    from hmr_core.weights.find_weights import find_weights, without_choice
 
     # What needs no torch is looked at first: a mistake is told at once.
     registry = current_registry()
@@ -172,8 +175,10 @@ def predict(
     photos = list_photos(files)
     check_folder(out)
     weights = find_weights(ckpt)
-    if ckpt.is_dir():
+    if without_choice(ckpt).is_dir():
         check_model(ckpt, read_info(weights), model, Option("ckpt"))
+    if solver_ckpt is not None:
+        find_weights(solver_ckpt, option=Option("solver_ckpt"))
     named_hand_file(hand_model)
 
     from hmr_core.cli.progress import progress
