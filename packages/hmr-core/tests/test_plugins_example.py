@@ -28,6 +28,7 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.plugins.sample import DatasetReader, Sample
+from hmr_core.testing import check_dataset
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLE = REPOSITORY / "examples" / "hmr-tiny"
@@ -176,7 +177,7 @@ def test_the_contract_names_every_hook_and_every_field() -> None:
         assert all(f"`{field.name}" in section for field in fields(kind)), heading
 
 
-def test_the_data_set_of_the_page_is_packed(
+def test_the_data_set_of_the_page_keeps_the_contract_and_is_packed(
     mini_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fakes: Any
 ) -> None:
     for name, text in files("A data set of your own").items():
@@ -199,6 +200,7 @@ def test_the_data_set_of_the_page_is_packed(
             cv2.imwrite(str(root / image), np.full((480, 640, 3), 99, dtype=np.uint8))
     (root / "labels.json").write_text(json.dumps(subsets))
 
+    check_dataset(spec, root)
     write_pack(spec.open(root), tmp_path / "mine.h5", codec=codec_named("png"))
     pack = Pack(tmp_path / "mine.h5")
     assert pack.info.counts["own"]["train"] == 2
