@@ -158,6 +158,28 @@ def test_errors_keep_the_shape_of_the_batch(golden: dict[str, torch.Tensor]) -> 
     assert float(one.mpjpe_mm) == pytest.approx(flat.mpjpe_mm[0])
 
 
+def test_joints_that_are_not_known_count_for_nothing(golden: dict[str, torch.Tensor]) -> None:
+    joints, true = golden["pred_joints"].numpy().copy(), golden["gt_joints"].numpy().copy()
+    valid = np.ones((37, 21), dtype=bool)
+    valid[3, [4, 8]] = False
+    before = metrics.errors(joints, true)
+    true[3, [4, 8]] = np.nan
+    found = metrics.errors(joints, true, joints_valid=valid)
+    assert np.isnan(found.joints_mm[3, [4, 8]]).all()
+    assert found.mpjpe_mm[3] == pytest.approx(before.joints_mm[3, valid[3]].mean())
+    assert found.mpjpe_mm[:3] == pytest.approx(before.mpjpe_mm[:3])
+    assert found.pa_mpjpe_mm[3] <= found.mpjpe_mm[3]
+    assert found.metrics["mpjpe_mm"] == pytest.approx(before.joints_mm[valid].mean())
+    one = metrics.errors(joints[3], true[3], joints_valid=valid[3])
+    assert float(one.pa_mpjpe_mm) == pytest.approx(found.pa_mpjpe_mm[3])
+    with pytest.raises(
+        UsageError, match=r"a ndarray of the shape \(37, 20\)\. Valid .*: a ndarray of the shape \(37, 21"
+    ):
+        metrics.errors(joints, true, joints_valid=valid[:, :20])
+    with pytest.raises(UsageError, match="joints_valid is a Tensor of"):
+        metrics.errors(joints, true, joints_valid=torch.from_numpy(valid))  # type: ignore[type-var]
+
+
 JOINTS = np.random.default_rng(0).normal(size=(2, 21, 3))
 
 

@@ -56,23 +56,31 @@ class Errors(Generic[Array]):
 
 
 def errors(
-    joints: Array, true_joints: Array, verts: Array | None = None, true_verts: Array | None = None
+    joints: Array,
+    true_joints: Array,
+    verts: Array | None = None,
+    true_verts: Array | None = None,
+    *,
+    joints_valid: Array | None = None,
 ) -> Errors[Array]:
     """The errors of predicted hands: MPJPE, PA-MPJPE and their relatives, of each hand and over all of them.
 
     joints, true_joints: (..., 21, 3), metres, camera space, the same order of joints. verts, true_verts: (..., n, 3).
+    joints_valid: (..., 21), true where a joint is known; None where all are. The others count for nothing, and their
+    joints_mm is nan. The wrist must be known.
     All are numpy arrays or all are torch tensors, of any type of numbers. The results are of the same kind, without
     gradients.
     Raises UsageError for other shapes, and HmrError for points that cannot be aligned: not finite, or all in one place.
     """
     points = _checked(joints, true_joints, verts, true_verts)
+    known = None if joints_valid is None else _checked_mask(joints_valid, joints)
     with torch.no_grad():
-        found = sample_errors(*points)
+        found = sample_errors(*points, known=known)
 
     return Errors(
         joints_mm=_in_mm(found.joints, joints),
-        mpjpe_mm=_in_mm(found.joints.mean(1), joints),
-        wrist_mpjpe_mm=_in_mm(found.wrist_joints.mean(1), joints),
+        mpjpe_mm=_in_mm(known_mean(found.joints, 1), joints),
+        wrist_mpjpe_mm=_in_mm(known_mean(found.wrist_joints, 1), joints),
         pa_mpjpe_mm=_in_mm(found.pa_joints, joints),
         mpvpe_mm=_in_mm(found.verts, joints),
         wrist_mpvpe_mm=_in_mm(found.wrist_verts, joints),
@@ -110,6 +118,16 @@ def _checked(joints: Array, true_joints: Array, verts: Array | None, true_verts:
     return [torch.as_tensor(array).reshape(-1, *array.shape[-2:]).double() for array in points.values()]
 
 
+def _checked_mask(joints_valid: Any, joints: Any) -> Bool[Tensor, "batch 21"]:
+    """Which joints are known, of a flat batch; UsageError for a mask that is not of these joints."""
+    if isinstance(joints_valid, Tensor) != isinstance(joints, Tensor) or joints_valid.shape != joints.shape[:-1]:
+        raise UsageError(
+            f"joints_valid is a {type(joints_valid).__name__} of the shape {tuple(joints_valid.shape)}. Valid beside "
+            f"these joints: a {type(joints).__name__} of the shape {tuple(joints.shape[:-1])}."
+        )
+    return torch.as_tensor(joints_valid).reshape(-1, 21).bool()
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleErrors:
     """Errors in metres, sample by sample. What concerns vertices is None where no mesh was predicted.
@@ -138,7 +156,10 @@ def sample_errors(
     *,
     known: Bool[Tensor, "batch 21"] | None = None,
 ) -> SampleErrors:
-    """The errors of each sample; HmrError when a prediction cannot be aligned (see geometry.alignment.align)."""
+    """The errors of each sample; HmrError when a prediction cannot be aligned (see geometry.alignment.align).
+
+    known: which joints are; None where all are. The errors of the others are nan, and they align nothing.
+    """
     pred_joints, joints = pred_joints.double(), joints.double()
     wrist_shift = (joints - pred_joints)[:, WRIST, None]
     mcp_shift = (joints - pred_joints)[:, MIDDLE_MCP, None]
@@ -152,7 +173,7 @@ def sample_errors(
             "pa_verts": _distances(align(pred_verts, verts), verts).mean(1),
             "pa_verts_rotation": _distances(align(pred_verts, verts, reflection=False), verts).mean(1),
         }
-    unknown = torch.zeros(joints.shape[:2], dtype=torch.bool) if known is None else ~known
+    unknown = torch.zeros_like(joints[..., 0], dtype=torch.bool) if known is None else ~known
     return SampleErrors(
         joints=_distances(pred_joints, joints).masked_fill(unknown, torch.nan),
         wrist_joints=_distances(pred_joints + wrist_shift, joints).masked_fill(unknown, torch.nan),
