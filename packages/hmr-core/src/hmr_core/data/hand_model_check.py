@@ -11,8 +11,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.sides import mirror_left
 from hmr_core.errors import HmrError, Option
-from hmr_core.geometry.mirror import mirror_points, mirror_rotations
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource, require_side
@@ -40,15 +40,11 @@ def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"])
     place of its own. Raises HmrError where that is no number, and for a pack without meshes, rotations or betas.
     """
     pack.require(*COMPARED, by="Comparing the hand model with the annotations")
-    rotations, betas, verts, joints = (
-        torch.from_numpy(pack.array(name, rows)).float() for name in (*COMPARED, "joints")
-    )
-    left = torch.from_numpy(pack.left(rows))[:, None, None]
-    rotations = torch.where(left, mirror_rotations(rotations), rotations)
-    verts, joints = (torch.where(left, mirror_points(points), points) for points in (verts, joints))
+    given = {name: torch.from_numpy(pack.array(name, rows)).float() for name in (*COMPARED, "joints")}
+    hands = mirror_left(pack, rows, given)
     with torch.no_grad():
-        posed = layer(rotations, betas, centre=MIDDLE_MCP).verts
-    gaps: Tensor = 1000 * (posed - (verts - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1])).norm(dim=-1)
+        posed = layer(hands["rotations"], hands["betas"], centre=MIDDLE_MCP).verts
+    gaps: Tensor = 1000 * (posed - (hands["verts"] - hands["joints"][:, MIDDLE_MCP, None])).norm(dim=-1)
     bad = np.flatnonzero(~torch.isfinite(gaps).all(dim=1).numpy())
     if len(bad):
         raise HmrError(

@@ -27,6 +27,6 @@ def mirror_intrinsics(
     The pixel u becomes width - 1 - u: so does the principal point's, and the skew changes its sign.
     """
     mirrored = intrinsics.clone()
-    mirrored[..., 0, 1] = -intrinsics[..., 0, 1]
+    mirrored[..., 0, 1] = 0 - intrinsics[..., 0, 1]  # no -0
     mirrored[..., 0, 2] = width_px - 1 - intrinsics[..., 0, 2]
     return mirrored

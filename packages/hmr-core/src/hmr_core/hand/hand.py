@@ -67,19 +67,23 @@ class Hand:
         outwards still.
         """
         left, top, width, height = self.box
-        point, turn = np.array([-1, 1, 1], np.float32), np.array([1, -1, -1], np.float32)
+        import torch
+
+        from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points, mirror_rotations
+
+        joints, camera = torch.from_numpy(self.joints), torch.from_numpy(self.intrinsics)
         flipped = self.joints_px.copy()
         flipped[:, 0] = width_px - 1 - flipped[:, 0]
         return replace(
             self,
             side="left" if self.side == "right" else "right",
             box=(width_px - left - width, top, width, height),
-            joints=self.joints * point,
+            joints=mirror_points(joints).numpy(),
             joints_px=flipped,
-            verts=None if self.verts is None else self.verts * point,
+            verts=None if self.verts is None else mirror_points(torch.from_numpy(self.verts)).numpy(),
             faces=None if self.faces is None else self.faces[:, [0, 2, 1]],
-            rotations=None if self.rotations is None else self.rotations * turn,
-            intrinsics=mirrored_intrinsics(self.intrinsics, width_px),
+            rotations=None if self.rotations is None else mirror_rotations(torch.from_numpy(self.rotations)).numpy(),
+            intrinsics=mirror_intrinsics(camera, camera.new_tensor(width_px)).numpy(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -91,9 +95,3 @@ class Hand:
             digits = 16 if name == "intrinsics" else 6
             values[name] = None if array is None else np.round(array.astype(np.float64), digits).tolist()
         return {**values, "intrinsics_from": self.intrinsics_from, "depth_from": self.depth_from}
-
-
-def mirrored_intrinsics(intrinsics: Float64[ndarray, "3 3"], width_px: int) -> Float64[ndarray, "3 3"]:
-    """The camera of a picture of this width when it is mirrored, for points whose x changes its sign."""
-    flipped: ndarray = np.array([[-1.0, 0, width_px - 1], [0, 1, 0], [0, 0, 1]]) @ intrinsics @ np.diag([-1.0, 1, 1])
-    return flipped + 0.0  # no -0

@@ -17,8 +17,9 @@ from hmr_core.data.batch import as_input
 from hmr_core.data.crops import crop_size
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import project
+from hmr_core.geometry.mirror import mirror_intrinsics
 from hmr_core.hand.fit.lm import fit_hands
-from hmr_core.hand.hand import GIVEN, HAND_SIZE, Hand, mirrored_intrinsics
+from hmr_core.hand.hand import GIVEN, HAND_SIZE, Hand
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import UnsolvableJointsError
 from hmr_core.hand.source import HandModelSource
@@ -231,9 +232,11 @@ def _view(photo: Photo, camera: PhotoCamera, box: Box, side: str) -> View:
     if side == SIDE:
         return View(photo.image, camera.intrinsics, box)
     x, y, width, height = box
-    flipped = np.ascontiguousarray(photo.image[:, ::-1])
+    given = torch.from_numpy(camera.intrinsics)
     return View(
-        flipped, mirrored_intrinsics(camera.intrinsics, photo.width), (photo.width - x - width, y, width, height)
+        image=np.ascontiguousarray(photo.image[:, ::-1]),
+        intrinsics=mirror_intrinsics(given, given.new_tensor(photo.width)).numpy(),
+        box=(photo.width - x - width, y, width, height),
     )
 
 
