@@ -644,7 +644,7 @@ BAD = {
     "crops beyond the windows": (
         ("train", "small", "--split", "sp0", "--set", "data.bbox_expand=3"),
         1,
-        "Pack again with `hmr pack oakink --root OakInk --margin 4.773 --out FILE`, or lower them.",
+        "Pack again with `hmr pack oakink --root DIR --margin 4.773 --out FILE`, or lower them.",
     ),
     "no weights": (
         ("train", "integral", "--split", "sp0", "--set", "backbone.weights=no.pth", "--batch-size", "8"),

@@ -139,13 +139,18 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return images
 
 
+def stored_crop(pack: Pack) -> DataConfig:
+    """The published crop or, where a pack's windows are smaller, as much of it as they hold: for pictures."""
+    return DataConfig(bbox_expand=min(PUBLISHED_CROP.bbox_expand, pack.info.margin))
+
+
 def _check_margin(pack: Pack, data: DataConfig, augment: AugmentConfig | None) -> None:
     scale = 1 + (0 if augment is None else augment.scale)
     diagonal = 1 if augment is None or augment.rotation_deg == 0 else 2**0.5
     needed = data.bbox_expand * scale * diagonal
     if needed > pack.info.margin + 1e-9:
         margin = f"{math.ceil(1000 * needed) / 1000:.3f}"
-        options = Option("root", "OakInk"), Option("margin", margin), Option("out", "FILE")
+        options = Option("root", "DIR"), Option("margin", margin), Option("out", "FILE")
         raise HmrError(
             f"{pack.path} stores windows of {pack.info.margin:.3f} times the joints' box, but this recipe's crops "
             f"reach to {needed:.3f} times (data.bbox_expand {data.bbox_expand}, augment.scale {scale - 1:.4g}, "

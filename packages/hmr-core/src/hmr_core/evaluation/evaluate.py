@@ -14,7 +14,7 @@ from jaxtyping import Int, Int64, UInt8
 from numpy import ndarray
 
 from hmr_core.data.hand_model_check import COMPARED, check_hand_model
-from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.image_dataset import ImageDataset, stored_crop
 from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
@@ -28,7 +28,7 @@ from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.hand.solver import HandFit
 from hmr_core.inference.predict import SamplePoints, annotated_roots, gather, predict
 from hmr_core.inference.solving import solve
-from hmr_core.plugins.recipes import DataConfig, ImageRecipe
+from hmr_core.plugins.recipes import ImageRecipe
 from hmr_core.plugins.solver_presets import mesh_already
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.viz.contact_sheet import contact_sheet
@@ -145,19 +145,18 @@ def _mismatch_mm(subject: EvaluationSubject, rows: Int64[ndarray, " n"]) -> floa
     """
     if subject.hand is None or not set(COMPARED) <= set(subject.pack.info.arrays):
         return None
-    otherwise = "" if subject.solver is None else "Or do without a solver: then the joints alone are scored."
+    otherwise = () if subject.solver is None else ("Or do without a solver: then the joints alone are scored.",)
     return check_hand_model(subject.hand.source, subject.hand.layer, subject.pack, rows, otherwise=otherwise)
 
 
 def _pictures(subject: EvaluationSubject) -> ImageDataset:
     """The samples as crops to be looked at: those that the model sees, or as much of the published one as is stored."""
     recipe, pack = subject.checkpoint.recipe, subject.pack
-    stored = DataConfig(bbox_expand=min(DataConfig().bbox_expand, pack.info.margin))
     return ImageDataset(
         pack,
         image_size=PICTURE_PX,
         root_joint=subject.spec.root_joint,
-        data=recipe.data if isinstance(recipe, ImageRecipe) else stored,
+        data=recipe.data if isinstance(recipe, ImageRecipe) else stored_crop(pack),
         verify=True,
     )
 

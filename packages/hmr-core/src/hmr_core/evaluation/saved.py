@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
-from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.image_dataset import ImageDataset, stored_crop
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.predictions import Predictions, read_predictions
@@ -18,7 +18,6 @@ from hmr_core.evaluation.report import evaluation_name
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.files import read_bytes
-from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.comparison import Column, comparison_sheet
 from hmr_core.viz.tiles import TILE_PX
 
@@ -58,8 +57,7 @@ def draw_comparison(
         raise HmrError(
             f"the evaluations are not of {pack.path} (its digest is another).", "Give theirs with ", Option("data"), "."
         )
-    crop = DataConfig(bbox_expand=min(DataConfig().bbox_expand, pack.info.margin))
-    dataset = ImageDataset(pack, image_size=TILE_PX, root_joint=0, data=crop, verify=True)
+    dataset = ImageDataset(pack, image_size=TILE_PX, root_joint=0, data=stored_crop(pack), verify=True)
     columns = [
         Column(
             title=f"{evaluation_name(one.report)}: MPJPE {one.report['metrics']['mpjpe_mm']:.2f} mm",
