@@ -32,10 +32,10 @@ PARENT = Path("eval")
 )
 @click.option(
     "--split",
-    help="sp0 (views), sp1 (subjects), sp2 (objects), sp0-ho (hand-object frames), or the release's names; by default "
-    "the one that the checkpoint was trained on.",
+    help="One of the pack's splits, such as sp0 (`hmr pack info` lists them); by default the one that the checkpoint "
+    "was trained on.",
 )
-@click.option("--subset", default="test", show_default=True, help="train, val, train+val, test or all.")
+@click.option("--subset", default="test", show_default=True, help="One of the split's subsets, such as val, or all.")
 @data_option
 @click.option(
     "--set", "sets", metavar="data.KEY=VALUE", multiple=True, help="Change what the model is given; can be repeated."

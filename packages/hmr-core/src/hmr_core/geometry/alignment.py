@@ -47,7 +47,7 @@ def align(
 def _refuse_degenerate(points: Float[Tensor, "batch n 3"], size: Float[Tensor, "batch"], what: str) -> None:
     info = torch.finfo(points.dtype)
     # Points that are all the same are off their mean by its rounding: by up to n / 2 eps of their size in each value.
-    # Twice that is below a nanometre for a hand in float64, as figures are computed: no prediction means so little.
+    # Twice that is below a nanometre for a hand in float64, as metrics are computed: no prediction means so little.
     rounding = points.shape[1] * info.eps * points.abs().amax((1, 2))
     bad = ~torch.isfinite(size) | (size <= (3 * points.shape[1] * rounding**2).clamp(min=info.tiny))
     if bool(bad.any()):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hmr_core.plugins.specs import ModelSpec, SolverSpec
 
 PROTOCOLS = ("published", "best")
-"""published: as the literature's figures were made. best: as good as the solver can."""
+"""published: as the literature's metrics were made. best: as good as the solver can."""
 
 
 def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()) -> Section:
@@ -57,7 +57,7 @@ def solver_config(spec: SolverSpec, protocol: str, overrides: Sequence[str] = ()
 def protocol_label(spec: SolverSpec, protocol: str, config: Section) -> str:
     """The protocol as a report names it: `published`, or `published, but fit=lm` with every option that differs.
 
-    Of a solver that no published figures were made with it is `published, but solver=NAME`: the root's depth, what is
+    Of a solver that no published metrics were made with it is `published, but solver=NAME`: the root's depth, what is
     scored and how are the published ones.
     """
     standard, used = (c.model_dump(mode="json") for c in (solver_config(spec, protocol), config))

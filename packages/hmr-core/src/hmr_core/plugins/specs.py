@@ -92,7 +92,7 @@ class SolverSpec:
     imports torch only when called, and raises HmrError for a file that is not its own.
     needs_weights: whether it works with a file of weights; one is then asked for, and otherwise refused.
     protocols: the options of the protocols `published` and `best`; what a user sets wins over them. A solver that no
-    published figures were made with has no `published`, and a report says so.
+    published metrics were made with has no `published`, and a report says so.
     """
 
     name: str

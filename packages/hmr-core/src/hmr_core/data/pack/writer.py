@@ -89,7 +89,7 @@ def write_pack(
     what it names. on_progress: called with the samples done and their total, first with those that were done before.
     on_bytes: called with what is being done before and after that (READING, ASSEMBLING), the bytes done, and their
     total.
-    Raises UsageError for bad options, and HmrError for a data set of which every figure would be wrong, for bad input
+    Raises UsageError for bad options, and HmrError for a data set of which every metric would be wrong, for bad input
     (naming the sample), a disk that is full, a worker that died, a packing that was begun otherwise. Then out does not
     exist, or is what it was, and the samples that were done are kept.
     """
