@@ -101,7 +101,6 @@ def test_folders_and_what_is_not_there_fail_as_they_always_do(tmp_path: Path) ->
     "name",
     [
         "release.txt",
-        "image/anno/seq_status.json",
         "image/anno/split/split0/seq_test.json",
         "image/anno/cam_intr/{id}.pkl",
         "image/anno/general_info/{id}.pkl",
