@@ -37,7 +37,7 @@ from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import Run
 from hmr_core.training.session import TrainingRequest, resume, start
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import read_info, write_info
+from hmr_core.weights.checkpoint_record import read_record, write_record
 from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint
 
 
@@ -285,6 +285,6 @@ def more_epochs() -> Callable[[Path], None]:
         config["recipe"]["train"]["epochs"] += 1
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
         for checkpoint in saved_checkpoints(run / "checkpoints"):
-            write_info(checkpoint, {**read_info(checkpoint / "model.safetensors"), "recipe": config["recipe"]})
+            write_record(checkpoint, replace(read_record(checkpoint / "model.safetensors"), recipe=config["recipe"]))
 
     return lengthen

@@ -21,7 +21,7 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.run import Run
 from hmr_core.weights import checkpoints
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import check_run, read_info, write_info
+from hmr_core.weights.checkpoint_record import CheckpointRecord, check_run, read_record, write_record
 from hmr_core.weights.run_record import open_run
 
 
@@ -30,7 +30,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int)
     for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=first):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
-        write_info(folder, {"model": "small", "recipe": {}, "val": {"mpjpe_mm": mpjpe}})
+        write_record(folder, CheckpointRecord(model="small", recipe={}, val={"mpjpe_mm": mpjpe}))
     checkpoints.prune_checkpoints(tmp_path)
     kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 3:04d}"]
@@ -44,7 +44,7 @@ def test_unfinished_checkpoints_of_a_killed_process_are_removed(run: Run) -> Non
     assert sorted(run.checkpoints.iterdir()) == kept
 
 
-def test_what_was_left_of_figures_on_val_is_cleared_away(run: Run) -> None:
+def test_what_was_left_of_metrics_on_val_is_cleared_away(run: Run) -> None:
     newest = saved_checkpoints(run.checkpoints)[-1]
     (newest / ".model.json.0123abcd.part").mkdir()
     checkpoints.prune_checkpoints(run.checkpoints)
@@ -88,7 +88,9 @@ def test_a_run_whose_config_is_not_its_checkpoints_is_neither_resumed_nor_evalua
     ):
         with pytest.raises(HmrError, match=f"^{re.escape(f'{path} {text.format(saved=saved)}')}"):
             refused()
-    assert checkpoints.load_checkpoint(saved, small_spec).info["split"] == "sp0"
+    record = checkpoints.load_checkpoint(saved, small_spec).record
+    assert record is not None
+    assert record.split == "sp0"
 
 
 def test_an_edited_record_is_refused(run: Run, small_spec: ModelSpec) -> None:
@@ -152,7 +154,7 @@ def test_an_altered_checkpoint_names_the_others_of_its_run(run: Run, small_spec:
 def test_weights_of_another_recipe_under_the_right_name_are_refused(run: Run, small_spec: ModelSpec) -> None:
     folder = saved_checkpoints(run.checkpoints)[-1]
     save_file({"body.2.weight": torch.zeros(63, 12), "body.2.bias": torch.zeros(63)}, folder / "model.safetensors")
-    write_info(folder, read_info(folder / "model.safetensors"))
+    write_record(folder, read_record(folder / "model.safetensors"))
     with pytest.raises(HmrError, match=r"body\.2\.weight has shape \(63, 12\), and the model wants \(63, 48\)"):
         checkpoints.load_checkpoint(run.folder, small_spec)
 

@@ -23,7 +23,7 @@ from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.weights import checkpoints
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import read_info, write_info
+from hmr_core.weights.checkpoint_record import CheckpointRecord, read_record, record_digest, write_record
 from hmr_core.weights.checkpoints import load_checkpoint, prune_checkpoints, save_checkpoint
 
 
@@ -105,24 +105,24 @@ def trained(spec: ModelSpec, tmp_path: Path) -> Path:
     """A run of the small model with one checkpoint."""
     recipe = load_recipe(spec, "tiny")
     model = spec.build(recipe.model)
-    info = {
-        "model": "small",
-        "split": "sp1",
-        "recipe_name": "tiny",
-        "epoch": 3,
-        "val": {"mpjpe_mm": 12.3456, "mpvpe_mm": None},
-        "versions": {"python": "3", "hmr-core": "1.0"},
-        "recipe": recipe.model_dump(mode="json"),
-    }
+    record = CheckpointRecord(
+        model="small",
+        split="sp1",
+        recipe_name="tiny",
+        epoch=3,
+        val={"mpjpe_mm": 12.3456, "mpvpe_mm": None},
+        versions={"python": "3", "hmr-core": "1.0"},
+        recipe=recipe.model_dump(mode="json"),
+    )
     folder = tmp_path / "run/checkpoints/epoch-0003"
-    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), info)
+    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), record)
     return Path("run")
 
 
 def of_another(run: Path, model: str) -> None:
     """Let a run's checkpoint be of another model."""
     folder = run / "checkpoints/epoch-0003"
-    write_info(folder, {**read_info(folder / "model.safetensors"), "model": model})
+    write_record(folder, replace(read_record(folder / "model.safetensors"), model=model))
 
 
 # show
@@ -163,7 +163,7 @@ def test_a_checkpoint_is_shown(hmr: Hmr, trained: Path, given: str) -> None:
         f"blake2b:  {file_digest(file)}",
         f"use:      hmr eval small --ckpt {given}",
     ]
-    write_info(file.parent, {**read_info(file), "epoch": 1})
+    write_record(file.parent, replace(read_record(file), epoch=1))
     assert "trained:  1 epoch on sp1 train" in hmr("ckpt", "show", given).out.splitlines()
     found = json.loads(hmr("ckpt", "show", given, "--json").out)
     assert found["val"] == {"mpjpe_mm": 12.3456, "mpvpe_mm": None}
@@ -224,7 +224,9 @@ def test_the_optimizers_state_is_known_by_its_contents(hmr: Hmr, trained: Path, 
     assert "what:    the optimizer's state of a checkpoint" in said.out
     (folder / "model.safetensors").rename(folder / "optimizer.safetensors")
     assert 'a checkpoint of the model "small"\n' in hmr("ckpt", "show", f"{folder}/optimizer.safetensors").out
-    assert load_checkpoint(folder / "optimizer.safetensors", spec).info["epoch"] == 3
+    record = load_checkpoint(folder / "optimizer.safetensors", spec).record
+    assert record is not None
+    assert record.epoch == 3
     Path("model.safetensors").rename("x.bin")
     said = hmr("ckpt", "show", "x.bin")
     assert "which a resumed run needs; the model is the model.safetensors of its checkpoint\n" in said.out
@@ -240,7 +242,9 @@ def test_a_checkpoints_file_of_any_name_is_known_by_its_contents(hmr: Hmr, train
     file = folder / "rle.bin"
     (folder / "model.safetensors").rename(file)
     assert 'what:     a checkpoint of the model "small"\n' in hmr("ckpt", "show", str(file)).out
-    assert load_checkpoint(file, spec).info["epoch"] == 3
+    record = load_checkpoint(file, spec).record
+    assert record is not None
+    assert record.epoch == 3
     file.write_bytes(b"damaged")  # says nothing by its contents, but model.json is beside
     assert hmr("ckpt", "show", str(file)).err.startswith(f"error: {file} cannot be read as safetensors: ")
     text = f"error: {folder}/model.json cannot be loaded as weights alone: it is no file of torch's. FILE takes"
@@ -397,7 +401,7 @@ def test_a_known_model_whose_plugin_is_there_is_not_answered_with_pip(
         ("recipe_name", 1, '"recipe_name" is a int, and should be text or null'),
         ("split", [], '"split" is a list, and should be text or null'),
         ("epoch", "3", '"epoch" is a str, and should be a whole number or null'),
-        ("val", [1], '"val" is a list, and should be an object or null'),
+        ("val", [1], '"val" is a list, and should be an object'),
         ("val", {"mpjpe_mm": "x"}, '"mpjpe_mm" of "val" is a str, and should be a number or null'),
         ("versions", 1, '"versions" is a int, and should be an object'),
         ("epoch", 2, "its own digest is not the one that it records"),
@@ -416,7 +420,7 @@ def test_an_altered_json_file_is_refused(hmr: Hmr, trained: Path, key: str, valu
 # convert
 
 
-def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, released: Path, spec: ModelSpec) -> None:
+def test_a_converted_file_is_a_checkpoint_with_the_same_metrics(hmr: Hmr, released: Path, spec: ModelSpec) -> None:
     said = hmr("ckpt", "convert", str(released), "--out", "ours")
     assert said.status == 0, said.err
     assert said.out.splitlines() == [
@@ -425,9 +429,10 @@ def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, releas
         "next: hmr ckpt show ours",
     ]
     assert {path.name for path in Path("ours").iterdir()} == {"model.safetensors", "model.json"}
-    info = read_info(Path("ours/model.safetensors"))
-    assert (info["model"], info["recipe_name"], info["split"], info["epoch"]) == ("small", "published", None, None)
-    assert info["released"] == {
+    record = read_record(Path("ours/model.safetensors"))
+    assert (record.model, record.recipe_name, record.split, record.epoch) == ("small", "published", None, None)
+    assert record.released is not None
+    assert record.released.as_json() == {
         "path": str(released.resolve()),
         "blake2b": file_digest(released),
         "overrides": ["image_size=48"],
@@ -446,8 +451,8 @@ def test_a_converted_file_is_a_checkpoint_with_the_same_figures(hmr: Hmr, releas
     assert first["recipe"] == second["recipe"]
     assert first["notes"] == second["notes"]
     assert first["recipe"]["model"]["image_size"] == 48
-    assert first["checkpoint"]["released"] == {**info["released"], "path": str(released)}
-    assert second["checkpoint"]["released"] == info["released"]
+    assert first["checkpoint"]["released"] == {**record.released.as_json(), "path": str(released)}
+    assert second["checkpoint"]["released"] == record.released.as_json()
     assert second["checkpoint"]["trained_on"]["split"] is None
 
 
@@ -461,7 +466,7 @@ def test_a_converted_checkpoint_is_shown(hmr: Hmr, released: Path) -> None:
     assert "optimizer: none, so no run can go on from it" in lines
     assert not any(line.startswith(("trained:", "val:")) for line in lines)
     assert lines[-1] == "use:       hmr eval small --ckpt ours --split sp0"
-    write_info(Path("ours"), {**read_info(Path("ours/model.safetensors")), "model": "rle"})
+    write_record(Path("ours"), replace(read_record(Path("ours/model.safetensors")), model="rle"))
     text = 'a checkpoint, converted from a released file, of the model "rle", which is not installed\n'
     assert text in hmr("ckpt", "show", "ours").out
 
@@ -481,7 +486,7 @@ def test_of_several_models_that_fit_one_is_to_be_named(
     assert said.err.startswith('error: unknown model "no".')
     assert not Path("ours").exists()
     assert hmr("ckpt", "convert", str(released), "--out", "ours", "--model", "twin").status == 0
-    assert read_info(Path("ours/model.safetensors"))["model"] == "twin"
+    assert read_record(Path("ours/model.safetensors")).model == "twin"
 
 
 def test_paths_are_quoted_in_commands(hmr: Hmr, released: Path) -> None:
@@ -595,7 +600,9 @@ def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, re
     text = '"released" in ours/model.json is not as `hmr ckpt convert` writes it. Convert again.'
     changes: list[dict[str, Any]] = [{"overrides": [1]}, {"blake2b": 1}, {"ignored": {"x": {"tensors": 1, "what": []}}}]
     for altered in (["x"], *({**info["released"], **change} for change in changes)):
-        write_info(Path("ours"), {**info, "released": altered})
+        values = {**info, "released": altered}
+        values["digests"] = {**info["digests"], "model.json": record_digest(values)}
+        Path("ours/model.json").write_text(json.dumps(values))
         said = hmr("eval", "small", "--ckpt", "ours", "--split", "sp0")
         assert said.err == f"error: {text}\n"
         assert hmr("ckpt", "show", "ours").err == f"error: {text}\n"
@@ -605,11 +612,11 @@ def test_a_converted_checkpoint_whose_record_was_altered_is_refused(hmr: Hmr, re
     assert hmr("eval", "small", "--ckpt", "ours", "--split", "sp0").err == f"error: {text}\n"
 
 
-def test_figures_that_are_not_there_are_no_figures(tmp_path: Path) -> None:
-    for epoch, val in enumerate([{"mpjpe_mm": 10.0}, {"val": None}, {"val": {"mpjpe_mm": 20.0}}, {}], start=1):
+def test_metrics_that_are_not_there_are_none(tmp_path: Path) -> None:
+    for epoch, val in enumerate([{}, {"mpjpe_mm": None}, {"mpjpe_mm": 20.0}, {}], start=1):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
-        write_info(folder, {"model": "small", "recipe": {}, **val})
+        write_record(folder, CheckpointRecord(model="small", recipe={}, val=val))
     prune_checkpoints(tmp_path)
     kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == ["epoch-0003", "epoch-0004"]
@@ -620,4 +627,4 @@ def test_the_json_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         HmrError, match=r"model\.json is not the JSON file of a checkpoint of format 'hmr-checkpoint/1'"
     ):
-        read_info(tmp_path / "model.safetensors")
+        read_record(tmp_path / "model.safetensors")

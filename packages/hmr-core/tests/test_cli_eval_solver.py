@@ -143,6 +143,7 @@ Run = Callable[[str], tuple[int, str, str]]
 def run_folder(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of the three models, as --ckpt takes them."""
     from hmr_core.plugins.recipes import load_recipe
+    from hmr_core.weights.checkpoint_record import CheckpointRecord
     from hmr_core.weights.checkpoints import save_checkpoint
 
     folder = tmp_path_factory.mktemp("checkpoints")
@@ -150,8 +151,8 @@ def run_folder(small_spec: ModelSpec, mini_pack_path: Path, tmp_path_factory: py
         recipe = load_recipe(spec, "tiny")
         torch.manual_seed(0)
         model = spec.build(recipe.model)
-        values = {"model": spec.name, "recipe": recipe.model_dump(mode="json"), "epoch": 1, "split": "sp0"}
-        save_checkpoint(folder / spec.name, model, torch.optim.Adam(model.parameters()), values)
+        record = CheckpointRecord(model=spec.name, recipe=recipe.model_dump(mode="json"), epoch=1, split="sp0")
+        save_checkpoint(folder / spec.name, model, torch.optim.Adam(model.parameters()), record)
     return folder
 
 

@@ -20,6 +20,7 @@ from hmr_core.geometry.camera import project
 from hmr_core.inference.photos import stems
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import save_checkpoint
 
 Run = Callable[[str], tuple[int, str, str]]
@@ -42,7 +43,7 @@ def hmr(
     torch.manual_seed(1)
     recipe = load_recipe(small_spec, "tiny")
     model = small_spec.build(recipe.model)
-    save_checkpoint(Path("run"), model, None, {"model": "small", "recipe": recipe.model_dump(mode="json")})
+    save_checkpoint(Path("run"), model, None, CheckpointRecord(model="small", recipe=recipe.model_dump(mode="json")))
     generator = np.random.default_rng(0)
     Path("photos").mkdir()
     for name in ("a.png", "b.jpg", "photos/a.jpg", "photos/c.PNG"):

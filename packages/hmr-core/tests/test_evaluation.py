@@ -127,7 +127,8 @@ def test_an_evaluation_tells_of_each_batch_of_synthetic_data_and_of_another_pack
     run: Run, small_spec: ModelSpec, evaluate_on: Any, mini_pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
-    other = replace(checkpoint, info={**checkpoint.info, "data": [{"blake2b": "of another pack"}]})
+    assert checkpoint.record is not None
+    other = replace(checkpoint, record=replace(checkpoint.record, data=[{"blake2b": "of another pack"}]))
     monkeypatch.setattr(mini_pack, "info", replace(mini_pack.info, release="synthetic 1"))
     done: list[int] = []
     options: dict[str, Any] = {"split": "sp0", "subset": "test", "device": CPU, "batch_size": 9, "workers": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import read_info, record_validation, write_info
+from hmr_core.weights.checkpoint_record import read_record, record_validation, write_record
 from hmr_core.weights.checkpoints import load_checkpoint
 
 
@@ -118,7 +119,7 @@ def two(run: Run) -> tuple[Path, Path]:
     shutil.rmtree(best, ignore_errors=True)
     shutil.copytree(last, best)
     for folder, epoch, mpjpe_mm in ((best, 1, 9.5), (last, 3, 10.25)):
-        write_info(folder, {**read_info(folder / "model.safetensors"), "epoch": epoch})
+        write_record(folder, replace(read_record(folder / "model.safetensors"), epoch=epoch))
         record_validation(folder, {"mpjpe_mm": mpjpe_mm})
     return best, last
 

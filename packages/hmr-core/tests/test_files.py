@@ -29,7 +29,7 @@ from hmr_core.nn.resnet import _read_weights
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
-from hmr_core.weights.checkpoint_record import read_info
+from hmr_core.weights.checkpoint_record import read_record
 from hmr_core.weights.find_weights import find_weights
 from hmr_core.weights.run_record import open_run
 
@@ -133,7 +133,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "MANO's file": ("MANO_RIGHT.pkl", read_mano_file),
     "run": ("run/config.json", lambda path: open_run(path.parent)),
     "report": ("eval/report.json", lambda path: read_evaluations([path.parent])),
-    "checkpoint": ("epoch/model.json", lambda path: read_info(path.with_name("model.safetensors"))),
+    "checkpoint": ("epoch/model.json", lambda path: read_record(path.with_name("model.safetensors"))),
     "format of weights": ("model.pth", file_format),
     "weights": ("model.safetensors", read_safetensors),
     "shapes of weights": ("model.safetensors", read_shapes),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hmr_core.errors import HmrError, Option
 from hmr_core.shell import flag
-from hmr_core.weights.checkpoint_record import write_info
+from hmr_core.weights.checkpoint_record import CheckpointRecord, write_record
 from hmr_core.weights.find_weights import BetterCheckpoint, better_on_val, find_weights, without_choice
 
 
@@ -18,8 +17,8 @@ def checkpoint(run: Path, epoch: int, mpjpe_mm: float | None) -> Path:
     folder = run / f"checkpoints/epoch-{epoch:04d}"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
-    val: dict[str, Any] | None = None if mpjpe_mm is None else {"mpjpe_mm": mpjpe_mm}
-    write_info(folder, {"model": "small", "recipe": {}, "epoch": epoch, "val": val})
+    val = {} if mpjpe_mm is None else {"mpjpe_mm": mpjpe_mm}
+    write_record(folder, CheckpointRecord(model="small", recipe={}, epoch=epoch, val=val))
     return folder / "model.safetensors"
 
 

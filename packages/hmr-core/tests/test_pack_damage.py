@@ -41,7 +41,7 @@ def file(mini_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(small_spec: ModelSpec) -> Checkpoint:
     recipe = load_recipe(small_spec, "tiny")
     torch.manual_seed(0)
-    return Checkpoint(path=Path("none"), model=small_spec.build(recipe.model), recipe=recipe, info={}, digest="")
+    return Checkpoint(path=Path("none"), model=small_spec.build(recipe.model), recipe=recipe, record=None, digest="")
 
 
 def part_of(place: str) -> str:

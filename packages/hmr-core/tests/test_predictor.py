@@ -28,6 +28,7 @@ from hmr_core.inference.solving import LoadedSolver
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import Checkpoint, save_checkpoint
 
 WIDTH, HEIGHT = 320, 240
@@ -85,7 +86,7 @@ def predictor(small_spec: ModelSpec) -> Callable[..., Predictor]:
         )  # fmt: skip
         return Predictor(
             spec=small_spec,
-            checkpoint=Checkpoint(path=Path("x"), model=model, recipe=recipe, info={}, digest=""),
+            checkpoint=Checkpoint(path=Path("x"), model=model, recipe=recipe, record=None, digest=""),
             hand_model=packaged_hand(),
             layer=layer,
             solver=loaded if solver else None,
@@ -331,7 +332,9 @@ def test_a_crop_is_the_one_of_training_and_a_large_one_is_smooth() -> None:
 def checkpoint(small_spec: ModelSpec, tmp_path: Path) -> Path:
     model = random_model(small_spec)
     recipe = load_recipe(small_spec, "tiny")
-    save_checkpoint(tmp_path / "run", model, None, {"model": "small", "recipe": recipe.model_dump(mode="json")})
+    save_checkpoint(
+        tmp_path / "run", model, None, CheckpointRecord(model="small", recipe=recipe.model_dump(mode="json"))
+    )
     return tmp_path / "run"
 
 

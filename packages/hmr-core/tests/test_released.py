@@ -77,7 +77,7 @@ def test_a_released_file_is_taken(tmp_path: Path, spec: ModelSpec, wrap: Callabl
     assert checkpoint.recipe != load_recipe(spec, "published")
     assert all(torch.equal(value, weights()[name]) for name, value in checkpoint.model.state_dict().items())
     assert checkpoint.digest == file_digest(path)
-    assert checkpoint.info == {}
+    assert checkpoint.record is None
     assert checkpoint.released is not None
     assert checkpoint.released.ignored == {}
     assert checkpoint.released.note() == "released file: image_size=48"

@@ -162,7 +162,8 @@ def test_an_epoch_tells_its_mean_losses_and_the_figures_of_its_checkpoint(
         assert epoch.losses == pytest.approx({name: sum(part[name] for part in losses) / 7 for name in losses[0]})
     assert [event.path.name for event in saved] == ["epoch-0001", "epoch-0002"]
     checkpoint = checkpoints.load_checkpoint(run.folder, small_spec)
-    assert checkpoint.info["val"] == epochs[-1].val
+    assert checkpoint.record is not None
+    assert checkpoint.record.val == epochs[-1].val
     options: dict[str, Any] = {"split": "sp0", "subset": "val", "device": CPU, "batch_size": 8, "workers": 0}
     assert evaluate_on(small_spec, checkpoint, mini_pack, **options).report["metrics"] == epochs[-1].val
 

@@ -23,6 +23,7 @@ from hmr_core.plugins.registry import discover
 from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
 from hmr_core.training.session import TrainingRequest, resume, start
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.param import I2LParam, orthonormalise
@@ -47,8 +48,8 @@ def lixel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = load_recipe(SPEC, "tiny", SMALL)
     model = SPEC.build(recipe.model)
     folder = tmp_path_factory.mktemp("lixel") / "epoch-0001"
-    info = {"model": "i2l", "split": "sp0", "epoch": 1, "val": {}, "recipe": recipe.model_dump(mode="json")}
-    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), info)
+    record = CheckpointRecord(model="i2l", split="sp0", epoch=1, recipe=recipe.model_dump(mode="json"))
+    save_checkpoint(folder, model, torch.optim.Adam(model.parameters()), record)
     return folder
 
 
@@ -230,8 +231,8 @@ def test_what_is_no_lixel_checkpoint_is_refused(tmp_path: Path) -> None:
         build(tmp_path / "nowhere").pretrain()
     model = build("x")
     recipe = load_recipe(SPEC, "tiny", [*SMALL, "stage=param", "lixel_weights=x"]).model_dump(mode="json")
-    info = {"model": "i2l", "split": "sp0", "epoch": 1, "val": {}, "recipe": recipe}
-    save_checkpoint(tmp_path / "epoch-0001", model, torch.optim.Adam(model.parameters()), info)
+    record = CheckpointRecord(model="i2l", split="sp0", epoch=1, recipe=recipe)
+    save_checkpoint(tmp_path / "epoch-0001", model, torch.optim.Adam(model.parameters()), record)
     with pytest.raises(HmrError, match=r"is of stage param; stage param starts from one of stage lixel"):
         build(tmp_path / "epoch-0001").pretrain()
 

@@ -19,6 +19,7 @@ from hmr_core.hand.solver import HandFit, Solver, UnsolvableJointsError, scale_a
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.solver_presets import protocol_label, solver_config
 from hmr_core.testing import check_solver
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import save_checkpoint
 from hmr_iknet import solver as solver_module
 from hmr_iknet.config import IKNetConfig
@@ -178,8 +179,8 @@ def test_the_released_file_and_our_checkpoint_load(
 
     recipe = load_recipe(hmr_models()[0], "tiny")
     network = IKNet(recipe.model)
-    info = {"model": "iknet", "recipe": recipe.model_dump(mode="json")}
-    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    record = CheckpointRecord(model="iknet", recipe=recipe.model_dump(mode="json"))
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), record)
     ours = spec.build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "epoch-0001", CPU)
     assert isinstance(ours.solve(in_camera(recorded)), HandFit)
 
@@ -187,8 +188,8 @@ def test_the_released_file_and_our_checkpoint_load(
 def test_a_checkpoint_of_another_model_is_refused(mini_hand: HandModel, tmp_path: Path) -> None:
     build = hmr_solvers()[0].build
     network = IKNet(IKNetConfig(widths=(4,)))
-    info = {"model": "integral", "recipe": {}}
-    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    record = CheckpointRecord(model="integral", recipe={})
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), record)
     text = 'is a checkpoint of the model "integral", not of "iknet". Give solver_ckpt one of iknet, or use it with '
     with pytest.raises(HmrError, match=re.escape(text) + r"integral\.$"):
         build(IKNetSolverConfig(), HandLayer(mini_hand), tmp_path / "epoch-0001", CPU)
@@ -212,8 +213,8 @@ def test_keeps_the_contract_of_solvers(tmp_path: Path) -> None:
     """
     recipe = load_recipe(hmr_models()[0], "tiny")
     network = IKNet(recipe.model)
-    info = {"model": "iknet", "recipe": recipe.model_dump(mode="json")}
-    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), info)
+    record = CheckpointRecord(model="iknet", recipe=recipe.model_dump(mode="json"))
+    save_checkpoint(tmp_path / "epoch-0001", network, torch.optim.Adam(network.parameters()), record)
     check_solver("iknet", checkpoint=tmp_path / "epoch-0001", options=["fit=lm"])
     check_solver("iknet", checkpoint=tmp_path / "epoch-0001", options=["fit=none"], most_mm=200.0)
 

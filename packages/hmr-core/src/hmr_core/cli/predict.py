@@ -151,7 +151,7 @@ def predict(
     from hmr_core.inference.photos import RECORD, check_folder, list_photos
     from hmr_core.inference.request import PhotoRequest, check_consumes_images
     from hmr_core.plugins.solver_presets import check_weights
-    from hmr_core.weights.checkpoint_record import check_model, read_info
+    from hmr_core.weights.checkpoint_record import check_model, read_record
     from hmr_core.weights.find_weights import find_weights, without_choice
 
     # What needs no torch is looked at first: a mistake is told at once.
@@ -176,7 +176,7 @@ def predict(
     check_folder(out)
     weights = find_weights(ckpt)
     if without_choice(ckpt).is_dir():
-        check_model(ckpt, read_info(weights), model, Option("ckpt"))
+        check_model(ckpt, read_record(weights), model, Option("ckpt"))
     if solver_ckpt is not None:
         find_weights(solver_ckpt, option=Option("solver_ckpt"))
     named_hand_file(hand_model)

@@ -118,15 +118,17 @@ def _recipe_notes(subject: EvaluationSubject) -> list[str]:
 def _training_notes(subject: EvaluationSubject) -> list[str]:
     """What makes the metrics something else than they seem; empty where the training is unknown."""
     checkpoint, digest, split, subset = subject.checkpoint, subject.pack.info.digest, subject.split, subject.subset
-    notes = []
-    trained, trained_subset = checkpoint.info.get("split"), checkpoint.recipe.train.subset
+    record, notes = checkpoint.record, []
+    if record is None:
+        return []
+    trained, trained_subset = record.split, checkpoint.recipe.train.subset
     if trained is not None and trained != split:
         notes.append(
             f"the checkpoint was trained on {trained}: samples of {split} {subset} may be among its training ones"
         )
     elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
         notes.append(f"the checkpoint was trained on {trained_subset}: these metrics are of samples seen in training")
-    packs = {pack["blake2b"] for pack in checkpoint.info.get("data", [])}
+    packs = {pack["blake2b"] for pack in record.data}
     if packs and digest not in packs:
         notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")
     return notes

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
@@ -29,7 +29,7 @@ from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
 from hmr_core.provenance import provenance
 from hmr_core.staging import clear_leftovers, staged_folder
-from hmr_core.weights.checkpoint_record import RECORD, check_model, read_info
+from hmr_core.weights.checkpoint_record import RECORD, CheckpointRecord, check_model, read_record
 from hmr_core.weights.find_weights import CKPT, better_on_val, find_weights, is_ours, without_choice
 from hmr_core.weights.model_of import model_of
 
@@ -161,10 +161,10 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     spec = registry.model(request.model or model_of(request.ckpt))
     weights = find_weights(request.ckpt)
     folder = without_choice(request.ckpt)
-    info = None
+    record = None
     if folder.is_dir() or request.split is None:  # to look into a file takes torch
-        info = read_info(weights) if is_ours(folder, weights) else None
-    given = request.split or _own_split(request, info)
+        record = read_record(weights) if is_ours(folder, weights) else None
+    given = request.split or _own_split(request, record)
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
         spec,
@@ -175,9 +175,9 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
         hand_layer=request.hand_layer,
     )
     check_device_name(request.device)
-    if info is not None:
-        check_model(request.ckpt, info, spec.name, CKPT)
-        recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}")
+    if record is not None:
+        check_model(request.ckpt, record, spec.name, CKPT)
+        recipe = parse_recipe(spec, record.recipe, source=f"the recipe in {weights.with_name(RECORD)}")
         _overridden(spec, recipe, request.sets)
     if request.solver_ckpt is not None:
         find_weights(request.solver_ckpt, option=Option("solver_ckpt"))
@@ -196,17 +196,16 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     return _Task(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
 
 
-def _own_split(request: EvaluationRequest, info: Mapping[str, Any] | None) -> str:
+def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> str:
     """The split that the checkpoint was trained on; UsageError where it does not say."""
-    split = None if info is None else info.get("split")
-    if split is None:
+    if record is None or record.split is None:
         raise UsageError(
             f"{request.ckpt} does not say which split it was trained on: it is a released file, or was made of one.",
             "Give ",
             Option("split"),
             " (`hmr pack info` lists a pack's).",
         )
-    return str(split)
+    return record.split
 
 
 def _loaded(task: _Task, device: torch.device) -> tuple[EvaluationSubject, LoadedHand | None]:

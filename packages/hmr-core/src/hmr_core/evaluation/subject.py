@@ -59,6 +59,7 @@ class EvaluationSubject:
     def as_report(self) -> Report:
         """The part of report.json that is known before anything is predicted."""
         checkpoint, hand, solver = self.checkpoint, self.hand, self.solver
+        record = checkpoint.record
         published = self.spec.published.get(self.split, {}) if self.subset == "test" else {}
         return {
             "model": self.spec.name,
@@ -75,9 +76,12 @@ class EvaluationSubject:
             "checkpoint": {
                 "path": str(checkpoint.path),
                 "blake2b": checkpoint.digest,
-                "epoch": checkpoint.info.get("epoch"),
+                "epoch": None if record is None else record.epoch,
                 "released": None if checkpoint.released is None else checkpoint.released.as_json(),
-                "trained_on": {"split": checkpoint.info.get("split"), "subset": checkpoint.recipe.train.subset},
+                "trained_on": {
+                    "split": None if record is None else record.split,
+                    "subset": checkpoint.recipe.train.subset,
+                },
             },
             "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},
         }

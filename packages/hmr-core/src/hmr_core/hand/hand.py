@@ -66,11 +66,11 @@ class Hand:
         A rotation vector is a pseudo-vector: y and z change their signs. Faces are turned round, so that they look
         outwards still.
         """
-        left, top, width, height = self.box
         import torch
 
         from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points, mirror_rotations
 
+        left, top, width, height = self.box
         joints, camera = torch.from_numpy(self.joints), torch.from_numpy(self.intrinsics)
         flipped = self.joints_px.copy()
         flipped[:, 0] = width_px - 1 - flipped[:, 0]

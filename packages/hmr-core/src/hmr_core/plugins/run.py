@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 CONFIG, CHECKPOINTS, LOG, METRICS = "config.json", "checkpoints", "train.log", "metrics.jsonl"
 """In a run's folder: what it was asked to do, its checkpoints, what was said, what was measured."""
+
+
+class Digest(TypedDict):
+    """The digest of a pack or a hand model, as JSON has it; None for the hand in the package."""
+
+    blake2b: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

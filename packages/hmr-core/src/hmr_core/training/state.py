@@ -22,6 +22,7 @@ from hmr_core.training.divergence import what_next
 from hmr_core.training.optimizer import Adam
 from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import NotFiniteError, load_checkpoint, load_optimizer, progress, save_checkpoint
 
 
@@ -74,10 +75,9 @@ def save(run: Run, state: TrainingState) -> Path:
     """
     before = newest_checkpoint(run.checkpoints)
     path = checkpoint_folder(run.checkpoints, state.epoch)
-    done = {"epoch": state.epoch, "step": state.step}
-    info = {**run.identity(), **done, "val": {}, "versions": dict(run.versions)}
+    record = CheckpointRecord(**run.identity(), epoch=state.epoch, step=state.step, versions=run.versions)
     try:
-        save_checkpoint(path, state.model, state.optimizer, info)
+        save_checkpoint(path, state.model, state.optimizer, record)
     except NotFiniteError as error:
         raise HmrError(f"{error.message} {what_next(before)}") from error
     except HmrError as error:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
-from hmr_core.plugins.run import CONFIG, Run
+from hmr_core.plugins.run import CONFIG, Digest, Run
 from hmr_core.shell import command_line
 from hmr_core.staging import write_text
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.released_file import ReleasedFile
 
 FORMAT = "hmr-checkpoint/1"
 
@@ -35,19 +37,53 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "recipe_name": (str | None, "text or null"),
     "split": (str | None, "text or null"),
     "data": (list, "a list"),
+    "hand_model": (dict | None, "an object or null"),
     "epoch": (int | None, "a whole number or null"),
     "step": (int | None, "a whole number or null"),
-    "val": (dict | None, "an object or null"),
+    "val": (dict, "an object"),
     "versions": (dict, "an object"),
 }
 """What the JSON file's values are; the first three must be there."""
 
 
-def read_info(weights: Path) -> dict[str, Any]:
-    """What the JSON file beside a weights file says; HmrError when it is missing or of another format."""
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """What a checkpoint says of itself.
+
+    recipe: as plain values. split, data, hand_model: as the run has them; None or empty for a converted checkpoint,
+    whose origin is `released`. epoch, step: how many it was trained for; None where it was not trained here.
+    val: its metrics on val; empty where it was not scored. digests: of its files, as they were when it was written.
+    """
+
+    model: str
+    split: str | None = None
+    recipe_name: str | None = None
+    recipe: Mapping[str, Any]
+    data: Sequence[Digest] = ()
+    hand_model: Digest | None = None
+    epoch: int | None = None
+    step: int | None = None
+    val: Mapping[str, float | None] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    released: ReleasedFile | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mpjpe_on_val(self) -> float | None:
+        """The MPJPE on val in mm; None where it was not scored."""
+        return self.val.get("mpjpe_mm")
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as model.json has it."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"format": FORMAT, **values, "released": self.released and self.released.as_json()}
+
+
+def read_record(weights: Path) -> CheckpointRecord:
+    """The record beside a weights file; HmrError when it is missing, of another format, or altered."""
     path = weights.with_name(RECORD)
     try:
-        info = json.loads(read_bytes(path))
+        values = json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise HmrError(
             f"{weights} has no {RECORD} beside it, which says what the weights are of. Was it moved away? Put it "
@@ -55,84 +91,68 @@ def read_info(weights: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise HmrError(f"{weights} has no readable {RECORD} beside it ({error}), so its model is unknown.") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise HmrError(f"{path} is not the JSON file of a checkpoint of format {FORMAT!r}.")
-    if absent := [key for key in ("model", "recipe", "digests") if key not in info]:
+    if absent := [key for key in ("model", "recipe", "digests") if key not in values]:
         raise HmrError(f"{path} does not say the checkpoint's {absent[0]}, so the checkpoint cannot be used.")
-    for key, (kind, wanted) in _KINDS.items():
-        if key in info and not isinstance(info[key], kind):
-            raise _altered(path, f'"{key}" is a {type(info[key]).__name__}, and should be {wanted}')
-    if not isinstance(info["recipe"].get("train", {}), dict):
-        raise _altered(path, 'the "train" of "recipe" is no object')
-    for name, value in (info.get("val") or {}).items():
-        if not isinstance(value, int | float | None):
-            raise _altered(path, f'"{name}" of "val" is a {type(value).__name__}, and should be a number or null')
-    if info["digests"].get(RECORD) != _digest(info):
+    _check_kinds(path, values)
+    if values["digests"].get(RECORD) != record_digest(values):
         raise _altered(path, "its own digest is not the one that it records")
-    return info
+    released = values.get("released")
+    known = {each.name: values[each.name] for each in fields(CheckpointRecord) if each.name in values}
+    return CheckpointRecord(
+        **{**known, "released": None if released is None else ReleasedFile.from_json(released, source=path)}
+    )
 
 
-def write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write the record of a checkpoint whose other files are in the folder, with the digests of all of them.
-
-    info: what it says besides its format and the digests.
-    """
+def write_record(folder: Path, record: CheckpointRecord) -> None:
+    """Write the record of a checkpoint whose other files are in the folder, with the digests of all of them."""
     there = [name for name in (WEIGHTS, OPTIMIZER) if (folder / name).is_file()]
-    values = {"format": FORMAT, **info, "digests": {name: file_digest(folder / name) for name in there}}
-    values["digests"][RECORD] = _digest(values)
-    write_text(folder / RECORD, json.dumps(values, indent=2) + "\n")
+    _write(folder, replace(record, digests={name: file_digest(folder / name) for name in there}))
 
 
 def record_validation(folder: Path, val: Mapping[str, float | None]) -> None:
     """Write a checkpoint's metrics on val into its record."""
-    info = read_info(folder / WEIGHTS)
-    values = {**info, "val": dict(val)}
-    values["digests"] = {**info["digests"], RECORD: _digest(values)}
-    write_text(folder / RECORD, json.dumps(values, indent=2) + "\n")
+    _write(folder, replace(read_record(folder / WEIGHTS), val=dict(val)))
 
 
-def mpjpe_on_val(info: Mapping[str, Any]) -> float | None:
-    """The MPJPE on val, in mm, that a checkpoint's record has; None where it was not scored."""
-    return (info.get("val") or {}).get("mpjpe_mm")
-
-
-def best_on_val(kept: Mapping[Path, Mapping[str, Any]]) -> Path | None:
+def best_on_val(kept: Mapping[Path, CheckpointRecord]) -> Path | None:
     """Choose the checkpoint with the lowest MPJPE on val, the first of equal ones; None where none was scored.
 
     kept: the records of a run's checkpoints by their folders, oldest first.
     """
-    scored = {folder: mpjpe_mm for folder, info in kept.items() if (mpjpe_mm := mpjpe_on_val(info)) is not None}
+    scored = {folder: mpjpe_mm for folder, record in kept.items() if (mpjpe_mm := record.mpjpe_on_val) is not None}
     return min(scored, key=lambda folder: scored[folder]) if scored else None
 
 
-def check_file(path: Path, info: Mapping[str, Any], name: str) -> str:
+def check_file(path: Path, record: CheckpointRecord, name: str) -> str:
     """The digest of one of a checkpoint's files; HmrError when it is not the one that the record has.
 
     name: what the record calls the file, which may have been given another name since.
     """
     digest = file_digest(path)
-    if digest != info["digests"].get(name):
+    if digest != record.digests.get(name):
         raise HmrError(f"{path} was {ALTERED}: its digest is not the one in {RECORD} beside it. {way_out(path.parent)}")
     return digest
 
 
-def check_model(path: Path, info: Mapping[str, Any], model: str, option: Option | str) -> None:
+def check_model(path: Path, record: CheckpointRecord, model: str, option: Option | str) -> None:
     """HmrError for a checkpoint of another model. path: as it was given, by the option."""
-    if info["model"] != model:
+    if record.model != model:
         raise HmrError(
-            f'{path} is a checkpoint of the model "{info["model"]}", not of "{model}".',
+            f'{path} is a checkpoint of the model "{record.model}", not of "{model}".',
             "Give ",
             option,
-            f" one of {model}, or use it with {info['model']}.",
+            f" one of {model}, or use it with {record.model}.",
         )
 
 
 def check_run(run: Run, weights: Path) -> None:
     """HmrError when a run's config.json and the record of one of its checkpoints do not say the same."""
-    info = read_info(weights)
-    if info.get("epoch") is None:
+    record = read_record(weights)
+    if record.epoch is None:
         return  # converted, not trained here: no run's own
-    said, recorded = dict(flat(run.identity())), dict(flat(info))
+    said, recorded = dict(flat(run.identity())), dict(flat(record.as_json()))
     differing = [key for key, value in said.items() if recorded.get(key) != value]
     if not differing:
         return
@@ -156,10 +176,29 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _digest(info: Mapping[str, Any]) -> str:
-    """The digest of a record without its own."""
-    digests = {name: digest for name, digest in info["digests"].items() if name != RECORD}
-    text = json.dumps({**info, "digests": digests}, sort_keys=True)
+def _write(folder: Path, record: CheckpointRecord) -> None:
+    """Write a record with its own digest."""
+    values = record.as_json()
+    values["digests"] = {**record.digests, RECORD: record_digest(values)}
+    write_text(folder / RECORD, json.dumps(values, indent=2) + "\n")
+
+
+def _check_kinds(path: Path, values: Mapping[str, Any]) -> None:
+    """HmrError for a value of model.json that is not what it should be."""
+    for key, (kind, wanted) in _KINDS.items():
+        if key in values and not isinstance(values[key], kind):
+            raise _altered(path, f'"{key}" is a {type(values[key]).__name__}, and should be {wanted}')
+    if not isinstance(values["recipe"].get("train", {}), dict):
+        raise _altered(path, 'the "train" of "recipe" is no object')
+    for name, value in values.get("val", {}).items():
+        if not isinstance(value, int | float | None):
+            raise _altered(path, f'"{name}" of "val" is a {type(value).__name__}, and should be a number or null')
+
+
+def record_digest(values: Mapping[str, Any]) -> str:
+    """The digest of the values of model.json but for this digest itself."""
+    digests = {name: digest for name, digest in values["digests"].items() if name != RECORD}
+    text = json.dumps({**values, "digests": digests}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

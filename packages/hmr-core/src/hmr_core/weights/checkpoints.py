@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -33,12 +32,13 @@ from hmr_core.weights.checkpoint_record import (
     OPTIMIZER,
     RECORD,
     WEIGHTS,
+    CheckpointRecord,
     best_on_val,
     check_file,
     check_model,
     check_run,
-    read_info,
-    write_info,
+    read_record,
+    write_record,
 )
 from hmr_core.weights.find_weights import CKPT, find_weights, is_ours, without_choice
 from hmr_core.weights.released import load_released
@@ -51,14 +51,14 @@ from hmr_core.weights.state_dict import Uninitialised, first_not_finite, load_we
 class Checkpoint:
     """A model with its weights, the recipe it was made by, and what its JSON file says.
 
-    info: empty for a released file. digest: BLAKE2b of the weights file.
+    record: None for a released file. digest: BLAKE2b of the weights file.
     released: the file that a released model's authors gave out, be it this one or what this one was converted from.
     """
 
     path: Path
     model: PoseModel
     recipe: Recipe
-    info: Mapping[str, Any]
+    record: CheckpointRecord | None
     digest: str
     released: ReleasedFile | None = None
 
@@ -68,11 +68,12 @@ class NotFiniteError(HmrError):
 
 
 def save_checkpoint(
-    folder: Path, model: PoseModel, optimizer: torch.optim.Optimizer | None, info: Mapping[str, Any]
+    folder: Path, model: PoseModel, optimizer: torch.optim.Optimizer | None, record: CheckpointRecord
 ) -> None:
-    """Write a checkpoint's folder, whole or not at all. info: what its record says besides format and digests.
+    """Write a checkpoint's folder, whole or not at all.
 
-    optimizer: None for weights that were not trained here, which no run can go on from.
+    record: what the checkpoint says of itself; its digests are made here. optimizer: None for weights that were not
+    trained here, which no run can go on from.
     Raises NotFiniteError for numbers that are not finite, and HmrError when the folder cannot be written.
     """
     files = {WEIGHTS: _apart(model.state_dict())}
@@ -86,7 +87,7 @@ def save_checkpoint(
     with staged_folder(folder) as part:
         for name, tensors in files.items():
             save_file(tensors, part / name)
-        write_info(part, info)
+        write_record(part, record)
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT) -> Checkpoint:
@@ -100,31 +101,29 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
     path = without_choice(path)
     if not is_ours(path, weights):
         model, recipe, origin = load_released(weights, spec, option=option)
-        return Checkpoint(path=weights, model=model, recipe=recipe, info={}, digest=origin.blake2b, released=origin)
-    info = read_info(weights)
+        return Checkpoint(path=weights, model=model, recipe=recipe, record=None, digest=origin.blake2b, released=origin)
+    record = read_record(weights)
     if (path / CONFIG).is_file():
         check_run(open_run(path), weights)
-    check_model(path, info, spec.name, option)
-    recipe = parse_recipe(spec, info["recipe"], source=f"the recipe in {weights.with_name(RECORD)}")
+    check_model(path, record, spec.name, option)
+    recipe = parse_recipe(spec, record.recipe, source=f"the recipe in {weights.with_name(RECORD)}")
     state = read_safetensors(weights)
-    digest = check_file(weights, info, WEIGHTS)
+    digest = check_file(weights, record, WEIGHTS)
     with Uninitialised(), failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
     load_weights(model, state, source=f"{weights}", model_name=spec.name)
-    converted = info.get("released")
-    released = converted and ReleasedFile.from_json(converted, source=weights.with_name(RECORD))
-    return Checkpoint(path=weights, model=model, recipe=recipe, info=info, digest=digest, released=released)
+    return Checkpoint(path=weights, model=model, recipe=recipe, record=record, digest=digest, released=record.released)
 
 
 def progress(checkpoint: Checkpoint) -> tuple[int, int]:
     """How many epochs and steps a checkpoint was trained for; HmrError for one that was not trained here."""
-    epoch, step = checkpoint.info.get("epoch"), checkpoint.info.get("step")
-    if epoch is None or step is None:
+    record = checkpoint.record
+    if record is None or record.epoch is None or record.step is None:
         raise HmrError(
             f"{checkpoint.path} has no optimizer's state: it was converted from a released file, so no run can go on "
             "from it."
         )
-    return epoch, step
+    return record.epoch, record.step
 
 
 def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> None:
@@ -135,7 +134,8 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
     path = checkpoint.path.with_name(OPTIMIZER)
     if not path.is_file():
         raise HmrError(f"{path} is not there, without which no run can go on from this checkpoint. Put it back.")
-    check_file(path, checkpoint.info, OPTIMIZER)
+    assert checkpoint.record is not None, "no other file has an optimizer's state beside it"
+    check_file(path, checkpoint.record, OPTIMIZER)
     tensors = read_safetensors(path)
     state = optimizer.state_dict()
     names = [name for name, _ in model.named_parameters()]
@@ -151,7 +151,7 @@ def prune_checkpoints(folder: Path) -> None:
     for leftover in unfinished_checkpoints(folder):
         shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
-    keep = {paths[-1], best_on_val({path: read_info(path / WEIGHTS) for path in paths})}
+    keep = {paths[-1], best_on_val({path: read_record(path / WEIGHTS) for path in paths})}
     for path in paths:
         if path not in keep:
             shutil.rmtree(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from hmr_core.errors import HmrError, Option
 from hmr_core.shell import command_line
 from hmr_core.versions import versions
+from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hmr_core.weights.converted import refuse_taken
 from hmr_core.weights.identify import identify
@@ -45,17 +46,14 @@ def convert_released(
     name = _one_of([found.model, *found.fits_too], model, path)
     checkpoint = load_checkpoint(path, installed.models[name], option="FILE")
     assert checkpoint.released is not None
-    info = {
-        "model": name,
-        "split": None,  # a released file does not say what it was trained on
-        "recipe_name": PUBLISHED,
-        "epoch": None,
-        "val": {},
-        "versions": versions(),
-        "recipe": checkpoint.recipe.model_dump(mode="json"),
-        "released": replace(checkpoint.released, path=checkpoint.released.path.resolve()).as_json(),
-    }
-    save_checkpoint(folder, checkpoint.model, None, info)
+    record = CheckpointRecord(  # without a split: a released file does not say what it was trained on
+        model=name,
+        recipe_name=PUBLISHED,
+        recipe=checkpoint.recipe.model_dump(mode="json"),
+        versions=versions(),
+        released=replace(checkpoint.released, path=checkpoint.released.path.resolve()),
+    )
+    save_checkpoint(folder, checkpoint.model, None, record)
     return checkpoint
 
 

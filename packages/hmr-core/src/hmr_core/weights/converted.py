@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hmr_core.errors import HmrError, Option
 from hmr_core.staging import clear_leftovers
-from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, read_info
+from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, read_record
 
 OUT = Option("out")
 
@@ -25,4 +25,4 @@ def refuse_taken(folder: Path, force: bool) -> None:
 
 
 def _converted(folder: Path) -> bool:
-    return not any(folder.iterdir()) or "released" in read_info(folder / WEIGHTS)
+    return not any(folder.iterdir()) or read_record(folder / WEIGHTS).released is not None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.run import CONFIG
 from hmr_core.weights.checkpoint_folders import is_checkpoint_folder, run_checkpoints, saved_checkpoints
-from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, best_on_val, mpjpe_on_val, read_info
+from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, best_on_val, read_record
 from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
 
 CKPT = Option("ckpt")
@@ -53,16 +53,16 @@ def better_on_val(weights: Path) -> BetterCheckpoint | None:
     """The best on val of a run's other checkpoints, if it was better than the one that has these weights."""
     folder = weights.parent
     try:
-        kept = {one: read_info(one / WEIGHTS) for one in saved_checkpoints(folder.parent)}
+        kept = {one: read_record(one / WEIGHTS) for one in saved_checkpoints(folder.parent)}
     except HmrError:  # of another checkpoint than the one that is used
         return None
     best = best_on_val(kept)
     if folder not in kept or best is None or best == folder:
         return None
-    own_mm, best_mm = (mpjpe_on_val(kept[one]) for one in (folder, best))
-    if own_mm is None or best_mm is None or best_mm >= own_mm:
+    epoch, best_mm, own_mm = kept[best].epoch, kept[best].mpjpe_on_val, kept[folder].mpjpe_on_val
+    if epoch is None or best_mm is None or own_mm is None or best_mm >= own_mm:
         return None
-    return BetterCheckpoint(epoch=kept[best]["epoch"], mpjpe_mm=best_mm, own_mpjpe_mm=own_mm)
+    return BetterCheckpoint(epoch=epoch, mpjpe_mm=best_mm, own_mpjpe_mm=own_mm)
 
 
 def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
@@ -98,7 +98,7 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
         return path / WEIGHTS
     saved = run_checkpoints(path) or saved_checkpoints(path)
     if choice == BEST:
-        best = best_on_val({one: read_info(one / WEIGHTS) for one in saved})
+        best = best_on_val({one: read_record(one / WEIGHTS) for one in saved})
         if best is None:
             raise HmrError(
                 f"{path}:{BEST} means the checkpoint that was best on val, and none of {path} was scored on val.",

@@ -18,11 +18,11 @@ from hmr_core.plugins.discovery import CATCH
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.shell import command_line
-from hmr_core.weights.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_info
+from hmr_core.weights.checkpoint_record import ALTERED, OPTIMIZER, RECORD, WEIGHTS, read_record
 from hmr_core.weights.find_weights import find_weights, is_optimizer_state, is_ours, model_beside
 from hmr_core.weights.next_commands import Installed, to_convert, to_evaluate, to_train_from_backbone
 from hmr_core.weights.released import PUBLISHED, known_model, not_finite, split_ignored, takes
-from hmr_core.weights.released_file import Ignored, ReleasedFile
+from hmr_core.weights.released_file import Ignored
 from hmr_core.weights.state_dict import Differences, Uninitialised, compare, first_not_finite
 from hmr_core.weights.weights_file import (
     BackboneFile,
@@ -107,27 +107,26 @@ class _ShapesAlone(Uninitialised):
 
 
 def _checkpoint(path: Path, weights: Path, installed: Installed) -> CheckpointFile:
-    info = read_info(weights)
+    record = read_record(weights)
     contents = _contents(weights, read_shapes(weights))
     optimizer = weights.with_name(OPTIMIZER)
     digests = {WEIGHTS: contents["blake2b"], **({OPTIMIZER: file_digest(optimizer)} if optimizer.is_file() else {})}
-    altered = [name for name in digests if digests[name] != info["digests"].get(name)]
+    altered = [name for name in digests if digests[name] != record.digests.get(name)]
     problem = "; ".join(f"{name} was {ALTERED}: its digest is not the one in {RECORD} beside it" for name in altered)
-    name, converted = info["model"], info.get("released")
     return CheckpointFile(
         **contents,
-        model=name,
-        model_state=installed.state(name),
-        recipe_name=info.get("recipe_name"),
-        split=info.get("split"),
-        subset=info["recipe"].get("train", {}).get("subset"),
-        epoch=info.get("epoch"),
-        val=info.get("val") or {},
-        versions=info.get("versions") or {},
+        model=record.model,
+        model_state=installed.state(record.model),
+        recipe_name=record.recipe_name,
+        split=record.split,
+        subset=record.recipe.get("train", {}).get("subset"),
+        epoch=record.epoch,
+        val=record.val,
+        versions=record.versions,
         optimizer=optimizer.is_file(),
-        released=ReleasedFile.from_json(converted, source=weights.with_name(RECORD)) if converted else None,
+        released=record.released,
         problem=problem or None,
-        use=() if altered else tuple(to_evaluate(name, path, installed, says_split=info.get("split") is not None)),
+        use=() if altered else tuple(to_evaluate(record.model, path, installed, says_split=record.split is not None)),
     )
 
 

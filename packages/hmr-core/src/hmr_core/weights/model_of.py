@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmr_core.errors import HmrError, Option
-from hmr_core.weights.checkpoint_record import read_info
+from hmr_core.weights.checkpoint_record import read_record
 from hmr_core.weights.find_weights import find_weights, is_ours, without_choice
 
 
@@ -16,7 +16,7 @@ def model_of(path: Path) -> str:
     """
     weights = find_weights(path)
     if is_ours(without_choice(path), weights):
-        return str(read_info(weights)["model"])
+        return read_record(weights).model
 
     from hmr_core.nn.files import read_state_dict
     from hmr_core.weights.released import known_model
