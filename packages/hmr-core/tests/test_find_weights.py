@@ -79,6 +79,14 @@ def test_no_best_without_val_is_an_error_that_says_what_to_give(run: Path) -> No
     )
 
 
+def test_another_word_behind_a_run_is_told_what_may_stand_there(run: Path) -> None:
+    checkpoint(run, 1, 9.5)
+    with pytest.raises(HmrError) as raised:
+        find_weights(Path(f"{run}:bst"))
+    text = f"no such checkpoint: {run}:bst. Give {run}:best (the best on val) or {run}:last."
+    assert str(raised.value) == text
+
+
 def test_only_a_run_has_a_best_and_a_last(run: Path, tmp_path: Path) -> None:
     weights = checkpoint(run, 1, 9.5)
     for path in (weights, weights.parent, tmp_path):

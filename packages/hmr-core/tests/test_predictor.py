@@ -259,7 +259,7 @@ def test_a_prediction_that_is_not_finite_and_joints_that_are_no_hand_s_are_told(
     with pytest.raises(HmrError, match='what the model "small" predicted is not finite'):
         predictor(bad, solver=True)(IMAGE, intrinsics=CAMERA)
     bad.joints[:] = torch.tensor([0.0, 0.0, 0.5])
-    with pytest.raises(HmrError, match="no mesh for hand 1"):
+    with pytest.raises(HmrError, match=r"no mesh for hand 1: .* Without a solver there are its joints alone\."):
         predictor(bad, solver=True)(IMAGE, intrinsics=CAMERA)
     (hand,) = predictor(bad)(IMAGE, intrinsics=CAMERA)  # without a mesh there is a depth, if a poor one
     assert np.isfinite(hand.joints).all()
@@ -273,7 +273,10 @@ def test_a_prediction_that_is_not_finite_and_joints_that_are_no_hand_s_are_told(
         ({"depth": 0.5, "hand_size": 180}, UsageError, "Give one of them"),
         ({"fov": 60, "intrinsics": CAMERA}, UsageError, "Give one of them"),
         ({"box_of": "palm"}, UsageError, 'unknown kind of box "palm"'),
-        ({"depth": 0}, UsageError, "a depth of 0 m; valid: 0.01 to 1000"),
+        ({"depth": 0}, UsageError, "a depth of 0 m; valid: 0.01 to 100 metres"),
+        ({"depth": 640}, UsageError, "a depth of 640 m; valid: 0.01 to 100 metres"),
+        ({"boxes": np.array([1, 1, 50, 50])}, UsageError, "valid: a list with a box for each hand"),
+        ({"boxes": "whole"}, UsageError, "valid: a list with a box for each hand"),
         ({"hand_size": 0.18}, UsageError, "a hand's size of 0.18 mm; valid: 20 to 500 millimetres"),
     ],
 )
@@ -282,6 +285,29 @@ def test_what_cannot_be_is_told(
 ) -> None:
     with pytest.raises(error, match=text):
         predictor(truth)(IMAGE, **given)
+
+
+def test_boxes_may_be_an_array_and_none_at_all(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+    boxes = [(10, 20, 150, 160), (30, 40, 120, 100)]
+    listed, array = (predictor(truth)(IMAGE, boxes=given) for given in (boxes, np.array(boxes)))
+    assert [hand.box for hand in array] == [hand.box for hand in listed] == boxes
+    np.testing.assert_array_equal(array[1].joints, listed[1].joints)
+    assert predictor(truth)(IMAGE, boxes=[]) == predictor(truth)(IMAGE, boxes=np.zeros((0, 4))) == []
+
+
+def test_a_notebook_shows_a_predictor_and_a_hand_in_one_line(
+    truth: Oracle, predictor: Callable[..., Predictor]
+) -> None:
+    found = predictor(truth, solver=True)
+    (hand,) = found(IMAGE, boxes=[(10, 20, 150, 160.5)], intrinsics=CAMERA, depth=0.5)
+    depth = f"wrist {hand.joints[0, 2]:.3f} m away"
+    assert repr(hand) == f"Hand(right, box 10, 20, 150, 160.5, {depth}, mesh of 778 vertices)"
+    assert "\n" not in repr(found)
+    assert repr(found).startswith("Predictor(small, ")
+    assert repr(found).endswith(", solver lm, cpu)")
+    assert "no solver" in repr(predictor(truth))
+    (jointed,) = predictor(truth)(IMAGE)
+    assert repr(jointed).endswith(", no mesh)")
 
 
 def test_arrays_that_are_no_photo_are_told(truth: Oracle, predictor: Callable[..., Predictor]) -> None:

@@ -89,7 +89,9 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     metavar="MM",
     help="From the wrist along the bones to the tip of the middle finger.  [default: the hand model's]",
 )
-@click.option("--depth", type=float, metavar="M", help="The depth of the model's root joint, where it is known.")
+@click.option(
+    "--depth", type=float, metavar="M", help="The depth of the model's root joint (`hmr models MODEL` names it)."
+)
 @click.option(
     "--solver",
     default="lm",
@@ -221,8 +223,8 @@ def _show(results: Sequence[PhotoResult]) -> None:
     lines = []
     for result in results:
         for hand, mesh in zip(result.hands, result.meshes, strict=True):
-            by = "as given" if hand.depth_from == GIVEN else "by its size"
-            where = f"{hand.joints[0, 2]:.3f} m away ({by}; camera {hand.intrinsics_from})"
+            by = "root joint's depth given" if hand.depth_from == GIVEN else "by its size"
+            where = f"wrist {hand.joints[0, 2]:.3f} m away ({by}; camera {hand.intrinsics_from})"
             lines.append(f"{result.file}: {hand.side} hand, {where}{f', {mesh}' if mesh else ''}")
     for line in lines[:LINES]:
         click.echo(line)

@@ -46,6 +46,12 @@ class Hand:
     intrinsics_from: str
     depth_from: str
 
+    def __repr__(self) -> str:
+        """In one line: a notebook shows it, and the arrays would fill pages."""
+        box = ", ".join(f"{value:g}" for value in self.box)
+        mesh = "no mesh" if self.verts is None else f"mesh of {len(self.verts)} vertices"
+        return f"Hand({self.side}, box {box}, wrist {self.joints[0, 2]:.3f} m away, {mesh})"
+
     def save(self, path: str | Path) -> None:
         """Write the mesh as .obj, .ply or .glb, by the path's ending; see hmr_core.hand.mesh_files.
 

@@ -52,14 +52,23 @@ WHOLE = "whole"
 BOX_OF = HAND, JOINTS = ("hand", "joints")
 """What boxes are tight around."""
 
-GivenBox = Sequence[float | int] | str
+GivenBox = Sequence[float | int] | ndarray | str
 """A box as users give it: four numbers, or WHOLE."""
+
+
+def check_boxes(boxes: Sequence[GivenBox] | ndarray) -> None:
+    """UsageError for what is not a list of boxes, such as a single box."""
+    if isinstance(boxes, str) or any(np.ndim(box) == 0 and not isinstance(box, str) for box in boxes):
+        raise UsageError(
+            f"boxes of {boxes!r}; valid: a list with a box for each hand, such as [(220, 140, 180, 200)] or "
+            f'["{WHOLE}"].'
+        )
 
 
 def check_box(given: GivenBox, width: int, height: int) -> Box:
     """A box that was given for a picture of a size; UsageError, naming that size, for one that cannot be a hand's."""
     picture = f"the picture is {width}x{height} pixels"
-    if given == WHOLE:
+    if isinstance(given, str) and given == WHOLE:
         return 0.0, 0.0, float(width), float(height)
     values = [] if isinstance(given, str) else list(given)
     if len(values) != 4 or not all(math.isfinite(value) for value in values):

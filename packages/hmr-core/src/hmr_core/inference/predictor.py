@@ -69,11 +69,16 @@ class Predictor:
     solver: LoadedSolver | None
     device: torch.device
 
+    def __repr__(self) -> str:
+        """In one line: a notebook shows it, and the weights would fill pages."""
+        solver = "no solver" if self.solver is None else f"solver {self.solver.name}"
+        return f"Predictor({self.spec.name}, {self.checkpoint.path}, {self.hand_model.label}, {solver}, {self.device})"
+
     def __call__(
         self,
         image: ndarray | Path | str,
         *,
-        boxes: Sequence[GivenBox] = (WHOLE,),
+        boxes: Sequence[GivenBox] | ndarray = (WHOLE,),
         box_of: str = HAND,
         sides: str | Sequence[str] = SIDE,
         intrinsics: Numbers | None = None,
@@ -98,6 +103,8 @@ class Predictor:
         """The hands of a photo, as __call__ has them."""
         camera = photo_camera(photo, intrinsics=request.intrinsics, fov=request.fov)
         wanted = request.hands(photo.width, photo.height)
+        if not wanted:
+            return []
         views = [_view(photo, camera, hand.box, hand.side) for hand in wanted]
         square = square_of_joints if request.box_of == JOINTS else first_square
         looks: Sequence[Look] = [Look(view.image, view.intrinsics, square(view.box)) for view in views]

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from numpy import ndarray
+
 from hmr_core.errors import UsageError, unknown_name
-from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBox, check_box, check_sides
+from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBox, check_box, check_boxes, check_sides
 from hmr_core.inference.camera import Numbers, given_fov, given_intrinsics
 from hmr_core.plugins.specs import ModelSpec
 
@@ -24,13 +26,14 @@ class PhotoRequest:
     """Where a photo's hands are, and what is known besides.
 
     boxes: of each hand x, y, width and height, pixels of the upright photo; or "whole" for a hand that fills the photo.
+    A photo without boxes has no hands.
     box_of: hand or joints, what the boxes are tight around. sides: of all hands, or of each. intrinsics: fx, fy, cx and
     cy of the upright photo, or a matrix. fov: the angle of view along its longer side, degrees. depth: of the model's
     root joint, metres. hand_size: from the wrist along the bones to the tip of the middle finger, millimetres.
-    Raises UsageError for what cannot be, and for two things that say the same.
+    Raises UsageError for what cannot be, and for two values of one thing.
     """
 
-    boxes: Sequence[GivenBox] = (WHOLE,)
+    boxes: Sequence[GivenBox] | ndarray = (WHOLE,)
     box_of: str = HAND
     sides: str | Sequence[str] = "right"
     intrinsics: Numbers | None = None
@@ -39,11 +42,14 @@ class PhotoRequest:
     hand_size: float | int | None = None
 
     def __post_init__(self) -> None:
+        check_boxes(self.boxes)
         check_sides(self.sides, len(self.boxes))
         if self.box_of not in BOX_OF:
             raise unknown_name("kind of box", self.box_of, BOX_OF)
         if self.intrinsics is not None and self.fov is not None:
-            raise UsageError("intrinsics and a field of view were both given; they say the same. Give one of them.")
+            raise UsageError(
+                "intrinsics and a field of view were both given; each sets the focal length. Give one of them."
+            )
         if self.intrinsics is not None:
             given_intrinsics(self.intrinsics)
         if self.fov is not None:
@@ -52,8 +58,8 @@ class PhotoRequest:
             raise UsageError(
                 "a depth and a hand's size were both given; each says how far away it is. Give one of them."
             )
-        if self.depth is not None and not 0.01 <= self.depth <= 1000:
-            raise UsageError(f"a depth of {self.depth:g} m; valid: 0.01 to 1000 metres.")
+        if self.depth is not None and not 0.01 <= self.depth <= 100:
+            raise UsageError(f"a depth of {self.depth:g} m; valid: 0.01 to 100 metres.")
         if self.hand_size is not None and not 20 <= self.hand_size <= 500:
             raise UsageError(
                 f"a hand's size of {self.hand_size:g} mm; valid: 20 to 500 millimetres from the wrist along the bones "

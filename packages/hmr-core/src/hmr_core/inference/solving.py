@@ -110,9 +110,7 @@ def solve(
     except UnsolvableJointsError as error:
         raise HmrError(
             f"no mesh for {ids[error.index]}: {error.reason}.",
-            "Check the model's output. Without ",
-            Option("solver"),
-            " there are its joints alone.",
+            "Check the model's output. Without a solver there are its joints alone.",
         ) from error
     if not isinstance(fit, HandFit):
         raise HmrError(f'the solver "{loaded.name}" gave {type(fit).__name__}; valid: a HandFit of all samples.')

@@ -95,7 +95,8 @@ class TrainConfig(Section):
         "multistep", description="multistep: times gamma after each milestone; cosine: down to zero, step by step"
     )
     milestones: tuple[PositiveInt, ...] = Field(
-        (), description="epochs after which the rate falls (multistep), in rising order; later ones than the last wait"
+        (),
+        description="epochs after which the rate falls (multistep), rising; those after the run's end have no effect",
     )
     gamma: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by at a milestone (multistep)")
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of each parameter tensor's gradient")

@@ -81,6 +81,9 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
             f" a run's folder, or leave :{choice} out.",
         )
     if not path.exists():
+        run, _, chosen = str(path).rpartition(":")
+        if chosen and Path(run).is_dir() and run_checkpoints(Path(run)):
+            raise HmrError(f"no such checkpoint: {path}.", f"Give {run}:{BEST} (the best on val) or {run}:{LAST}.")
         raise HmrError(
             f"no such checkpoint: {path}.", option, " takes a run's folder, a checkpoint's folder, or a weights file."
         )
