@@ -84,6 +84,15 @@ def test_the_pack_has_what_the_data_set_has(pack: Pack, root: Path) -> None:
     assert check_pack(pack, "indoor", "train") == []
 
 
+def test_a_recipe_of_train_and_val_on_data_without_val_is_told_to_take_train(plugins: Any, pack: Pack) -> None:
+    with pytest.raises(UsageError) as raised:
+        train("small", split="studio", data=pack.path, set={"train.subset": "train+val"}, registry=plugins)
+    assert str(raised.value) == (
+        f'{pack.path} has no subset "train+val" of studio, which is what the recipe trains on. '
+        "To train on train, use subset=train."
+    )
+
+
 def test_it_is_the_same_for_any_number_of_workers_and_after_a_stop(pack: Pack, root: Path, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done == 10:

@@ -21,7 +21,7 @@ SOLVER = "lm"
 
 
 def load(
-    source: Path | str,
+    ckpt: Path | str,
     *,
     model: str | None = None,
     hand_model: Path | str | None = None,
@@ -32,13 +32,13 @@ def load(
 ) -> Predictor:
     """The predictor of a run, a checkpoint, or a released file of weights.
 
-    source: its path. model: its name, needed where the file itself does not tell it. hand_model: a file; by default
+    ckpt: its path. model: its name, needed where the file itself does not tell it. hand_model: a file; by default
     $HMR_HAND_MODEL's, then the synthetic hand. solver, solver_ckpt: what makes a mesh where the model predicts joints
     alone, and its weights if it needs any; None for no mesh there. device: cpu, cuda, cuda:N or mps; by default the
     best there is. registry: the plugins; by default the installed ones.
     Raises UsageError for a model of joints and for names that do not exist, HmrError for files that cannot be used.
     """
-    registry, path = registry or discover(), Path(source)
+    registry, path = registry or discover(), Path(ckpt)
     spec = registry.model(model or model_of(path))
     check_consumes_images(spec)
     solver_spec = None if solver is None else registry.solver(solver)

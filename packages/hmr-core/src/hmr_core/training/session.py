@@ -162,6 +162,7 @@ def start(
     folder = request.out or default_folder(spec.name, split, request.recipe)
     if request.tensorboard:
         require_tensorboard(folder)
+    _check_subset(pack, split, recipe.train.subset)
     rows = pack.indices(split, recipe.train.subset)
     _check_data(spec, pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))
@@ -290,6 +291,16 @@ def _record(pack: Pack) -> tuple[RunData, ...]:
 
 def _record_hand(hand: HandModelSource | None) -> RunHand | None:
     return None if hand is None else RunHand(path=hand.path and hand.path.resolve(), blake2b=hand.digest)
+
+
+def _check_subset(pack: Pack, split: str, subset: str) -> None:
+    """UsageError where a recipe trains on train+val, and the pack has train alone."""
+    there = pack.info.counts[split]
+    if subset == "train+val" and subset not in there and "train" in there:
+        raise UsageError(
+            f'{pack.path} has no subset "train+val" of {split}, which is what the recipe trains on.',
+            "To train on train, use ", Option("subset", "train"), ".",
+        )  # fmt: skip
 
 
 def _check_data(spec: ModelSpec, pack: Pack, split: str, subset: str, tell: Tell) -> None:
