@@ -91,6 +91,28 @@ def test_a_photo_is_turned_upright_as_opencv_does_it(orientation: int, tmp_path:
         np.testing.assert_array_equal(read_photo(saved(tmp_path / "x.jpg", data)).image, wanted)
 
 
+def in_tiff(orientation: int, image: np.ndarray) -> bytes:
+    """A TIFF with its orientation: OpenCV's own file, and at its end the folder of tags with one more."""
+    data = cv2.imencode(".tiff", image)[1].tobytes()
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    entries = [data[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    entries.append(struct.pack("<HHIHH", 0x0112, SHORT, 1, orientation, 0))
+    data += b"\0" * (len(data) % 2)
+    folder = struct.pack("<H", len(entries)) + b"".join(sorted(entries)) + struct.pack("<I", 0)
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + folder
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_is_turned_once(bits: int, orientation: int, tmp_path: Path) -> None:
+    jpeg = in_jpeg(tiff({0x0112: (SHORT, orientation)}, {}), np.repeat(picture()[..., :1], 3, axis=2))
+    wanted = read_photo(saved(tmp_path / "x.jpg", jpeg)).image
+    stored = picture() if bits == 8 else picture().astype(np.uint16) * 257
+    image = read_photo(saved(tmp_path / "x.tif", in_tiff(orientation, stored))).image
+    np.testing.assert_allclose(image[..., 2], wanted[..., 0], atol=2)  # the blue
+
+
 @pytest.mark.parametrize("packed", [in_png, in_webp])
 def test_png_and_webp_are_turned_too(packed: Any, tmp_path: Path) -> None:
     data = packed(tiff({0x0112: (SHORT, 6)}, {0xA405: (SHORT, 28)}), picture())

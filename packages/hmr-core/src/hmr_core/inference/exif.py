@@ -21,6 +21,7 @@ _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 """Inch, centimetre, and two that some cameras write: millimetre, micrometre."""
 
 _MOST_TAGS = 1000
+_TIFF = (b"II*\0", b"MM\0*")
 
 
 class Lens(NamedTuple):
@@ -90,6 +91,26 @@ def read_exif(data: bytes) -> Exif:
     )
 
 
+def without_orientation(data: bytes) -> bytes:
+    """A TIFF as it is stored, its orientation put to 1; other pictures as they are.
+
+    OpenCV turns TIFFs even where it is asked not to, and those of 16 bits wrongly (5.0).
+    """
+    order = _byte_order(data) if data[:4] in _TIFF else None
+    if order is None:
+        return data
+    try:
+        (first,) = struct.unpack_from(f"{order}I", data, 4)
+        tags = {struct.unpack_from(f"{order}H", data, entry)[0]: entry for entry in _entries(data, order, first)}
+    except struct.error:
+        return data
+    if _ORIENTATION not in tags:
+        return data
+    stored = bytearray(data)
+    struct.pack_into(f"{order}H", stored, tags[_ORIENTATION] + 8, 1)
+    return bytes(stored)
+
+
 def _block(data: bytes) -> bytes:
     """The TIFF block with the tags; empty where there is none."""
     if data[:2] == b"\xff\xd8":
@@ -98,7 +119,7 @@ def _block(data: bytes) -> bytes:
         return _of_chunks(data, 8, ">I4s", b"eXIf", after=4, even=False)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _of_chunks(data, 12, "<4sI", b"EXIF", after=0, even=True)
-    return data if data[:4] in (b"II*\0", b"MM\0*") else b""
+    return data if data[:4] in _TIFF else b""
 
 
 def _of_jpeg(data: bytes) -> bytes:
@@ -130,7 +151,7 @@ def _of_chunks(data: bytes, at: int, header: str, wanted: bytes, *, after: int, 
 
 def _tags(block: bytes) -> Mapping[int, float]:
     """The numbers of the first folder of tags and of EXIF's own, by tag."""
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    order = _byte_order(block)
     if order is None:
         return {}
     (first,) = struct.unpack_from(f"{order}I", block, 4)
@@ -142,15 +163,23 @@ def _tags(block: bytes) -> Mapping[int, float]:
 
 def _folder(block: bytes, order: str, at: int) -> dict[int, float]:
     """The first number of each tag of a folder that has one."""
-    (count,) = struct.unpack_from(f"{order}H", block, at)
     tags = {}
-    for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_TAGS), 12):
-        if entry + 12 > len(block):
-            break
+    for entry in _entries(block, order, at):
         tag, kind = struct.unpack_from(f"{order}HH", block, entry)
         if (value := _number(block, order, kind, entry + 8)) is not None:
             tags[tag] = value
     return tags
+
+
+def _entries(block: bytes, order: str, at: int) -> list[int]:
+    """Where the entries of a folder are, of twelve bytes each."""
+    (count,) = struct.unpack_from(f"{order}H", block, at)
+    places = range(at + 2, at + 2 + 12 * min(count, _MOST_TAGS), 12)
+    return [entry for entry in places if entry + 12 <= len(block)]
+
+
+def _byte_order(block: bytes) -> str | None:
+    return {b"II": "<", b"MM": ">"}.get(block[:2])
 
 
 def _number(block: bytes, order: str, kind: int, at: int) -> float | None:

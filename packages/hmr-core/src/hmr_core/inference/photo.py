@@ -13,7 +13,7 @@ from numpy import ndarray
 from hmr_core.errors import HmrError
 from hmr_core.file_kinds import BEGINNING, file_kind
 from hmr_core.files import read_bytes
-from hmr_core.inference.exif import Lens, read_exif
+from hmr_core.inference.exif import Lens, read_exif, without_orientation
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
 """The files of a folder that are taken for photos."""
@@ -62,7 +62,8 @@ def read_photo(path: Path) -> Photo:
     except OSError as error:
         raise HmrError(f"the photo {path} cannot be read: {error.strerror or error}.") from error
     try:
-        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        pixels = np.frombuffer(without_orientation(data), np.uint8)
+        stored = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error as error:  # larger than it allows, for instance
         raise HmrError(f"the photo {path} cannot be decoded: {' '.join(str(error).split())}.") from error
     if stored is None:
