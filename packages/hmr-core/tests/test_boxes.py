@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +83,14 @@ def test_sides() -> None:
         check_sides(["left"] * 3, 2)
     with pytest.raises(UsageError, match='unknown side "links"'):
         check_sides("links", 2)
+
+
+@pytest.mark.parametrize("box", [(-5e4, -5e4, 1e5, 1e5), (0, 0, 1e30, 1), (10, 10, 1e-3, 1e-3)])
+def test_a_box_has_a_size_that_a_hand_can_have(box: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match=r"is no hand's: .* 10 times the picture's \(the picture is 640x480 pixels\)"):
+        check_box(box, 640, 480)
+
+
+@pytest.mark.parametrize("box", [np.array([1, 2, 30, 40]), np.array([1, 2, 30, 40], np.float32)])
+def test_boxes_may_be_arrays(box: Any) -> None:
+    assert check_box(box, 640, 480) == (1, 2, 30, 40)

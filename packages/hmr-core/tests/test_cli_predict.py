@@ -216,3 +216,22 @@ def test_a_folder_that_cannot_be_written_is_told_and_files_are_whole(hmr: Run, m
     monkeypatch.setattr(sys.modules[hmr_core.viz.hands.__name__], "draw_hands", interrupted)
     assert hmr(f"{PREDICT} a.png")[0] == 130
     assert not [path for path in Path().iterdir() if "hands" in path.name]
+
+
+def test_a_long_name_costs_no_other_photo(hmr: Run) -> None:
+    for name in ("x" * 251, "x" * 250 + "y", "é" * 120):
+        Path(f"{name}.png").write_bytes(Path("a.png").read_bytes())
+    names = " ".join(f"{path}" for path in sorted(Path().glob("*.png")))
+    status, _, err = hmr(f"{PREDICT} {names}")
+    assert status == 0, err
+    pictures = sorted(path.stem for path in Path("hands").glob("*.png"))
+    assert pictures == ["a", "x" * 200, "x" * 200 + "_2", "é" * 100]
+
+
+def test_the_folder_in_which_hmr_runs_is_not_replaced(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    status, out, err = hmr(f"{PREDICT.replace('run', '../run')} ../a.png --out . --json")
+    assert (status, out) == (1, "")
+    assert "empty cannot be written: this process works in it. Choose another" in err
+    assert not list(Path().iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,25 @@ def test_a_checkpoint_is_loaded_by_its_path_alone(
     (checkpoint / "model.json").rename(checkpoint / "elsewhere.json")
     with pytest.raises(HmrError, match=r"has no model\.json beside it"):
         load(checkpoint, registry=plugins)
+
+
+def test_no_boxes_are_no_hands(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+    assert predictor(truth)(IMAGE, boxes=[]) == []
+    assert predictor(truth)(IMAGE, boxes=np.zeros((0, 4))) == []
+
+
+def test_boxes_may_be_an_array(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+    (hand,) = predictor(truth)(IMAGE, boxes=np.array([box_of(truth.verts)]), intrinsics=CAMERA)
+    assert hand.box == pytest.approx(box_of(truth.verts))
+
+
+def test_a_crop_takes_no_more_memory_than_its_picture_has() -> None:
+    square = Square(WIDTH / 2, HEIGHT / 2, 4000.0)
+    tracemalloc.start()
+    crop = crop_of(IMAGE, square)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * IMAGE.nbytes
+    assert crop[15:17, 15:17].all()  # the picture is in the middle of it
+    assert not crop[:14].any()
+    assert not crop_of(IMAGE, Square(-3000.0, 0.0, 4000.0)).any()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def check_device_name(name: str | None) -> None:
     """UsageError for a name that no device has anywhere."""
-    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?|mps", str(name)):
         raise UsageError(f'unknown device "{name}". Valid: cpu, cuda, cuda:N, mps.')
 
 

@@ -53,7 +53,7 @@ class UsageError(HmrError):
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
     """Ask whether the closest valid name was meant, with a space before; empty when none is close."""
     names = {name.lower(): name for name in valid}
-    close = [names[name] for name in difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)]
+    close = [names[name] for name in difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.6)]
     return f' Did you mean "{close[0]}"?' if close else ""
 
 

@@ -41,6 +41,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
     try:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(f"{target} is a file")
+        if Path.cwd().is_relative_to(target):  # which would be in no folder any more
+            raise IsADirectoryError("this process works in it")
         part, descriptor = _begin(target)
     except OSError as error:
         raise HmrError(f"the folder {target} cannot be written: {error}. Choose another.") from error

@@ -14,8 +14,7 @@ subset of `hmr synth demo`); the second look leaves 1.2 mm of that, the third 0.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy import ndarray
 
 from hmr_core.errors import UsageError
 from hmr_core.hand.joints import SIDES
+from hmr_core.inference.numbers import Numbers, as_numbers
 
 JOINTS_SHARE = 0.79
 """The longer side of the joints' box for that of the hand's.
@@ -52,13 +52,20 @@ WHOLE = "whole"
 BOX_OF = HAND, JOINTS = ("hand", "joints")
 """What boxes are tight around."""
 
-GivenBox = Sequence[float | int] | ndarray | str
+GivenBox = Numbers | str
 """A box as users give it: four numbers, or WHOLE."""
 
+GivenBoxes = Sequence[GivenBox] | ndarray
+"""Several of them."""
 
-def check_boxes(boxes: Sequence[GivenBox] | ndarray) -> None:
+LARGEST = 10
+"""How many times as long as the picture a box may be. A hand of which less is seen cannot be predicted."""
+
+
+def check_boxes(boxes: GivenBoxes) -> None:
     """UsageError for what is not a list of boxes, such as a single box."""
-    if isinstance(boxes, str) or any(np.ndim(box) == 0 and not isinstance(box, str) for box in boxes):
+    several = hasattr(boxes, "__len__") and getattr(boxes, "ndim", 2) == 2 and not isinstance(boxes, str)
+    if not several or any(isinstance(box, int | float) for box in boxes):
         raise UsageError(
             f"boxes of {boxes!r}; valid: a list with a box for each hand, such as [(220, 140, 180, 200)] or "
             f'["{WHOLE}"].'
@@ -70,10 +77,10 @@ def check_box(given: GivenBox, width: int, height: int) -> Box:
     picture = f"the picture is {width}x{height} pixels"
     if isinstance(given, str) and given == WHOLE:
         return 0.0, 0.0, float(width), float(height)
-    values = [] if isinstance(given, str) else list(given)
-    if len(values) != 4 or not all(math.isfinite(value) for value in values):
+    values = as_numbers(given)
+    if values is None or values.shape != (4,) or not np.isfinite(values).all():
         raise UsageError(f'a box of {given!r}; valid: x, y, width and height in pixels, or "{WHOLE}" ({picture}).')
-    x, y, box_width, box_height = (float(value) for value in values)
+    x, y, box_width, box_height = values.tolist()
     text = ",".join(f"{value:g}" for value in values)
     if box_width <= 0 or box_height <= 0:
         raise UsageError(
@@ -82,6 +89,11 @@ def check_box(given: GivenBox, width: int, height: int) -> Box:
         )
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
         raise UsageError(f"the box {text} (x, y, width, height) lies outside: {picture}.")
+    if not 1 <= max(box_width, box_height) <= LARGEST * max(width, height):
+        raise UsageError(
+            f"the box {text} (x, y, width, height) is no hand's: its longer side is to be 1 pixel or more, and "
+            f"not over {LARGEST} times the picture's ({picture})."
+        )
     return x, y, box_width, box_height
 
 
@@ -118,7 +130,12 @@ def _middle_and_size(box: Box) -> tuple[Float64[ndarray, "2"], Float64[ndarray, 
 
 def check_sides(sides: str | Sequence[str], hands: int) -> list[str]:
     """The side of each hand, of one side for all or one for each; UsageError for another number or another name."""
-    given = [sides] * hands if isinstance(sides, str) else list(sides)
+    if isinstance(sides, str):
+        given = [sides] * hands
+    elif isinstance(sides, Iterable):
+        given = [str(side) for side in sides]
+    else:
+        raise UsageError(f"sides of {sides!r}. Valid: {', '.join(SIDES)}, or a list of these, one for each box.")
     if unknown := [side for side in given if side not in SIDES]:
         raise UsageError(f'unknown side "{unknown[0]}". Valid: {", ".join(SIDES)}.')
     if len(given) != hands:

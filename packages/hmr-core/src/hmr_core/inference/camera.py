@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy import ndarray
 
 from hmr_core.errors import UsageError
 from hmr_core.hand.hand import ASSUMED, EXIF, GIVEN
+from hmr_core.inference.numbers import Number, Numbers, as_numbers, number_between
 from hmr_core.inference.photo import Photo
 
 ASSUMED_FOV_DEG = 60.0
@@ -21,10 +21,6 @@ Phones' main cameras have 64 to 70 degrees (24 to 28 mm on 36 mm film, 4:3), web
 """
 
 
-Numbers = Sequence[float | int] | ndarray
-"""Numbers as a user gives them."""
-
-
 class PhotoCamera(NamedTuple):
     """Intrinsics of the upright picture, pixels (pixel centres at integers), and where they come from."""
 
@@ -32,7 +28,7 @@ class PhotoCamera(NamedTuple):
     intrinsics_from: str
 
 
-def photo_camera(photo: Photo, *, intrinsics: Numbers | None = None, fov: float | int | None = None) -> PhotoCamera:
+def photo_camera(photo: Photo, *, intrinsics: Numbers | None = None, fov: Number | None = None) -> PhotoCamera:
     """The camera of a photo: the intrinsics or the field of view that were given, else EXIF's lens, else the assumed.
 
     intrinsics: fx, fy, cx, cy, or a matrix. fov: the angle of view along the picture's longer side, degrees. Where the
@@ -47,16 +43,18 @@ def photo_camera(photo: Photo, *, intrinsics: Numbers | None = None, fov: float 
     return PhotoCamera(_centred(photo, *_focal_of(photo, ASSUMED_FOV_DEG)), ASSUMED)
 
 
-def given_fov(fov_deg: float | int) -> float:
+def given_fov(fov_deg: Number) -> float:
     """A field of view in degrees; UsageError for one that no camera has."""
-    if not 1 <= fov_deg <= 170:
-        raise UsageError(f"a field of view of {fov_deg:g} degrees; valid: 1 to 170, along the picture's longer side.")
-    return float(fov_deg)
+    return number_between(
+        fov_deg, 1, 170, name="a field of view of {} degrees", valid="1 to 170, along the picture's longer side."
+    )
 
 
 def given_intrinsics(values: Numbers) -> Float64[ndarray, "3 3"]:
     """The matrix of intrinsics: of fx, fy, cx and cy, or of itself. UsageError for what is none."""
-    given = np.array(values, dtype=np.float64)
+    given = as_numbers(values)
+    if given is None:
+        raise UsageError(f"intrinsics of {values!r}; valid: fx, fy, cx, cy, or a matrix of 3 by 3.")
     if given.shape == (4,):
         fx, fy, cx, cy = given.tolist()
         given = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])

@@ -56,7 +56,13 @@ def _crop(image: UInt8[ndarray, "height width 3"], affine: Float64[ndarray, "3 3
     if times > 1:
         corners = np.linalg.inv(affine) @ np.array([[-1, size], [-1, size], [1, 1]])
         low, high = np.floor(corners[:2, 0]).astype(int), np.ceil(corners[:2, 1]).astype(int) + 1
-        high += -(high - low) % times
+        # In whole squares, and of these those alone that have something of the picture in them.
+        shape = np.array(image.shape[1::-1])
+        first, last = np.maximum(0, -low // times), -(-(np.minimum(high, shape) - low) // times)
+        if (last <= first).any():
+            crop[:] = 0
+            return
+        low, high = low + first * times, low + last * times
         image = cv2.resize(_window(image, low, high), None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
         from_window = np.array([[1.0, 0, low[0]], [0, 1, low[1]], [0, 0, 1]])
         affine = affine @ from_window @ np.linalg.inv(pixel_scaling(1 / times))

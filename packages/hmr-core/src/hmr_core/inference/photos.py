@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from hmr_core.staging import staged_folder
 
 if TYPE_CHECKING:
     from hmr_core.inference.predictor import Predictor
+
+_LONGEST_STEM = 200
+"""Bytes. Disks allow names of 255, of which the number of a photo, that of a hand, and a file's staging take some."""
 
 FORMAT = "hmr-hands/1"
 RECORD = "hands.json"
@@ -134,6 +138,8 @@ def _predict_photo(
         photo = read_photo(file)
     except HmrError as error:
         return PhotoResult(file=file, error=error)
+    except MemoryError:
+        return PhotoResult(file=file, error=HmrError(f"the photo {file} is too large for this machine's memory."))
     try:
         hands = predictor.predict(photo, request)
     except HmrError as error:
@@ -151,15 +157,18 @@ def _predict_photo(
 
 def stems(photos: Sequence[Path]) -> list[str]:
     """The names that photos' files get, without an ending: their own or, where two photos would share one, with _2, _3
-    and so on behind. Names that differ in capitals alone are the same on some disks.
+    and so on behind. Names that differ in capitals alone are the same on some disks. Long names are cut.
     """
     taken: set[str] = set()
     names = []
     for photo in photos:
-        name, number = photo.stem, 1
+        stem = photo.stem
+        while len(os.fsencode(stem)) > _LONGEST_STEM:
+            stem = stem[:-1]
+        name, number = stem, 1
         while name.lower() in taken:
             number += 1
-            name = f"{photo.stem}_{number}"
+            name = f"{stem}_{number}"
         taken.add(name.lower())
         names.append(name)
     return names

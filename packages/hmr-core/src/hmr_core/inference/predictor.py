@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmr_core.data.batch import as_input
 from hmr_core.data.crops import crop_size
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.camera import project
 from hmr_core.geometry.mirror import mirror_intrinsics
 from hmr_core.hand.fit.lm import fit_hands
@@ -29,14 +29,15 @@ from hmr_core.inference.boxes import (
     LOOKS,
     WHOLE,
     Box,
-    GivenBox,
+    GivenBoxes,
     first_square,
     square_by_hand,
     square_of_joints,
 )
-from hmr_core.inference.camera import Numbers, PhotoCamera, photo_camera
+from hmr_core.inference.camera import PhotoCamera, photo_camera
 from hmr_core.inference.crops import Look, crop_looks
 from hmr_core.inference.depth import bone_lengths, hand_size
+from hmr_core.inference.numbers import Number, Numbers
 from hmr_core.inference.photo import Photo, read_photo
 from hmr_core.inference.predict import full_precision
 from hmr_core.inference.request import PhotoRequest
@@ -78,13 +79,13 @@ class Predictor:
         self,
         image: ndarray | Path | str,
         *,
-        boxes: Sequence[GivenBox] | ndarray = (WHOLE,),
+        boxes: GivenBoxes = (WHOLE,),
         box_of: str = HAND,
         sides: str | Sequence[str] = SIDE,
         intrinsics: Numbers | None = None,
-        fov: float | int | None = None,
-        depth: float | int | None = None,
-        hand_size: float | int | None = None,
+        fov: Number | None = None,
+        depth: Number | None = None,
+        hand_size: Number | None = None,
     ) -> list[Hand]:
         """The hands in the boxes of a photo, in their order.
 
@@ -210,6 +211,11 @@ def as_photo(image: ndarray | Path | str) -> Photo:
     """A photo of an array (height, width, 3), uint8, RGB, or of the file at a path; HmrError for anything else."""
     if isinstance(image, Path | str):
         return read_photo(Path(image))
+    if not isinstance(image, ndarray):
+        raise HmrError(
+            f"a photo as {type(image).__name__}; valid: a NumPy array (height, width, 3) of uint8, RGB, or the path of "
+            "a file."
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise HmrError(
             f"a photo of shape {image.shape} and type {image.dtype}; valid: (height, width, 3) of uint8, RGB, or the "
@@ -223,6 +229,10 @@ def draw(image: ndarray | Path | str, hands: Sequence[Hand]) -> UInt8[ndarray, "
 
     image: as a predictor takes it.
     """
+    if not isinstance(hands, Sequence) or not all(isinstance(hand, Hand) for hand in hands):
+        raise UsageError(
+            f"hands to draw as {type(hands).__name__}; valid: a list of hmr.Hand, as a predictor gives it."
+        )
     return draw_hands(as_photo(image).image, hands)
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from numpy import ndarray
-
 from hmr_core.errors import UsageError, unknown_name
-from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBox, check_box, check_boxes, check_sides
-from hmr_core.inference.camera import Numbers, given_fov, given_intrinsics
+from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBoxes, check_box, check_boxes, check_sides
+from hmr_core.inference.camera import given_fov, given_intrinsics
+from hmr_core.inference.numbers import Number, Numbers, number_between
 from hmr_core.plugins.specs import ModelSpec
 
 
@@ -33,13 +32,13 @@ class PhotoRequest:
     Raises UsageError for what cannot be, and for two values of one thing.
     """
 
-    boxes: Sequence[GivenBox] | ndarray = (WHOLE,)
+    boxes: GivenBoxes = (WHOLE,)
     box_of: str = HAND
     sides: str | Sequence[str] = "right"
     intrinsics: Numbers | None = None
-    fov: float | int | None = None
-    depth: float | int | None = None
-    hand_size: float | int | None = None
+    fov: Number | None = None
+    depth: Number | None = None
+    hand_size: Number | None = None
 
     def __post_init__(self) -> None:
         check_boxes(self.boxes)
@@ -58,12 +57,16 @@ class PhotoRequest:
             raise UsageError(
                 "a depth and a hand's size were both given; each says how far away it is. Give one of them."
             )
-        if self.depth is not None and not 0.01 <= self.depth <= 100:
-            raise UsageError(f"a depth of {self.depth:g} m; valid: 0.01 to 100 metres.")
-        if self.hand_size is not None and not 20 <= self.hand_size <= 500:
-            raise UsageError(
-                f"a hand's size of {self.hand_size:g} mm; valid: 20 to 500 millimetres from the wrist along the bones "
-                "to the tip of the middle finger (about 190 for an adult)."
+        if self.depth is not None:
+            number_between(self.depth, 0.01, 100, name="a depth of {} m", valid="0.01 to 100 metres.")
+        if self.hand_size is not None:
+            number_between(
+                self.hand_size,
+                20,
+                500,
+                name="a hand's size of {} mm",
+                valid="20 to 500 millimetres from the wrist along the bones to the tip of the middle finger (about 190 "
+                "for an adult).",
             )
 
     def hands(self, width: int, height: int) -> list[HandInPhoto]:
