@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,25 @@ def test_a_path_that_is_no_utf_8_is_shown(encoding: str, shown: bytes, monkeypat
     show_any_path()
     print("b\udcfc ü", flush=True)
     assert raw.getvalue().strip() == shown
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2> >(exec true)", "2>/dev/full"])
+def test_no_work_is_lost_without_stderr(stderr: str, tmp_path: Path) -> None:
+    """Closed, or a pipe that nobody reads any more, or a full disk."""
+    command = shlex.join([sys.executable, "-m", "hmr_core", "synth", "tree", "--sequences", "5", "--frames", "1"])
+    done = subprocess.run(
+        ["bash", "-c", f"exec {command} {stderr}"], cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0
+    assert b"error" not in done.stdout
+    assert (tmp_path / "tree/OakInk").is_dir()
+
+
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
+    program = (
+        "import os; from hmr_core.cli.terminal import keep_streams; keep_streams(); "
+        f"print(os.open({str(tmp_path)!r}, os.O_RDONLY), file=open({str(tmp_path / 'number')!r}, 'w'))"
+    )
+    command = shlex.join([sys.executable, "-c", program])
+    subprocess.run(["bash", "-c", f"exec {command} <&- >&- 2>&-"], check=True)
+    assert int((tmp_path / "number").read_text()) > 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hmr_core.cli.terminal import show_any_path
+from hmr_core.cli.terminal import keep_streams, show_any_path
 from hmr_core.errors import HmrError, did_you_mean
 from hmr_core.shell import flag
 from hmr_core.system import refusal
@@ -170,6 +170,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if reason := refusal():
         _say(f"error: {reason}")
         return HmrError.exit_code
+    keep_streams()
     show_any_path()
     try:
         result = cli.main(args, prog_name="hmr", standalone_mode=False)
