@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from hmr_core.cli.options import device_option, hand_model_option
-from hmr_core.errors import Option, UsageError
 from hmr_core.hand.hand import GIVEN
 from hmr_core.hand.joints import SIDES
 from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE
@@ -148,23 +147,12 @@ def predict(
       hmr predict i2l --ckpt runs/i2l-sp0-tiny photos/ --box whole --fov 70 --out hands --mesh glb
     """
     from hmr_core.cli.main import current_command, current_registry
-    from hmr_core.devices import check_device_name
-    from hmr_core.hand.arrays import named_hand_file
-    from hmr_core.inference.photos import RECORD, check_folder, list_photos
-    from hmr_core.inference.request import PhotoRequest, check_consumes_images
-    from hmr_core.plugins.solver_presets import check_weights
-    from hmr_core.weights.checkpoint_record import check_model, read_record
-    from hmr_core.weights.find_weights import find_weights, without_choice
+    from hmr_core.cli.progress import progress
+    from hmr_core.inference.load import load
+    from hmr_core.inference.photos import RECORD, check_folder, list_photos, predict_photos
+    from hmr_core.inference.request import PhotoRequest
+    from hmr_core.provenance import provenance
 
-    # What needs no torch is looked at first: a mistake is told at once.
-    registry = current_registry()
-    spec = registry.model(model)
-    check_consumes_images(spec)
-    if solver != NO_SOLVER:
-        check_weights(registry.solver(solver), solver_ckpt)
-    elif solver_ckpt is not None:
-        raise UsageError(f"{flag(Option('solver_ckpt'))} is of no use with {flag(Option('solver', NO_SOLVER))}.")
-    check_device_name(device)
     request = PhotoRequest(
         boxes=boxes or (WHOLE,),
         box_of=box_of,
@@ -176,18 +164,6 @@ def predict(
     )
     photos = list_photos(files)
     check_folder(out)
-    weights = find_weights(ckpt)
-    if without_choice(ckpt).is_dir():
-        check_model(ckpt, read_record(weights), model, Option("ckpt"))
-    if solver_ckpt is not None:
-        find_weights(solver_ckpt, option=Option("solver_ckpt"))
-    named_hand_file(hand_model)
-
-    from hmr_core.cli.progress import progress
-    from hmr_core.inference.load import load
-    from hmr_core.inference.photos import predict_photos
-    from hmr_core.provenance import provenance
-
     predictor = load(
         ckpt,
         model=model,
@@ -195,7 +171,7 @@ def predict(
         solver=None if solver == NO_SOLVER else solver,
         solver_ckpt=solver_ckpt,
         device=device,
-        registry=registry,
+        registry=current_registry(),
     )
     if not boxes:
         click.echo(f"note: no --box is given: each photo is taken for one {request.sides} hand that fills it", err=True)
