@@ -187,7 +187,7 @@ def test_another_hand_than_the_annotations_is_refused(hmr: Run, monkeypatch: pyt
 def test_a_solver_has_nothing_to_do_for_a_mesh_model(hmr: Run) -> None:
     status, _, err = hmr("eval handy --ckpt run --split sp0 --solver-set a=b")
     assert status == 2
-    assert "--solver-set: of no use without a solver" in err
+    assert "there are options of a solver, and no solver. Leave out --solver-set. If the model predicts joints" in err
 
 
 # The contract.

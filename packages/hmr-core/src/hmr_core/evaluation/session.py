@@ -159,12 +159,6 @@ class _Task:
 def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     """The request as a task; UsageError and HmrError for what can be told of it without torch."""
     spec = registry.model(request.model or model_of(request.ckpt))
-    weights = find_weights(request.ckpt)
-    folder = without_choice(request.ckpt)
-    record = None
-    if folder.is_dir() or request.split is None:  # to look into a file takes torch
-        record = read_record(weights) if is_ours(folder, weights) else None
-    given = request.split or _own_split(request, record)
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
         spec,
@@ -175,6 +169,12 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
         hand_layer=request.hand_layer,
     )
     check_device_name(request.device)
+    weights = find_weights(request.ckpt)
+    folder = without_choice(request.ckpt)
+    record = None
+    if folder.is_dir() or request.split is None:  # to look into a file takes torch
+        record = read_record(weights) if is_ours(folder, weights) else None
+    given = request.split or _own_split(request, record)
     if record is not None:
         check_model(request.ckpt, record, spec.name, CKPT)
         recipe = parse_recipe(spec, record.recipe, source=f"the recipe in {weights.with_name(RECORD)}")
