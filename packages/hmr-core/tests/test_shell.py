@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.shell import command_line
+from hmr_core.shell import command_line, python_call
 
 ROOT = Path(__file__).parents[3]
 SOURCES = [*sorted(ROOT.glob("packages/*/src/**/*.py")), *sorted(ROOT.glob("examples/*/src/**/*.py"))]
@@ -18,7 +18,7 @@ GIVEN = "\0"
 """Where a text has something that is not known before it is printed."""
 
 _WORDS = r"(?: [\w./=:+-]+)*"
-_COMMAND = "hmr (?:train|eval|score|pack|synth|mano|ckpt|doctor|models|datasets|solvers|plugins)|pip (?:un)?install"
+_COMMAND = "hmr (?:train|eval|predict|score|pack|synth|mano|ckpt|doctor|models|datasets|solvers|plugins)|pip (?:un)?install"
 LOOSE = re.compile(rf"\b(?:{_COMMAND}){_WORDS}[ =]?{GIVEN}|(?<!\w)--[a-z][\w-]*[ =]{GIVEN}|\bexport [A-Z_]+={GIVEN}")
 """What a text has where a command, an option or a setting goes on with what was given."""
 
@@ -103,3 +103,8 @@ def test_a_word_that_is_not_quoted_is_seen(source: str) -> None:
 )
 def test_other_texts_are_let_be(source: str) -> None:
     assert unquoted(source) == []
+
+
+def test_a_call_is_recorded_with_all_that_was_given() -> None:
+    call = python_call("hmr.train", "small", split="sp0", workers=0, out=Path("a b"), data=None, verify=False)
+    assert call == f"hmr.train('small', split='sp0', workers=0, out={Path('a b')!r})"

@@ -27,6 +27,11 @@ class NotAFileError(OSError):
     """What is to be read is a pipe, a socket or a device. Its `strerror` says which."""
 
 
+def as_path(given: str | Path | None) -> Path | None:
+    """The path that was given as one or as a string, if any was."""
+    return None if given is None else Path(given)
+
+
 def check_regular(path: Path) -> None:
     """OSError unless path names a regular file: for libraries that open files by their names."""
     _check(path, path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""Commands that a user is told to run, and how their options are typed."""
+"""Commands and calls as a user types them: those that are told to be run, and those that are recorded."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def command_line(begin: str, *words: object) -> str:
     is given as ./-path, since a command would take it for an option.
     """
     return " ".join([begin, *(flag(word) if isinstance(word, Option) else shlex.quote(_text(word)) for word in words)])
+
+
+def python_call(function: str, *words: object, **given: object) -> str:
+    """A call as it is typed in Python, without the arguments that are None or False."""
+    named = [f"{name}={value!r}" for name, value in given.items() if value is not None and value is not False]
+    return f"{function}({', '.join([*map(repr, words), *named])})"
 
 
 def flag(option: Option) -> str:

@@ -21,6 +21,7 @@ from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_foreign
 from hmr_core.evaluation.solver_options import check_solver_options
+from hmr_core.files import as_path
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.hand.layer_names import OWN
 from hmr_core.option_text import override_texts
@@ -28,6 +29,7 @@ from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
 from hmr_core.provenance import provenance
+from hmr_core.shell import python_call
 from hmr_core.staging import clear_leftovers, staged_folder
 from hmr_core.weights.checkpoint_record import RECORD, CheckpointRecord, check_model, read_record
 from hmr_core.weights.find_weights import CKPT, better_on_val, find_weights, is_ours, without_choice
@@ -89,25 +91,24 @@ def evaluate(
     Raises UsageError for what does not exist, and HmrError for data, files and samples that cannot be scored.
     """
     given = {name: value for name, value in locals().items() if name not in ("ckpt", "registry")}
-    words = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     request = EvaluationRequest(
         ckpt=Path(ckpt),
         model=model,
         split=split,
         subset=subset,
-        data=_path(data),
+        data=as_path(data),
         sets=override_texts(set),
         solver=solver,
-        solver_ckpt=_path(solver_ckpt),
+        solver_ckpt=as_path(solver_ckpt),
         solver_sets=override_texts(solver_set),
         protocol=protocol,
-        hand_model=_path(hand_model),
+        hand_model=as_path(hand_model),
         hand_layer=hand_layer,
         batch_size=batch_size,
         device=device,
         workers=workers,
-        out=_path(out),
-        command=f"hmr.evaluate({', '.join([repr(ckpt), *words])})",
+        out=as_path(out),
+        command=python_call("hmr.evaluate", ckpt, **given),
     )
     return run(request, registry or discover()).report
 
@@ -344,7 +345,3 @@ def _faces(evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> Int[n
         warn(HmrError(f"no mesh is drawn: {error.message}", *error.remedy))
         return None
     return hand.source.model.faces.numpy()
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)

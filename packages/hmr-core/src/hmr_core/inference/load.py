@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hmr_core.devices import check_device_name, choose_device
 from hmr_core.errors import Option, UsageError
+from hmr_core.files import as_path
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.inference.request import check_consumes_images
 from hmr_core.plugins.registry import Registry, discover
@@ -45,7 +46,7 @@ def load(
     Raises UsageError for a model of joints and for names that do not exist, HmrError for files that cannot be used.
     """
     registry, path = registry or discover(), Path(ckpt)
-    hand_file, solver_weights = _path(hand_model), _path(solver_ckpt)
+    hand_file, solver_weights = as_path(hand_model), as_path(solver_ckpt)
     spec = registry.model(model or model_of(path))
     check_consumes_images(spec)
     solver_spec = None if solver is None else registry.solver(solver)
@@ -91,7 +92,3 @@ def load(
         solver=loaded,
         device=chosen,
     )
-
-
-def _path(given: Path | str | None) -> Path | None:
-    return None if given is None else Path(given)

@@ -18,6 +18,7 @@ from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.files import as_path
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
 from hmr_core.option_text import override_texts
 from hmr_core.plugins.discovery import CATCH, cause
@@ -27,6 +28,7 @@ from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.provenance import provenance
+from hmr_core.shell import python_call
 from hmr_core.training.run_folder import (
     check_batch,
     check_free,
@@ -115,27 +117,22 @@ def train(
     Raises UsageError for what does not exist, and HmrError for data, files and models that cannot be trained with.
     """
     given = {name: value for name, value in locals().items() if name not in ("model", "progress", "registry")}
-    words = [f"{name}={value!r}" for name, value in given.items() if value not in (None, False)]
     request = TrainingRequest(
         model=model,
         split=split,
         subset=subset,
         recipe=recipe,
         overrides=override_texts(set),
-        data=_path(data),
-        hand_model=_path(hand_model),
+        data=as_path(data),
+        hand_model=as_path(hand_model),
         device=device,
         workers=workers,
-        out=_path(out),
+        out=as_path(out),
         tensorboard=tensorboard,
         verify=verify,
-        command=f"hmr.train({', '.join([repr(model), *words])})",
+        command=python_call("hmr.train", model, **given),
     )
     return start(request, registry or discover(), [Lines()] if progress else [])
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
 
 
 def start(
