@@ -134,6 +134,6 @@ def test_annotations_that_are_no_numbers_are_refused_by_name(
         check_hand_model(own, HandLayer(own.model), pack, rows)
     assert str(caught.value) == (
         f"the mesh of sample {mini_pack.ids(rows[3:4])[0]} in {pack.path} cannot be compared with the hand model's: "
-        f"how far they are apart is no finite number, in 1 of {len(rows)} samples looked at. Whether its annotations "
-        f"are hands is told by: hmr doctor --data {pack.path}"
+        f"how far they are apart is no finite number, in 1 of {len(rows)} samples looked at. `hmr doctor "
+        f"--data {pack.path}` tells whether its annotations are hands."
     )

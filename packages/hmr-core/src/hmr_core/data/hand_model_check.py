@@ -50,7 +50,7 @@ def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"])
         raise HmrError(
             f"the mesh of sample {pack.ids(rows[bad[:1]])[0]} in {pack.path} cannot be compared with the hand model's: "
             f"how far they are apart is no finite number, in {len(bad)} of {len(rows)} samples looked at.",
-            f"Whether its annotations are hands is told by: {command_line('hmr doctor', Option('data', pack.path))}",
+            f"`{command_line('hmr doctor', Option('data', pack.path))}` tells whether its annotations are hands.",
         )
     return gaps
 

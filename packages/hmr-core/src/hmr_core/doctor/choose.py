@@ -8,5 +8,5 @@ from numpy import ndarray
 
 
 def chosen(samples: int, most: int, rng: np.random.Generator) -> Int64[ndarray, " chosen"]:
-    """At most `most` of the numbers below samples, in rising order, drawn by rng."""
+    """Draw at most `most` of the numbers below samples by rng, in rising order."""
     return np.sort(rng.choice(samples, size=min(samples, most), replace=False)).astype(np.int64)

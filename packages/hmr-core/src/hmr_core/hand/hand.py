@@ -47,7 +47,7 @@ class Hand:
     depth_from: str
 
     def __repr__(self) -> str:
-        """In one line: a notebook shows it, and the arrays would fill pages."""
+        """The hand in one line: a notebook shows it, and the arrays would fill pages."""
         box = ", ".join(f"{value:g}" for value in self.box)
         mesh = "no mesh" if self.verts is None else f"mesh of {len(self.verts)} vertices"
         return f"Hand({self.side}, box {box}, wrist {self.joints[0, 2]:.3f} m away, {mesh})"

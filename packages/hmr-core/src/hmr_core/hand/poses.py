@@ -191,7 +191,7 @@ def _bend_crosses(model: HandModel) -> tuple[_Crosses, _Crosses]:
 
 @lru_cache(maxsize=4)
 def _opposition_crosses(model: HandModel) -> _Crosses:
-    """Of the axes that OPPOSITION_DEG is about."""
+    """The crosses of the axes that OPPOSITION_DEG is about."""
     joints = model.joint_regressor[_THUMB : _THUMB + 2] @ model.template
     bone = (joints[1] - joints[0]) / (joints[1] - joints[0]).norm()
     out = torch.linalg.cross(bone, torch.tensor([0.0, -1.0, 0.0], dtype=bone.dtype))

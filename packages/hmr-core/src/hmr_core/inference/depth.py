@@ -52,7 +52,7 @@ def depth_by_size(
     nearest = (NEAREST_M - offsets[..., 2].amin(1)).clamp(min=NEAREST_M)
 
     def residuals(depth: Float[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
-        """By bone, how much too long it is, and how that changes with the depth."""
+        """How much too long each bone is, and how that changes with the depth."""
         bones = depth[..., None, None] * ray_bones[:, None] + offset_bones[:, None]
         length = torch.linalg.vector_norm(bones, dim=-1)
         slope = (bones * ray_bones[:, None]).sum(-1) / length.clamp(min=1e-12)

@@ -42,12 +42,12 @@ class Photo:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return int(self.image.shape[1])
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height in pixels."""
         return int(self.image.shape[0])
 
 

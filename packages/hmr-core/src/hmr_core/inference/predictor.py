@@ -71,7 +71,7 @@ class Predictor:
     device: torch.device
 
     def __repr__(self) -> str:
-        """In one line: a notebook shows it, and the weights would fill pages."""
+        """The predictor in one line: a notebook shows it, and the weights would fill pages."""
         solver = "no solver" if self.solver is None else f"solver {self.solver.name}"
         return f"Predictor({self.spec.name}, {self.checkpoint.path}, {self.hand_model.label}, {solver}, {self.device})"
 

@@ -67,7 +67,7 @@ def _cause(model: nn.Module, at: StepPlace) -> str:
             f"the samples: use a smaller train.learning_rate (here {at.learning_rate:g}), or set train.clip_norm."
         )
     return (
-        f"Whether annotations are hands is told by: {command_line('hmr doctor', Option('data', at.pack))}. If they "
+        f"`{command_line('hmr doctor', Option('data', at.pack))}` tells whether annotations are hands. If they "
         f"are, train.learning_rate (here {at.learning_rate:g}) may be too large. "
         f"The samples of that batch: {', '.join(at.ids)}."
     )

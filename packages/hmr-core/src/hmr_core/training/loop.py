@@ -117,7 +117,7 @@ def train_model(
 
 
 def _how_it_ended(error: BaseException) -> str:
-    """In words; without the error's own text, which is printed next."""
+    """How a run ended, in words, without the error's own text, which is printed next."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return "stopped by an error" + ("" if isinstance(error, HmrError) else f" ({type(error).__name__})")

@@ -85,7 +85,7 @@ class Lines:
         self._text: RunText | None = None
 
     def __call__(self, run: Run, event: Event) -> None:
-        """Print what is to be said of an event."""
+        """Print the lines of an event."""
         if isinstance(event, RunStarted):
             self._text = RunText(run, event)
         for line in self._text.lines(event) if self._text else []:

@@ -28,7 +28,7 @@ WEIGHTS, OPTIMIZER, RECORD = "model.safetensors", "optimizer.safetensors", "mode
 """A checkpoint's files: the weights, what a resume needs besides, what the checkpoint says of itself."""
 
 ALTERED = f"altered or damaged, or {RECORD} belongs to other weights"
-"""What is to be said of a file whose digest is not the one in the record."""
+"""What an error says of a file whose digest is not the one in the record."""
 
 _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str, "text"),

@@ -10,7 +10,7 @@ from hmr_core.weights.find_weights import find_weights, is_ours, without_choice
 
 
 def model_of(path: Path) -> str:
-    """Name the model that a run, a checkpoint or a released file is of; HmrError where there is no telling.
+    """Name the model that a run, a checkpoint or a released file is of; HmrError where neither says it.
 
     torch is imported only to look into a file.
     """

@@ -31,7 +31,7 @@ PUBLISHED = "published"
 def load_released(
     path: Path, spec: ModelSpec, *, option: Option | str = CKPT
 ) -> tuple[PoseModel, Recipe, ReleasedFile]:
-    """Load a released file: its model, its recipe, and what is to be said of the file.
+    """Load a released file: its model, its recipe, and a record of the file.
 
     option: what the path was given by, for the errors.
     Raises HmrError for a model of which no released files are known, a file that holds anything but a state dict,
