@@ -573,7 +573,7 @@ BAD = {
     "unsolvable": (
         f"{SOLVER} --solver-set wrong=unsolvable",
         1,
-        "its joints are made of cheese. Check the model's output. Without --solver there are its joints alone.",
+        "its joints are made of cheese. Check the model's output. Without a solver there are its joints alone.",
     ),
     "not finite": (f"{SOLVER} --solver-set wrong=not-finite", 1, 'the betas of the solver "flat" are not finite for'),
     "wrong shape": (

@@ -18,7 +18,9 @@ GIVEN = "\0"
 """Where a text has something that is not known before it is printed."""
 
 _WORDS = r"(?: [\w./=:+-]+)*"
-_COMMAND = "hmr (?:train|eval|predict|score|pack|synth|mano|ckpt|doctor|models|datasets|solvers|plugins)|pip (?:un)?install"
+_COMMAND = (
+    "hmr (?:train|eval|predict|score|pack|synth|mano|ckpt|doctor|models|datasets|solvers|plugins)|pip (?:un)?install"
+)
 LOOSE = re.compile(rf"\b(?:{_COMMAND}){_WORDS}[ =]?{GIVEN}|(?<!\w)--[a-z][\w-]*[ =]{GIVEN}|\bexport [A-Z_]+={GIVEN}")
 """What a text has where a command, an option or a setting goes on with what was given."""
 
