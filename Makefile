@@ -57,10 +57,10 @@ $(LOWEST)/.setup: Makefile constraints.txt constraints-lowest.txt $(wildcard pac
 		$(foreach package,$(PACKAGES),--editable $(package)) $(TESTING)
 	@touch $@
 
-demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the figures (under ten minutes)
+demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the metrics (under ten minutes)
 	+$(SIDE_BY_SIDE) $(DEMO)/sp0/checked
-	@cat $(DEMO)/sp0/figures.txt
-	@echo "figures: $(DEMO)/sp0/eval/*/report.json"
+	@cat $(DEMO)/sp0/metrics.txt
+	@echo "metrics: $(DEMO)/sp0/eval/*/report.json"
 	@echo "pictures: $(DEMO)/sp0/models.png, $(DEMO)/sp0/eval/*/contact_sheet.png"
 
 results: | $(SETUP)  ## the demo on all three splits; writes results/synthetic.csv and jpeg.csv
@@ -109,18 +109,18 @@ $(foreach split,$(SPLITS),\
 	$(eval $(call evaluation,$(split),i2l,i2l,)))
 
 # In the order in which they are begun: the longest training first.
-$(DEMO)/%/figures.txt: $(DEMO)/%/integral.trained $(DEMO)/%/i2l.trained $(DEMO)/%/rle.trained \
+$(DEMO)/%/metrics.txt: $(DEMO)/%/integral.trained $(DEMO)/%/i2l.trained $(DEMO)/%/rle.trained \
 		$(EVALUATIONS:%=$(DEMO)/\%/eval/%/report.json)
 	$(BIN)/python tools/compare.py $(EVALUATIONS:%=$(@D)/eval/%) >$@
 
-$(DEMO)/%/models.png: $(DEMO)/%/figures.txt
+$(DEMO)/%/models.png: $(DEMO)/%/metrics.txt
 	$(BIN)/python tools/compare.py $(MODELS:%=$(@D)/eval/%) --picture $@ --data $(DEMO)/oakink.h5 $(DEMO_HAND) >/dev/null
 
-$(DEMO)/%/checked: $(DEMO)/%/figures.txt $(DEMO)/%/models.png
-	$(BIN)/python tools/check_demo.py $(EVALUATIONS:%=$(@D)/eval/%/report.json) $(if $(DEMO_TRAIN),--figures-only)
+$(DEMO)/%/checked: $(DEMO)/%/metrics.txt $(DEMO)/%/models.png
+	$(BIN)/python tools/check_demo.py $(EVALUATIONS:%=$(@D)/eval/%/report.json) $(if $(DEMO_TRAIN),--metrics-only)
 	@touch $@
 
-.PRECIOUS: $(DEMO)/%.trained $(DEMO)/%/figures.txt $(DEMO)/%/models.png
+.PRECIOUS: $(DEMO)/%.trained $(DEMO)/%/metrics.txt $(DEMO)/%/models.png
 
 pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png

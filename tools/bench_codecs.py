@@ -98,7 +98,7 @@ def tree_windows(root: Path, count: int) -> list[np.ndarray]:
 
 
 def measure(windows: Sequence[np.ndarray], candidates: list[Setting]) -> None:
-    """Fill in the settings' figures for these windows, all settings in turn in every round."""
+    """Fill in the settings' measurements for these windows, all settings in turn in every round."""
     for setting in candidates:
         start = time.perf_counter()
         setting.data = [cv2.imencode(setting.extension, window, setting.parameters)[1] for window in windows]

@@ -14,8 +14,8 @@ from pathlib import Path
 JOINT_RATIO, MESH_RATIO = 0.75, 1.5
 
 
-def problems(path: Path, *, figures_only: bool) -> list[str]:
-    """What is wrong with an evaluation; prints its figures."""
+def problems(path: Path, *, metrics_only: bool) -> list[str]:
+    """What is wrong with an evaluation; prints its metrics."""
     report = json.loads(path.read_text(encoding="utf-8"))
     metrics, baseline = report["metrics"], report["baseline"]["metrics"]["mpjpe_mm"]
     missing = [name for name, value in metrics.items() if value is None]
@@ -30,7 +30,7 @@ def problems(path: Path, *, figures_only: bool) -> list[str]:
     found = []
     if not path.with_name("contact_sheet.png").is_file():
         found.append(f"there is no contact_sheet.png beside {path}")
-    if figures_only:
+    if metrics_only:
         return found
     if model > JOINT_RATIO * baseline:
         found.append(f"{path}: the model learned too little: {model:.2f} mm, over {JOINT_RATIO} of {baseline:.2f} mm")
@@ -43,9 +43,9 @@ def main() -> None:
     """Check each report; exit with what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="a report.json of `hmr eval`")
-    parser.add_argument("--figures-only", action="store_true", help="a short run: only that the figures are there")
+    parser.add_argument("--metrics-only", action="store_true", help="a short run: only that the metrics are there")
     arguments = parser.parse_args()
-    found = [text for path in arguments.reports for text in problems(path, figures_only=arguments.figures_only)]
+    found = [text for path in arguments.reports for text in problems(path, metrics_only=arguments.metrics_only)]
     if found:
         sys.exit("\n".join(found))
 

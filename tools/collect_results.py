@@ -1,4 +1,4 @@
-"""Gather reports of `hmr eval` into one table of figures: the five, beside the mean-pose baseline's MPJPE."""
+"""Gather reports of `hmr eval` into one table of metrics: the five, beside the mean-pose baseline's MPJPE."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [row(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.reports]
     for one in rows:
-        figures = ", ".join(f"{name} {one[name]:.3f}" for name in METRICS)
-        print(f"{one['model']} {one['protocol']}, {one['split']}: {figures}; {one['ratio']:.3f} of the mean pose's")
+        metrics = ", ".join(f"{name} {one[name]:.3f}" for name in METRICS)
+        print(f"{one['model']} {one['protocol']}, {one['split']}: {metrics}; {one['ratio']:.3f} of the mean pose's")
     write_rows(arguments.out, rows)
 
 

@@ -28,10 +28,10 @@ def hmr(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "hmr_core", *map(str, arguments)], check=True, capture_output=True)
 
 
-def figures(
+def metrics_by_noise(
     folder: Path, weights: tuple[int, ...], seed: int, data: Path, hand_model: Path
 ) -> list[dict[str, float | int]]:
-    """Train once; the figures on val for each level of noise."""
+    """Train once; the metrics on val for each level of noise."""
     source = ("--data", data, "--split", "sp0")
     sets = [f"loss.{name}={w}" for name, w in zip(("rotation", "joint", "vertex"), weights, strict=True)]
     options = [part for text in (*sets, f"train.seed={seed}") for part in ("--set", text)]
@@ -58,7 +58,7 @@ def main(data: Path, hand_model: Path, seeds: int, csv_path: Path) -> None:
         names = dict(zip(("rotation", "joint", "vertex"), weights, strict=True))
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
-                for row in figures(Path(folder), weights, seed, data, hand_model):
+                for row in metrics_by_noise(Path(folder), weights, seed, data, hand_model):
                     rows.append({**names, "seed": seed, **row, "data": "synthetic"})
         for noise in NOISE_MM:
             mine = [row for row in rows[-seeds * len(NOISE_MM) :] if row["noise_mm"] == noise]

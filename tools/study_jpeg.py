@@ -1,4 +1,4 @@
-"""What packing as JPEG does to a trained model's figures: the same samples, lossless and at several qualities.
+"""What packing as JPEG does to a trained model's metrics: the same samples, lossless and at several qualities.
 
 Run: python tools/study_jpeg.py [--ckpt demo/sp0/integral] [--root demo/synthetic/OakInk] [--split sp0]
      [--csv results/jpeg.csv]
@@ -38,7 +38,7 @@ LOSSLESS = "png"
 def errors_mm(
     spec: ModelSpec, checkpoint: Checkpoint, pack: Pack, split: str, workers: int
 ) -> tuple[Tensor, Mapping[str, float | None]]:
-    """Each sample's mean error of its joints, and the figures of all."""
+    """Each sample's mean error of its joints, and the metrics of all."""
     request = EvaluationSubject(spec=spec, checkpoint=checkpoint, pack=pack, split=split, subset="test")
     scores = evaluate(request, device=choose_device(None), batch_size=64, workers=workers).scores
     return 1000 * scores.errors.joints.double().mean(1), scores.metrics
