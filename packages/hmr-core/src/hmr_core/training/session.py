@@ -7,7 +7,7 @@ Nothing is written before everything was looked at.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,6 @@ from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.files import as_path
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
 from hmr_core.option_text import override_texts
-from hmr_core.plugins.discovery import CATCH, cause
-from hmr_core.plugins.events import Event
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
@@ -38,9 +36,9 @@ from hmr_core.training.run_folder import (
     new_run,
     resume_command,
 )
-from hmr_core.training.run_log import RunLog
 from hmr_core.training.run_text import Lines, say
-from hmr_core.training.tensorboard import TensorBoard, require_tensorboard
+from hmr_core.training.tensorboard import require_tensorboard
+from hmr_core.training.watchers import Observer, Tell, Watchers
 from hmr_core.versions import versions
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import check_run
@@ -53,12 +51,6 @@ if TYPE_CHECKING:
 
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.source import HandModelSource
-
-Observer = Callable[[Run, Event], None]
-"""Watches a run; what it raises is told, and training goes on."""
-
-Tell = Callable[[str], None]
-"""Takes a line for the user that begins with "note: " or "warning: "."""
 
 
 def tell_on_stderr(line: str) -> None:
@@ -181,7 +173,7 @@ def start(
     )
     if request.out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
         tell(f"note: there is a run of that name already; this one is {folder}")
-    watchers = _Watchers(run, observers, registry, tell)
+    watchers = Watchers(run, observers, registry, tell)
     from hmr_core.training.loop import train_model
 
     with new_run(run):
@@ -252,34 +244,9 @@ def resume(
 
         train_model(
             run, spec, recipe, pack, layer=layer, device=chosen, workers=choose_workers(workers, chosen),
-            notify=_Watchers(run, observers, registry, tell),
+            notify=Watchers(run, observers, registry, tell),
         )  # fmt: skip
     return run
-
-
-class _Watchers:
-    """All that is told of a run's events: its own log first, then whoever watches. None of them stops the run."""
-
-    def __init__(self, run: Run, observers: Sequence[Observer], registry: Registry, tell: Tell) -> None:
-        own: list[Observer] = [RunLog(), *([TensorBoard()] if run.tensorboard else [])]
-        self._observers, self._registry, self._tell = [*own, *observers], registry, tell
-        self._told: set[int | str] = set()
-
-    def __call__(self, run: Run, event: Event) -> None:
-        for number, observer in enumerate(self._observers):
-            try:
-                observer(run, event)
-            except CATCH as error:
-                self._failed(number, str(error) if isinstance(error, HmrError) else cause(error))
-        for failure in self._registry.notify(run, event):
-            self._failed(failure.plugin, str(failure))
-
-    def _failed(self, who: int | str, text: str) -> None:
-        """Tell of what a watcher raised, of each once: it may raise at every step."""
-        if who not in self._told:
-            self._told.add(who)
-            with suppress(OSError):  # nobody may be listening
-                self._tell(f"warning: {text.rstrip('.')}; training goes on")
 
 
 def _record(pack: Pack) -> tuple[RunData, ...]:
