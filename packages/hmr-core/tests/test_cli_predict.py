@@ -17,6 +17,7 @@ import torch
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
 from hmr_core.geometry.camera import project
+from hmr_core.inference.photo import Photo, read_photo
 from hmr_core.inference.photos import stems
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
@@ -235,3 +236,23 @@ def test_the_folder_in_which_hmr_runs_is_not_replaced(hmr: Run, monkeypatch: pyt
     assert (status, out) == (1, "")
     assert "empty cannot be written: this process works in it. Choose another" in err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("line", ["predict small --ckpt run LONG", "predict small --ckpt LONG a.png"])
+def test_a_name_that_no_file_can_have_is_told(line: str, hmr: Run) -> None:
+    status, _, err = hmr(line.replace("LONG", "x" * 300))
+    assert status == 1
+    assert "error: no such " in err
+
+
+def test_a_photo_that_is_too_large_costs_no_other(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path) -> Photo:
+        if path.name == "b.jpg":
+            raise MemoryError
+        return read_photo(path)
+
+    monkeypatch.setattr("hmr_core.inference.photos.read_photo", read)
+    status, _, err = hmr(f"{PREDICT} b.jpg a.png")
+    assert status == 1
+    assert "error: the photo b.jpg is too large for this machine's memory" in err
+    assert Path("hands/a.png").exists()

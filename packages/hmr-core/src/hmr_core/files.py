@@ -32,6 +32,11 @@ def as_path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path; False, not an OSError, for a name that no file can have."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def check_regular(path: Path) -> None:
     """OSError unless path names a regular file: for libraries that open files by their names."""
     _check(path, path.stat().st_mode)

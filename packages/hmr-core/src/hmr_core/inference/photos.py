@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmr_core.errors import HmrError, Option
-from hmr_core.files import read_bytes
+from hmr_core.files import is_there, read_bytes
 from hmr_core.hand.hand import Hand
 from hmr_core.inference.photo import ENDINGS, read_photo
 from hmr_core.inference.request import PhotoRequest
@@ -60,7 +60,7 @@ def list_photos(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.exists():
+        if not is_there(path):
             raise HmrError(f"no such photo: {path}.")
         if not path.is_dir():
             found.append(path)

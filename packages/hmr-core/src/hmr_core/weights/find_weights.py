@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hmr_core.errors import HmrError, Option
+from hmr_core.files import is_there
 from hmr_core.plugins.run import CONFIG
 from hmr_core.weights.checkpoint_folders import is_checkpoint_folder, run_checkpoints, saved_checkpoints
 from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, best_on_val, read_record
@@ -44,7 +45,7 @@ def without_choice(path: Path) -> Path:
 def _chosen(path: Path) -> tuple[Path, str | None]:
     """A path and which of the run's checkpoints it chooses. A file or folder that has this very name wins."""
     for choice in (BEST, LAST):
-        if str(path).endswith(f":{choice}") and not path.exists():
+        if str(path).endswith(f":{choice}") and not is_there(path):
             return Path(str(path).removesuffix(f":{choice}")), choice
     return path, None
 
@@ -73,14 +74,14 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
     option, such as the name of an argument.
     """
     path, choice = _chosen(path)
-    if choice is not None and path.exists() and not run_checkpoints(path):
+    if choice is not None and is_there(path) and not run_checkpoints(path):
         raise HmrError(
             f"{path}:{choice} means the {choice} checkpoint of a run, and {path} has no checkpoints of one.",
             "Give ",
             option,
             f" a run's folder, or leave :{choice} out.",
         )
-    if not path.exists():
+    if not is_there(path):
         run, _, chosen = str(path).rpartition(":")
         if chosen and Path(run).is_dir() and run_checkpoints(Path(run)):
             raise HmrError(f"no such checkpoint: {path}.", f"Give {run}:{BEST} (the best on val) or {run}:{LAST}.")
