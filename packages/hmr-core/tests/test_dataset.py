@@ -301,3 +301,11 @@ def test_its_augmentation_is_that_of_its_epoch(mini_pack: Pack) -> None:
     assert torch.equal(data[5]["joints_uvd"], data.batch([Key(2, row)]).targets.joints_uvd[0])
     data.epoch = 0
     assert torch.equal(data[5]["image"], first["image"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("image_size", 0), ("image_size", -5), ("root_joint", -1), ("root_joint", 21)]
+)
+def test_sizes_and_joints_that_cannot_be_are_told(name: str, value: int, mini_pack: Pack) -> None:
+    with pytest.raises(UsageError, match=f"an? {name} of {value}; valid: "):
+        ImageDataset(mini_pack, **{name: value})

@@ -24,7 +24,7 @@ from hmr_core.data.crops import PUBLISHED_CROP, Boxes, Crops, joints_to_boxes, m
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sides import mirror_window
 from hmr_core.data.targets import LEARNT, make_targets, read_hands, visibility
-from hmr_core.errors import HmrError, Option
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.recipes import AugmentConfig, DataConfig
 from hmr_core.shell import command_line
 
@@ -53,7 +53,7 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     they are read.
     The attribute `epoch` is the one whose augmentation samples have: set it before a DataLoader begins an epoch.
     Raises HmrError when the augmentation could reach beyond the windows that the pack stores, UsageError for an unknown
-    split or subset, and what Pack raises for a file.
+    split, subset or joint and for sizes that no picture has, and what Pack raises for a file.
     """
 
     def __init__(
@@ -69,6 +69,10 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
         seed: int = 0,
         verify: bool = False,
     ) -> None:
+        if not (isinstance(image_size, SupportsIndex) and image_size >= 1):
+            raise UsageError(f"an image_size of {image_size!r}; valid: a whole number of pixels, 1 or more.")
+        if root_joint not in range(21):
+            raise UsageError(f"a root_joint of {root_joint!r}; valid: 0 to 20, a joint's number in OpenPose order.")
         self.pack = pack if isinstance(pack, Pack) else Pack(pack)
         _check_margin(self.pack, data, augment)
         self.rows = np.arange(len(self.pack)) if split is None else self.pack.indices(split, subset)
