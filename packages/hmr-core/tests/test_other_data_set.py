@@ -26,6 +26,7 @@ from hmr_core.data.sides import mirror_left
 from hmr_core.data.targets import read_hands
 from hmr_core.doctor import pack as doctor
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.evaluation.baseline import mean_pose_uvd
 from hmr_core.evaluation.predictions import read_predictions
 from hmr_core.evaluation.session import evaluate
 from hmr_core.metrics import known_mean, sample_errors
@@ -243,3 +244,14 @@ def test_a_model_that_needs_a_mesh_is_refused_before_it_begins(pack: Pack, plugi
     with pytest.raises(HmrError, match=r"^training needy needs verts, which .* \(synthetic snapshots\) lacks; it has"):
         train("needy", split="studio", recipe="tiny", data=pack.path, out=tmp_path / "run", registry=plugins)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_pose_is_of_the_joints_that_are_known(pack: Pack) -> None:
+    data = ImageDataset(pack, split="studio", subset="train", image_size=32)
+    samples = [data[i] for i in range(len(data))]
+    uvd = np.stack([sample["joints_uvd"].numpy() for sample in samples])
+    known = np.stack([sample["joints_vis"].numpy() for sample in samples]) > 0
+    assert not known.all()
+    expected = np.stack([uvd[known[:, joint], joint].mean(0) for joint in range(21)])
+    mean = mean_pose_uvd(data, pack.indices("studio", "train"))
+    np.testing.assert_allclose(mean.numpy(), expected, atol=1e-5)

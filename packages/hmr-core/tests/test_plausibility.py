@@ -281,3 +281,11 @@ def test_what_misleads_and_what_does_not(hands: HandArrays) -> None:
     assert misleading(found(small)).startswith("no joint is in the frame in")
     order = replace(hands, joints=hands.joints[:, ::-1])
     assert misleading(found(order)).startswith("the tips are in another order: joint 16 is at the thumb's")
+
+
+def test_the_largest_numbers_are_told_of_without_a_warning(hands: HandArrays) -> None:
+    def grow(array: np.ndarray) -> None:
+        array[0] = 3e38
+
+    for name in ("joints", "verts", "rotations", "betas", "intrinsics"):
+        assert found(changed(hands, name, grow))

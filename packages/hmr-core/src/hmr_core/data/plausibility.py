@@ -73,6 +73,11 @@ class HandArrays:
         arrays: dict[str, Any] = {name: array[keep] for name, array in self.there().items()}
         return HandArrays(ids=tuple(np.array(self.ids)[keep].tolist()), **arrays)
 
+    def in_double(self) -> HandArrays:
+        """The same in float64, in which no finite float32 is too large to be squared."""
+        arrays: dict[str, Any] = {name: a.astype(np.float64) for name, a in self.there().items() if a.dtype != bool}
+        return replace(self, **arrays)
+
 
 _ARRAYS = ("joints", "joints_valid", "intrinsics", "frame_px", "verts", "rotations", "betas")
 
@@ -85,7 +90,7 @@ def plausibility(hands: HandArrays) -> Iterator[Remark]:
     if not finite.all():
         text = f"annotations are not finite numbers in {_which(hands, ~finite)}"
         yield Remark(level="wrong", text=text, misleads=True)
-    hands = hands.chosen(finite)
+    hands = hands.chosen(finite).in_double()
     if not hands.ids:
         return
     rescaled: dict[str, Any] = {}
@@ -111,6 +116,7 @@ def likely_unit(name: str, points: Float[ndarray, "n points 3"]) -> str:
 
 def _size(name: str, points: Float[ndarray, "n points 3"]) -> float:
     """The median palm of the joints, or the median diagonal of the meshes' boxes."""
+    points = points.astype(np.float64)  # the largest float32 has no square in float32
     if name == "joints":
         return float(np.median(np.linalg.norm(points[:, MIDDLE_MCP] - points[:, WRIST], axis=-1)))
     return float(np.median(np.linalg.norm(np.ptp(points, axis=1), axis=-1)))

@@ -20,14 +20,22 @@ _CHUNK = 4096
 
 
 def mean_pose_uvd(dataset: ImageDataset, rows: Int64[ndarray, " n"]) -> Float[Tensor, "21 3"]:
-    """The mean of the joints' UVD over the given rows, none of them augmented; HmrError when joints are damaged."""
-    dataset.pack.verify_arrays("joints", "intrinsics")  # the rows are others than those that are evaluated
-    total = torch.zeros(21, 3, dtype=torch.float64)
+    """The mean of each joint's UVD over those of the given rows in which it is known, none of them augmented.
+
+    HmrError when annotations are damaged. A joint that is known nowhere is where the root joint is.
+    """
+    used = {"joints", "intrinsics", "side", "joints_valid"} & {*dataset.pack.info.arrays}
+    dataset.pack.verify_arrays(*sorted(used))  # the rows are others than those that are evaluated
+    total, count = torch.zeros(21, 3, dtype=torch.float64), torch.zeros(21, 1, dtype=torch.float64)
     for start in range(0, len(rows), _CHUNK):
-        joints, intrinsics = _annotations(dataset, rows[start : start + _CHUNK])
+        hands = read_hands(dataset.pack, rows[start : start + _CHUNK])
+        joints, intrinsics = hands.joints, hands.intrinsics
         crops_px = transform_px(_crops(dataset, joints, intrinsics).affine, points_to_pixels(joints, intrinsics))
-        total += pixels_to_uvd(crops_px, joints[..., 2], joints[:, dataset.root_joint], dataset.image_size).sum(0)
-    return total / len(rows)
+        uvd = pixels_to_uvd(crops_px, joints[..., 2], joints[:, dataset.root_joint], dataset.image_size)
+        known = hands.joints_valid[..., None]
+        total, count = total + torch.where(known, uvd, 0).sum(0), count + known.sum(0)
+    mean = total / count.clamp(min=1)
+    return torch.where(count > 0, mean, mean[dataset.root_joint])
 
 
 def baseline_joints(
@@ -36,20 +44,13 @@ def baseline_joints(
     """Metres, camera space of the images: the mean pose in each sample's crop, at its given root depth."""
     parts = []
     for start in range(0, len(rows), _CHUNK):
-        joints, intrinsics = _annotations(dataset, rows[start : start + _CHUNK])
+        hands = read_hands(dataset.pack, rows[start : start + _CHUNK])
+        joints, intrinsics = hands.joints, hands.intrinsics
         uvd, root = mean_uvd.double().expand(len(joints), -1, -1), joints[:, dataset.root_joint]
         camera = _crops(dataset, joints, intrinsics).intrinsics
         placed = {"joints": from_uvd(uvd, root, camera, dataset.image_size).float()}
         parts.append(mirror_left(dataset.pack, rows[start : start + _CHUNK], placed)["joints"].numpy())
     return np.concatenate(parts)
-
-
-def _annotations(
-    dataset: ImageDataset, rows: Int64[ndarray, " n"]
-) -> tuple[Float64[Tensor, "n 21 3"], Float64[Tensor, "n 3 3"]]:
-    """Joints (metres, camera space) and intrinsics of the given rows."""
-    hands = read_hands(dataset.pack, rows)
-    return hands.joints, hands.intrinsics
 
 
 def _crops(dataset: ImageDataset, joints: Float64[Tensor, "n 21 3"], intrinsics: Float64[Tensor, "n 3 3"]) -> Crops:

@@ -101,7 +101,9 @@ def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
 
     Joints that are not known are 0, so that they count as near.
     """
-    palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=-1)
+    joints = joints.astype(np.float64)  # the largest float32 has no square in float32
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=-1)
     odd: ndarray = ~((palm >= PALM_M[0]) & (palm <= PALM_M[1]) & (joints[..., 2].max(1) <= FARTHEST_M))
     return odd
 
