@@ -242,14 +242,15 @@ def test_another_packing_is_refused_and_says_both_ways_out(
 
 
 def test_what_differs_between_packings_is_said_in_words() -> None:
-    then = {"release": "1", "frame size": [848, 480], "digest of the lists": "a", "codec": "png"}
-    then |= {"lists": {"sp0": {"val": 2}}, "codec parameters": [16, 1], "OpenCV": "4.10"}
-    now = {**then, "frame size": [640, 480], "digest of the lists": "b", "codec parameters": [16, 2]}
+    then = {"release": "1", "arrays": ["joints", "verts"], "digest of the lists": "a", "codec": "png"}
+    then |= {"lists": {"sp0": {"val": 2}}, "aliases": {"a": "sp0"}, "codec parameters": [16, 1], "OpenCV": "4.10"}
+    now = {**then, "arrays": ["joints"], "digest of the lists": "b", "codec parameters": [16, 2], "aliases": {}}
     del now["OpenCV"]
     assert differences(then, then) == []
     assert differences(then, now) == [
-        "frame size: begun with 848x480, now 640x480",
+        "arrays: begun with joints, verts, now joints",
         "samples or their order: begun with others",
+        "aliases: begun with sp0 (a), now none",
         "codec parameters: begun with 16 1, now 16 2",
         "OpenCV: begun with 4.10, now none",
     ]

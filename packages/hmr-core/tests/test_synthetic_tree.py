@@ -339,7 +339,7 @@ def test_processes_that_cannot_be_started_are_not_told_as_a_full_disk(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("hmr_core.data.synthetic.workers.ProcessPoolExecutor", full)
-    text = r"^2 worker processes cannot be started: .*No space left on device\. --workers 1 needs none\.$"
+    text = r"^2 worker processes cannot be started: .*No space left on device\. workers=1 needs none\.$"
     with pytest.raises(HmrError, match=text):
         write_synthetic(tmp_path / "out", sequences=SEQUENCES, frames=FRAMES, seed=3, workers=2)
     assert list(tmp_path.iterdir()) == []

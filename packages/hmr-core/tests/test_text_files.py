@@ -24,7 +24,9 @@ def in_the_locale_s_encoding(source: str) -> list[int]:
         name = ast.unparse(node.func)
         if name.endswith((".read_text", ".write_text")) or (name.startswith("subprocess.") and "text" in given):
             found.append(node.lineno)
-        elif name in ("open", "os.fdopen") or (name.endswith(".open") and name not in ("os.open", "spec.open")):
+        elif name in ("open", "os.fdopen") or (
+            name.endswith(".open") and name not in ("os.open", "spec.open", "dataset.open")
+        ):
             modes = [
                 one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)
             ]

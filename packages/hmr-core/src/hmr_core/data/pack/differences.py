@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_IMPLIED = {"digest of the lists": "lists", "codec parameters": "codec"}
+_IMPLIED = {"digest of the lists": "lists", "aliases": "lists", "codec parameters": "codec"}
 """What differs of itself wherever something else does."""
 
 
