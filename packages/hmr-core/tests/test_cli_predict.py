@@ -123,7 +123,7 @@ def test_folders_other_formats_and_names_that_clash(hmr: Run) -> None:
 
 
 def test_one_bad_file_does_not_cost_the_others(hmr: Run) -> None:
-    status, out, err = hmr(f"{PREDICT} bad.jpg a.png film.mp4 --box 30,20,60,70 b.jpg --json")
+    status, out, err = hmr(f"{PREDICT} bad.jpg a.png film.mp4 --box 30,20,60,70 b.jpg gone.png --json")
     assert status == 1
     made = record()
     assert json.loads(out) == made
@@ -132,11 +132,13 @@ def test_one_bad_file_does_not_cost_the_others(hmr: Run) -> None:
         (False, 1),
         (True, 0),
         (False, 1),
+        (True, 0),
     ]
+    assert "gone.png cannot be read: No such file" in made["photos"][4]["error"]
     assert "bad.jpg is not a photo that can be read: it is damaged" in made["photos"][0]["error"]
     assert "it is a video, and videos cannot be predicted yet" in made["photos"][2]["error"]
     assert made["photos"][0]["file"] == "bad.jpg"
-    assert err.count("error: ") == 2
+    assert err.count("error: ") == 3
     assert sorted(path.name for path in Path("hands").iterdir()) == [
         "a-1.obj",
         "a.png",

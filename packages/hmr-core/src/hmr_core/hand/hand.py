@@ -61,7 +61,10 @@ class Hand:
         check_mesh_name(path)
         if self.verts is None or self.faces is None:
             raise HmrError(
-                f"{path} was not written: the hand has joints alone and no mesh. Make one with ", Option("solver", "lm")
+                f"{path} was not written: the hand has joints alone and no mesh.",
+                "Make one with ",
+                Option("solver", "lm"),
+                ".",
             )
         write_mesh(path, self.verts, self.faces)
 

@@ -55,14 +55,14 @@ class PhotoResult:
 def list_photos(paths: Sequence[Path]) -> list[Path]:
     """The files to predict: each path that is a file, and of each folder the photos in it, by name.
 
-    Files are taken as they are: what is no photo is told when it is read. Raises HmrError for a path that is not there,
-    and for a folder without photos.
+    Files are taken as they are: what is no photo, or not there, is told when it is read. Raises HmrError when none of
+    the paths is there, and for a folder without photos.
     """
+    if not any(is_there(path) for path in paths):
+        raise HmrError(f"no such photo: {paths[0]}.")
     found: list[Path] = []
     for path in paths:
-        if not is_there(path):
-            raise HmrError(f"no such photo: {path}.")
-        if not path.is_dir():
+        if not (is_there(path) and path.is_dir()):
             found.append(path)
             continue
         photos = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and not file.is_dir())
