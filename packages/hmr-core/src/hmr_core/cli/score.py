@@ -28,13 +28,20 @@ def score(predictions: Path, data: Path | None, as_json: bool) -> None:
       hmr score eval/integral-sp0-test/predictions.h5
       hmr score mine.h5 --data data/oakink.h5 --json
     """
-    from hmr_core.evaluation.rescoring import score_predictions
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.evaluation.predictions import read_predictions
+    from hmr_core.evaluation.results import PREDICTIONS
 
-    report = score_predictions(predictions, find_data(data))
+    path = predictions / PREDICTIONS if predictions.is_dir() else predictions
+    content = read_predictions(path)
+    pack = Pack(find_data(data))
 
-    # These need torch, which a mistake does not.
+    # These need torch, which what was looked at so far does not.
     from hmr_core.cli.metrics_table import show_metrics
     from hmr_core.evaluation.report import report_text
+    from hmr_core.evaluation.rescoring import score_predictions
+
+    report = score_predictions(path, content, pack)
 
     if as_json:
         click.echo(report_text(report), nl=False)
