@@ -57,7 +57,13 @@ def trace(model: str, pack: Path, hand: Path, folder: Path) -> dict[str, Any]:
     arguments += ["--hand-model", str(hand)] if model in ("i2l", "iknet") else []
     cli.main(arguments, prog_name="hmr", standalone_mode=False, obj=discover([*entry_points(group="hmr"), fake]))
     digests = {path.name: _digest(path.read_bytes()) for path in sorted(folder.rglob("*.safetensors"))}
-    return {"losses": recorder.losses, "val": recorder.val, "digests": digests, "arithmetic": arithmetic()}
+    return {
+        "losses": recorder.losses,
+        "val": recorder.val,
+        "digests": digests,
+        "arithmetic": arithmetic(),
+        "pixels": pixels(),
+    }
 
 
 def arithmetic() -> str:
@@ -78,6 +84,15 @@ def arithmetic() -> str:
             optimizer.step()
         values = b"".join(value.detach().numpy().tobytes() for value in net.state_dict().values())
     return _digest(values)
+
+
+def pixels() -> str:
+    """A digest of what OpenCV makes of a fixed picture: where it differs, models see other crops."""
+    import cv2
+    import numpy as np
+
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    return _digest(cv2.warpAffine(picture, np.array([[0.61, -0.2, 7.3], [0.2, 0.61, 1.9]]), (48, 48)).tobytes())
 
 
 @contextmanager
