@@ -34,7 +34,7 @@ def as_path(given: str | Path | None) -> Path | None:
 
 def is_there(path: Path) -> bool:
     """Whether there is something at a path; False, not an OSError, for a name that no file can have."""
-    return os.path.exists(path)  # noqa: PTH110
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises for a name that is too long
 
 
 def check_regular(path: Path) -> None:
