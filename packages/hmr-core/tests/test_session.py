@@ -73,6 +73,14 @@ def test_errors_name_arguments_and_no_flags(plugins: Registry, mini_pack_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_epochs_and_batch_size_are_short_for_overrides(plugins: Registry, mini_pack_path: Path, tmp_path: Path) -> None:
+    options: Any = {"split": "sp0", "data": mini_pack_path, "device": "cpu", "progress": False, "registry": plugins}
+    with pytest.raises(HmrError, match=r"fewer than a batch of 1000\. Use a smaller batch_size"):
+        train("small", batch_size=1000, out=tmp_path / "run", **options)
+    run = train("small", epochs=1, batch_size=16, out=tmp_path / "run", **options)
+    assert (run.recipe["train"]["epochs"], run.recipe["train"]["batch_size"]) == (1, 16)
+
+
 def test_a_finished_run_is_left_as_it_is(run: Run, plugins: Registry) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     told: list[str] = []

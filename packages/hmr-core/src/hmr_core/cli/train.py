@@ -72,8 +72,6 @@ def _start(
     split: str | None,
     data: Path | None,
     set: tuple[str, ...],
-    epochs: int | None,
-    batch_size: int | None,
     **options: Any,
 ) -> Run:
     from hmr_core.cli.console import display
@@ -83,11 +81,10 @@ def _start(
     registry.model(model)  # a misspelt one before a split that is missing
     if split is None:
         raise UsageError("--split is needed: one of the pack's splits (`hmr pack info` lists them).")
-    short = (("epochs", epochs), ("batch_size", batch_size))
     request = TrainingRequest(
         model=model,
         split=split,
-        overrides=(*set, *(f"train.{key}={value}" for key, value in short if value is not None)),
+        overrides=set,
         data=find_data(data),
         command=current_command(),
         **options,

@@ -63,7 +63,8 @@ def tell_on_stderr(line: str) -> None:
 class TrainingRequest:
     """What a new run is asked to do.
 
-    subset: train or train+val; None for the recipe's own. overrides: of the recipe, as "key=value", applied in turn.
+    overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, subset (train or train+val): short
+    for overrides of train.epochs and so on; None for the recipe's own.
     data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
     device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
     device. out: the run's folder; None for a new one under runs/. verify: compare the checksums of what is read.
@@ -75,6 +76,8 @@ class TrainingRequest:
     subset: str | None = None
     recipe: str = "published"
     overrides: tuple[str, ...] = ()
+    epochs: int | None = None
+    batch_size: int | None = None
     data: Path | None = None
     hand_model: Path | None = None
     device: str | None = None
@@ -92,6 +95,8 @@ def train(
     subset: str | None = None,
     recipe: str = "published",
     set: Mapping[str, object] | None = None,  # as the command has it
+    epochs: int | None = None,
+    batch_size: int | None = None,
     data: str | Path | None = None,
     hand_model: str | Path | None = None,
     device: str | None = None,
@@ -104,8 +109,9 @@ def train(
 ) -> Run:
     """Train a model on a split of a pack, and give the run: its folder has the checkpoints.
 
-    set: overrides of the recipe, such as {"train.epochs": 3}. progress: whether to print the run's lines on stderr.
-    registry: the plugins; by default the installed ones. The rest is as in TrainingRequest; paths may be strings.
+    set: overrides of the recipe, such as {"train.learning_rate": 3e-4}. progress: whether to print the run's lines on
+    stderr. registry: the plugins; by default the installed ones. The rest is as in TrainingRequest; paths may be
+    strings.
     Raises UsageError for what does not exist, and HmrError for data, files and models that cannot be trained with.
     """
     given = {name: value for name, value in locals().items() if name not in ("model", "progress", "registry")}
@@ -115,6 +121,8 @@ def train(
         subset=subset,
         recipe=recipe,
         overrides=override_texts(set),
+        epochs=epochs,
+        batch_size=batch_size,
         data=as_path(data),
         hand_model=as_path(hand_model),
         device=device,
@@ -140,8 +148,9 @@ def start(
         raise UsageError("training runs in one process in this version: start it without torchrun.")
     if request.subset not in (None, "train", "train+val"):
         raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
-    subset = () if request.subset is None else (f"train.subset={request.subset}",)
-    recipe = load_recipe(spec, request.recipe, (*request.overrides, *subset))
+    short = {"train.epochs": request.epochs, "train.batch_size": request.batch_size, "train.subset": request.subset}
+    given = {key: value for key, value in short.items() if value is not None}
+    recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
     check_device_name(request.device)
     if request.out is not None:
         check_free(request.out, spec.name)
