@@ -23,6 +23,7 @@ FLOORS = (
         "option_names",
         "option_text",
         "pictures",
+        "processes",
         "provenance",
         "safe_pickle",
         "shared_memory",
