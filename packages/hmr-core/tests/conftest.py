@@ -149,7 +149,14 @@ class Trainer:
         self.events: list[Event] = []
         self.on_event: Callable[[Event], None] = lambda event: None
 
-    def __call__(self, folder: Path, *overrides: str, stop_after: int | None = None, workers: int = 0) -> Run:
+    def __call__(
+        self,
+        folder: Path,
+        *overrides: str,
+        stop_after: int | None = None,
+        workers: int = 0,
+        checkpoint_every: str | None = None,
+    ) -> Run:
         """A new run, or the rest of the one that is in the folder, which has its overrides already."""
         self.events = []
 
@@ -171,6 +178,7 @@ class Trainer:
             device="cpu",
             workers=workers,
             out=folder,
+            checkpoint_every=checkpoint_every,
         )
         return start(request, plugins, [watch])
 

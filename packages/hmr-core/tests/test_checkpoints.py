@@ -26,12 +26,15 @@ from hmr_core.weights.run_record import open_run
 
 
 @pytest.mark.parametrize("first", [1, 9997])  # numbers of four digits, and on to five
-def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path, first: int) -> None:
+def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path: Path, first: int) -> None:
     for epoch, mpjpe in enumerate([30.0, 10.0, 20.0, 25.0], start=first):
         folder = tmp_path / f"epoch-{epoch:04d}"
         folder.mkdir()
         write_record(folder, CheckpointRecord(model="small", recipe={}, val={"mpjpe_mm": mpjpe}))
     checkpoints.prune_checkpoints(tmp_path)
+    kept = [path.name for path in saved_checkpoints(tmp_path)]
+    assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 2:04d}", f"epoch-{first + 3:04d}"]
+    checkpoints.prune_checkpoints(tmp_path, keep_last=1)
     kept = [path.name for path in saved_checkpoints(tmp_path)]
     assert kept == [f"epoch-{first + 1:04d}", f"epoch-{first + 3:04d}"]
 
@@ -142,8 +145,7 @@ def test_an_altered_checkpoint_is_refused(run: Run, small_spec: ModelSpec) -> No
 
 def test_an_altered_checkpoint_names_the_others_of_its_run(run: Run, small_spec: ModelSpec) -> None:
     newest = saved_checkpoints(run.checkpoints)[-1]
-    older = run.checkpoints / "epoch-0001"
-    shutil.copytree(newest, older)
+    older = saved_checkpoints(run.checkpoints)[0]
     (newest / "model.safetensors").write_bytes((newest / "model.safetensors").read_bytes()[:-1] + b"x")
     with pytest.raises(
         HmrError, match=rf"Copy it again .*, or use another checkpoint of the run: {older} \(a resumed run"

@@ -49,11 +49,23 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def started(first_epoch: int = 1, notes: tuple[str, ...] = ()) -> RunStarted:
     sizes: dict[str, Any] = {"steps_per_epoch": 10, "train_samples": 80, "val_samples": 9, "parameters": 1_234_567}
-    return RunStarted(first_epoch=first_epoch, epochs=3, device="cpu", notes=notes, **sizes)
+    first_step = 10 * (first_epoch - 1) + 1
+    return RunStarted(
+        first_epoch=first_epoch, first_step=first_step, epochs=3, device="cpu", processes=1, notes=notes, **sizes
+    )
 
 
 def step(number: int) -> StepDone:
-    return StepDone(epoch=2, step=number, losses={"total": 0.25}, learning_rate=1e-3, samples_per_second=12.0)
+    return StepDone(
+        epoch=2,
+        step=number,
+        losses={"total": 0.25},
+        learning_rate=1e-3,
+        gradient_norm=0.5,
+        samples_per_second=12.0,
+        data_wait=0.25,
+        device_memory_mb=None,
+    )
 
 
 def epoch_done(val: dict[str, float | None]) -> EpochDone:
@@ -74,7 +86,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         wait(6.0)
         watch(step(number))
     watch(epoch_done({"mpjpe_mm": 12.3456, "pck_auc_0_50mm": 0.75, "mpvpe_mm": None}))
-    watch(CheckpointSaved(epoch=2, path=Path("checkpoints/epoch-0002")))
+    watch(CheckpointSaved(epoch=2, step=20, path=Path("checkpoints/epoch-0002")))
     watch(epoch_done({}))
     watch(RunEnded(epoch=3, seconds=3725.4, reason="finished"))
     out, err = capsys.readouterr()
@@ -145,7 +157,7 @@ def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFi
     show(run, RunEnded(epoch=0, seconds=61.0, reason="interrupted"))
     assert capsys.readouterr().err.splitlines() == [
         "interrupted after epoch 0, 0:01:01",
-        f"to go on after the last epoch that was finished: hmr train small --resume {run.folder}",
+        f"to go on after epoch-0001: hmr train small --resume {run.folder}",
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 from hmr_core.errors import HmrError
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_folder import check_free, default_folder, locked, new_run
-from hmr_core.training.run_log import drop_later_metrics
+from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.weights.run_record import open_run
 
 
@@ -31,10 +31,18 @@ def test_a_line_of_metrics_that_was_cut_off_is_dropped(run: Run) -> None:
     path = run.folder / "metrics.jsonl"
     whole = path.read_text()
     path.write_text(whole + '{"kind": "step", "epo')
-    drop_later_metrics(run, 3)
+    drop_later_metrics(run, 3, 21)
     assert path.read_text() == whole
-    drop_later_metrics(run, 1)
+    drop_later_metrics(run, 1, 7)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 7, 7]
+    assert is_reported(run, 1)
+    assert not is_reported(run, 2)
+
+
+def test_metrics_of_steps_within_an_epoch_are_kept(run: Run) -> None:
+    drop_later_metrics(run, 1, 14)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [("step", 1), ("step", 7), ("epoch", 7), ("step", 14)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,7 @@ def test_a_damaged_line_of_metrics_is_dropped(run: Run, line: bytes) -> None:
     path = run.folder / "metrics.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + line + b"\n")
-    drop_later_metrics(run, 3)
+    drop_later_metrics(run, 3, 21)
     assert path.read_bytes() == whole
 
 
@@ -152,7 +160,7 @@ def test_what_is_no_file_in_a_run_is_told(run: Run, name: str, make: Callable[[P
     path = run.folder / name
     path.unlink(missing_ok=True)
     make(path)
-    use = {"train.log": locked(run).__enter__, "metrics.jsonl": lambda: drop_later_metrics(run, 3)}[name]
+    use = {"train.log": locked(run).__enter__, "metrics.jsonl": lambda: drop_later_metrics(run, 3, 21)}[name]
     with pytest.raises(HmrError, match=rf"^{path} cannot be used: .*\. Move it away, and go on\.$"):
         use()
 

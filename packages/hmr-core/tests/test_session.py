@@ -37,7 +37,7 @@ def test_a_notebook_trains_with_strings_and_values(
     assert (run.recipe["train"]["epochs"], run.recipe["augment"]["rotation_deg"]) == (1, 0)
     assert run.started["command"] == (
         f"hmr.train('small', split='sp0', recipe='tiny', set={sets!r}, data={str(mini_pack_path)!r}, device='cpu', "
-        f"out={str(tmp_path / 'run')!r})"
+        f"out={str(tmp_path / 'run')!r}, keep_last=2)"
     )
     out, err = capsys.readouterr()
     assert out == ""

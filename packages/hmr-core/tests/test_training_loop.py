@@ -89,7 +89,7 @@ def test_a_pack_without_val_trains_without_val_figures(
     assert started.val_samples == 0
     assert "no val metrics: " in started.notes[0]
     assert [event.val for event in ended] == [{}, {}]
-    assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["epoch-0002"]
+    assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["epoch-0001", "epoch-0002"]
 
 
 def test_too_few_samples_for_a_batch_is_an_error(trainer: Any, tmp_path: Path) -> None:

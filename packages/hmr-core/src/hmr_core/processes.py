@@ -109,16 +109,16 @@ class Group:
             values /= self.count
         return values
 
-    def most(self, value: float) -> float:
-        """The largest of a number that each process has."""
+    def most(self, value: int) -> int:
+        """The largest of the numbers that the processes have."""
         if self.count == 1:
             return value
         import torch
         import torch.distributed
 
-        tensor = torch.tensor([value], dtype=torch.float64)
+        tensor = torch.tensor([value])
         torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
-        return float(tensor)
+        return int(tensor)
 
     def gather(self, value: T) -> list[T]:
         """What each process has, in their order, on the first process; nothing on the others."""
@@ -157,6 +157,17 @@ class Group:
             return PeerError(f"{lost} {self._missing()}") if lost else None
         rank, _, said = found.partition(" ")
         return None if int(rank) == self.rank else PeerError(f"process {rank}: {said}")
+
+    def told(self) -> PeerError | None:
+        """The error that another process has told of, or tells of within some seconds."""
+        if self.count == 1:
+            return None
+        try:
+            found = _first_failure(None)
+        except Exception:  # the store is gone with the process that kept it
+            return None
+        rank, _, said = (found or "").partition(" ")
+        return PeerError(f"process {rank}: {said}") if said and int(rank) != self.rank else None
 
     def _missing(self) -> str:
         """Which processes have not come as far as this one, as far as is known."""

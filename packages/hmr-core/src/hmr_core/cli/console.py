@@ -37,7 +37,7 @@ class Bar:
         """Show an event."""
         if isinstance(event, RunStarted):
             self._text, self._epochs = RunText(run, event), event.epochs
-            done, total = ((epochs * event.steps_per_epoch) for epochs in (event.first_epoch - 1, event.epochs))
+            done, total = event.first_step - 1, event.epochs * event.steps_per_epoch
             self._task = self._bar.add_task("training", total=total, completed=done, rate="")
             self._bar.start()
         if self._text is None:

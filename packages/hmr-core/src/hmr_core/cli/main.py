@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmr_core.plugins.registry import Registry
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it (128 + SIGINT)."""
 
 
 class LazyCommand(NamedTuple):
@@ -183,9 +181,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if context is not None:
             _say(f"see: {context.command_path} --help")
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         _say("interrupted")
-        return INTERRUPTED
+        return 128 + getattr(error, "number", signal.SIGINT)  # as shells have it
     except HmrError as error:
         _traceback_if_asked()
         _say(f"error: {error.worded(flag)}")

@@ -15,7 +15,10 @@ from hmr_core.shell import command_line, flag
 if TYPE_CHECKING:
     from hmr_core.plugins.run import Run
 
-_FROM_RUN = ("split", "subset", "recipe", "set", "epochs", "batch_size", "out", "tensorboard", "verify")
+_FROM_RUN = (
+    "split", "subset", "recipe", "set", "epochs", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
+    "verify",
+)  # fmt: skip
 
 
 @click.command()
@@ -31,9 +34,21 @@ _FROM_RUN = ("split", "subset", "recipe", "set", "epochs", "batch_size", "out", 
 @device_option
 @workers_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one under runs/.")
+@click.option(
+    "--checkpoint-every",
+    metavar="EVERY",
+    help="Save within epochs, too: each so many steps (500), or after a time (10m). A stopped run is saved anyway.",
+)
+@click.option(
+    "--keep-last",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="How many of the newest checkpoints are kept, besides the best on val.",
+)
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
 @click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run after its last epoch.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run where it stopped.")
 @click.pass_context
 def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any) -> None:
     """Train MODEL on a split of a pack.

@@ -33,12 +33,22 @@ def epoch_order(rows: Int64[ndarray, " n"], seed: int, epoch: int) -> Int64[ndar
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
-def split_batches(
-    rows: Int64[ndarray, " n"], batch_size: int, *, epoch: int = 0, drop_last: bool = False
-) -> list[list[Key]]:
+def split_batches(rows: Int64[ndarray, " n"], batch_size: int, *, epoch: int = 0) -> list[list[Key]]:
     """The keys of consecutive batches."""
-    end = len(rows) - len(rows) % batch_size if drop_last else len(rows)
-    return [[Key(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, end, batch_size)]
+    return [[Key(epoch, int(row)) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)]
+
+
+def split_steps(
+    rows: Int64[ndarray, " n"], batch_size: int, *, epoch: int, rank: int = 0, count: int = 1, parts: int = 1
+) -> list[list[list[Key]]]:
+    """The keys of one process's parts of consecutive batches; a last partial batch is dropped.
+
+    rank, count: the process and how many share each batch. parts: that each share is cut into.
+    """
+    size = batch_size // (count * parts)
+    whole = split_batches(rows[: len(rows) - len(rows) % batch_size], size, epoch=epoch)
+    steps = [whole[i : i + count * parts] for i in range(0, len(whole), count * parts)]
+    return [step[rank * parts : (rank + 1) * parts] for step in steps]
 
 
 class Loader:

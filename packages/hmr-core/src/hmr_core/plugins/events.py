@@ -9,27 +9,39 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """Training begins, or goes on after a resume, with epoch `first_epoch` (the first of all is 1)."""
+    """Training begins, or goes on after a resume, with step `first_step` of the run, in epoch `first_epoch`.
+
+    The first of all are 1. processes: how many share the work.
+    """
 
     first_epoch: int
+    first_step: int
     epochs: int
     steps_per_epoch: int
     train_samples: int
     val_samples: int
     parameters: int
     device: str
+    processes: int
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepDone:
-    """One step of the optimizer. step counts from 1 over the whole run; losses are the model's terms and `total`."""
+    """One step of the optimizer. step counts from 1 over the whole run; losses are the model's terms and `total`.
+
+    gradient_norm: the L2 norm of all gradients together, before clipping. data_wait: the share of the step's time in
+    which it waited for its batch. device_memory_mb: the most that a GPU held so far; None on other devices.
+    """
 
     epoch: int
     step: int
     losses: Mapping[str, float]
     learning_rate: float
+    gradient_norm: float
     samples_per_second: float
+    data_wait: float
+    device_memory_mb: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +57,18 @@ class EpochDone:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
-    """A checkpoint is on disk, whole."""
+    """A checkpoint is on disk, whole. epoch, step: how many are done."""
 
     epoch: int
+    step: int
     path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded:
-    """A run ended. reason: "finished", "interrupted", or a text that begins with "stopped by an error"; epoch: the last
-    that was done.
+    """A run ended. epoch: the last that was done.
+
+    reason: "finished", or a text that begins with "interrupted" or "stopped by an error".
     """
 
     epoch: int

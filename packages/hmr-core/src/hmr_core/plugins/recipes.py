@@ -89,6 +89,9 @@ class TrainConfig(Section):
     subset: Literal["train", "train+val"] = Field("train", description="what to train on; never test")
     epochs: int = Field(gt=0, le=MOST_EPOCHS, description="passes over the training subset")
     batch_size: int = Field(gt=0, description="samples in a step; a last partial batch is dropped")
+    grad_accum: int = Field(
+        1, gt=0, description="parts that each process's share of a batch is computed in, one after another: less memory"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Adam's rate at the start")
     weight_decay: float = Field(0, ge=0, description="Adam's L2 penalty")
     schedule: Literal["multistep", "cosine"] = Field(

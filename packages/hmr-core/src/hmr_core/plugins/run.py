@@ -38,6 +38,8 @@ class Run:
     """A run's folder and what it was asked to do.
 
     recipe: as plain values. data: the packs that it trains on. hand_model: None for a model that uses no hand.
+    processes: how many share the work. checkpoint_every: how often to save in the middle of an epoch, as it was asked
+    for; None for never. keep_last: how many of the newest checkpoints are kept.
     tensorboard: whether to write for it. verify: whether to compare checksums while reading the packs.
     started: by what command, where and when (see `provenance`); config.json keeps how it was first.
     """
@@ -51,6 +53,9 @@ class Run:
     versions: Mapping[str, str]
     started: Mapping[str, Any]
     hand_model: RunHand | None = None
+    processes: int = 1
+    checkpoint_every: str | None = None
+    keep_last: int = 2
     tensorboard: bool = False
     verify: bool = False
 

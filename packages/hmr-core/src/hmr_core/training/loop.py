@@ -1,36 +1,53 @@
 """The training loop.
 
-One process for now. Everything that a step depends on (its samples, their augmentation, the rate) is a function of the
-recipe, the epoch and the step, so a resumed run, or later several processes that share a batch, take the same steps.
+Everything that a step depends on (its samples, their augmentation, what the model draws, the rate) is a function of the
+recipe, the epoch, the step and the process, so a resumed run takes the same steps, and several processes share a batch.
+Each of them has the same state between two steps; the first one alone writes it down.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 
 import torch
+from jaxtyping import Int64
+from numpy import ndarray
 
-from hmr_core.data.loading import Loader, epoch_order, split_batches
+from hmr_core.data.batch import Batch
+from hmr_core.data.loading import Loader, epoch_order, split_steps
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
+from hmr_core.interrupts import Stopped, StopRequest, stop_requests
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
+from hmr_core.training.every import Every, parse_every
+from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.run_folder import check_batch
-from hmr_core.training.run_log import drop_later_metrics
+from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.training.schedule import learning_rate
-from hmr_core.training.state import restore_or_begin, save
+from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
 from hmr_core.training.validation import validate, validation_rows
+from hmr_core.weights.checkpoint_folders import checkpoint_folder
 from hmr_core.weights.checkpoint_record import record_validation
 from hmr_core.weights.checkpoints import prune_checkpoints
+
+Notify = Callable[[Run, Event], None]
+
+_SAVE, _STOP = 1, 1000
+"""What processes agree on before a step: to save first; to save and stop, the signal's number added."""
 
 
 def train_model(
@@ -39,85 +56,233 @@ def train_model(
     recipe: Recipe,
     pack: Pack,
     *,
+    group: Group,
     layer: HandLayer | None = None,
     device: torch.device,
     workers: int,
-    notify: Callable[[Run, Event], None],
+    notify: Notify,
 ) -> None:
     """Train a model from the run's newest checkpoint, or from the start, to the recipe's last epoch.
 
-    layer: the hand layer of the annotations' hand model, on the CPU, for a model that uses the hand.
+    group: the processes that share the work. layer: the hand layer of the annotations' hand model, on the CPU, for a
+    model that uses the hand. workers: of each process. notify: is told of events, in the first process alone.
     Raises HmrError when there is too little to train on, when the model fails, and on the first loss or gradient that
-    is not finite (before the optimizer sees it).
+    is not finite (before the optimizer sees it); Stopped after a signal, with a checkpoint written.
     """
     config = recipe.train
     rows = pack.indices(run.split, config.subset)
     check_batch(run.split, config, len(rows))
-    steps = len(rows) // config.batch_size
     val_rows, notes = validation_rows(pack, run.split, config)
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (True, False)
     )
     training = Loader(augmented, workers=workers, device=device)
-    validation = training.beside(plain)
+    steps = len(rows) // config.batch_size
     hand = None if layer is None else deepcopy(layer).to(device)  # the data sets' own stays on the CPU
-
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        state = restore_or_begin(run, spec, recipe, layer, device)
-        drop_later_metrics(run, state.epoch)
-        notify(
-            run,
-            RunStarted(
-                first_epoch=state.epoch + 1,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                train_samples=len(rows),
-                val_samples=len(val_rows),
-                parameters=sum(p.numel() for p in state.model.parameters() if p.requires_grad),
-                device=str(device),
-                notes=notes,
-            ),
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), stop_requests() as stop:
+        state = restore_or_begin(run, spec, recipe, layer, device, steps)
+        loop = _Loop(
+            run=run,
+            spec=spec,
+            recipe=recipe,
+            group=group,
+            device=device,
+            layer=layer,
+            pack=pack,
+            rows=rows,
+            val_rows=val_rows,
+            training=training,
+            validation=training.beside(plain),
+            losses=SharedLosses(Losses(state.model, spec, config, hand), group),
+            state=state,
+            stop=stop,
+            every=parse_every(run.checkpoint_every),
+            notify=notify if group.first else _nobody,
         )
-        began = time.monotonic()
-        reason = "finished"
+        loop.to_the_end(notes)
+
+
+def _nobody(run: Run, event: Event) -> None:
+    """Tell nobody."""
+
+
+@dataclass(kw_only=True)
+class _Loop:
+    """What a run trains, on what, and how far it is."""
+
+    run: Run
+    spec: ModelSpec
+    recipe: Recipe
+    group: Group
+    device: torch.device
+    layer: HandLayer | None
+    pack: Pack
+    rows: Int64[ndarray, " n"]
+    val_rows: Int64[ndarray, " m"]
+    training: Loader
+    validation: Loader
+    losses: SharedLosses
+    state: TrainingState
+    stop: StopRequest
+    every: Every
+    notify: Notify
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def to_the_end(self, notes: tuple[str, ...]) -> None:
+        """Train from the state to the last epoch, and tell of it."""
+        state, epochs = self.state, self.recipe.train.epochs
+        if self.group.first:
+            drop_later_metrics(self.run, state.epoch, state.step)
+        self.notify(self.run, self._started(notes))
+        began, reason = time.monotonic(), "finished"
         try:
-            for epoch in range(state.epoch + 1, config.epochs + 1):
-                torch.manual_seed(config.seed + epoch)  # for models with dropout: the same after a resume
-                state.model.train()
-                sums: dict[str, float] = {}
-                epoch_began = step_began = time.monotonic()
-                order = epoch_order(rows, config.seed, epoch)
-                for batch in training.load(split_batches(order, config.batch_size, epoch=epoch, drop_last=True)):
-                    step = state.step + 1
-                    rate = learning_rate(config, epoch, step, steps)
-                    at = StepPlace(step=step, epoch=epoch, learning_rate=rate, ids=batch.ids, pack=pack.path, run=run)
-                    losses = take_step(state, batch, at, spec=spec, config=config, hand=hand, device=device)
-                    sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
-                    now = time.monotonic()
-                    speed, step_began = len(batch.ids) / (now - step_began), now
-                    made = StepDone(epoch=epoch, step=step, losses=losses, learning_rate=rate, samples_per_second=speed)
-                    notify(run, made)
-                # The checkpoint first: what goes wrong in validation must not cost the epoch.
-                finished = replace(state, epoch=epoch)
-                path = save(run, finished)
-                state = finished
-                val = validate(state.model, validation, val_rows, layer=layer, batch_size=config.batch_size)
-                record_validation(path, val)
-                prune_checkpoints(run.checkpoints)
-                means = {name: value / steps for name, value in sums.items()}
-                seconds = time.monotonic() - epoch_began
-                notify(run, EpochDone(epoch=epoch, step=state.step, losses=means, val=val, seconds=seconds))
-                notify(run, CheckpointSaved(epoch=epoch, path=path))
+            # A run may have been killed after the checkpoint of an epoch, before its figures were written.
+            if state.step and not state.in_epoch and not is_reported(self.run, state.epoch):
+                self._finish_epoch(time.monotonic())
+            while state.epoch < epochs:
+                epoch_began = time.monotonic()
+                self._train_epoch()
+                self._finish_epoch(epoch_began)
         except BaseException as error:
             reason = _how_it_ended(error)
             raise
         finally:
-            notify(run, RunEnded(epoch=state.epoch, seconds=time.monotonic() - began, reason=reason))
+            self.notify(self.run, RunEnded(epoch=state.epoch, seconds=time.monotonic() - began, reason=reason))
+
+    def _started(self, notes: tuple[str, ...]) -> RunStarted:
+        state = self.state
+        return RunStarted(
+            first_epoch=state.epoch + 1,
+            first_step=state.step + 1,
+            epochs=self.recipe.train.epochs,
+            steps_per_epoch=state.steps_per_epoch,
+            train_samples=len(self.rows),
+            val_samples=len(self.val_rows),
+            parameters=sum(p.numel() for p in state.model.parameters() if p.requires_grad),
+            device=str(self.device),
+            processes=self.group.count,
+            notes=notes,
+        )
+
+    def _train_epoch(self) -> None:
+        """Take what is left of an epoch's steps, and save what was learnt."""
+        state, config, epoch = self.state, self.recipe.train, self.state.epoch + 1
+        if not state.in_epoch:
+            state.loss_sums = {}
+        state.val = {}
+        state.model.train()
+        order = epoch_order(self.rows, config.seed, epoch)
+        steps = split_steps(
+            order,
+            config.batch_size,
+            epoch=epoch,
+            rank=self.group.rank,
+            count=self.group.count,
+            parts=config.grad_accum,
+        )
+        batches = self.training.load([part for step in steps[state.in_epoch :] for part in step])
+        step_began = time.monotonic()
+        for step in range(state.step + 1, epoch * state.steps_per_epoch + 1):
+            own = self._next(batches, step)
+            waited = time.monotonic() - step_began
+            rate = learning_rate(config, epoch, step, state.steps_per_epoch)
+            ids = [i for part in own for i in part.ids]
+            at = StepPlace(step=step, epoch=epoch, learning_rate=rate, ids=ids, pack=self.pack.path, run=self.run)
+            made = take_step(state, own, at, losses=self.losses, spec=self.spec, config=config, group=self.group)
+            state.loss_sums = {name: state.loss_sums.get(name, 0.0) + value for name, value in made.losses.items()}
+            now = time.monotonic()
+            seconds, step_began = now - step_began, now
+            done = StepDone(
+                epoch=epoch,
+                step=step,
+                losses=made.losses,
+                learning_rate=rate,
+                gradient_norm=made.gradient_norm,
+                samples_per_second=config.batch_size / seconds,
+                data_wait=waited / seconds,
+                device_memory_mb=_most_memory_mb(self.device),
+            )
+            self.notify(self.run, done)
+        self._save(replace(state, epoch=epoch))
+        state.epoch = epoch
+
+    def _next(self, batches: Iterator[Batch], step: int) -> list[Batch]:
+        """Load the process's parts of the next step and, when all have theirs, do what was asked for before it.
+
+        Until the step is taken all processes have the same state, which is not lost whatever goes wrong.
+        """
+        try:
+            parts = list(islice(batches, self.recipe.train.grad_accum))
+            self.group.come(step)
+            self._heed()
+        except Exception as error:
+            with suppress(Exception):  # the first error is the one to tell
+                self._save_in_epoch()
+            if self.stop.number:
+                # It may have ended a loading worker, too; or it came because another process failed.
+                raise self.group.told() or Stopped(self.stop.number) from error
+            raise
+        return parts
+
+    def _heed(self) -> None:
+        """Save if that is due, and stop if a signal has asked any of the processes to."""
+        due = self.every.due(self.state.step, time.monotonic() - self.saved_at)
+        asked = _STOP + self.stop.number if self.stop.number else _SAVE if due and self.group.first else 0
+        agreed = self.group.most(asked)
+        if agreed:
+            self._save_in_epoch()
+        if agreed > _STOP:
+            raise Stopped(agreed - _STOP)
+
+    def _save_in_epoch(self) -> None:
+        """Save the state in the middle of an epoch; at its ends there is a checkpoint already, or nothing to save."""
+        if self.state.in_epoch and not self._path.exists():
+            self._save(self.state)
+            if self.group.first:
+                prune_checkpoints(self.run.checkpoints, self.run.keep_last)
+                self._tell_of_checkpoint()
+
+    def _save(self, state: TrainingState) -> None:
+        if self.group.first:
+            save(self.run, state)
+        self.saved_at = time.monotonic()
+
+    def _finish_epoch(self, began: float) -> None:
+        """Validate what an epoch learnt, after it was saved: what goes wrong here must not cost the epoch."""
+        state, config = self.state, self.recipe.train
+        if number := self.group.most(self.stop.number):
+            raise Stopped(number)
+        val = state.val or validate(
+            state.model, self.validation, self.val_rows, layer=self.layer, batch_size=config.batch_size
+        )
+        state.val = val
+        if self.group.first:
+            record_validation(self._path, val)
+            prune_checkpoints(self.run.checkpoints, self.run.keep_last)
+        means = {name: value / state.steps_per_epoch for name, value in state.loss_sums.items()}
+        seconds = time.monotonic() - began
+        self.notify(self.run, EpochDone(epoch=state.epoch, step=state.step, losses=means, val=val, seconds=seconds))
+        self._tell_of_checkpoint()
+
+    @property
+    def _path(self) -> Path:
+        """Where the checkpoint of the state is, or would be."""
+        state = self.state
+        return checkpoint_folder(self.run.checkpoints, state.epoch, state.step if state.in_epoch else None)
+
+    def _tell_of_checkpoint(self) -> None:
+        self.notify(self.run, CheckpointSaved(epoch=self.state.epoch, step=self.state.step, path=self._path))
+
+
+def _most_memory_mb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
 
 
 def _how_it_ended(error: BaseException) -> str:
     """How a run ended, in words, without the error's own text, which is printed next."""
+    if isinstance(error, Stopped):
+        return f"interrupted ({error})"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return "stopped by an error" + ("" if isinstance(error, HmrError) else f" ({type(error).__name__})")

@@ -20,7 +20,8 @@ from hmr_core.files import check_regular
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, LOG, Run
 from hmr_core.shell import command_line
-from hmr_core.weights.checkpoint_folders import epoch_of, run_checkpoints, saved_checkpoints
+from hmr_core.training.run_metrics import check_usable, is_reported
+from hmr_core.weights.checkpoint_folders import epoch_of, newest_checkpoint, run_checkpoints
 from hmr_core.weights.run_record import write_run
 from hmr_core.wording import counted
 
@@ -99,9 +100,9 @@ def _resume(model: str, folder: Path, *more: Option) -> str:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the last of a run's epochs has its checkpoint."""
-    saved = saved_checkpoints(run.checkpoints)
-    return bool(saved) and epoch_of(saved[-1]) == run.recipe["train"]["epochs"]
+    """Whether the last of a run's epochs has its checkpoint and its figures."""
+    newest, epochs = newest_checkpoint(run.checkpoints), run.recipe["train"]["epochs"]
+    return newest is not None and epoch_of(newest) == epochs and is_reported(run, epochs)
 
 
 def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
@@ -137,7 +138,7 @@ def _is_run(folder: Path) -> bool:
 def locked(run: Run) -> Iterator[None]:
     """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
     path = run.log
-    check_readable(path)
+    check_usable(path)
     try:
         file = path.open("ab")
     except OSError as error:
@@ -157,13 +158,3 @@ def _lock(file: BinaryIO) -> bool:
     except OSError:
         pass  # a file system without locks
     return True
-
-
-def check_readable(path: Path) -> None:
-    """HmrError for what is there and no file."""
-    try:
-        check_regular(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise HmrError(f"{path} cannot be used: {error.strerror}. Move it away, and go on.") from error

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import asdict
 from typing import Any
 
-from hmr_core.files import read_bytes
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunStarted, StepDone
 from hmr_core.plugins.run import Run
-from hmr_core.staging import append_text, write_text
-from hmr_core.training.run_folder import check_readable
+from hmr_core.staging import append_text
 from hmr_core.training.run_text import RunText
 
 LOG_EVERY = 20
@@ -64,22 +61,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def drop_later_metrics(run: Run, epoch: int) -> None:
-    """Forget the lines of metrics.jsonl after an epoch: a resumed run measures them again."""
-    path = run.metrics
-    if path.exists():
-        check_readable(path)
-        # What is no UTF-8 is a damaged line, which is dropped as one that was cut off.
-        text = read_bytes(path).decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if "\ufffd" not in line and _epoch_of(line) <= epoch]
-        write_text(path, "".join(line + "\n" for line in lines))
-
-
-def _epoch_of(line: str) -> float:
-    """The epoch of a line of metrics; infinity for one that was cut off, which is then dropped."""
-    try:
-        return float(json.loads(line)["epoch"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return math.inf

@@ -9,7 +9,7 @@ from datetime import timedelta
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_folder import resume_command
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_folders import newest_checkpoint
 from hmr_core.wording import counted
 
 EVERY_S = 15.0
@@ -21,7 +21,7 @@ class RunText:
 
     def __init__(self, run: Run, started: RunStarted) -> None:
         self._run, self._started = run, started
-        self._first = (started.first_epoch - 1) * started.steps_per_epoch
+        self._first = started.first_step - 1
         self._total = started.epochs * started.steps_per_epoch
         self._began = self._spoke = time.monotonic()
 
@@ -50,8 +50,13 @@ class RunText:
             *(f"data: {pack.path}" for pack in run.data),
             *([] if hand is None else [f"hand model: {hand.path or 'the synthetic hand of hmr itself'}"]),
             *(f"note: {note}" for note in event.notes),
-            *([f"resumed after epoch {event.first_epoch - 1}"] if event.first_epoch > 1 else []),
+            *([] if event.first_step == 1 else [self._resumed(event)]),
         ]
+
+    @staticmethod
+    def _resumed(event: RunStarted) -> str:
+        epochs, steps = divmod(event.first_step - 1, event.steps_per_epoch)
+        return f"resumed after epoch {epochs}" + (f" and {counted(steps, 'step')} of the next" if steps else "")
 
     def _step(self, event: StepDone) -> list[str]:
         now = time.monotonic()
@@ -67,9 +72,10 @@ class RunText:
 
     def _end(self, event: RunEnded) -> list[str]:
         ended = f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}"
-        if event.reason != "interrupted" or not saved_checkpoints(self._run.checkpoints):
+        saved = newest_checkpoint(self._run.checkpoints)
+        if not event.reason.startswith("interrupted") or saved is None:
             return [ended]
-        return [ended, f"to go on after the last epoch that was finished: {resume_command(self._run)}"]
+        return [ended, f"to go on after {saved.name}: {resume_command(self._run)}"]
 
 
 def say(line: str) -> None:

@@ -6,9 +6,8 @@ Nothing is written before everything was looked at.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +20,14 @@ from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.files import as_path
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
 from hmr_core.option_text import override_texts
-from hmr_core.plugins.recipes import load_recipe, parse_recipe
+from hmr_core.plugins.recipes import Recipe, load_recipe, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.processes import Place, check_shares, joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
+from hmr_core.training.every import parse_every
 from hmr_core.training.run_folder import (
     check_batch,
     check_free,
@@ -44,6 +45,7 @@ from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import check_run
 from hmr_core.weights.find_weights import find_weights
 from hmr_core.weights.run_record import open_run
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -67,7 +69,10 @@ class TrainingRequest:
     for overrides of train.epochs and so on; None for the recipe's own.
     data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
     device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
-    device. out: the run's folder; None for a new one under runs/. verify: compare the checksums of what is read.
+    device. out: the run's folder; None for a new one under runs/.
+    checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
+    never. keep_last: how many of the newest checkpoints to keep, besides the best on val.
+    verify: compare the checksums of what is read.
     command: how the run was asked for, for its record.
     """
 
@@ -83,6 +88,8 @@ class TrainingRequest:
     device: str | None = None
     workers: int | None = None
     out: Path | None = None
+    checkpoint_every: str | None = None
+    keep_last: int = 2
     tensorboard: bool = False
     verify: bool = False
     command: str = ""
@@ -102,6 +109,8 @@ def train(
     device: str | None = None,
     workers: int | None = None,
     out: str | Path | None = None,
+    checkpoint_every: str | int | None = None,
+    keep_last: int = 2,
     tensorboard: bool = False,
     verify: bool = False,
     progress: bool = True,
@@ -128,6 +137,8 @@ def train(
         device=device,
         workers=workers,
         out=as_path(out),
+        checkpoint_every=None if checkpoint_every is None else str(checkpoint_every),
+        keep_last=keep_last,
         tensorboard=tensorboard,
         verify=verify,
         command=python_call("hmr.train", model, **given),
@@ -144,8 +155,6 @@ def start(
     Raises UsageError for what does not exist, and HmrError for data, files and models that cannot be trained with.
     """
     spec = registry.model(request.model)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("training runs in one process in this version: start it without torchrun.")
     if request.subset not in (None, "train", "train+val"):
         raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
     short = {"train.epochs": request.epochs, "train.batch_size": request.batch_size, "train.subset": request.subset}
@@ -157,39 +166,47 @@ def start(
     _check_hand(spec, request.hand_model)
     pack = Pack(request.data or default_pack())
     split = pack.split_name(request.split)
-    folder = request.out or default_folder(spec.name, split, request.recipe)
     if request.tensorboard:
-        require_tensorboard(folder)
+        require_tensorboard(request.out or default_folder(spec.name, split, request.recipe))
     _check_subset(pack, split, recipe.train.subset)
     rows = pack.indices(split, recipe.train.subset)
     _check_data(spec, pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))
+    parse_every(request.checkpoint_every)
+    where = place()
+    _check_processes(recipe, where)
     device = choose_device(request.device)
-    hand = _hand(spec, request.hand_model)
-    layer = _layer(hand, pack, rows, tell)
-    run = Run(
-        folder=folder,
-        model=spec.name,
-        split=split,
-        recipe_name=request.recipe,
-        recipe=recipe.model_dump(mode="json"),
-        data=_record(pack),
-        hand_model=_record_hand(hand),
-        versions=versions(),
-        tensorboard=request.tensorboard,
-        verify=request.verify,
-        started=provenance(request.command),
-    )
-    if request.out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
-        tell(f"note: there is a run of that name already; this one is {folder}")
-    watchers = Watchers(run, observers, registry, tell)
-    from hmr_core.training.loop import train_model
+    with joined(where, device) as group:
+        # The first process chooses for all: another one might find the folder taken by now.
+        folder = group.share(request.out or default_folder(spec.name, split, request.recipe))
+        hand = _hand(spec, request.hand_model)
+        layer = _layer(hand, pack, rows, tell)
+        run = Run(
+            folder=folder,
+            model=spec.name,
+            split=split,
+            recipe_name=request.recipe,
+            recipe=recipe.model_dump(mode="json"),
+            data=_record(pack),
+            hand_model=_record_hand(hand),
+            versions=versions(),
+            processes=where.count,
+            checkpoint_every=request.checkpoint_every,
+            keep_last=request.keep_last,
+            tensorboard=request.tensorboard,
+            verify=request.verify,
+            started=provenance(request.command),
+        )
+        if request.out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
+            tell(f"note: there is a run of that name already; this one is {folder}")
+        watchers = Watchers(run, observers, registry, tell)
+        from hmr_core.training.loop import train_model
 
-    with new_run(run):
-        train_model(
-            run, spec, recipe, pack, layer=layer, device=device, workers=choose_workers(request.workers, device),
-            notify=watchers,
-        )  # fmt: skip
+        with new_run(run) if where.first else nullcontext():
+            train_model(
+                run, spec, recipe, pack, group=group, layer=layer, device=device,
+                workers=choose_workers(request.workers, device), notify=watchers,
+            )  # fmt: skip
     return run
 
 
@@ -243,19 +260,33 @@ def resume(
     hand = _hand(spec, hand_model) if run.hand_model is None else _hand_of_run(run, run.hand_model, hand_model)
     rows = pack.indices(run.split, recipe.train.subset)
     _check_data(spec, pack, run.split, recipe.train.subset, tell)
+    where = place()
+    _check_processes(recipe, where)
+    if where.count != run.processes:
+        tell(
+            f"note: {counted(where.count, 'process')} now, {run.processes} before: from here on the steps are the same "
+            "but for rounding"
+        )
     layer = _layer(hand, pack, rows, tell)
     chosen = choose_device(device)
-    with locked(run):
+    with joined(where, chosen) as group, locked(run) if where.first else nullcontext():
         # As it goes on now: its files may have been moved.
-        moved = replace(run, data=_record(pack), hand_model=_record_hand(hand))
+        moved = replace(run, data=_record(pack), hand_model=_record_hand(hand), processes=where.count)
         run = replace(moved, started=provenance(command))
         from hmr_core.training.loop import train_model
 
         train_model(
-            run, spec, recipe, pack, layer=layer, device=chosen, workers=choose_workers(workers, chosen),
-            notify=Watchers(run, observers, registry, tell),
+            run, spec, recipe, pack, group=group, layer=layer, device=chosen,
+            workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell),
         )  # fmt: skip
     return run
+
+
+def _check_processes(recipe: Recipe, where: Place) -> None:
+    """UsageError where the processes cannot have equal parts of a batch."""
+    parts = recipe.train.grad_accum
+    what = "a batch" if parts == 1 else f"each of the {parts} parts of a batch"
+    check_shares(recipe.train.batch_size // parts, where.count, what)
 
 
 def _record(pack: Pack) -> tuple[RunData, ...]:

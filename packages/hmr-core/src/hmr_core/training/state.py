@@ -1,12 +1,13 @@
 """The state of a run that trains: all that its next step needs besides the recipe and the data.
 
 The order of samples, their augmentation and what dropout draws are no part of it: they follow from the recipe's seed,
-the epoch and the sample.
+the epoch, the step and the sample.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,21 +24,44 @@ from hmr_core.training.optimizer import Adam
 from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.weights.checkpoint_record import CheckpointRecord
-from hmr_core.weights.checkpoints import NotFiniteError, load_checkpoint, load_optimizer, progress, save_checkpoint
+from hmr_core.weights.checkpoints import (
+    NotFiniteError,
+    load_checkpoint,
+    load_optimizer,
+    save_checkpoint,
+    trained_record,
+)
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """A model, its optimizer, and how far they are. epoch, step: how many are done."""
+    """A model, its optimizer, and how far they are.
+
+    epoch, step: how many are done. loss_sums: each loss summed over the steps of the epoch that is not done yet or, at
+    its end, of that epoch. val: at the end of an epoch, the metrics on val, once they were recorded.
+    """
 
     model: PoseModel
     optimizer: torch.optim.Optimizer
+    steps_per_epoch: int
     epoch: int = 0
     step: int = 0
+    loss_sums: dict[str, float] = field(default_factory=dict)
+    val: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def in_epoch(self) -> int:
+        """How many steps of the epoch that is not done yet are done."""
+        return self.step - self.epoch * self.steps_per_epoch
 
 
 def restore_or_begin(
-    run: Run, spec: ModelSpec, recipe: Recipe, layer: HandLayer | None, device: torch.device
+    run: Run,
+    spec: ModelSpec,
+    recipe: Recipe,
+    layer: HandLayer | None,
+    device: torch.device,
+    steps_per_epoch: int,
 ) -> TrainingState:
     """The state in the run's newest checkpoint; where there is none, the first one, of the recipe's seed.
 
@@ -54,10 +78,18 @@ def restore_or_begin(
     config = recipe.train
     optimizer = Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     if checkpoint is None:
-        return TrainingState(model=model, optimizer=optimizer)
-    epoch, step = progress(checkpoint)
+        return TrainingState(model=model, optimizer=optimizer, steps_per_epoch=steps_per_epoch)
+    record = trained_record(checkpoint)
     load_optimizer(checkpoint, model, optimizer)
-    return TrainingState(model=model, optimizer=optimizer, epoch=epoch, step=step)
+    return TrainingState(
+        model=model,
+        optimizer=optimizer,
+        steps_per_epoch=steps_per_epoch,
+        epoch=record.epoch or 0,
+        step=record.step or 0,
+        loss_sums=dict(record.loss_sums),
+        val=record.val,
+    )
 
 
 def _first_model(spec: ModelSpec, recipe: Recipe) -> PoseModel:
@@ -74,15 +106,15 @@ def save(run: Run, state: TrainingState) -> Path:
     Raises HmrError, with what there is to go on from, where it holds numbers that are not finite or the disk is full.
     """
     before = newest_checkpoint(run.checkpoints)
-    path = checkpoint_folder(run.checkpoints, state.epoch)
-    record = CheckpointRecord(**run.identity(), epoch=state.epoch, step=state.step, versions=run.versions)
+    path = checkpoint_folder(run.checkpoints, state.epoch, state.step if state.in_epoch else None)
+    record = CheckpointRecord(
+        **run.identity(), epoch=state.epoch, step=state.step, loss_sums=state.loss_sums, versions=run.versions
+    )
     try:
         save_checkpoint(path, state.model, state.optimizer, record)
     except NotFiniteError as error:
         raise HmrError(f"{error.message} {what_next(before)}") from error
     except HmrError as error:
         begun = f"goes on after {before.name} by: {resume_command(run)}" if before else "has to be started again."
-        raise HmrError(
-            f"{error.message} What epoch {state.epoch} learnt is lost; the run {begun}", *error.remedy
-        ) from error
+        raise HmrError(f"{error.message} What was learnt since is lost; the run {begun}", *error.remedy) from error
     return path

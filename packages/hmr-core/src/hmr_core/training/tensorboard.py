@@ -23,13 +23,14 @@ class TensorBoard:
         """Write an event's metrics."""
         if isinstance(event, RunStarted):
             self._steps_per_epoch = event.steps_per_epoch
-            self._writer = _summary_writer(run.folder, 1 + (event.first_epoch - 1) * event.steps_per_epoch)
+            self._writer = _summary_writer(run.folder, event.first_step)
         elif self._writer is None:
             return
         elif isinstance(event, StepDone) and is_written(event.step, self._steps_per_epoch):
             for name, value in event.losses.items():
                 self._writer.add_scalar(f"loss/{name}", value, event.step)
             self._writer.add_scalar("learning_rate", event.learning_rate, event.step)
+            self._writer.add_scalar("gradient_norm", event.gradient_norm, event.step)
         elif isinstance(event, EpochDone):
             for name, value in event.losses.items():
                 self._writer.add_scalar(f"epoch_loss/{name}", value, event.step)

@@ -40,6 +40,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "hand_model": (dict | None, "an object or null"),
     "epoch": (int | None, "a whole number or null"),
     "step": (int | None, "a whole number or null"),
+    "loss_sums": (dict, "an object"),
     "val": (dict, "an object"),
     "versions": (dict, "an object"),
 }
@@ -52,6 +53,7 @@ class CheckpointRecord:
 
     recipe: as plain values. split, data, hand_model: as the run has them; None or empty for a converted checkpoint,
     whose origin is `released`. epoch, step: how many it was trained for; None where it was not trained here.
+    loss_sums: each loss summed over the steps of the epoch that is not done yet or, at its end, of that epoch.
     val: its metrics on val; empty where it was not scored. digests: of its files, as they were when it was written.
     """
 
@@ -63,6 +65,7 @@ class CheckpointRecord:
     hand_model: Digest | None = None
     epoch: int | None = None
     step: int | None = None
+    loss_sums: Mapping[str, float] = field(default_factory=dict)
     val: Mapping[str, float | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     released: ReleasedFile | None = None
@@ -190,6 +193,9 @@ def _check_kinds(path: Path, values: Mapping[str, Any]) -> None:
             raise _altered(path, f'"{key}" is a {type(values[key]).__name__}, and should be {wanted}')
     if not isinstance(values["recipe"].get("train", {}), dict):
         raise _altered(path, 'the "train" of "recipe" is no object')
+    for name, value in values.get("loss_sums", {}).items():
+        if not isinstance(value, float):
+            raise _altered(path, f'"{name}" of "loss_sums" is a {type(value).__name__}, and should be a number')
     for name, value in values.get("val", {}).items():
         if not isinstance(value, int | float | None):
             raise _altered(path, f'"{name}" of "val" is a {type(value).__name__}, and should be a number or null')

@@ -115,15 +115,15 @@ def load_checkpoint(path: Path, spec: ModelSpec, *, option: Option | str = CKPT)
     return Checkpoint(path=weights, model=model, recipe=recipe, record=record, digest=digest, released=record.released)
 
 
-def progress(checkpoint: Checkpoint) -> tuple[int, int]:
-    """How many epochs and steps a checkpoint was trained for; HmrError for one that was not trained here."""
+def trained_record(checkpoint: Checkpoint) -> CheckpointRecord:
+    """What a checkpoint says of its training; HmrError for one that was not trained here."""
     record = checkpoint.record
     if record is None or record.epoch is None or record.step is None:
         raise HmrError(
             f"{checkpoint.path} has no optimizer's state: it was converted from a released file, so no run can go on "
             "from it."
         )
-    return record.epoch, record.step
+    return record
 
 
 def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> None:
@@ -146,14 +146,14 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
     optimizer.load_state_dict(state)
 
 
-def prune_checkpoints(folder: Path) -> None:
-    """Keep the newest checkpoint and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
+def prune_checkpoints(folder: Path, keep_last: int = 2) -> None:
+    """Keep the newest checkpoints and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
     for leftover in unfinished_checkpoints(folder):
         shutil.rmtree(leftover)
     paths = saved_checkpoints(folder)
-    keep = {paths[-1], best_on_val({path: read_record(path / WEIGHTS) for path in paths})}
+    kept = {*paths[-keep_last:], best_on_val({path: read_record(path / WEIGHTS) for path in paths})}
     for path in paths:
-        if path not in keep:
+        if path not in kept:
             shutil.rmtree(path)
         else:
             clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the metrics on val

@@ -1,0 +1,57 @@
+"""A model and its loss as one module, which is what processes share the gradients of."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hmr_core.data.batch import Batch
+from hmr_core.hand.layer import HandLayer
+from hmr_core.nn.decode import pose_for_loss
+from hmr_core.nn.model import Inputs, PoseModel, Targets
+from hmr_core.plugins.recipes import TrainConfig
+from hmr_core.plugins.specs import ModelSpec
+from hmr_core.processes import Group
+
+
+class Losses(nn.Module):
+    """From a batch to the model's loss terms.
+
+    hand: the layer, on the device, of a model that uses the hand; it learns nothing and is no part of this module.
+    """
+
+    def __init__(self, model: PoseModel, spec: ModelSpec, config: TrainConfig, hand: HandLayer | None) -> None:
+        super().__init__()
+        self.model, self._spec, self._config, self._hand = model, spec, config, (hand,)
+
+    def forward(self, inputs: Inputs, targets: Targets) -> dict[str, Tensor]:
+        """The terms by name; the network alone runs in reduced precision."""
+        device = targets.root.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            prediction = self.model(inputs)
+        (hand,) = self._hand
+        prediction = pose_for_loss(prediction, targets.root, root_joint=self._spec.root_joint, layer=hand)
+        return self.model.loss(prediction, targets)
+
+
+class SharedLosses:
+    """The losses of one process's part of a batch, whose gradients are the mean over all processes'."""
+
+    def __init__(self, losses: Losses, group: Group) -> None:
+        self._losses: nn.Module = losses
+        self._shared: DistributedDataParallel | None = None
+        if group.count > 1:
+            # Not every model uses all of its parameters in every step. A batch is on its device already.
+            self._shared = DistributedDataParallel(losses, find_unused_parameters=True)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a batch."""
+        terms: dict[str, Tensor] = (self._shared or self._losses)(batch.inputs(), batch.targets)
+        return terms
+
+    def kept_back(self) -> AbstractContextManager[None]:
+        """While gradients are added up and not yet shared: for all but the last part of a step."""
+        return nullcontext() if self._shared is None else self._shared.no_sync()
