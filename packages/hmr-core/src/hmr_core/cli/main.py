@@ -38,6 +38,9 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
     },
     "Train and evaluate": {
         "train": LazyCommand("hmr_core.cli.train", "train", "Train a model on a pack, or resume a run."),
+        "runs": LazyCommand(
+            "hmr_core.cli.runs", "runs", "List the runs, or show one: its state, its figures, its command."
+        ),
         "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: metrics, predictions, pictures."),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),

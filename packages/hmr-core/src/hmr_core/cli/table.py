@@ -34,7 +34,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
-        table.add_column(column, style="cyan" if i == 0 else "", no_wrap=i == 0)  # names stay whole, to be copied
+        table.add_column(column, style="cyan" if i == 0 else "", no_wrap=i == 0, overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*row)
     terminal().print(table)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hmr_core.errors import HmrError, Option
-from hmr_core.files import check_regular
+from hmr_core.files import open_regular
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, LOG, Run
 from hmr_core.shell import command_line
@@ -68,7 +68,7 @@ def check_free(folder: Path, model: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise HmrError(f"{folder} is a file, so it cannot be a run's folder.", *_ANOTHER)
     if _is_run(folder):
-        if _being_trained(folder):
+        if is_being_trained(folder):
             raise HmrError(
                 f"{folder} is being trained by another process.",
                 "Wait for it, stop it, or choose another folder with ",
@@ -118,15 +118,15 @@ def default_folder(model: str, split: str, recipe: str, parent: Path = Path("run
 
 def _may_be_taken(folder: Path) -> bool:
     """Whether there is a run that ended before its first checkpoint."""
-    return _is_run(folder) and not run_checkpoints(folder) and not _being_trained(folder)
+    return _is_run(folder) and not run_checkpoints(folder) and not is_being_trained(folder)
 
 
-def _being_trained(folder: Path) -> bool:
+def is_being_trained(folder: Path) -> bool:
+    """Whether a process trains the run in a folder: whether it holds the log's lock."""
     try:
-        check_regular(folder / LOG)
-        with (folder / LOG).open("ab") as file:
-            return not _lock(file)
-    except OSError:  # it is not there, or cannot be written to
+        with open_regular(folder / LOG) as file:
+            return not _lock(file, fcntl.LOCK_SH)  # shared: several may look at once, and without leave to write
+    except OSError:  # it is not there, or cannot be read
         return False
 
 
@@ -149,10 +149,10 @@ def locked(run: Run) -> Iterator[None]:
         yield
 
 
-def _lock(file: BinaryIO) -> bool:
+def _lock(file: BinaryIO, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock a run's log for as long as it is open; False when another process has it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

@@ -7,13 +7,17 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from hmr_core.files import read_bytes
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.staging import append_text
-from hmr_core.training.run_text import RunText
+from hmr_core.training.run_text import RunText, how_it_ended
 
 LOG_EVERY = 20
 """Steps between two whose metrics are written; the first of a run and the last of each epoch are written besides."""
+
+_COMMAND = "command: "
+"""How the first line of each process that trains a run begins."""
 
 
 def is_written(step: int, steps_per_epoch: int) -> bool:
@@ -44,11 +48,22 @@ class RunLog:
             append_text(run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
+def last_ending(run: Run) -> str | None:
+    """Why the last process that trained a run ended, as its log says; None where it ended without a word."""
+    for line in reversed(read_bytes(run.log).decode("utf-8", "replace").splitlines()):
+        said = line[len("2026-01-01 00:00:00 ") :]
+        if said.startswith(_COMMAND):
+            return None
+        if (reason := how_it_ended(said)) is not None:
+            return reason
+    return None
+
+
 def _how_it_began(run: Run) -> list[str]:
     started = run.started
     commits = [f"{what} at commit {commit}" for what, commit in started["commits"].items() if commit]
     return [
-        f"command: {started['command']}",
+        f"{_COMMAND}{started['command']}",
         ", ".join([f"in {started['folder']} on {started['host']}", *commits]),
     ]
 

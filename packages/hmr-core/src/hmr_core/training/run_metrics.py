@@ -26,6 +26,19 @@ def is_reported(run: Run, epoch: int) -> bool:
     return any(values.get("kind") == "epoch" and values.get("epoch") == epoch for _, values in found)
 
 
+def measured_epochs(run: Run) -> list[dict[str, Any]]:
+    """What metrics.jsonl has of each epoch, in their order; of an epoch that is there twice, the later line."""
+    found = {}
+    for _, values in _lines(run) if run.metrics.exists() else []:
+        if (
+            values.get("kind") == "epoch"
+            and isinstance(values.get("epoch"), int)
+            and isinstance(values.get("val"), dict)
+        ):
+            found[values["epoch"]] = values
+    return [found[epoch] for epoch in sorted(found)]
+
+
 def _lines(run: Run) -> list[tuple[str, dict[str, Any]]]:
     """The lines of metrics.jsonl and what they hold; nothing for one that is damaged or was cut off."""
     check_usable(run.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from datetime import timedelta
@@ -76,6 +77,12 @@ class RunText:
         if not event.reason.startswith("interrupted") or saved is None:
             return [ended]
         return [ended, f"to go on after {saved.name}: {resume_command(self._run)}"]
+
+
+def how_it_ended(line: str) -> str | None:
+    """The reason in a line that says that a run ended; None for another line."""
+    said = re.fullmatch(r"(.+) after epoch \d+, (?:\d+ days?, )?\d+:\d\d:\d\d", line)
+    return said[1] if said else None
 
 
 def say(line: str) -> None:
