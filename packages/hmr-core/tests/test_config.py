@@ -71,7 +71,7 @@ def test_a_misspelt_override_asks_for_the_closest(spec: ModelSpec) -> None:
     with pytest.raises(UsageError) as caught:
         load_recipe(spec, "tiny", ["train.learing_rate=1"])
     assert str(caught.value) == (
-        'unknown option "train.learing_rate". Did you mean "train.learning_rate"? '
+        'unknown option "train.learing_rate". Did you mean "train.learning_rate" or "train.final_learning_rate"? '
         "`hmr models small` lists what set takes."
     )
 
@@ -125,6 +125,11 @@ def test_an_override_without_an_effect_is_refused(spec: ModelSpec) -> None:
     refused = {
         ("train.milestones=[2]", *cosine): r"train\.milestones=\[2\]: train\.milestones has no effect where "
         r"train\.schedule is cosine\. Set train\.schedule=multistep, too, or leave train\.milestones out\.$",
+        ("train.final_learning_rate=1e-5",): r"where train\.schedule is multistep\. Set train\.schedule=cosine, too",
+        ('train.freeze=["body"]',): r"train\.freeze has no effect where train\.freeze_epochs is 0\. Set that, too",
+        ("train.freeze_epochs=2",): r"train\.freeze_epochs has no effect where train\.freeze is \[\]\. Set that, too",
+        ("train.patience=2", "train.subset=train+val"): r"^train\.patience=2: train\.patience has no effect where "
+        r"train\.subset is train\+val\. Set train\.subset=train, too, or leave train\.patience out\.$",
         (*cosine, "train.gamma=0.5"): r"train\.gamma has no effect where train\.schedule is cosine\.",
         ("train.gamma=0.5",): r"^train\.gamma=0\.5: train\.gamma has no effect where train\.milestones is \[\]\. "
         r"Set that, too, or leave train\.gamma out\.$",
@@ -213,6 +218,23 @@ def test_options_go_together_when_all_of_them_are_set() -> None:
             made("low=40", *others)
     with pytest.raises(UsageError, match=r'^low=x: "x" is not valid for low: Input should be'):
         made("low=x", "high=30")
+
+
+def test_options_of_training_go_together_when_all_of_them_are_set(spec: ModelSpec) -> None:
+    refused = {
+        ("train.clip_norm=1", "train.clip_global_norm=1"): r"^train\.clip_global_norm=1: train\.clip_norm and "
+        r"train\.clip_global_norm exclude each other: set one of them to null\.$",
+        ("train.schedule=cosine", "train.final_learning_rate=0.1"): r"^train\.final_learning_rate=0\.1: "
+        r"train\.final_learning_rate \(0\.1\) is not below train\.learning_rate \(0\.01\)\.$",
+        ("train.batch_size=12", "train.grad_accum=5"): r"^train\.grad_accum=5: a batch of 12 has no 5 equal parts; "
+        r"train\.grad_accum may be 1, 2, 3, 4, 6, 12\.$",
+    }
+    for sets, message in refused.items():
+        with pytest.raises(UsageError, match=message):
+            load_recipe(spec, "tiny", sets)
+    together = ["train.grad_accum=5", "train.clip_norm=1", "train.clip_global_norm=2", "train.clip_norm=null"]
+    train = load_recipe(spec, "tiny", [*together, "train.batch_size=15"]).train
+    assert (train.grad_accum, train.clip_norm, train.clip_global_norm) == (5, None, 2)
 
 
 class PriorConfig(Section):

@@ -125,7 +125,7 @@ def apply_overrides(
             checked = validate()
             against.clear()
         except ValidationError as error:
-            if not error.errors()[0]["loc"]:  # of the section as a whole
+            if _is_of_a_section(error):
                 problem = first_problem(error, with_place=False)
                 against.setdefault(problem, text)  # what is given next has nothing to do with it
                 if number < len(overrides):
@@ -143,6 +143,12 @@ def apply_overrides(
             raise UsageError(
                 f"{text}: {name} has no effect where {other} is {value_text(has)}. {remedy}, or leave {name} out."
             )
+
+
+def _is_of_a_section(error: ValidationError) -> bool:
+    """Whether the first problem is one of a section as a whole: its options do not go together."""
+    problem = error.errors()[0]
+    return not problem["loc"] or (problem["type"] == "value_error" and isinstance(problem["input"], Mapping))
 
 
 def _without_effect(section: Section, path: tuple[str, ...]) -> Iterator[tuple[int, OnlyWith, Any]]:

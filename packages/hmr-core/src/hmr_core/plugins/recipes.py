@@ -14,7 +14,7 @@ from itertools import pairwise
 from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from hmr_core.config import GivenBy, OnlyWith, OptionPlace, Section, apply_overrides, first_problem, option_fields
 from hmr_core.errors import HmrError, Option, unknown_name
@@ -78,32 +78,74 @@ class JointAugmentConfig(Section):
 
 
 class TrainConfig(Section):
-    """How a model is trained: Adam, a schedule by epochs, gradients clipped one parameter tensor at a time."""
+    """How a model is trained: the optimizer, its rate, what is clipped, averaged, frozen, and in which precision."""
 
     only_with = (
         OnlyWith("milestones", "schedule", ("multistep",)),
         OnlyWith("gamma", "schedule", ("multistep",)),
         OnlyWith("gamma", "milestones"),
+        OnlyWith("final_learning_rate", "schedule", ("cosine",)),
+        OnlyWith("freeze", "freeze_epochs"),
+        OnlyWith("freeze_epochs", "freeze"),
+        OnlyWith("patience", "subset", ("train",)),
     )
 
     subset: Literal["train", "train+val"] = Field("train", description="what to train on; never test")
     epochs: int = Field(gt=0, le=MOST_EPOCHS, description="passes over the training subset")
-    batch_size: int = Field(gt=0, description="samples in a step; a last partial batch is dropped")
+    batch_size: int = Field(
+        gt=0, description="samples in a step, those of all processes together; a last partial batch is dropped"
+    )
     grad_accum: int = Field(
         1, gt=0, description="parts that each process's share of a batch is computed in, one after another: less memory"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's rate at the start")
-    weight_decay: float = Field(0, ge=0, description="Adam's L2 penalty")
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adam", description="adamw: weight decay shrinks the weights themselves, whatever their gradients are"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="the optimizer's rate before the schedule lowers it")
+    weight_decay: float = Field(
+        0,
+        ge=0,
+        description="adam: an L2 penalty in the gradient; adamw: times the rate, the share that weights lose",
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0, in a straight line")
     schedule: Literal["multistep", "cosine"] = Field(
-        "multistep", description="multistep: times gamma after each milestone; cosine: down to zero, step by step"
+        "multistep",
+        description="multistep: times gamma after each milestone; cosine: down to final_learning_rate, step by step",
     )
     milestones: tuple[PositiveInt, ...] = Field(
         (),
         description="epochs after which the rate falls (multistep), rising; those after the run's end have no effect",
     )
     gamma: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by at a milestone (multistep)")
+    final_learning_rate: float = Field(0, ge=0, description="what the rate falls to by the run's end (cosine)")
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of each parameter tensor's gradient")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 runs the network under autocast")
+    clip_global_norm: float | None = Field(
+        None, gt=0, description="largest L2 norm of all gradients together; instead of clip_norm"
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the weights' running average that a step keeps; the average is validated and saved",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description='parts of the network that learn nothing at first, by their parameters\' names: ["backbone"]'
+    )
+    freeze_epochs: int = Field(
+        0, ge=0, description="epochs for which they learn nothing, batch norm's statistics included"
+    )
+    patience: int | None = Field(
+        None, gt=0, description="stop after so many epochs without a lower MPJPE on val; it must not be trained on"
+    )
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="tf32: float32 by TensorFloat-32 cores; bfloat16, float16: the network under autocast",
+    )
+    channels_last: bool = Field(False, description="keep the weights pixel by pixel in memory, as images are")
+    compile: bool = Field(False, description="compile the network by torch.compile at the first step")
+    sync_batch_norm: bool = Field(
+        False, description="batch norm's statistics are those of all processes' samples, not of each one's own"
+    )
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="seed of the initial weights, the order and the augmentation"
     )
@@ -114,6 +156,23 @@ class TrainConfig(Section):
         if any(after <= before for before, after in pairwise(milestones)):
             raise ValueError("milestones are epochs in rising order, such as [30, 60]")
         return milestones
+
+    @model_validator(mode="after")
+    def _together(self) -> TrainConfig:
+        if self.clip_norm is not None and self.clip_global_norm is not None:
+            raise ValueError("train.clip_norm and train.clip_global_norm exclude each other: set one of them to null")
+        if self.final_learning_rate >= self.learning_rate:
+            raise ValueError(
+                f"train.final_learning_rate ({self.final_learning_rate:g}) is not below train.learning_rate "
+                f"({self.learning_rate:g})"
+            )
+        if self.batch_size % self.grad_accum:
+            valid = [number for number in range(1, min(self.batch_size, 1024) + 1) if self.batch_size % number == 0]
+            raise ValueError(
+                f"a batch of {self.batch_size} has no {self.grad_accum} equal parts; train.grad_accum may be "
+                f"{', '.join(map(str, valid))}"
+            )
+        return self
 
 
 class Recipe(Section):
