@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hmr_core.plugins.recipes import TrainConfig
+
 
 def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
     """The L2 norm of each parameter tensor's gradient, by name; those without a gradient are left out."""
@@ -17,6 +19,20 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def global_norm(norms: Mapping[str, Tensor]) -> Tensor:
+    """The L2 norm of all gradients together. norms: of each parameter tensor's, at least one."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+    return norm
+
+
+def clip(model: nn.Module, norms: Mapping[str, Tensor], config: TrainConfig) -> None:
+    """Scale the gradients as the recipe says, if it does. norms: of the gradients as they are; finite ones."""
+    if config.clip_norm is not None:
+        clip_each(model, norms, config.clip_norm)
+    if config.clip_global_norm is not None:
+        clip_together(model, norms, config.clip_global_norm)
+
+
 def clip_each(model: nn.Module, norms: Mapping[str, Tensor], max_norm: float) -> None:
     """Scale each parameter tensor's gradient to an L2 norm of at most max_norm, each by itself, as published.
 
@@ -24,4 +40,17 @@ def clip_each(model: nn.Module, norms: Mapping[str, Tensor], max_norm: float) ->
     """
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
-            parameter.grad.mul_((max_norm / (norms[name] + 1e-6)).clamp(max=1))
+            parameter.grad.mul_(_factor(norms[name], max_norm))
+
+
+def clip_together(model: nn.Module, norms: Mapping[str, Tensor], max_norm: float) -> None:
+    """Scale all gradients by one factor, so that their L2 norm as one vector is at most max_norm.
+
+    The direction of the step stays as it is. norms: as for clip_each.
+    """
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    torch._foreach_mul_(gradients, _factor(global_norm(norms), max_norm))
+
+
+def _factor(norm: Tensor, max_norm: float) -> Tensor:
+    return (max_norm / (norm + 1e-6)).clamp(max=1)

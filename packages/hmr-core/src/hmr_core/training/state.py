@@ -20,7 +20,7 @@ from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.training.divergence import what_next
-from hmr_core.training.optimizer import Adam
+from hmr_core.training.optimizer import make_optimizer
 from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.weights.checkpoint_record import CheckpointRecord
@@ -73,10 +73,7 @@ def restore_or_begin(
     if layer is not None:
         model.use_hand(layer.model)
     model.to(device)
-    # Fused: one pass over each tensor, not one for each of Adam's operations, which on a CPU took a tenth of a small
-    # network's step.
-    config = recipe.train
-    optimizer = Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = make_optimizer(model, recipe.train)
     if checkpoint is None:
         return TrainingState(model=model, optimizer=optimizer, steps_per_epoch=steps_per_epoch)
     record = trained_record(checkpoint)

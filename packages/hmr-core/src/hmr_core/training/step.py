@@ -14,7 +14,7 @@ from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
-from hmr_core.training.clipping import clip_each, gradient_norms
+from hmr_core.training.clipping import clip, gradient_norms
 from hmr_core.training.divergence import StepPlace, refuse_non_finite
 from hmr_core.training.losses import SharedLosses
 from hmr_core.training.state import TrainingState
@@ -72,8 +72,7 @@ def take_step(
     numbers = torch.cat([group.mean(measured), *(norm[None] for norm in norms.values())]).tolist()
     step_losses = dict(zip(names, numbers, strict=False))
     refuse_non_finite(step_losses, dict(zip(norms, numbers[len(names) :], strict=True)), model, at)
-    if config.clip_norm is not None:
-        clip_each(model, norms, config.clip_norm)
+    clip(model, norms, config)
     for param_group in state.optimizer.param_groups:
         param_group["lr"] = at.learning_rate
     state.optimizer.step()
