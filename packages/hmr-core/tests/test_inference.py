@@ -20,6 +20,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import from_uvd
 from hmr_core.inference.predict import RootSource, SamplePoints, annotated_roots, gather, predict
+from hmr_core.nn.float32 import float32_arithmetic
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
@@ -128,18 +129,20 @@ def predicted(model: PoseModel, pack: Pack, roots: RootSource = annotated_roots)
 
 
 def test_predicting_leaves_cudnn_on_without_tensorfloat_32(mini_pack: Pack, posed_prediction: Prediction) -> None:
-    seen: list[tuple[bool, bool, bool]] = []
+    seen: list[tuple[bool, bool, bool, str]] = []
     cudnn = torch.backends.cudnn
 
     class Looks(Says):
         def forward(self, inputs: Inputs) -> Prediction:
-            seen.append((cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32))
+            precision = torch.get_float32_matmul_precision()
+            seen.append((cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32, precision))
             return replace(self.prediction, rotations=None, betas=None)
 
-    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True), float32_arithmetic(tf32=True):
         predicted(Looks(posed_prediction), mini_pack)
         assert (cudnn.enabled, cudnn.benchmark, cudnn.allow_tf32) == (True, True, True)
-    assert seen == [(True, True, False)]
+        assert torch.get_float32_matmul_precision() == "high"
+    assert seen == [(True, True, False, "highest")]
 
 
 def test_rotations_without_a_hand_say_what_the_spec_lacks(mini_pack: Pack, posed_prediction: Prediction) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +16,7 @@ from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import UnsolvableJointsError
 from hmr_core.nn.decode import Points, decode
+from hmr_core.nn.float32 import float32_arithmetic
 from hmr_core.nn.model import Inputs, PoseModel, Prediction
 from hmr_core.plugins.failures import failures_told
 
@@ -81,7 +81,7 @@ def predict(
                 samples=len(batch.ids),
                 device=str(loader.device),
             )
-            with told, torch.inference_mode(), full_precision():
+            with told, torch.inference_mode(), float32_arithmetic(tf32=False):
                 inputs = batch.inputs()
                 points = _points(model(inputs), inputs, batch, roots, loader.dataset.root_joint, layer)
             _refuse_non_finite(points)
@@ -89,16 +89,6 @@ def predict(
             on_batch(len(batch.ids))
     finally:
         model.train(was_training)
-
-
-def full_precision() -> AbstractContextManager[None]:
-    """cuDNN as it is set, but for TensorFloat-32, which would cost a tenth of a millimetre on GPUs that have it."""
-    cudnn = torch.backends.cudnn
-    # What is not given would not stay as it is: cuDNN itself would be off.
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    return flags
 
 
 def _points(

@@ -39,11 +39,11 @@ from hmr_core.inference.crops import Look, crop_looks
 from hmr_core.inference.depth import bone_lengths, hand_size
 from hmr_core.inference.numbers import Number, Numbers
 from hmr_core.inference.photo import Photo, read_photo
-from hmr_core.inference.predict import full_precision
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.inference.roots import roots_by_size
 from hmr_core.inference.solving import LoadedSolver, solve
 from hmr_core.nn.decode import Points, decode
+from hmr_core.nn.float32 import float32_arithmetic
 from hmr_core.nn.model import Inputs, Prediction
 from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import ImageRecipe
@@ -168,7 +168,7 @@ class Predictor:
         with (
             failures_told(f'the model "{self.spec.name}"', "on a photo", samples=len(looks), device=str(self.device)),
             torch.inference_mode(),
-            full_precision(),
+            float32_arithmetic(tf32=False),
         ):
             prediction = self.checkpoint.model(Inputs(image=image, intrinsics=intrinsics.to(self.device))).to("cpu")
             inputs = Inputs(image=image, intrinsics=intrinsics)
