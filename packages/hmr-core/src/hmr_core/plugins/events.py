@@ -68,7 +68,8 @@ class CheckpointSaved:
 class RunEnded:
     """A run ended. epoch: the last that was done.
 
-    reason: "finished", or a text that begins with "interrupted" or "stopped by an error".
+    reason: "finished", a text that begins with "interrupted" or "stopped by an error", or what the observer said that
+    stopped it ("pruned").
     """
 
     epoch: int

@@ -40,6 +40,7 @@ from hmr_core.training.schedule import learning_rate
 from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
 from hmr_core.training.validation import validate, validation_rows
+from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import checkpoint_folder
 from hmr_core.weights.checkpoint_record import record_validation
 from hmr_core.weights.checkpoints import prune_checkpoints
@@ -285,4 +286,6 @@ def _how_it_ended(error: BaseException) -> str:
         return f"interrupted ({error})"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, StopRun):
+        return error.reason
     return "stopped by an error" + ("" if isinstance(error, HmrError) else f" ({type(error).__name__})")
