@@ -102,6 +102,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
         "epoch 2/3: loss 0.5000; val mpjpe_mm 12.346, pck_auc_0_50mm 0.750; 61 s",
         "epoch 2/3: loss 0.5000; val none; 61 s",
         "finished after epoch 3, 1:02:05",
+        "3 of 3 epochs, 16 of 30 steps; 12 samples/s, 25% of the steps' time waiting for data",
     ]
     log = [line.removeprefix("2026-01-01 00:00:00 ") for line in (run.folder / "train.log").read_text().splitlines()]
     assert log[:2] == ["command: hmr train small --out 'a b'", "in /home/me on desk, hmr-core at commit 0123abc"]
@@ -145,7 +146,10 @@ def test_a_run_on_a_terminal_has_a_bar_until_it_ends(run: Run, monkeypatch: pyte
     shown = terminal.getvalue()
     for text in ("epoch 2/3  loss 0.2500", "17/30", "12 samples/s", "val mpjpe_mm 12.346"):
         assert text in shown
-    assert shown.endswith("finished after epoch 2, 0:01:01\n")
+    assert shown.endswith(
+        "finished after epoch 2, 0:01:01\n"
+        "2 of 3 epochs, 17 of 30 steps; 12 samples/s, 25% of the steps' time waiting for data\n"
+    )
 
 
 def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +163,40 @@ def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFi
         "interrupted after epoch 0, 0:01:01",
         f"to go on after epoch-0001: hmr train small --resume {run.folder}",
     ]
+
+
+def test_the_end_of_a_run_tells_what_it_came_to(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    show, write = display(), run_log.RunLog()
+    events: list[Event] = [started()]
+    for epoch, mpjpe_mm in ((1, 20.0), (2, 10.0), (3, 15.0)):
+        # The first step is the slowest by far, and does not wait: the others wait for all of theirs.
+        events += [
+            replace(step(10 * epoch), samples_per_second=100.0 if epoch > 1 else 5.0, data_wait=float(epoch > 1)),
+            replace(epoch_done({"mpjpe_mm": mpjpe_mm, "mpvpe_mm": None, "pa_mpjpe_mm": 7.0}), epoch=epoch),
+        ]
+    (run.checkpoints / "epoch-0002").mkdir(parents=True)
+    events.append(RunEnded(epoch=3, seconds=3725.4, reason="finished"))
+    for event in events:
+        write(run, event)  # first, as in a training
+        show(run, event)
+    ends = capsys.readouterr().err.splitlines()[-4:]
+    assert ends == [
+        "finished after epoch 3, 1:02:05",
+        "3 of 3 epochs, 30 of 30 steps; 14 samples/s, 9% of the steps' time waiting for data",
+        f"best on val: mpjpe_mm 10.000 after epoch 2, {run.checkpoints / 'epoch-0002'}",
+        "last on val: mpjpe_mm 15.000, pa_mpjpe_mm 7.000 after epoch 3",
+    ]
+    assert [line[20:] for line in run.log.read_text().splitlines()[-4:]] == ends
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.3, False), (0.31, True)])
+def test_a_run_that_waits_for_its_data_is_told_what_helps(
+    run: Run, capsys: pytest.CaptureFixture[str], share: float, told: bool
+) -> None:
+    show = display()
+    for event in (started(), replace(step(1), data_wait=share), RunEnded(epoch=3, seconds=1.0, reason="finished")):
+        show(run, event)
+    assert ("note: loading is what the steps wait for: give it more workers" in capsys.readouterr().err) == told
 
 
 def test_figures_stand_beside_the_baseline_s_and_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:

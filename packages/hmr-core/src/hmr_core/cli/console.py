@@ -43,6 +43,7 @@ class Bar:
         if self._text is None:
             return
         if isinstance(event, StepDone):
+            self._text.count(event)
             self._bar.update(
                 self._task,
                 completed=event.step,

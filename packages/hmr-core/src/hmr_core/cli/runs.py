@@ -13,7 +13,8 @@ from hmr_core.errors import HmrError
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
-    from hmr_core.training.run_overview import EpochFigures, RunOverview
+    from hmr_core.training.run_figures import EpochFigures
+    from hmr_core.training.run_overview import RunOverview
 
 RUNS = Path("runs")
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hmr_core.errors import HmrError
 from hmr_core.plugins.run import CHECKPOINTS, CONFIG, LOG, METRICS, Run
+from hmr_core.training.run_figures import EpochFigures, best_epoch, epoch_figures
 from hmr_core.training.run_folder import is_being_trained, is_finished
 from hmr_core.training.run_log import last_ending
-from hmr_core.training.run_metrics import measured_epochs
 from hmr_core.weights.run_record import open_run
 
 State = Literal["training", "finished", "interrupted", "failed", "killed", "broken"]
@@ -21,19 +19,6 @@ State = Literal["training", "finished", "interrupted", "failed", "killed", "brok
 
 DEEPEST = 3
 """Folders below the one that is looked through, in which there may be runs: of a sweep, of a split, of one name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochFigures:
-    """The metrics on val after an epoch (keys of a report's `metrics`); those that could be measured."""
-
-    epoch: int
-    val: Mapping[str, float]
-
-    @property
-    def mpjpe_mm(self) -> float:
-        """The MPJPE in mm; infinite where there is none."""
-        return self.val.get("mpjpe_mm", math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +52,7 @@ def look_at(folder: Path) -> RunOverview:
     try:
         run = open_run(folder)
         epochs = _epochs(run)
-        figures = [_figures(values) for values in measured_epochs(run)]
-        scored = [each for each in figures if math.isfinite(each.mpjpe_mm)]
+        figures = epoch_figures(run)
         finished = is_finished(run)
         overview = RunOverview(
             folder=folder,
@@ -76,7 +60,7 @@ def look_at(folder: Path) -> RunOverview:
             run=run,
             epochs_done=epochs if finished else max((each.epoch for each in figures), default=0),
             epochs=epochs,
-            best=min(scored, key=lambda each: each.mpjpe_mm, default=None),
+            best=best_epoch(figures),
             last=figures[-1] if figures else None,
         )
         if is_being_trained(folder):
@@ -91,11 +75,6 @@ def look_at(folder: Path) -> RunOverview:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, be it a damaged one: it holds at least two of the four that a run has."""
     return sum((folder / name).exists() for name in (CONFIG, CHECKPOINTS, LOG, METRICS)) >= 2
-
-
-def _figures(values: Mapping[str, Any]) -> EpochFigures:
-    val = {name: float(value) for name, value in values["val"].items() if isinstance(value, int | float)}
-    return EpochFigures(epoch=values["epoch"], val=val)
 
 
 def _epochs(run: Run) -> int:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
+from hmr_core.training.pace import Pace
+from hmr_core.training.run_figures import best_epoch, epoch_figures
 from hmr_core.training.run_folder import resume_command
-from hmr_core.weights.checkpoint_folders import newest_checkpoint
+from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.wording import counted
 
 EVERY_S = 15.0
 """Seconds between two lines of progress."""
+
+
+WAITS = 0.3
+"""Share of the steps' time in which they wait for data, from which on that is worth a note."""
 
 
 class RunText:
@@ -25,6 +32,7 @@ class RunText:
         self._first = started.first_step - 1
         self._total = started.epochs * started.steps_per_epoch
         self._began = self._spoke = time.monotonic()
+        self._last_step, self._pace = self._first, Pace()
 
     def lines(self, event: Event) -> list[str]:
         """What to say of an event; of steps something every EVERY_S seconds alone."""
@@ -33,13 +41,17 @@ class RunText:
         if isinstance(event, StepDone):
             return self._step(event)
         if isinstance(event, EpochDone):
-            metrics = ", ".join(f"{name} {value:.3f}" for name, value in event.val.items() if value is not None)
             place = f"epoch {event.epoch}/{self._started.epochs}"
             loss = f"loss {event.losses['total']:.4f}"
-            return [f"{place}: {loss}; val {metrics or 'none'}; {event.seconds:.0f} s"]
+            return [f"{place}: {loss}; val {_metrics(event.val) or 'none'}; {event.seconds:.0f} s"]
         if isinstance(event, RunEnded):
             return self._end(event)
         return []
+
+    def count(self, event: StepDone) -> None:
+        """Take note of a step that nothing is to be said of."""
+        self._last_step = event.step
+        self._pace.add(event)
 
     def _start(self, event: RunStarted) -> list[str]:
         run, hand = self._run, self._run.hand_model
@@ -60,6 +72,7 @@ class RunText:
         return f"resumed after epoch {epochs}" + (f" and {counted(steps, 'step')} of the next" if steps else "")
 
     def _step(self, event: StepDone) -> list[str]:
+        self.count(event)
         now = time.monotonic()
         if now - self._spoke < EVERY_S:
             return []
@@ -72,11 +85,42 @@ class RunText:
         ]
 
     def _end(self, event: RunEnded) -> list[str]:
-        ended = f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}"
+        lines = [
+            f"{event.reason} after epoch {event.epoch}, {timedelta(seconds=round(event.seconds))}",
+            *self._summary(event),
+        ]
         saved = newest_checkpoint(self._run.checkpoints)
-        if not event.reason.startswith("interrupted") or saved is None:
-            return [ended]
-        return [ended, f"to go on after {saved.name}: {resume_command(self._run)}"]
+        if event.reason.startswith("interrupted") and saved is not None:
+            lines.append(f"to go on after {saved.name}: {resume_command(self._run)}")
+        return lines
+
+    def _summary(self, event: RunEnded) -> list[str]:
+        """What a run came to, attempts that were stopped before included, but for the speed."""
+        if not self._pace.steps:
+            return []
+        lines = [
+            f"{event.epoch} of {counted(self._started.epochs, 'epoch')}, {self._last_step} of {self._total} steps; "
+            f"{self._pace.samples_per_second:.0f} samples/s, {self._pace.data_wait:.0%} of the steps' time waiting for "
+            "data"
+        ]
+        figures = epoch_figures(self._run)
+        best = best_epoch(figures)
+        if best is not None:
+            kept = checkpoint_folder(self._run.checkpoints, best.epoch)
+            where = f", {kept}" if kept.exists() else ""
+            lines.append(f"best on val: mpjpe_mm {best.mpjpe_mm:.3f} after epoch {best.epoch}{where}")
+        if figures and figures[-1].val:
+            lines.append(f"last on val: {_metrics(figures[-1].val)} after epoch {figures[-1].epoch}")
+        if self._pace.data_wait > WAITS:
+            lines.append(
+                "note: loading is what the steps wait for: give it more workers, as long as there are CPU cores for "
+                "them; docs/watching.md says what else helps"
+            )
+        return lines
+
+
+def _metrics(val: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in val.items() if value is not None)
 
 
 def how_it_ended(line: str) -> str | None:

@@ -1,0 +1,40 @@
+"""A run's figures on val, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hmr_core.plugins.run import Run
+from hmr_core.training.run_metrics import measured_epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFigures:
+    """The metrics on val after an epoch (keys of a report's `metrics`); those that could be measured."""
+
+    epoch: int
+    val: Mapping[str, float]
+
+    @property
+    def mpjpe_mm(self) -> float:
+        """The MPJPE in mm; infinite where there is none."""
+        return self.val.get("mpjpe_mm", math.inf)
+
+
+def epoch_figures(run: Run) -> list[EpochFigures]:
+    """What a run's metrics.jsonl has of each epoch, the first one first."""
+    return [
+        EpochFigures(
+            epoch=values["epoch"],
+            val={name: float(value) for name, value in values["val"].items() if isinstance(value, int | float)},
+        )
+        for values in measured_epochs(run)
+    ]
+
+
+def best_epoch(figures: Sequence[EpochFigures]) -> EpochFigures | None:
+    """Choose the epoch with the lowest MPJPE on val, the first of equal ones; None where none was scored."""
+    scored = [each for each in figures if math.isfinite(each.mpjpe_mm)]
+    return min(scored, key=lambda each: each.mpjpe_mm, default=None)
