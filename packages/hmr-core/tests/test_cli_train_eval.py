@@ -443,7 +443,8 @@ def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:
     status, _, err = hmr("train", "small", *arguments)
     assert status == 0, err
     board = EventAccumulator("runs/small-sp0-tiny").Reload()
-    assert {"loss/uvd", "loss/total", "learning_rate", "val/mpjpe_mm"} <= set(board.Tags()["scalars"])
+    measured = {"learning_rate", "gradient_norm", "samples_per_second", "data_wait"}
+    assert {"loss/uvd", "loss/total", "val/mpjpe_mm", *measured} <= set(board.Tags()["scalars"])
     assert [event.step for event in board.Scalars("loss/total")] == [1, 7, 14, 20, 21]
     for name in ("val/mpjpe_mm", "epoch_loss/uvd", "epoch_loss/total"):
         assert [event.step for event in board.Scalars(name)] == [7, 14, 21]

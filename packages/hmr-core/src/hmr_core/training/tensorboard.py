@@ -10,6 +10,7 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_log import is_written
+from hmr_core.training.scalars import scalars
 
 
 class TensorBoard:
@@ -26,17 +27,11 @@ class TensorBoard:
             self._writer = _summary_writer(run.folder, event.first_step)
         elif self._writer is None:
             return
-        elif isinstance(event, StepDone) and is_written(event.step, self._steps_per_epoch):
-            for name, value in event.losses.items():
-                self._writer.add_scalar(f"loss/{name}", value, event.step)
-            self._writer.add_scalar("learning_rate", event.learning_rate, event.step)
-            self._writer.add_scalar("gradient_norm", event.gradient_norm, event.step)
-        elif isinstance(event, EpochDone):
-            for name, value in event.losses.items():
-                self._writer.add_scalar(f"epoch_loss/{name}", value, event.step)
-            for name, metric in event.val.items():
-                if metric is not None:
-                    self._writer.add_scalar(f"val/{name}", metric, event.step)
+        elif isinstance(event, EpochDone) or (
+            isinstance(event, StepDone) and is_written(event.step, self._steps_per_epoch)
+        ):
+            for name, value in scalars(event).items():
+                self._writer.add_scalar(name, value, event.step)
         elif isinstance(event, RunEnded):
             self._writer.close()
 
