@@ -1,9 +1,12 @@
-"""Fixtures for the tests of every package: the made-up data set, a pack of it, a small model."""
+"""Fixtures for the tests of every package: the made-up data set, a pack of it, a small model, several processes."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
+import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 
 # Shapes in signatures are checked in all that is imported from here on. jaxtyping's option of pytest comes too late for
 # that before its version 0.3.6.
@@ -27,6 +31,7 @@ from hmr_core.hand.model import HandModel, save_hand_model
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.model import PoseModel as Network
 from hmr_core.plugins import ModelSpec, Released
+from hmr_core.processes import Place, place
 
 DATA = Path(__file__).parent / "packages/hmr-core/tests/data"
 RECORDED = Path(__file__).parent / "tests/data"
@@ -137,3 +142,50 @@ def small_spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         released=Released(file="Small.pth.tar"),
         published={"sp0": {"mpjpe_mm": 1.0, "pck_auc_0_50mm": 0.98}},
     )
+
+
+@pytest.fixture
+def together() -> Callable[..., list[Any]]:
+    """Lets forked processes work together, as torchrun would start them: what each of them gave, in their order.
+
+    An exception that ended one is given as such, and a signal that killed one as its negative number.
+    """
+
+    def work_together(work: Callable[[Place], Any], count: int = 3) -> list[Any]:
+        context = multiprocessing.get_context("fork")
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's own process keeps it
+        meeting = {
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": "0",
+        }
+
+        def one(rank: int, answer: Any) -> None:
+            os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank))
+            torch.set_num_threads(1)  # others do not survive a fork
+            try:
+                answer.send(work(place()))
+            except Exception as error:
+                answer.send(error)
+
+        pipes = [context.Pipe(duplex=False) for _ in range(count)]
+        processes = [context.Process(target=one, args=(rank, pipe[1])) for rank, pipe in enumerate(pipes)]
+        for process, (_, answer) in zip(processes, pipes, strict=True):
+            process.start()
+            answer.close()
+        found = []
+        for process, (answers, _) in zip(processes, pipes, strict=True):
+            try:
+                found.append(answers.recv() if answers.poll(60) else TimeoutError())
+            except EOFError:
+                process.join()
+                found.append(process.exitcode)
+        for process in processes:
+            process.kill()
+            process.join()
+        return found
+
+    return work_together

@@ -6,16 +6,18 @@ writes and speaks. What goes wrong in one of them is told to all (`Group.failure
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from hmr_core.errors import HmrError, UsageError
+from hmr_core.errors import HmrError, Option, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +30,11 @@ TIMEOUT_S = 600.0
 _LAST_WORDS_S = 5.0
 """How long a process that lost another waits for what went wrong there."""
 
-_FAILED, _STEP = "hmr/failed", "hmr/step/"
-"""What the processes' common store keeps: what went wrong first, and how far each has come."""
+_HERE, _FAILED, _STEP = "here/", "failed", "step/"
+"""What the processes' common store keeps: who is there, what went wrong first, and how far each has come."""
+
+_met: list[Any] = []
+"""The stores of this process's meetings. A script may meet the others again, and must not find what was said before."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,20 @@ class Place:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
+    def share_of(self, work: Sequence[T]) -> Sequence[T]:
+        """The pieces of work that are this process's, as many as any other's, or one more or less."""
+        return work[self.rank :: self.count]
+
+
+ALONE = Place()
+"""The place of a single process."""
+
 
 def place() -> Place:
     """The place that torchrun's environment says; a single process where there is none. Needs no torch."""
     values = os.environ
     if int(values.get("WORLD_SIZE", "1")) == 1 and "TORCHELASTIC_RUN_ID" not in values:
-        return Place()
+        return ALONE
     launch = values.get("TORCHELASTIC_RUN_ID", "none")
     return Place(
         rank=int(values.get("RANK", "0")),
@@ -69,14 +82,19 @@ def place() -> Place:
 
 
 class PeerError(HmrError):
-    """Another process failed: its error, or that it is gone or does not answer."""
+    """Another process failed: its error, with the exit status that goes with it; or it is gone, or does not answer."""
+
+    def __init__(self, message: str, *remedy: str | Option, exit_code: int = 1) -> None:
+        super().__init__(message, *remedy)
+        self.exit_code = exit_code
 
 
 class Group:
-    """The processes of one task. A single one needs nobody: nothing is sent."""
+    """The processes of one task; `joined` makes those of several. A single one needs nobody: nothing is sent."""
 
-    def __init__(self, place: Place = Place()) -> None:  # it is frozen
+    def __init__(self, place: Place = ALONE, store: Any = None) -> None:
         self.place = place
+        self._store = store  # torch's; what one sets, all can get
         self._step = 0
 
     @property
@@ -98,7 +116,7 @@ class Group:
         """Say how far this process is, for the error of those that wait for it in vain."""
         self._step = step
         if self.count > 1:
-            _store().set(f"{_STEP}{self.rank}", str(step))
+            self._store.set(f"{_STEP}{self.rank}", str(step))
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over the processes of a tensor that each has, in place; on the device that it is on."""
@@ -148,64 +166,85 @@ class Group:
         if self.count == 1:
             return None
         lost = _lost_peer(error)
-        text = None if lost else f"{self.rank} {error}"
-        try:
-            found = _first_failure(text)
-        except Exception:  # the store is gone with the process that kept it
-            found = None
-        if found is None:
-            return PeerError(f"{lost} {self._missing()}") if lost else None
-        rank, _, said = found.partition(" ")
-        return None if int(rank) == self.rank else PeerError(f"process {rank}: {said}")
+        if not lost:
+            with suppress(Exception):  # the store is gone with the process that kept it
+                return self._another_s(self._tell(error))
+            return None
+        return self.told() or PeerError(f"{lost}{self._missing()}")
 
     def told(self) -> PeerError | None:
         """The error that another process has told of, or tells of within some seconds."""
         if self.count == 1:
             return None
-        try:
-            found = _first_failure(None)
-        except Exception:  # the store is gone with the process that kept it
+        until = time.monotonic() + _LAST_WORDS_S
+        with suppress(Exception):  # as above
+            while time.monotonic() < until:
+                if self._store.check([_FAILED]):
+                    return self._another_s(json.loads(self._store.get(_FAILED)))
+                time.sleep(0.1)
+        return None
+
+    def _tell(self, error: Exception) -> dict[str, Any]:
+        """Tell the others of an error, unless another was told before; gives the one that was told first."""
+        if isinstance(error, HmrError):
+            message, remedy, exit_code = error.message, error.remedy, error.exit_code
+        else:
+            message, remedy, exit_code = f"{type(error).__name__}: {error}", (), 1
+        values = {
+            "rank": self.rank,
+            "message": message,
+            "remedy": [part if isinstance(part, str) else (part.name, _plain(part.value)) for part in remedy],
+            "exit_code": exit_code,
+        }
+        told: dict[str, Any] = json.loads(self._store.compare_set(_FAILED, "", json.dumps(values)))
+        return told
+
+    def _another_s(self, told: dict[str, Any]) -> PeerError | None:
+        """What was told, as this process's own error; None where it told that itself."""
+        if told["rank"] == self.rank:
             return None
-        rank, _, said = (found or "").partition(" ")
-        return PeerError(f"process {rank}: {said}") if said and int(rank) != self.rank else None
+        remedy = [part if isinstance(part, str) else Option(*part) for part in told["remedy"]]
+        return PeerError(f"process {told['rank']}: {told['message']}", *remedy, exit_code=told["exit_code"])
 
     def _missing(self) -> str:
-        """Which processes have not come as far as this one, as far as is known."""
+        """Which processes have not come as far as this one, with a space before; empty where that is not known."""
         try:
-            store = _store()
-            steps = {
-                rank: int(store.get(f"{_STEP}{rank}")) if store.check([f"{_STEP}{rank}"]) else 0
-                for rank in range(self.count)
-                if rank != self.rank
-            }
+            others = [rank for rank in range(self.count) if rank != self.rank]
+            came = {rank: self._store.check([f"{_STEP}{rank}"]) for rank in others}
+            steps = {rank: int(self._store.get(f"{_STEP}{rank}")) if came[rank] else 0 for rank in others}
         except Exception:
-            return "The machine that the processes met on does not answer any more."
+            return " The machine that the processes met on does not answer any more."
         behind = [f"process {rank} (last seen at step {step})" for rank, step in steps.items() if step < self._step]
-        return (
-            f"Not come to step {self._step}: {', '.join(behind)}." if behind else "None of them is known to be behind."
-        )
+        return f" Not come to step {self._step}: {', '.join(behind)}." if behind else ""
 
 
 @contextmanager
 def joined(where: Place, device: torch.device, timeout_s: float = TIMEOUT_S) -> Iterator[Group]:
     """Meet the other processes, and part from them at the end; a single process meets nobody.
 
-    NCCL carries what is on GPUs, gloo the rest. timeout_s: how long to wait for a process that does not come.
+    NCCL carries what is on GPUs, gloo the rest. timeout_s: how long to wait for a process, at the meeting (no longer
+    than TIMEOUT_S there) and wherever they exchange something. One that ends is missed at once.
     An error in the block is told to the others, and raised as the one that came first (PeerError where that was
-    another process's).
+    another process's). Raises HmrError where they do not meet.
     """
-    group = Group(where)
-    if group.count == 1:
-        yield group
+    if where.count == 1:
+        yield Group(where)
         return
     import torch
     import torch.distributed
+    from torch.distributed.distributed_c10d import PrefixStore
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    group = Group(where, _meet(where, min(timeout_s, TIMEOUT_S)))
     try:
+        torch.distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=PrefixStore("torch", group._store),
+            rank=where.rank,
+            world_size=where.count,
+            timeout=timedelta(seconds=timeout_s),
+        )
         yield group
     except Exception as error:
         other = group.failure(error)
@@ -213,7 +252,40 @@ def joined(where: Place, device: torch.device, timeout_s: float = TIMEOUT_S) -> 
             raise
         raise other from error
     finally:
-        torch.distributed.destroy_process_group()
+        with suppress(Exception):  # what it says of others that are gone must not hide the error
+            torch.distributed.destroy_process_group()
+
+
+def _meet(where: Place, timeout_s: float) -> Any:
+    """A store that is of this meeting alone, once all processes are there; HmrError when they do not come."""
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    timeout = timedelta(seconds=timeout_s)
+    try:
+        if not _met:
+            (found,) = islice(rendezvous("env://", where.rank, where.count, timeout=timeout), 1)
+            _met.append(found[0])
+        store = PrefixStore(f"hmr/{len(_met)}", _met[0])
+        _met.append(store)
+        store.set(f"{_HERE}{where.rank}", "")
+        everybody = [f"{_HERE}{rank}" for rank in range(where.count)]
+    except (RuntimeError, ValueError) as error:
+        raise HmrError(
+            f"process {where.rank} of {where.count} found no place to meet the others: {str(error).splitlines()[0]}. "
+            "torchrun names one to all the processes that it starts."
+        ) from error
+    try:
+        store.wait(everybody, timeout)
+    except RuntimeError as error:
+        with suppress(RuntimeError):
+            missing = [rank for rank, here in enumerate(everybody) if not store.check([here])]
+            raise HmrError(
+                f"{where.count} processes were to meet, and after {timeout_s:g} s there is none with the number "
+                f"{', '.join(map(str, missing))}."
+            ) from error
+        raise HmrError("the machine that the processes meet on does not answer any more.") from error
+    return store
 
 
 def check_shares(total: int, count: int, what: str) -> None:
@@ -223,35 +295,18 @@ def check_shares(total: int, count: int, what: str) -> None:
         raise UsageError(f"{what} of {total} cannot be shared by {count} processes equally. Valid: {valid}.")
 
 
-def _store() -> Any:
-    from torch.distributed import distributed_c10d
-
-    return distributed_c10d._get_default_store()  # the one that torchrun's agent keeps
-
-
-def _first_failure(text: str | None) -> str | None:
-    """Tell the others of a failure, or without a text wait for theirs; the first that was told, None if none was."""
-    store = _store()
-    if text is not None:
-        return cast("str", store.compare_set(_FAILED, "", text).decode("utf-8", "replace"))
-    until = time.monotonic() + _LAST_WORDS_S
-    while time.monotonic() < until:
-        if store.check([_FAILED]):
-            return cast("str", store.get(_FAILED).decode("utf-8", "replace"))
-        time.sleep(0.1)
-    return None
+def _plain(value: object) -> object:
+    return value if value is None or value is True else str(value)
 
 
 def _lost_peer(error: Exception) -> str | None:
     """What an error of gloo's or NCCL's says of another process; None for any other error."""
     for cause in _causes(error):
         name, text = type(cause).__name__, str(cause)
-        if name not in ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError"):
-            continue
-        if re.search(r"[Tt]imed? ?out", text):
-            return "another process did not come within the time that was allowed."
-        if name != "RuntimeError" or re.search(r"gloo|Connection (closed|reset)|Broken pipe", text):
-            return "another process ended, or was killed."
+        of_torch = name in ("DistBackendError", "DistNetworkError", "DistStoreError")
+        if of_torch or (name == "RuntimeError" and re.search(r"\bgloo\b", text, re.IGNORECASE)):
+            late = re.search(r"time(d )?out", text, re.IGNORECASE)
+            return f"another process {'did not come in time' if late else 'ended, or was killed'}."
     return None
 
 
