@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,19 @@ from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.hand.solver import HandFit
-from hmr_core.inference.predict import SamplePoints, annotated_roots, gather, predict
+from hmr_core.inference.predict import SamplePoints, annotated_roots
+from hmr_core.inference.shared import predict_shared
 from hmr_core.inference.solving import solve
 from hmr_core.plugins.recipes import ImageRecipe
 from hmr_core.plugins.solver_presets import mesh_already
-from hmr_core.plugins.specs import ModelSpec
+from hmr_core.processes import ALONE, Place, joined
 from hmr_core.viz.contact_sheet import contact_sheet
 
 PICTURE_PX = 192
 """The side of the crops that pictures of an evaluation show."""
+
+PATIENCE_S = 24 * 3600.0
+"""How long processes that are done with their shares wait for the slowest: a subset may take hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ def evaluate(
     on_batch: Callable[[int], None] = lambda samples: None,
     on_solved: Callable[[int], None] = lambda hands: None,
 ) -> Evaluation:
-    """Score every sample of a subset by the published protocol (root depth given; PA with reflections).
+    """Score every sample of a subset by the published protocol (root depth given; PA with reflections), in one process.
 
     A model of images gives joints, and a mesh of its own or by the solver; the joints that are scored are the model's.
     A model of joints gives both, posed with the hand model.
@@ -73,15 +77,44 @@ def evaluate(
     pack of which every metric would be wrong, and for another hand model than the annotations'; and when a sample
     cannot be read, its prediction is not finite, or it has no mesh.
     """
+    evaluation = evaluate_shared(
+        subject,
+        ALONE,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        on_batch=on_batch,
+        on_solved=on_solved,
+    )
+    assert evaluation is not None  # a single process is the first
+    return evaluation
+
+
+def evaluate_shared(
+    subject: EvaluationSubject,
+    where: Place,
+    *,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+    on_batch: Callable[[int], None] = lambda samples: None,
+    on_solved: Callable[[int], None] = lambda hands: None,
+) -> Evaluation | None:
+    """As `evaluate`, by several processes that predict together. The first of them solves and scores; None on the
+    others, which are done when they have predicted. on_batch is told of this process's own samples.
+    """
     started = time.monotonic()
     rows = subject.pack.indices(subject.split, subject.subset)
     warnings = check_pack(subject.pack, subject.split, subject.subset)
     subject = replace(subject, notes=[*subject.notes, *warnings])
     mismatch_mm = _mismatch_mm(subject, rows)
     pictures = _pictures(subject)
-    points, mesh = _compute(
-        subject, rows, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch, on_solved=on_solved
-    )
+    points = _predict(subject, rows, where, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)
+    if points is None:
+        return None
+    solver = subject.solver
+    # All hands at once, whoever predicted them: the published fit shares a prior among consecutive samples.
+    mesh = points if solver is None else solve(solver, points.ids, points.joints, on_solved)
     arrays: dict[str, Any] = {
         "joints": points.joints.numpy(),
         "confidence": None if points.confidence is None else points.confidence.numpy(),
@@ -96,7 +129,8 @@ def evaluate(
         pictures=pictures,
         rows=rows,
         mismatch_mm=mismatch_mm,
-        device=str(device),
+        device=device.type if where.count > 1 else str(device),
+        processes=where.count,
     )
     report["seconds"] = round(time.monotonic() - started, 2)
     return Evaluation(
@@ -161,43 +195,39 @@ def _pictures(subject: EvaluationSubject) -> ImageDataset:
     )
 
 
-def _compute(
+def _predict(
     subject: EvaluationSubject,
     rows: Int64[ndarray, " n"],
+    where: Place,
     *,
     device: torch.device,
     batch_size: int,
     workers: int,
     on_batch: Callable[[int], None],
-    on_solved: Callable[[int], None],
-) -> tuple[SamplePoints, SamplePoints | HandFit]:
-    """The points that the model predicts, and what has their mesh: the solver's hands, or again the points."""
-    spec, recipe, solver = subject.spec, subject.checkpoint.recipe, subject.solver
+) -> SamplePoints | None:
+    """The points that the model predicts, on the first process; UsageError where a solver would make a second mesh."""
+    spec, recipe = subject.spec, subject.checkpoint.recipe
     model, layer = subject.checkpoint.model, None if subject.hand is None else subject.hand.layer
     if layer is not None and spec.needs_hand:
         model.use_hand(layer.model)
-    parts = predict(
-        model.to(device),
-        Loader(open_dataset(spec, recipe, subject.pack, layer=layer, verify=True), workers=workers, device=device),
-        rows,
-        roots=annotated_roots,
-        layer=layer,
-        batch_size=batch_size,
-        on_batch=on_batch,
-    )
-    if solver is None:
-        points = gather(parts)
-        return points, points
-    points = gather(_joints_only(parts, spec))
-    return points, solve(solver, points.ids, points.joints, on_solved)
+    loader = Loader(open_dataset(spec, recipe, subject.pack, layer=layer, verify=True), workers=workers, device=device)
 
-
-def _joints_only(parts: Iterable[SamplePoints], spec: ModelSpec) -> Iterator[SamplePoints]:
-    """The parts; UsageError at the first that has a mesh already."""
-    for part in parts:
-        if part.verts is not None:
+    def no_second_mesh(part: SamplePoints) -> None:
+        if part.verts is not None and subject.solver is not None:
             raise mesh_already(spec)
-        yield part
+
+    with joined(where, device, PATIENCE_S) as group:
+        return predict_shared(
+            group,
+            model.to(device),
+            loader,
+            rows,
+            roots=annotated_roots,
+            layer=layer,
+            batch_size=batch_size,
+            check=no_second_mesh,
+            on_batch=on_batch,
+        )
 
 
 def _mesh_arrays(mesh: SamplePoints | HandFit) -> dict[str, Any]:

@@ -63,10 +63,12 @@ def make_report(
     rows: Int64[ndarray, " n"],
     mismatch_mm: float | None,
     device: str,
+    processes: int,
 ) -> Report:
     """Make the report, but for what its caller knows: how long it took, and how it was started.
 
-    pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model.
+    pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model;
+    processes: how many predicted.
     """
     report = subject.as_report()
     if report["hand_model"] is not None:
@@ -86,6 +88,7 @@ def make_report(
         "baseline": _baseline(subject, pictures, rows),
         "versions": versions(),
         "device": device,
+        "processes": processes,
     }
 
 

@@ -60,8 +60,8 @@ class Report(TypedDict, total=False):
 
     consumes: what the model was given. protocol: of the mesh, with what differs from it. hand_model, hand_layer: None
     where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. missing: which
-    metrics there are not, and why. notes: what a reader of the metrics has to know. started: by what command, where and
-    of which code.
+    metrics there are not, and why. notes: what a reader of the metrics has to know. processes: how many predicted.
+    started: by what command, where and of which code.
     """
 
     model: str
@@ -85,6 +85,7 @@ class Report(TypedDict, total=False):
     baseline: Baseline
     versions: dict[str, str]
     device: str
+    processes: int
     seconds: float
     started: dict[str, Any]
     errors: SampleErrors

@@ -19,6 +19,7 @@ from hmr_core.nn.decode import Points, decode
 from hmr_core.nn.float32 import float32_arithmetic
 from hmr_core.nn.model import Inputs, PoseModel, Prediction
 from hmr_core.plugins.failures import failures_told
+from hmr_core.processes import ALONE, Place
 
 RootSource = Callable[[Prediction, Inputs, Batch], Float[Tensor, "batch 3"]]
 """Says where the root joints of a batch are: metres, camera space of the crops. Called with tensors on the CPU, but for
@@ -64,17 +65,19 @@ def predict(
     layer: HandLayer | None = None,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda samples: None,
+    where: Place = ALONE,
 ) -> Iterator[SamplePoints]:
     """The points of a model, on the loader's device, for the given rows of the pack, in order, batch by batch.
 
     roots: says where the root joints are. layer: the hand layer, on the CPU, that poses the rotations of models that
-    predict them. on_batch is told how many samples were done.
+    predict them. on_batch is told how many samples were done. where: of several processes, each predicts its share of
+    the batches.
     HmrError names a sample whose points are not finite, or the batch in which the model failed.
     """
     was_training = model.training
     model.eval()
     try:
-        for batch in loader.load(split_batches(rows, batch_size)):
+        for batch in loader.load(where.share_of(split_batches(rows, batch_size))):
             told = failures_told(
                 f"the model {type(model).__name__}",
                 f"in the batch that begins with {batch.ids[0]}",
