@@ -12,8 +12,9 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
+from hmr_core.training.resume import go_on
 from hmr_core.training.run_folder import is_finished
-from hmr_core.training.session import resume, train
+from hmr_core.training.session import train
 from hmr_core.weights.run_record import open_run
 
 
@@ -84,7 +85,7 @@ def test_epochs_and_batch_size_are_short_for_overrides(plugins: Registry, mini_p
 def test_a_finished_run_is_left_as_it_is(run: Run, plugins: Registry) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     told: list[str] = []
-    assert resume(run.folder, plugins, tell=told.append).folder == run.folder
+    assert go_on(run.folder, plugins, tell=told.append).folder == run.folder
     (text,) = told
     assert text.startswith(f"note: {run.folder} is finished: epoch 3 of 3 is done; ")
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
@@ -99,4 +100,4 @@ def test_a_run_of_several_packs_is_refused_for_now(run: Run, plugins: Registry) 
             file.unlink()
         checkpoint.rmdir()
     with pytest.raises(HmrError, match="was trained on 2 packs, and this version of hmr trains on one"):
-        resume(run.folder, plugins)
+        go_on(run.folder, plugins)

@@ -22,7 +22,8 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import discover
 from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
-from hmr_core.training.session import TrainingRequest, resume, start
+from hmr_core.training.resume import go_on
+from hmr_core.training.session import TrainingRequest, start
 from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
@@ -256,6 +257,6 @@ def test_a_run_goes_on_without_the_file_it_started_from(
     with pytest.raises(KeyboardInterrupt):
         start(replace(request, out=tmp_path / "halves"), discover(), [stop])
     shutil.rmtree(copy)
-    halves = resume(tmp_path / "halves", discover(), device="cpu")
+    halves = go_on(tmp_path / "halves", discover(), device="cpu")
     states = [load_checkpoint(run.checkpoints, SPEC).model.state_dict() for run in (whole, halves)]
     assert all(torch.equal(states[0][name], value) for name, value in states[1].items())

@@ -109,9 +109,9 @@ def _start(
 
 def _resume(model: str, folder: Path, **options: Any) -> Run:
     from hmr_core.cli.console import display
-    from hmr_core.training.session import resume
+    from hmr_core.training.resume import go_on
 
-    return resume(folder, current_registry(), [display()], model=model, command=current_command(), **options)
+    return go_on(folder, current_registry(), [display()], model=model, command=current_command(), **options)
 
 
 def _evaluation(run: Run) -> str:

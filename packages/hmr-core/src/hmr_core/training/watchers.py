@@ -11,6 +11,7 @@ from hmr_core.plugins.events import Event, RunEnded
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_log import RunLog
+from hmr_core.training.run_text import say
 from hmr_core.training.tensorboard import TensorBoard
 
 Observer = Callable[[Run, Event], None]
@@ -29,6 +30,12 @@ class StopRun(Exception):  # noqa: N818  # it is no error
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def tell_on_stderr(line: str) -> None:
+    """Print a line on stderr, if anybody is there."""
+    with suppress(OSError):
+        say(line)
 
 
 class Watchers:

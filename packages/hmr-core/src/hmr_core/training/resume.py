@@ -1,0 +1,106 @@
+"""A run that was stopped goes on, to its end, by the very steps that it would have taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from hmr_core.data.pack.reader import Pack
+from hmr_core.devices import check_device_name, choose_device, choose_workers
+from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.plugins.recipes import parse_recipe
+from hmr_core.plugins.registry import Registry
+from hmr_core.plugins.run import CONFIG, Run
+from hmr_core.processes import joined, place
+from hmr_core.provenance import provenance
+from hmr_core.training.inputs import (
+    check_data,
+    check_processes,
+    gone,
+    hand_of_model,
+    hand_of_run,
+    layer_of,
+    record_of_hand,
+    record_of_pack,
+)
+from hmr_core.training.run_folder import is_finished, locked, resume_command
+from hmr_core.training.watchers import Observer, Tell, Watchers, tell_on_stderr
+from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_record import check_run
+from hmr_core.weights.find_weights import find_weights
+from hmr_core.weights.run_record import open_run
+from hmr_core.wording import counted
+
+
+def go_on(
+    folder: Path,
+    registry: Registry,
+    observers: Sequence[Observer] = (),
+    tell: Tell = tell_on_stderr,
+    *,
+    model: str | None = None,
+    data: Path | None = None,
+    hand_model: Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    command: str = "",
+) -> Run:
+    """Go on with a run after its last checkpoint, to its end; a finished one is left as it is, and that is told.
+
+    model: which it is expected to be of. data, hand_model: where those that it began with are now, if they were moved.
+    The rest is as in TrainingRequest and in `session.start`.
+    Raises HmrError for a folder that holds no run, and where it cannot take the very steps that it would have taken.
+    """
+    check_device_name(device)
+    run = open_run(folder)
+    if model not in (None, run.model):
+        raise UsageError(f'{folder} is a run of "{run.model}", not of "{model}": {resume_command(run)}')
+    spec = registry.model(run.model)
+    recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG}")
+    if saved_checkpoints(run.checkpoints):
+        check_run(run, find_weights(run.checkpoints, option=Option("resume")))
+    if len(run.data) != 1:
+        raise HmrError(f"{folder} was trained on {len(run.data)} packs, and this version of hmr trains on one.")
+    (recorded,) = run.data
+    path = data or recorded.path
+    if is_finished(run):
+        # No error: a queue that starts a job again after it was done has nothing to be told of.
+        last = recipe.train.epochs
+        tell(
+            f"note: {folder} is finished: epoch {last} of {last} is done; to train longer, start a new run with more "
+            "epochs."
+        )
+        return replace(run, data=(replace(recorded, path=path),))
+    if data is None and not path.exists():
+        raise gone(run, "pack", path, "data")
+    pack = Pack(path)
+    if pack.info.digest != recorded.blake2b:
+        raise HmrError(
+            f"{pack.path} is not the pack that {folder} was trained on (its digest differs).",
+            "Give that one with ", Option("data"), ".",
+        )  # fmt: skip
+    hand = hand_of_model(spec, hand_model) if run.hand_model is None else hand_of_run(run, run.hand_model, hand_model)
+    rows = pack.indices(run.split, recipe.train.subset)
+    check_data(spec, pack, run.split, recipe.train.subset, tell)
+    where = place()
+    check_processes(recipe, where)
+    if where.count != run.processes:
+        tell(
+            f"note: {counted(where.count, 'process')} now, {run.processes} before: from here on the steps are the same "
+            "but for rounding"
+        )
+    layer = layer_of(hand, pack, rows, tell)
+    chosen = choose_device(device)
+    with joined(where, chosen) as group, locked(run) if where.first else nullcontext():
+        # As it goes on now: its files may have been moved.
+        moved = replace(run, data=record_of_pack(pack), hand_model=record_of_hand(hand), processes=where.count)
+        run = replace(moved, started=provenance(command))
+        from hmr_core.training.loop import train_model
+
+        train_model(
+            run, spec, recipe, pack, group=group, layer=layer, device=chosen,
+            workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell),
+        )  # fmt: skip
+    return run
