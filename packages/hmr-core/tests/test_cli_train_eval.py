@@ -499,15 +499,19 @@ def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
     assert [path.name for path in Path("runs").iterdir()] == ["small-sp0-tiny"]
 
 
-def test_a_run_whose_newest_checkpoint_is_empty_names_the_others(hmr: Hmr, trained: Path) -> None:
+def test_a_run_whose_newest_checkpoint_is_empty_goes_on_from_the_one_before(hmr: Hmr, trained: Path) -> None:
     (trained / "checkpoints/epoch-0002").mkdir()
-    status, _, err = hmr("train", "small", "--resume", str(trained))
+    status, _, err = hmr("eval", "small", "--ckpt", str(trained))
     folder = trained / "checkpoints"
     assert (status, err) == (
         1,
         f"error: {folder}/epoch-0002 is the folder of a checkpoint, and its model.safetensors is not there. "
-        "Remove that folder: the run then goes on from epoch-0001.\n",
+        f"Give --ckpt another of the run's: {folder}/epoch-0001.\n",
     )
+    status, _, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
+    assert status == 0
+    assert err.splitlines()[0].startswith(f"warning: {folder}/epoch-0002/model.safetensors has no model.json beside it")
+    assert err.splitlines()[0].endswith("set aside as damaged-epoch-0002; the one before it is used.")
 
 
 def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
@@ -520,7 +524,7 @@ def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
         looked_at.append(subset)
         return [text]
 
-    for module in ("hmr_core.training.session", "hmr_core.evaluation.evaluate"):
+    for module in ("hmr_core.training.inputs", "hmr_core.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.check_pack", found)
     status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, err.splitlines()[0]) == (0, f"warning: {text}")

@@ -119,6 +119,6 @@ def test_an_altered_optimizers_state_is_refused(trainer: Any, run: Run, tmp_path
         file.write_bytes(data)
     else:
         file.unlink()
-    text = {"flipped": "was altered or damaged, or model.json belongs to", "gone": "is not there, without which no run"}
-    with pytest.raises(HmrError, match=rf"^{file} {text[how]}"):
+    text = {"flipped": "was altered or damaged, or model.json belongs to", "gone": "is not there."}
+    with pytest.raises(HmrError, match=rf"so the run cannot go on\. {file} {text[how]}"):
         trainer(tmp_path / "stopped")

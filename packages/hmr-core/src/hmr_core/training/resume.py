@@ -26,10 +26,10 @@ from hmr_core.training.inputs import (
     record_of_pack,
 )
 from hmr_core.training.run_folder import is_finished, locked, resume_command
+from hmr_core.training.run_log import log_line
 from hmr_core.training.watchers import Observer, Tell, Watchers, tell_on_stderr
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import check_run
-from hmr_core.weights.find_weights import find_weights
+from hmr_core.weights.checkpoint_record import WEIGHTS, check_run
+from hmr_core.weights.damage import find_damage, newest_whole, set_aside
 from hmr_core.weights.run_record import open_run
 from hmr_core.wording import counted
 
@@ -59,13 +59,14 @@ def go_on(
         raise UsageError(f'{folder} is a run of "{run.model}", not of "{model}": {resume_command(run)}')
     spec = registry.model(run.model)
     recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG}")
-    if saved_checkpoints(run.checkpoints):
-        check_run(run, find_weights(run.checkpoints, option=Option("resume")))
+    newest, damaged = newest_whole(run.checkpoints)
+    if newest is not None:
+        check_run(run, newest / WEIGHTS)
     if len(run.data) != 1:
         raise HmrError(f"{folder} was trained on {len(run.data)} packs, and this version of hmr trains on one.")
     (recorded,) = run.data
     path = data or recorded.path
-    if is_finished(run):
+    if not damaged and is_finished(run):
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         last = recipe.train.epochs
         tell(
@@ -94,6 +95,9 @@ def go_on(
     layer = layer_of(hand, pack, rows, tell)
     chosen = choose_device(device)
     with joined(where, chosen) as group, locked(run) if where.first else nullcontext():
+        if where.first:
+            _set_aside(run, list(damaged), tell)
+        group.share(None)  # all wait for it
         # As it goes on now: its files may have been moved.
         moved = replace(run, data=record_of_pack(pack), hand_model=record_of_hand(hand), processes=where.count)
         run = replace(moved, started=provenance(command))
@@ -104,3 +108,13 @@ def go_on(
             workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell),
         )  # fmt: skip
     return run
+
+
+def _set_aside(run: Run, damaged: Sequence[Path], tell: Tell) -> None:
+    """Set aside the checkpoints that are damaged, and tell of each, on screen and in the log."""
+    for checkpoint in damaged:
+        if damage := find_damage(checkpoint):  # another process may have had the run until now
+            name = set_aside(checkpoint).name
+            text = f"warning: {damage} The checkpoint is set aside as {name}; the one before it is used."
+            tell(text)
+            log_line(run, text)

@@ -44,8 +44,13 @@ class RunLog:
         lines += self._text.lines(event) if self._text else []
         lines += [f"checkpoint {event.path}"] if isinstance(event, CheckpointSaved) else []
         for line in lines:
-            text = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # paths are any bytes
-            append_text(run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            log_line(run, line)
+
+
+def log_line(run: Run, line: str) -> None:
+    """Write a line into train.log, with the time; HmrError when it cannot be written."""
+    text = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # paths are any bytes
+    append_text(run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
 def last_ending(run: Run) -> str | None:

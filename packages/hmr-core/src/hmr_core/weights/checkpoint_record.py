@@ -135,7 +135,7 @@ def check_file(path: Path, record: CheckpointRecord, name: str) -> str:
     """
     digest = file_digest(path)
     if digest != record.digests.get(name):
-        raise HmrError(f"{path} was {ALTERED}: its digest is not the one in {RECORD} beside it. {way_out(path.parent)}")
+        raise HmrError(f"{path} was {ALTERED}: its digest is not the one in {RECORD} beside it.", way_out(path.parent))
     return digest
 
 
@@ -211,10 +211,10 @@ def record_digest(values: Mapping[str, Any]) -> str:
 def way_out(folder: Path) -> str:
     """What to do about a checkpoint that is not whole: the other ones of its run are named."""
     others = [str(one) for one in saved_checkpoints(folder.parent) if one != folder and (one / RECORD).is_file()]
-    left = f" (a resumed run goes on from the newest that is left when {folder.name} is removed)"
+    left = f" (a resumed run sets {folder.name} aside, and goes on from the newest that is whole)"
     other = f", or use another checkpoint of the run: {', '.join(others)}{left}" if others else ""
     return f"Copy it again from where it is whole{other}."
 
 
 def _altered(path: Path, how: str) -> HmrError:
-    return HmrError(f"{path} was altered or damaged: {how}. {way_out(path.parent)}")
+    return HmrError(f"{path} was altered or damaged: {how}.", way_out(path.parent))

@@ -40,6 +40,7 @@ from hmr_core.weights.checkpoint_record import (
     read_record,
     write_record,
 )
+from hmr_core.weights.damage import readable_records
 from hmr_core.weights.find_weights import CKPT, find_weights, is_ours, without_choice
 from hmr_core.weights.released import load_released
 from hmr_core.weights.released_file import ReleasedFile
@@ -147,14 +148,20 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
 
 
 def prune_checkpoints(folder: Path, keep_last: int = 2) -> None:
-    """Keep the newest checkpoints and the one with the lowest MPJPE on val; remove the others and unfinished ones."""
+    """Keep the newest checkpoints and the one with the lowest MPJPE on val; remove the others and unfinished ones.
+
+    One whose record cannot be read is nobody's to keep or to remove: it is left alone.
+    """
     for leftover in unfinished_checkpoints(folder):
         shutil.rmtree(leftover)
-    paths = saved_checkpoints(folder)
-    kept = {*paths[-keep_last:], best_on_val({path: read_record(path / WEIGHTS) for path in paths})}
+    records = readable_records(saved_checkpoints(folder))
+    paths = list(records)
+    kept = {*paths[-keep_last:], best_on_val(records)}
     for path in paths:
         if path not in kept:
-            shutil.rmtree(path)
+            going = path.with_name(f".{path.name}.removed")
+            path.rename(going)  # all of it at once: a process that is killed leaves no half of a checkpoint
+            shutil.rmtree(going)
         else:
             clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the metrics on val
 

@@ -5,6 +5,7 @@ torch is imported only when there is a file to look into, so that a path that is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from hmr_core.files import is_there
 from hmr_core.plugins.run import CONFIG
 from hmr_core.weights.checkpoint_folders import is_checkpoint_folder, run_checkpoints, saved_checkpoints
 from hmr_core.weights.checkpoint_record import RECORD, WEIGHTS, best_on_val, read_record
+from hmr_core.weights.damage import readable_records
 from hmr_core.weights.run_record import FORMAT as RUN_FORMAT
 
 CKPT = Option("ckpt")
@@ -53,10 +55,7 @@ def _chosen(path: Path) -> tuple[Path, str | None]:
 def better_on_val(weights: Path) -> BetterCheckpoint | None:
     """The best on val of a run's other checkpoints, if it was better than the one that has these weights."""
     folder = weights.parent
-    try:
-        kept = {one: read_record(one / WEIGHTS) for one in saved_checkpoints(folder.parent)}
-    except HmrError:  # of another checkpoint than the one that is used
-        return None
+    kept = readable_records(_with_weights(saved_checkpoints(folder.parent)))
     best = best_on_val(kept)
     if folder not in kept or best is None or best == folder:
         return None
@@ -102,7 +101,11 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
         return path / WEIGHTS
     saved = run_checkpoints(path) or saved_checkpoints(path)
     if choice == BEST:
-        best = best_on_val({one: read_record(one / WEIGHTS) for one in saved})
+        kept = readable_records(_with_weights(saved))
+        best = best_on_val(kept)
+        if best is None and not kept:
+            for one in saved:
+                read_record(one / WEIGHTS)  # it says what is wrong
         if best is None:
             raise HmrError(
                 f"{path}:{BEST} means the checkpoint that was best on val, and none of {path} was scored on val.",
@@ -127,13 +130,15 @@ def find_weights(path: Path, *, option: Option | str = CKPT) -> Path:
 
 def _emptied(folder: Path, option: Option | str) -> HmrError:
     """The error for the folder of a checkpoint whose weights are not there."""
-    others = [str(one) for one in saved_checkpoints(folder.parent) if (one / WEIGHTS).is_file()]
+    others = [str(one) for one in _with_weights(saved_checkpoints(folder.parent))]
     remedy: tuple[str | Option, ...] = ("The run has no other.",)
-    if others and option == Option("resume"):
-        remedy = (f"Remove that folder: the run then goes on from {Path(others[-1]).name}.",)
-    elif others:
+    if others:
         remedy = ("Give ", option, f" another of the run's: {', '.join(others)}.")
     return HmrError(f"{folder} is the folder of a checkpoint, and its {WEIGHTS} is not there.", *remedy)
+
+
+def _with_weights(folders: Sequence[Path]) -> list[Path]:
+    return [folder for folder in folders if (folder / WEIGHTS).is_file()]
 
 
 def is_ours(path: Path, weights: Path) -> bool:
