@@ -3,6 +3,16 @@
 from hmr_core.testing.dataset import check_dataset
 from hmr_core.testing.imports import check_import
 from hmr_core.testing.model import check_model, check_spec
+from hmr_core.testing.replay import Replay, replay
 from hmr_core.testing.solver import check_solver, check_solver_spec
 
-__all__ = ["check_dataset", "check_import", "check_model", "check_solver", "check_solver_spec", "check_spec"]
+__all__ = [
+    "Replay",
+    "check_dataset",
+    "check_import",
+    "check_model",
+    "check_solver",
+    "check_solver_spec",
+    "check_spec",
+    "replay",
+]

@@ -188,8 +188,7 @@ class _Loop:
             own = self._next(batches, step)
             waited = time.monotonic() - step_began
             rate = learning_rate(config, epoch, step, state.steps_per_epoch)
-            ids = [i for part in own for i in part.ids]
-            at = StepPlace(step=step, epoch=epoch, learning_rate=rate, ids=ids, pack=self.pack.path, run=self.run)
+            at = StepPlace(step=step, epoch=epoch, learning_rate=rate, pack=self.pack.path, run=self.run)
             made = take_step(state, own, at, losses=self.losses, spec=self.spec, config=config, group=self.group)
             state.loss_sums = {name: state.loss_sums.get(name, 0.0) + value for name, value in made.losses.items()}
             now = time.monotonic()

@@ -41,7 +41,7 @@ class SharedLosses:
     """The losses of one process's part of a batch, whose gradients are the mean over all processes'."""
 
     def __init__(self, losses: Losses, group: Group) -> None:
-        self._losses: nn.Module = losses
+        self._losses = losses
         self._shared: DistributedDataParallel | None = None
         if group.count > 1:
             # Not every model uses all of its parameters in every step. A batch is on its device already.
@@ -51,6 +51,15 @@ class SharedLosses:
         """The terms of a batch."""
         terms: dict[str, Tensor] = (self._shared or self._losses)(batch.inputs(), batch.targets)
         return terms
+
+    @property
+    def alone(self) -> SharedLosses:
+        """The same, with the gradients of this process's parts alone."""
+        return SharedLosses(self._losses, Group())
+
+    def forget_gradients(self) -> None:
+        """Begin a step without any."""
+        self._losses.zero_grad(set_to_none=True)
 
     def kept_back(self) -> AbstractContextManager[None]:
         """While gradients are added up and not yet shared: for all but the last part of a step."""

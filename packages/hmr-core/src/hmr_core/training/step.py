@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hmr_core.data.batch import Batch
 from hmr_core.plugins.failures import failures_told
@@ -15,7 +18,7 @@ from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.clipping import clip, gradient_norms
-from hmr_core.training.divergence import StepPlace, refuse_non_finite
+from hmr_core.training.divergence import StepNumbers, StepPlace, refuse_step
 from hmr_core.training.losses import SharedLosses
 from hmr_core.training.state import TrainingState
 
@@ -37,6 +40,32 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(drawn)
 
 
+def leave_gradients(
+    losses: SharedLosses, *, parts: Sequence[Batch], step: int, when: str, spec: ModelSpec, seed: int, rank: int
+) -> tuple[list[str], Tensor]:
+    """Leave the gradients of the mean loss of parts with the parameters; gives the terms' names, "total", and values.
+
+    when: the step in words. seed: the recipe's. rank: of the process whose parts they are.
+    Raises HmrError when the model fails.
+    """
+    seed_step(seed, step, rank)
+    losses.forget_gradients()
+    measured = torch.zeros(0)
+    names: list[str] = []
+    for number, part in enumerate(parts):
+        device = str(part.targets.root.device)
+        told = failures_told(f'the model "{spec.name}"', when, samples=len(part.ids), device=device)
+        with told, nullcontext() if number == len(parts) - 1 else losses.kept_back():
+            terms = losses(part)
+            names = [*terms, "total"]
+            values = torch.stack(list(terms.values()))
+            total = values.sum()
+            torch.autograd.backward(total / len(parts))
+            values = torch.cat([values, total[None]]).detach() / len(parts)
+            measured = values if number == 0 else measured + values
+    return names, measured
+
+
 def take_step(
     state: TrainingState,
     parts: Sequence[Batch],
@@ -52,29 +81,32 @@ def take_step(
     Raises HmrError when the model fails, and when a loss or a gradient is not finite, before the optimizer sees it.
     """
     model = state.model
-    seed_step(config.seed, at.step, group.rank)
-    state.optimizer.zero_grad(set_to_none=True)
-    measured = torch.zeros(0)
-    names: list[str] = []
-    for number, part in enumerate(parts):
-        device = str(part.targets.root.device)
-        told = failures_told(f'the model "{spec.name}"', at.when, samples=len(part.ids), device=device)
-        with told, nullcontext() if number == len(parts) - 1 else losses.kept_back():
-            terms = losses(part)
-            names = [*terms, "total"]
-            values = torch.stack(list(terms.values()))
-            total = values.sum()
-            torch.autograd.backward(total / len(parts))
-            values = torch.cat([values, total[None]]).detach() / len(parts)
-            measured = values if number == 0 else measured + values
+    leave = partial(
+        leave_gradients, parts=parts, step=at.step, when=at.when, spec=spec, seed=config.seed, rank=group.rank
+    )
+    names, measured = leave(losses)
     norms = gradient_norms(model)
     # One wait for the device, not one for each term and gradient.
-    numbers = torch.cat([group.mean(measured), *(norm[None] for norm in norms.values())]).tolist()
-    step_losses = dict(zip(names, numbers, strict=False))
-    refuse_non_finite(step_losses, dict(zip(norms, numbers[len(names) :], strict=True)), model, at)
+    shared = group.mean(measured.clone())
+    numbers = torch.cat([shared, *(norm[None] for norm in norms.values())]).tolist()
+    found = StepNumbers(
+        losses=dict(zip(names, numbers, strict=False)),
+        norms=dict(zip(norms, numbers[len(names) :], strict=True)),
+    )
+    if not found.finite:
+
+        def own() -> StepNumbers:
+            """What this process's parts alone give: the gradients there are now are the mean over all processes."""
+            terms = dict(zip(names, measured.tolist(), strict=True))
+            if not math.isfinite(found.losses["total"]):
+                return StepNumbers(losses=terms, norms={})
+            leave(losses.alone)
+            return StepNumbers(losses=terms, norms={name: float(norm) for name, norm in gradient_norms(model).items()})
+
+        refuse_step(found, own, parts, model, at, group)
     clip(model, norms, config)
     for param_group in state.optimizer.param_groups:
         param_group["lr"] = at.learning_rate
     state.optimizer.step()
     state.step += 1
-    return StepResult(losses=step_losses, gradient_norm=float(np.linalg.norm(numbers[len(names) :])))
+    return StepResult(losses=dict(found.losses), gradient_norm=float(np.linalg.norm(numbers[len(names) :])))
