@@ -168,7 +168,9 @@ class Group:
         lost = _lost_peer(error)
         if not lost:
             with suppress(Exception):  # the store is gone with the process that kept it
-                return self._another_s(self._tell(error))
+                told = self._tell(error)
+                # What all of them have found together, in the same words, is no other's error.
+                return None if told["message"] == getattr(error, "message", None) else self._another_s(told)
             return None
         return self.told() or PeerError(f"{lost}{self._missing()}")
 
