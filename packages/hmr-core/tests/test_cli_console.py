@@ -167,7 +167,7 @@ def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFi
 
 def test_the_end_of_a_run_tells_what_it_came_to(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     show, write = display(), run_log.RunLog()
-    events: list[Event] = [started()]
+    events: list[Event] = [started(), replace(step(1), samples_per_second=0.001)]  # which does not count
     for epoch, mpjpe_mm in ((1, 20.0), (2, 10.0), (3, 15.0)):
         # The first step is the slowest by far, and does not wait: the others wait for all of theirs.
         events += [
@@ -194,7 +194,12 @@ def test_a_run_that_waits_for_its_data_is_told_what_helps(
     run: Run, capsys: pytest.CaptureFixture[str], share: float, told: bool
 ) -> None:
     show = display()
-    for event in (started(), replace(step(1), data_wait=share), RunEnded(epoch=3, seconds=1.0, reason="finished")):
+    for event in (
+        started(),
+        step(1),
+        replace(step(2), data_wait=share),
+        RunEnded(epoch=3, seconds=1.0, reason="finished"),
+    ):
         show(run, event)
     assert ("note: loading is what the steps wait for: give it more workers" in capsys.readouterr().err) == told
 

@@ -51,7 +51,8 @@ class RunText:
     def count(self, event: StepDone) -> None:
         """Take note of a step that nothing is to be said of."""
         self._last_step = event.step
-        self._pace.add(event)
+        if event.step > self._first + 1:  # in the first step workers start, and much is done but once
+            self._pace.add(event)
 
     def _start(self, event: RunStarted) -> list[str]:
         run, hand = self._run, self._run.hand_model
