@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FROM_RUN = (
     "split", "subset", "recipe", "set", "epochs", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
-    "verify",
+    "wandb", "verify",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ _FROM_RUN = (
     help="How many of the newest checkpoints are kept, besides the best on val.",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
+@click.option("--wandb", is_flag=True, help="Also write W&B's files there; offline, unless WANDB_MODE=online.")
 @click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run where it stopped.")
 @click.pass_context

@@ -33,6 +33,11 @@ OPTIONAL = {
         command_line("hmr train", Option("tensorboard")),
         'pip install "hmr-core[tensorboard]"',
     ),
+    "wandb": (
+        "wandb",
+        command_line("hmr train", Option("wandb")),
+        'pip install "hmr-core[wandb]"',
+    ),
     "manotorch": (
         "manotorch.manolayer",
         flag(Option("hand_layer", "manotorch")),

@@ -40,7 +40,7 @@ class Run:
     recipe: as plain values. data: the packs that it trains on. hand_model: None for a model that uses no hand.
     processes: how many share the work. checkpoint_every: how often to save in the middle of an epoch, as it was asked
     for; None for never. keep_last: how many of the newest checkpoints are kept.
-    tensorboard: whether to write for it. verify: whether to compare checksums while reading the packs.
+    tensorboard, wandb: whether to write for them. verify: whether to compare checksums while reading the packs.
     started: by what command, where and when (see `provenance`); config.json keeps how it was first.
     """
 
@@ -57,6 +57,7 @@ class Run:
     checkpoint_every: str | None = None
     keep_last: int = 2
     tensorboard: bool = False
+    wandb: bool = False
     verify: bool = False
 
     @property

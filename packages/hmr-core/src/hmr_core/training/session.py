@@ -37,6 +37,7 @@ from hmr_core.training.inputs import (
 from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run
 from hmr_core.training.run_text import Lines
 from hmr_core.training.tensorboard import require_tensorboard
+from hmr_core.training.wandb import require_wandb
 from hmr_core.training.watchers import Observer, Tell, Watchers, tell_on_stderr
 from hmr_core.versions import versions
 
@@ -71,6 +72,7 @@ class TrainingRequest:
     checkpoint_every: str | None = None
     keep_last: int = 2
     tensorboard: bool = False
+    wandb: bool = False
     verify: bool = False
     command: str = ""
 
@@ -92,6 +94,7 @@ def train(
     checkpoint_every: str | int | None = None,
     keep_last: int = 2,
     tensorboard: bool = False,
+    wandb: bool = False,
     verify: bool = False,
     progress: bool = True,
     registry: Registry | None = None,
@@ -120,6 +123,7 @@ def train(
         checkpoint_every=None if checkpoint_every is None else str(checkpoint_every),
         keep_last=keep_last,
         tensorboard=tensorboard,
+        wandb=wandb,
         verify=verify,
         command=python_call("hmr.train", model, **given),
     )
@@ -148,6 +152,8 @@ def start(
     split = pack.split_name(request.split)
     if request.tensorboard:
         require_tensorboard(request.out or default_folder(spec.name, split, request.recipe))
+    if request.wandb:
+        require_wandb()
     check_subset(pack, split, recipe.train.subset)
     rows = pack.indices(split, recipe.train.subset)
     check_data(spec, pack, split, recipe.train.subset, tell)
@@ -174,6 +180,7 @@ def start(
             checkpoint_every=request.checkpoint_every,
             keep_last=request.keep_last,
             tensorboard=request.tensorboard,
+            wandb=request.wandb,
             verify=request.verify,
             started=provenance(request.command),
         )

@@ -13,6 +13,7 @@ from hmr_core.plugins.run import Run
 from hmr_core.training.run_log import RunLog
 from hmr_core.training.run_text import say
 from hmr_core.training.tensorboard import TensorBoard
+from hmr_core.training.wandb import WandB
 
 Observer = Callable[[Run, Event], None]
 """Watches a run; what it raises is told, and training goes on, unless it is StopRun."""
@@ -42,7 +43,9 @@ class Watchers:
     """All that is told of a run's events: its own log first, then whoever watches. StopRun alone stops the run."""
 
     def __init__(self, run: Run, observers: Sequence[Observer], registry: Registry, tell: Tell) -> None:
-        own: list[Observer] = [RunLog(), *([TensorBoard()] if run.tensorboard else [])]
+        own: list[Observer] = [RunLog()]
+        own += [TensorBoard()] if run.tensorboard else []
+        own += [WandB()] if run.wandb else []
         self._observers, self._registry, self._tell = [*own, *observers], registry, tell
         self._told: set[int | str] = set()
 

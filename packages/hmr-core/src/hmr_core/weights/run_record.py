@@ -27,6 +27,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "checkpoint_every": (str | None, "text or null"),
     "keep_last": (int, "a whole number"),
     "tensorboard": (bool, "true or false"),
+    "wandb": (bool, "true or false"),
     "verify": (bool, "true or false"),
     "started": (dict, "an object"),
 }
@@ -48,6 +49,7 @@ def write_run(run: Run) -> None:
         "checkpoint_every": run.checkpoint_every,
         "keep_last": run.keep_last,
         "tensorboard": run.tensorboard,
+        "wandb": run.wandb,
         "verify": run.verify,
         "started": dict(run.started),
     }
