@@ -29,7 +29,8 @@ def runs(folder: Path, as_json: bool) -> None:
     A run is
       training      a process trains it now
       finished      all its epochs are done
-      interrupted   it was stopped from outside
+      stopped       what watched it ended it, a sweep for instance
+      interrupted   it was stopped by a signal, such as that of Ctrl-C
       failed        it was stopped by an error
       killed        it ended without a word: its process was killed, or the machine
       broken        its files cannot be used, and why not is said

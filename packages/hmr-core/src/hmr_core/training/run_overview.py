@@ -14,8 +14,10 @@ from hmr_core.training.run_folder import is_being_trained, is_finished
 from hmr_core.training.run_log import last_ending
 from hmr_core.weights.run_record import open_run
 
-State = Literal["training", "finished", "interrupted", "failed", "killed", "broken"]
-"""A killed run ended without a word; a broken one has files that cannot be used."""
+State = Literal["training", "finished", "stopped", "interrupted", "failed", "killed", "broken"]
+"""A stopped run was ended by what watches it, a sweep for instance; a killed one ended without a word; a broken one
+has files that cannot be used.
+"""
 
 DEEPEST = 3
 """Folders below the one that is looked through, in which there may be runs: of a sweep, of a split, of one name."""
@@ -91,7 +93,9 @@ def _ended(run: Run) -> State:
         return "killed"
     if reason.startswith("stopped by an error"):
         return "failed"
-    return "finished" if reason == "finished" else "interrupted"
+    if reason.startswith("interrupted"):
+        return "interrupted"
+    return "finished" if reason == "finished" else "stopped"
 
 
 def _run_folders(folder: Path, deepest: int) -> list[Path]:
