@@ -6,23 +6,56 @@ import re
 from typing import TYPE_CHECKING
 
 from hmr_core.errors import Option, UsageError
+from hmr_core.processes import Place, place
 from hmr_core.system import usable_cpus
+from hmr_core.wording import counted
 
 if TYPE_CHECKING:
     import torch
 
 
-def check_device_name(name: str | None) -> None:
-    """UsageError for a name that no device has anywhere."""
+def check_device_name(name: str | None, where: Place | None = None) -> None:
+    """UsageError for a name that no device has anywhere, or that one of several processes cannot be given.
+
+    where: the process; by default this one.
+    """
     if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?|mps", str(name)):
         raise UsageError(f'unknown device "{name}". Valid: cpu, cuda, cuda:N, mps.')
+    where = where or place()
+    if where.count > 1 and name not in (None, "cpu", "cuda"):
+        why = "mps is one device" if name == "mps" else "each process gets a GPU of its own"
+        raise UsageError(f'device "{name}" for {where.count} processes: {why}. Valid: cuda, cpu.')
 
 
-def choose_device(name: str | None) -> torch.device:
-    """Choose the named device, or the best: CUDA, then Apple's MPS, then the CPU; UsageError if it is not there."""
-    check_device_name(name)
+def check_gpus(where: Place) -> None:
+    """UsageError when there are fewer GPUs than processes on this machine."""
     import torch
 
+    there = torch.cuda.device_count()
+    if where.local_count > there:
+        fewer = f" at most {there} of them, or" if there else ""
+        raise UsageError(
+            f"{counted(where.local_count, 'process')} on a machine with {counted(there, 'GPU')}: each needs a GPU of "
+            f"its own. Valid:{fewer}",
+            Option("device", "cpu"),
+            " to run them on the CPU.",
+        )
+
+
+def choose_device(name: str | None, where: Place | None = None) -> torch.device:
+    """Choose the named device, or the best: CUDA, then Apple's MPS, then the CPU; UsageError if it is not there.
+
+    where: the process; by default this one. Of several, each gets the GPU of its number on its machine.
+    """
+    check_device_name(name, where)
+    import torch
+
+    where = where or place()
+    if where.count > 1 and (name == "cuda" or (name is None and torch.cuda.is_available())):
+        check_gpus(where)
+        name = f"cuda:{where.local}"
+    elif where.count > 1:
+        return torch.device("cpu")
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -38,8 +71,12 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def choose_workers(workers: int | None, device: torch.device) -> int:
-    """Choose how many processes load data: as asked for, else up to 8 for an accelerator, and none on a busy CPU."""
+def choose_workers(workers: int | None, device: torch.device, where: Place | None = None) -> int:
+    """Choose how many processes load data: as asked for, else up to 8 for an accelerator, and none on a busy CPU.
+
+    where: the process that they load for; by default this one. Those of a machine share its CPUs.
+    """
     if workers is not None:
         return workers
-    return 0 if device.type == "cpu" else min(8, usable_cpus())
+    where = where or place()
+    return 0 if device.type == "cpu" else max(1, min(8, usable_cpus() // where.local_count))

@@ -9,8 +9,9 @@ NAMED = 3
 
 
 def counted(number: int, noun: str) -> str:
-    """Word a number and what it counts: `1 epoch`, `2 epochs`. noun: one that takes an s."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Word a number and what it counts: `1 epoch`, `2 epochs`, `3 processes`. noun: one that takes an s, or es."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def listed(names: Sequence[str]) -> str:
