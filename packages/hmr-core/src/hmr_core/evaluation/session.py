@@ -28,6 +28,7 @@ from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
+from hmr_core.processes import Place, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
 from hmr_core.staging import clear_leftovers, staged_folder
@@ -88,6 +89,7 @@ def evaluate(
     set: changes of what the model is given, such as {"data.noise_mm": 5}. solver_set: options of the solver. out: a
     folder for report.json, predictions.h5 and contact_sheet.png; nothing is written without it. registry: the plugins;
     by default the installed ones. The rest is as in EvaluationRequest; paths may be strings.
+    Of several processes that torchrun started, the first has the report; the others have an empty one.
     Raises UsageError for what does not exist, and HmrError for data, files and samples that cannot be scored.
     """
     given = {name: value for name, value in locals().items() if name not in ("ckpt", "registry")}
@@ -110,7 +112,8 @@ def evaluate(
         out=as_path(out),
         command=python_call("hmr.evaluate", ckpt, **given),
     )
-    return run(request, registry or discover()).report
+    evaluation = run(request, registry or discover())
+    return {} if evaluation is None else evaluation.report
 
 
 def run(
@@ -119,21 +122,25 @@ def run(
     *,
     progress: Progress = no_progress,
     warn: Warn = warn_on_stderr,
-) -> Evaluation:
+) -> Evaluation | None:
     """Do what a request asks for, and write the results where it says.
 
+    Of several processes, each predicts a share; the first does the rest, and the others have None.
     Raises UsageError for what does not exist or does not go together, and HmrError for data, files and samples that
     cannot be scored, and for a folder that holds something else; then nothing is written.
     """
-    task = _checked(request, registry)
-    chosen = choose_device(request.device)  # torch from here on
+    where = place()
+    task = check(request, registry, where)
+    chosen = choose_device(request.device, where)  # torch from here on
     subject, hand = _loaded(task, chosen)
     if task.folder is not None:
         refuse_another(task.folder, subject)
     # Staged around all of it: whether results can be written there is known before they are computed.
     with nullcontext() if task.folder is None else staged_folder(task.folder) as part:
         started = provenance(request.command)
-        evaluation = _computed(task, subject, chosen, progress)
+        evaluation = _computed(task, subject, where, chosen, progress)
+        if evaluation is None:
+            return None
         evaluation.report["started"] = started
         evaluation = replace(evaluation, folder=task.folder)
         if part is not None:
@@ -142,8 +149,11 @@ def run(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Task:
-    """A request of which all names were looked up, and that has nothing wrong as far as can be told without torch."""
+class EvaluationTask:
+    """A request of which all names were looked up, and that has nothing wrong as far as can be told without torch.
+
+    folder: of the results; None where none are written, as by a process that is not the first.
+    """
 
     request: EvaluationRequest
     spec: ModelSpec
@@ -154,11 +164,12 @@ class _Task:
 
     @property
     def needs_hand(self) -> bool:
+        """Whether a hand model is posed."""
         return self.solver is not None or self.spec.needs_hand
 
 
-def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
-    """The request as a task; UsageError and HmrError for what can be told of it without torch."""
+def check(request: EvaluationRequest, registry: Registry, where: Place) -> EvaluationTask:
+    """The request as a task for a process; UsageError and HmrError for what can be told of it without torch."""
     spec = registry.model(request.model or model_of(request.ckpt))
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
@@ -169,7 +180,7 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
         protocol=request.protocol,
         hand_layer=request.hand_layer,
     )
-    check_device_name(request.device)
+    check_device_name(request.device, where)
     weights = find_weights(request.ckpt)
     folder = without_choice(request.ckpt)
     record = None
@@ -187,14 +198,14 @@ def _checked(request: EvaluationRequest, registry: Registry) -> _Task:
     pack = Pack(request.data or default_pack())
     split = pack.split_name(given)
     pack.indices(split, request.subset)
-    out = request.out
-    if out is None and request.parent is not None:
+    out = request.out if where.first else None
+    if where.first and out is None and request.parent is not None:
         best = ["best"] if request.protocol == "best" else []
         out = request.parent / "-".join([spec.name, split, request.subset, *([solver.name] if solver else []), *best])
     if out is not None:
         clear_leftovers(out.resolve())  # which may bring an evaluation back
         refuse_foreign(out)
-    return _Task(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
+    return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
 
 
 def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> str:
@@ -209,7 +220,7 @@ def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> s
     return record.split
 
 
-def _loaded(task: _Task, device: torch.device) -> tuple[EvaluationSubject, LoadedHand | None]:
+def _loaded(task: EvaluationTask, device: torch.device) -> tuple[EvaluationSubject, LoadedHand | None]:
     """What is evaluated, and the hand model if one was given or is needed."""
     from hmr_core.evaluation.subject import EvaluationSubject, load_hand
     from hmr_core.inference.solving import load_solver
@@ -279,30 +290,39 @@ def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recip
     return override(spec, recipe, sets)
 
 
-def _computed(task: _Task, subject: EvaluationSubject, device: torch.device, progress: Progress) -> Evaluation:
+def _computed(
+    task: EvaluationTask, subject: EvaluationSubject, where: Place, device: torch.device, progress: Progress
+) -> Evaluation | None:
     """The evaluation; what is predicted and then what is solved are shown as two pieces of work."""
-    from hmr_core.evaluation.evaluate import evaluate
+    from hmr_core.evaluation.evaluate import evaluate_shared
+    from hmr_core.inference.shared import share_size
 
-    samples = len(subject.pack.indices(subject.split, subject.subset))
+    rows, batch_size = subject.pack.indices(subject.split, subject.subset), task.request.batch_size
+    own = "" if where.count == 1 else f" (share {where.rank + 1} of {where.count})"
     unit = "hands" if subject.spec.consumes == "joints" else "images"
     solver = "" if subject.solver is None else subject.solver.name
     with ExitStack() as shown:
         predicted = shown.enter_context(
-            progress(f"{subject.spec.name} on {subject.split} {subject.subset}", samples, unit)
+            progress(
+                f"{subject.spec.name} on {subject.split} {subject.subset}{own}",
+                share_size(rows, batch_size, where),
+                unit,
+            )
         )
         solved: list[Callable[[int], None]] = []
 
         def on_solved(hands: int) -> None:
             if not solved:  # a terminal shows one bar at a time
                 shown.close()
-                solved.append(shown.enter_context(progress(solver, samples, "hands")))
+                solved.append(shown.enter_context(progress(solver, len(rows), "hands")))
             solved[0](hands)
 
-        return evaluate(
+        return evaluate_shared(
             subject,
+            where,
             device=device,
-            batch_size=task.request.batch_size,
-            workers=choose_workers(task.request.workers, device),
+            batch_size=batch_size,
+            workers=choose_workers(task.request.workers, device, where),
             on_batch=predicted,
             on_solved=on_solved,
         )

@@ -15,9 +15,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.inference.predict import RootSource, SamplePoints, gather, predict
 from hmr_core.nn.model import PoseModel
 from hmr_core.processes import Group, Place
-
-_NAMED = 3
-"""So many samples are named in an error."""
+from hmr_core.wording import listed
 
 
 def share_size(rows: Int64[ndarray, " n"], batch_size: int, where: Place) -> int:
@@ -68,7 +66,7 @@ def in_order(parts: Sequence[SamplePoints], ids: Sequence[str]) -> SamplePoints:
         "of several": [name for name, count in counts.items() if count > 1],
         "not asked for": [name for name in counts if name not in wanted],
     }
-    found = [f"{len(names)} {what} ({', '.join(names[:_NAMED])})" for what, names in wrong.items() if names]
+    found = [f"{len(names)} {what} ({listed(names)})" for what, names in wrong.items() if names]
     if found:
         raise HmrError(
             f"the processes did not predict each of the {len(ids)} samples exactly once: {'; '.join(found)}. On "
