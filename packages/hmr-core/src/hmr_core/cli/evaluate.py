@@ -10,8 +10,10 @@ from hmr_core.cli.options import (
     data_option,
     device_option,
     find_data,
+    gpus_option,
     hand_layer_option,
     hand_model_option,
+    max_restarts_option,
     workers_option,
 )
 from hmr_core.errors import HmrError
@@ -61,6 +63,8 @@ PARENT = Path("eval")
 @hand_layer_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Changes speed only.")
 @device_option
+@gpus_option
+@max_restarts_option
 @workers_option
 @click.option(
     "--out",
@@ -84,6 +88,8 @@ def evaluate(
     hand_layer: str,
     batch_size: int,
     device: str | None,
+    gpus: int | None,
+    max_restarts: int | None,
     workers: int | None,
     out: Path | None,
     as_json: bool,
@@ -99,16 +105,19 @@ def evaluate(
       hmr eval integral --ckpt IntegralPose.pth.tar --split sp0 --solver iknet --solver-ckpt iknet.pt --protocol best
       hmr eval i2l --ckpt I2L_MeshNet.pth.tar --split sp0 --hand-model hand.npz
       hmr eval iknet --ckpt runs/iknet-sp0-tiny --set data.noise_mm=5
+      hmr eval i2l --ckpt runs/i2l-sp0-published --gpus 4
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.
     """
+    from hmr_core.cli.gpus import run_on_gpus, to_launch
     from hmr_core.cli.main import current_command, current_registry
     from hmr_core.cli.progress import progress
     from hmr_core.evaluation.request import EvaluationRequest
     from hmr_core.evaluation.results import RESULTS
-    from hmr_core.evaluation.session import run
+    from hmr_core.evaluation.session import check, run
 
+    where = to_launch(gpus, max_restarts)
     request = EvaluationRequest(
         ckpt=ckpt,
         model=model,
@@ -129,7 +138,14 @@ def evaluate(
         parent=PARENT,
         command=current_command(),
     )
+    if where is not None:
+        check(request, current_registry(), where)
+        run_on_gpus(where, device, max_restarts or 0)
+        return
     evaluation = run(request, current_registry(), progress=progress, warn=_warn)
+
+    if evaluation is None:  # of several processes, the first has it
+        return
 
     from hmr_core.cli.metrics_table import show_metrics
     from hmr_core.evaluation.report import report_text

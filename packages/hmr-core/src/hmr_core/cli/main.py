@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hmr_core.cli.terminal import keep_streams, show_any_path
+from hmr_core.cli.worker import as_worker, tell_error
 from hmr_core.errors import HmrError, did_you_mean
+from hmr_core.interrupts import Stopped
+from hmr_core.launcher import launched
+from hmr_core.processes import place
 from hmr_core.shell import flag
 from hmr_core.system import refusal
 
@@ -63,7 +67,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
 LAZY_COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 PLUGIN_SECTION = "From plugins"
 _PLUGIN_COMMANDS = "hmr_core.plugin_commands"
-_COMMAND = "hmr_core.command"
+_ARGUMENTS = "hmr_core.arguments"
 
 
 def current_registry() -> Registry:
@@ -78,8 +82,13 @@ def current_registry() -> Registry:
 
 def current_command() -> str:
     """The command line of this process, as it is typed."""
-    command: str = click.get_current_context().find_root().meta[_COMMAND]
-    return command
+    return shlex.join(["hmr", *current_arguments()])
+
+
+def current_arguments() -> list[str]:
+    """What comes after `hmr` in the command line of this process."""
+    arguments: list[str] = click.get_current_context().find_root().meta[_ARGUMENTS]
+    return arguments
 
 
 class RootGroup(click.Group):
@@ -87,7 +96,7 @@ class RootGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's; the whole command line is kept for `current_command`."""
-        ctx.meta[_COMMAND] = shlex.join([ctx.command_path, *args])
+        ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -123,6 +132,10 @@ class RootGroup(click.Group):
         except HmrError as error:
             explain_data(ctx, error)
             raise
+        except Stopped as error:
+            if error.number == signal.SIGINT:
+                raise
+            raise click.Abort from error  # click would begin a new line, as after ^C on a terminal
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The subcommands by section, from the table alone."""
@@ -173,40 +186,41 @@ def main(args: Sequence[str] | None = None) -> int:
         return HmrError.exit_code
     keep_streams()
     show_any_path()
+    with as_worker(place()):
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(args, prog_name="hmr", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        _say(f"error: {error.format_message()}")
+        tell_error(error.format_message(), error.exit_code)
         context = getattr(error, "ctx", None)
-        if context is not None:
+        if context is not None and not launched():
             _say(f"see: {context.command_path} --help")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        _say("interrupted")
-        return 128 + getattr(error, "number", signal.SIGINT)  # as shells have it
+        if not launched():
+            _say("interrupted")
+        number: int = getattr(error.__cause__ or error, "number", signal.SIGINT)  # click wraps it
+        return 128 + number  # as shells have it
     except HmrError as error:
-        _traceback_if_asked()
-        _say(f"error: {error.worded(flag)}")
+        tell_error(error.worded(flag), error.exit_code, error, trace=_debugging())
         return error.exit_code
     except Exception as error:
         from hmr_core.plugins.discovery import cause
 
-        if not _traceback_if_asked():
-            _say(f"error: {cause(error)} (set HMR_DEBUG=1 for the traceback)")
+        hint = "" if _debugging() else " (set HMR_DEBUG=1 for the traceback)"
+        tell_error(f"{cause(error)}{hint}", 1, error, trace=_debugging())
         return 1
     return result if isinstance(result, int) else 0
 
 
-def _traceback_if_asked() -> bool:
-    if os.environ.get("HMR_DEBUG", "") in ("", "0"):
-        return False
-    import traceback
-
-    traceback.print_exc()
-    return True
+def _debugging() -> bool:
+    return os.environ.get("HMR_DEBUG", "") not in ("", "0")
 
 
 def _say(text: str) -> None:

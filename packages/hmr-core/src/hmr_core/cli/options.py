@@ -40,6 +40,18 @@ data_option = click.option(
 )
 split_option = click.option("--split", help="One of the pack's splits, such as sp0 (`hmr pack info` lists them).")
 device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; by default the best there is.")
+gpus_option = click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Work in N processes of this machine, each with a GPU of its own (with --device cpu, on the CPU).",
+)
+max_restarts_option = click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="With --gpus: start all processes again when one fails, up to K times.  [default: 0]",
+)
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=0, max=MOST_WORKERS),
