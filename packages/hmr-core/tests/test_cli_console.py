@@ -48,7 +48,13 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def started(first_epoch: int = 1, notes: tuple[str, ...] = ()) -> RunStarted:
-    sizes: dict[str, Any] = {"steps_per_epoch": 10, "train_samples": 80, "val_samples": 9, "parameters": 1_234_567}
+    sizes: dict[str, Any] = {
+        "steps_per_epoch": 10,
+        "train_samples": 80,
+        "val_samples": 9,
+        "parameters": 1_234_567,
+        "arithmetic": "float32",
+    }
     first_step = 10 * (first_epoch - 1) + 1
     return RunStarted(
         first_epoch=first_epoch, first_step=first_step, epochs=3, device="cpu", processes=1, notes=notes, **sizes
@@ -94,6 +100,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
     assert err.splitlines() == [
         "small, sp0, recipe tiny: 80 samples to train on, 9 to validate on, 1.23 M parameters, "
         "3 epochs of 10 steps, on cpu",
+        "arithmetic: float32",
         f"data: {run.data[0].path}",
         "note: the val metrics are of samples seen in training",
         "resumed after epoch 1",
@@ -106,7 +113,7 @@ def test_a_run_without_a_terminal_tells_of_its_start_its_pace_its_epochs_and_its
     ]
     log = [line.removeprefix("2026-01-01 00:00:00 ") for line in (run.folder / "train.log").read_text().splitlines()]
     assert log[:2] == ["command: hmr train small --out 'a b'", "in /home/me on desk, hmr-core at commit 0123abc"]
-    assert log[2:] == [*err.splitlines()[:7], "checkpoint checkpoints/epoch-0002", *err.splitlines()[7:]]
+    assert log[2:] == [*err.splitlines()[:8], "checkpoint checkpoints/epoch-0002", *err.splitlines()[8:]]
 
 
 @pytest.mark.parametrize(
@@ -116,14 +123,14 @@ def test_the_hand_model_of_a_run_is_told(
     run: Run, capsys: pytest.CaptureFixture[str], path: str | None, said: str
 ) -> None:
     display()(replace(run, hand_model=RunHand(path=path and Path(path), blake2b=None)), started())
-    assert capsys.readouterr().err.splitlines()[1:] == [f"data: {run.data[0].path}", f"hand model: {said}"]
+    assert capsys.readouterr().err.splitlines()[2:] == [f"data: {run.data[0].path}", f"hand model: {said}"]
 
 
 def test_one_epoch_of_one_step_is_said_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     display()(run, replace(started(), epochs=1, steps_per_epoch=1, train_samples=1))
     assert capsys.readouterr().err == (
         "small, sp0, recipe tiny: 1 sample to train on, 9 to validate on, 1.23 M parameters, "
-        f"1 epoch of 1 step, on cpu\ndata: {run.data[0].path}\n"
+        f"1 epoch of 1 step, on cpu\narithmetic: float32\ndata: {run.data[0].path}\n"
     )
 
 

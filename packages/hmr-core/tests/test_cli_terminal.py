@@ -67,8 +67,14 @@ def test_what_the_doctor_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(note: str) -> RunStarted:
-    sizes: dict[str, Any] = {"steps_per_epoch": 10, "train_samples": 80, "val_samples": 9, "parameters": 1}
-    return RunStarted(first_epoch=1, epochs=3, device="cpu", notes=(note,), **sizes)
+    sizes: dict[str, Any] = {
+        "steps_per_epoch": 10,
+        "train_samples": 80,
+        "val_samples": 9,
+        "parameters": 1,
+        "arithmetic": "float32",
+    }
+    return RunStarted(first_epoch=1, first_step=1, epochs=3, device="cpu", processes=1, notes=(note,), **sizes)
 
 
 @pytest.fixture

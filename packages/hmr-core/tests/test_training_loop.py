@@ -180,7 +180,7 @@ def test_the_first_weights_are_the_seed_s_and_the_caller_s_random_state_is_left_
     assert (found[0] - found[2]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_precision_concerns_training_alone(
     small_spec: ModelSpec, make_trainer: Any, mini_pack: Pack, tmp_path: Path, precision: str
 ) -> None:

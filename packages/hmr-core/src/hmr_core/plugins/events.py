@@ -11,7 +11,7 @@ from pathlib import Path
 class RunStarted:
     """Training begins, or goes on after a resume, with step `first_step` of the run, in epoch `first_epoch`.
 
-    The first of all are 1. processes: how many share the work.
+    The first of all are 1. processes: how many share the work. arithmetic: how they compute, in words.
     """
 
     first_epoch: int
@@ -23,6 +23,7 @@ class RunStarted:
     parameters: int
     device: str
     processes: int
+    arithmetic: str
     notes: tuple[str, ...]
 
 
@@ -30,7 +31,8 @@ class RunStarted:
 class StepDone:
     """One step of the optimizer. step counts from 1 over the whole run; losses are the model's terms and `total`.
 
-    gradient_norm: the L2 norm of all gradients together, before clipping. data_wait: the share of the step's time in
+    gradient_norm: the L2 norm of all gradients together, before clipping; None where some overflowed in float16, so
+    that the weights were left as they are. data_wait: the share of the step's time in
     which it waited for its batch. device_memory_mb: the most that a GPU held so far; None on other devices.
     """
 
@@ -38,7 +40,7 @@ class StepDone:
     step: int
     losses: Mapping[str, float]
     learning_rate: float
-    gradient_norm: float
+    gradient_norm: float | None
     samples_per_second: float
     data_wait: float
     device_memory_mb: float | None

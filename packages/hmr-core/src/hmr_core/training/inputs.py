@@ -20,6 +20,7 @@ from hmr_core.training.run_folder import resume_command
 from hmr_core.training.watchers import Tell
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Int64
     from numpy import ndarray
 
@@ -32,6 +33,13 @@ def check_processes(recipe: Recipe, where: Place) -> None:
     parts = recipe.train.grad_accum
     what = "a batch" if parts == 1 else f"each of the {parts} parts of a batch"
     check_shares(recipe.train.batch_size // parts, where.count, what)
+
+
+def check_arithmetic(recipe: Recipe, device: torch.device, where: Place) -> None:
+    """UsageError where the device cannot compute as the recipe says."""
+    from hmr_core.training import precision
+
+    precision.check_arithmetic(recipe.train, device, where.count)
 
 
 def record_of_pack(pack: Pack) -> tuple[RunData, ...]:

@@ -34,9 +34,10 @@ from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.every import Every, parse_every
 from hmr_core.training.losses import Losses, SharedLosses
+from hmr_core.training.precision import arithmetic_text, step_arithmetic
 from hmr_core.training.run_folder import check_batch
 from hmr_core.training.run_metrics import drop_later_metrics, is_reported
-from hmr_core.training.schedule import learning_rate
+from hmr_core.training.schedule import learning_rate, warmup_note
 from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
 from hmr_core.training.validation import validate, validation_rows
@@ -74,6 +75,8 @@ def train_model(
     rows = pack.indices(run.split, config.subset)
     check_batch(run.split, config, len(rows))
     val_rows, notes = validation_rows(pack, run.split, config)
+    note = warmup_note(config, config.epochs * (len(rows) // config.batch_size))
+    notes = (*notes, *([] if note is None else [note]))
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (True, False)
@@ -95,7 +98,7 @@ def train_model(
             val_rows=val_rows,
             training=training,
             validation=training.beside(plain),
-            losses=SharedLosses(Losses(state.model, spec, config, hand), group),
+            losses=SharedLosses(Losses(state.model, spec, config, hand), group, sync_batch_norm=config.sync_batch_norm),
             state=state,
             stop=stop,
             every=parse_every(run.checkpoint_every),
@@ -163,6 +166,7 @@ class _Loop:
             parameters=sum(p.numel() for p in state.model.parameters() if p.requires_grad),
             device=str(self.device),
             processes=self.group.count,
+            arithmetic=arithmetic_text(self.recipe.train, self.group.count),
             notes=notes,
         )
 
@@ -189,7 +193,8 @@ class _Loop:
             waited = time.monotonic() - step_began
             rate = learning_rate(config, epoch, step, state.steps_per_epoch)
             at = StepPlace(step=step, epoch=epoch, learning_rate=rate, pack=self.pack.path, run=self.run)
-            made = take_step(state, own, at, losses=self.losses, spec=self.spec, config=config, group=self.group)
+            with step_arithmetic(config):
+                made = take_step(state, own, at, losses=self.losses, spec=self.spec, config=config, group=self.group)
             state.loss_sums = {name: state.loss_sums.get(name, 0.0) + value for name, value in made.losses.items()}
             now = time.monotonic()
             seconds, step_began = now - step_began, now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from hmr_core.nn.model import Inputs, PoseModel, Targets
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
+from hmr_core.training.precision import network_precision
 
 
 class Losses(nn.Module):
@@ -26,12 +28,14 @@ class Losses(nn.Module):
     def __init__(self, model: PoseModel, spec: ModelSpec, config: TrainConfig, hand: HandLayer | None) -> None:
         super().__init__()
         self.model, self._spec, self._config, self._hand = model, spec, config, (hand,)
+        # Beside the model, which stays as it is: validation does not go through the compiler.
+        self._network: tuple[Any] = (torch.compile(model) if config.compile else model,)
 
     def forward(self, inputs: Inputs, targets: Targets) -> dict[str, Tensor]:
         """The terms by name; the network alone runs in reduced precision."""
-        device = targets.root.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
-            prediction = self.model(inputs)
+        (network,) = self._network
+        with network_precision(self._config, targets.root.device):
+            prediction = network(inputs)
         (hand,) = self._hand
         prediction = pose_for_loss(prediction, targets.root, root_joint=self._spec.root_joint, layer=hand)
         return self.model.loss(prediction, targets)
@@ -40,8 +44,10 @@ class Losses(nn.Module):
 class SharedLosses:
     """The losses of one process's part of a batch, whose gradients are the mean over all processes'."""
 
-    def __init__(self, losses: Losses, group: Group) -> None:
+    def __init__(self, losses: Losses, group: Group, *, sync_batch_norm: bool = False) -> None:
         self._losses = losses
+        if group.count > 1 and sync_batch_norm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(losses)  # type: ignore[no-untyped-call]  # in place, but for a root
         self._shared: DistributedDataParallel | None = None
         if group.count > 1:
             # Not every model uses all of its parameters in every step. A batch is on its device already.

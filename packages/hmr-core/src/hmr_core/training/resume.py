@@ -16,6 +16,7 @@ from hmr_core.plugins.run import CONFIG, Run
 from hmr_core.processes import joined, place
 from hmr_core.provenance import provenance
 from hmr_core.training.inputs import (
+    check_arithmetic,
     check_data,
     check_processes,
     gone,
@@ -94,6 +95,7 @@ def go_on(
         )
     layer = layer_of(hand, pack, rows, tell)
     chosen = choose_device(device)
+    check_arithmetic(recipe, chosen, where)
     with joined(where, chosen) as group, locked(run) if where.first else nullcontext():
         if where.first:
             _set_aside(run, list(damaged), tell)

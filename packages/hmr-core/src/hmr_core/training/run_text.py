@@ -61,6 +61,7 @@ class RunText:
             f"{counted(event.train_samples, 'sample')} to train on, {event.val_samples} to validate on, "
             f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of "
             f"{counted(event.steps_per_epoch, 'step')}, on {event.device}",
+            f"arithmetic: {event.arithmetic}",
             *(f"data: {pack.path}" for pack in run.data),
             *([] if hand is None else [f"hand model: {hand.path or 'the synthetic hand of hmr itself'}"]),
             *(f"note: {note}" for note in event.notes),

@@ -25,6 +25,7 @@ from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
 from hmr_core.training.every import parse_every
 from hmr_core.training.inputs import (
+    check_arithmetic,
     check_data,
     check_hand,
     check_processes,
@@ -162,6 +163,7 @@ def start(
     where = place()
     check_processes(recipe, where)
     device = choose_device(request.device)
+    check_arithmetic(recipe, device, where)
     with joined(where, device) as group:
         # The first process chooses for all: another one might find the folder taken by now.
         folder = group.share(request.out or default_folder(spec.name, split, request.recipe))

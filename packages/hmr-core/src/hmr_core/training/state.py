@@ -20,7 +20,9 @@ from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.training.divergence import what_next
+from hmr_core.training.loss_scale import load_scaler, make_scaler, scaler_tensors
 from hmr_core.training.optimizer import make_optimizer
+from hmr_core.training.precision import lay_out
 from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.weights.checkpoint_record import CheckpointRecord
@@ -37,12 +39,14 @@ from hmr_core.weights.checkpoints import (
 class TrainingState:
     """A model, its optimizer, and how far they are.
 
+    scaler: of the loss; off in any precision but float16.
     epoch, step: how many are done. loss_sums: each loss summed over the steps of the epoch that is not done yet or, at
     its end, of that epoch. val: at the end of an epoch, the metrics on val, once they were recorded.
     """
 
     model: PoseModel
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     steps_per_epoch: int
     epoch: int = 0
     step: int = 0
@@ -73,20 +77,22 @@ def restore_or_begin(
     if layer is not None:
         model.use_hand(layer.model)
     model.to(device)
+    lay_out(model, recipe.train)
     optimizer = make_optimizer(model, recipe.train)
-    if checkpoint is None:
-        return TrainingState(model=model, optimizer=optimizer, steps_per_epoch=steps_per_epoch)
-    record = trained_record(checkpoint)
-    load_optimizer(checkpoint, model, optimizer)
-    return TrainingState(
+    state = TrainingState(
         model=model,
         optimizer=optimizer,
+        scaler=make_scaler(recipe.train, device),
         steps_per_epoch=steps_per_epoch,
-        epoch=record.epoch or 0,
-        step=record.step or 0,
-        loss_sums=dict(record.loss_sums),
-        val=record.val,
     )
+    if checkpoint is None:
+        return state
+    record = trained_record(checkpoint)
+    besides = load_optimizer(checkpoint, model, optimizer)
+    load_scaler(state.scaler, besides)
+    state.epoch, state.step = record.epoch or 0, record.step or 0
+    state.loss_sums, state.val = dict(record.loss_sums), record.val
+    return state
 
 
 def _first_model(spec: ModelSpec, recipe: Recipe) -> PoseModel:
@@ -108,7 +114,7 @@ def save(run: Run, state: TrainingState) -> Path:
         **run.identity(), epoch=state.epoch, step=state.step, loss_sums=state.loss_sums, versions=run.versions
     )
     try:
-        save_checkpoint(path, state.model, state.optimizer, record)
+        save_checkpoint(path, state.model, state.optimizer, record, besides=scaler_tensors(state.scaler))
     except NotFiniteError as error:
         raise HmrError(f"{error.message} {what_next(before)}") from error
     except HmrError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.clipping import clip, gradient_norms
 from hmr_core.training.divergence import StepNumbers, StepPlace, refuse_step
+from hmr_core.training.loss_scale import check_scale, has_overflowed
 from hmr_core.training.losses import SharedLosses
 from hmr_core.training.state import TrainingState
 
@@ -27,11 +28,12 @@ from hmr_core.training.state import TrainingState
 class StepResult:
     """What a step measured over the whole batch.
 
-    losses: the model's terms and their "total". gradient_norm: the L2 norm of all gradients together, before clipping.
+    losses: the model's terms and their "total". gradient_norm: the L2 norm of all gradients together, before clipping;
+    None where some overflowed in float16, so that the weights were left as they are.
     """
 
     losses: dict[str, float]
-    gradient_norm: float
+    gradient_norm: float | None
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -41,11 +43,20 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def leave_gradients(
-    losses: SharedLosses, *, parts: Sequence[Batch], step: int, when: str, spec: ModelSpec, seed: int, rank: int
+    losses: SharedLosses,
+    *,
+    parts: Sequence[Batch],
+    step: int,
+    when: str,
+    spec: ModelSpec,
+    seed: int,
+    rank: int,
+    scale: Callable[[Tensor], Tensor] = lambda loss: loss,
 ) -> tuple[list[str], Tensor]:
     """Leave the gradients of the mean loss of parts with the parameters; gives the terms' names, "total", and values.
 
-    when: the step in words. seed: the recipe's. rank: of the process whose parts they are.
+    when: the step in words. seed: the recipe's. rank: of the process whose parts they are. scale: what the loss is
+    scaled by before gradients are made of it.
     Raises HmrError when the model fails.
     """
     seed_step(seed, step, rank)
@@ -60,7 +71,7 @@ def leave_gradients(
             names = [*terms, "total"]
             values = torch.stack(list(terms.values()))
             total = values.sum()
-            torch.autograd.backward(total / len(parts))
+            torch.autograd.backward(scale(total / len(parts)))
             values = torch.cat([values, total[None]]).detach() / len(parts)
             measured = values if number == 0 else measured + values
     return names, measured
@@ -84,7 +95,8 @@ def take_step(
     leave = partial(
         leave_gradients, parts=parts, step=at.step, when=at.when, spec=spec, seed=config.seed, rank=group.rank
     )
-    names, measured = leave(losses)
+    names, measured = leave(losses, scale=state.scaler.scale)
+    state.scaler.unscale_(state.optimizer)
     norms = gradient_norms(model)
     # One wait for the device, not one for each term and gradient.
     shared = group.mean(measured.clone())
@@ -93,7 +105,8 @@ def take_step(
         losses=dict(zip(names, numbers, strict=False)),
         norms=dict(zip(norms, numbers[len(names) :], strict=True)),
     )
-    if not found.finite:
+    overflowed = math.isfinite(found.losses["total"]) and has_overflowed(state.scaler, model, found.norms)
+    if not found.finite and not overflowed:
 
         def own() -> StepNumbers:
             """What this process's parts alone give: the gradients there are now are the mean over all processes."""
@@ -104,9 +117,13 @@ def take_step(
             return StepNumbers(losses=terms, norms={name: float(norm) for name, norm in gradient_norms(model).items()})
 
         refuse_step(found, own, parts, model, at, group)
-    clip(model, norms, config)
+    if not overflowed:
+        clip(model, norms, config)
     for param_group in state.optimizer.param_groups:
         param_group["lr"] = at.learning_rate
-    state.optimizer.step()
+    state.scaler.step(state.optimizer)  # which it leaves out where gradients overflowed
+    state.scaler.update()
+    check_scale(state.scaler, at.when)
     state.step += 1
-    return StepResult(losses=dict(found.losses), gradient_norm=float(np.linalg.norm(numbers[len(names) :])))
+    norm = None if overflowed else float(np.linalg.norm(numbers[len(names) :]))
+    return StepResult(losses=dict(found.losses), gradient_norm=norm)

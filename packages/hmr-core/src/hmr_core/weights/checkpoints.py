@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors.torch import save_file
@@ -68,18 +69,28 @@ class NotFiniteError(HmrError):
     """A checkpoint was not written, because it would hold numbers that are not finite."""
 
 
+_BESIDES = ("weights", "scaler")
+"""What the names of tensors begin with in the optimizer's file that are no optimizer's state of a parameter."""
+
+
 def save_checkpoint(
-    folder: Path, model: PoseModel, optimizer: torch.optim.Optimizer | None, record: CheckpointRecord
+    folder: Path,
+    model: PoseModel,
+    optimizer: torch.optim.Optimizer | None,
+    record: CheckpointRecord,
+    *,
+    besides: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write a checkpoint's folder, whole or not at all.
 
+    besides: what else a resume needs, by names that begin with "scaler/"; it goes with the optimizer's state.
     record: what the checkpoint says of itself; its digests are made here. optimizer: None for weights that were not
     trained here, which no run can go on from.
     Raises NotFiniteError for numbers that are not finite, and HmrError when the folder cannot be written.
     """
     files = {WEIGHTS: _apart(model.state_dict())}
     if optimizer is not None:
-        files[OPTIMIZER] = _apart(_optimizer_tensors(model, optimizer))
+        files[OPTIMIZER] = _apart({**_optimizer_tensors(model, optimizer), **besides})
     for name, tensors in files.items():
         if (bad := first_not_finite(tensors, tensors)) is not None:
             raise NotFiniteError(
@@ -127,8 +138,8 @@ def trained_record(checkpoint: Checkpoint) -> CheckpointRecord:
     return record
 
 
-def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer the state it had when a checkpoint was written.
+def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Give the optimizer the state it had when a checkpoint was written; what was written besides is returned.
 
     HmrError when the state is not there, or is not what it was.
     """
@@ -138,6 +149,7 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
     assert checkpoint.record is not None, "no other file has an optimizer's state beside it"
     check_file(path, checkpoint.record, OPTIMIZER)
     tensors = read_safetensors(path)
+    besides = {key: tensors.pop(key) for key in list(tensors) if key.split("/", 1)[0] in _BESIDES}
     state = optimizer.state_dict()
     names = [name for name, _ in model.named_parameters()]
     state["state"] = {
@@ -145,6 +157,7 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
         for index, name in enumerate(names)
     }
     optimizer.load_state_dict(state)
+    return besides
 
 
 def prune_checkpoints(folder: Path, keep_last: int = 2) -> None:
