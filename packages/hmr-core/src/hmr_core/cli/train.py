@@ -14,6 +14,7 @@ from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
     from hmr_core.plugins.run import Run
+    from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
     "split", "subset", "recipe", "set", "epochs", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
@@ -48,6 +49,7 @@ _FROM_RUN = (
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
 @click.option("--wandb", is_flag=True, help="Also write W&B's files there; offline, unless WANDB_MODE=online.")
+@click.option("--profile", type=click.IntRange(min=1), metavar="N", help="Record N steps with PyTorch's profiler.")
 @click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run where it stopped.")
 @click.pass_context
@@ -77,7 +79,8 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
         ]
         if given:
             raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.")
-        run = _resume(model, resume, **{name: options[name] for name in ("data", "hand_model", "device", "workers")})
+        taken = ("profile", "data", "hand_model", "device", "workers")
+        run = _resume(model, resume, **{name: options[name] for name in taken})
     click.echo(f"run: {run.folder}")
     click.echo(f"next: {_evaluation(run)}")
 
@@ -88,9 +91,9 @@ def _start(
     split: str | None,
     data: Path | None,
     set: tuple[str, ...],
+    profile: int | None,
     **options: Any,
 ) -> Run:
-    from hmr_core.cli.console import display
     from hmr_core.training.session import TrainingRequest, start
 
     registry = current_registry()
@@ -105,14 +108,22 @@ def _start(
         command=current_command(),
         **options,
     )
-    return start(request, registry, [display()])
+    return start(request, registry, _observers(profile))
 
 
-def _resume(model: str, folder: Path, **options: Any) -> Run:
-    from hmr_core.cli.console import display
+def _resume(model: str, folder: Path, *, profile: int | None, **options: Any) -> Run:
     from hmr_core.training.resume import go_on
 
-    return go_on(folder, current_registry(), [display()], model=model, command=current_command(), **options)
+    observers = _observers(profile)
+    return go_on(folder, current_registry(), observers, model=model, command=current_command(), **options)
+
+
+def _observers(profile: int | None) -> list[Observer]:
+    """What shows the run and, if that is asked for, what records some of its steps."""
+    from hmr_core.cli.console import display
+    from hmr_core.training.profile import Profile
+
+    return [display(), *([] if profile is None else [Profile(profile)])]
 
 
 def _evaluation(run: Run) -> str:

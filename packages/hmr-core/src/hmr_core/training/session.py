@@ -35,6 +35,7 @@ from hmr_core.training.inputs import (
     record_of_hand,
     record_of_pack,
 )
+from hmr_core.training.profile import Profile
 from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run
 from hmr_core.training.run_text import Lines
 from hmr_core.training.tensorboard import require_tensorboard
@@ -97,14 +98,15 @@ def train(
     tensorboard: bool = False,
     wandb: bool = False,
     verify: bool = False,
+    profile: int | None = None,
     progress: bool = True,
     registry: Registry | None = None,
 ) -> Run:
     """Train a model on a split of a pack, and give the run: its folder has the checkpoints.
 
-    set: overrides of the recipe, such as {"train.learning_rate": 3e-4}. progress: whether to print the run's lines on
-    stderr. registry: the plugins; by default the installed ones. The rest is as in TrainingRequest; paths may be
-    strings.
+    set: overrides of the recipe, such as {"train.learning_rate": 3e-4}. profile: how many steps to record with
+    PyTorch's profiler; None for none. progress: whether to print the run's lines on stderr. registry: the plugins; by
+    default the installed ones. The rest is as in TrainingRequest; paths may be strings.
     Raises UsageError for what does not exist, and HmrError for data, files and models that cannot be trained with.
     """
     given = {name: value for name, value in locals().items() if name not in ("model", "progress", "registry")}
@@ -128,7 +130,9 @@ def train(
         verify=verify,
         command=python_call("hmr.train", model, **given),
     )
-    return start(request, registry or discover(), [Lines()] if progress else [])
+    observers: list[Observer] = [Lines()] if progress else []
+    observers += [] if profile is None else [Profile(profile)]
+    return start(request, registry or discover(), observers)
 
 
 def start(
