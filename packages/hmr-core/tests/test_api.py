@@ -21,11 +21,12 @@ NAMES = {
     "load",
     "metrics",
     "open_pack",
+    "resume",
     "train",
 }
 """What DESIGN promises."""
 
-WITHOUT_TORCH = ("Hand", "HmrError", "evaluate", "open_pack", "train")
+WITHOUT_TORCH = ("Hand", "HmrError", "evaluate", "open_pack", "resume", "train")
 """What brings no torch before it has work to do."""
 
 

@@ -258,7 +258,7 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
-    said = "is finished: epoch 1 of 1 is done; to train longer, start a new run with more epochs."
+    said = f"is finished: epoch 1 of 1 is done; to train longer: hmr train small --resume {trained} --epochs N"
     assert (status, err) == (0, f"note: {trained} {said}\n")
     (data,) = json.loads((trained / "config.json").read_text())["data"]
     assert out.splitlines() == [

@@ -19,6 +19,7 @@ __all__ = [
     "load",
     "metrics",
     "open_pack",
+    "resume",
     "train",
 ]
 
@@ -32,6 +33,7 @@ _HOMES = {
     "load": "hmr_core.inference.load",
     "metrics": "hmr_core.metrics",
     "open_pack": "hmr_core.data.pack.reader",
+    "resume": "hmr_core.training.resume",
     "train": "hmr_core.training.session",
 }
 """The module in which each public name is defined."""
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from hmr_core.hand.layer import HandLayer
     from hmr_core.inference.load import load
     from hmr_core.inference.predictor import draw
+    from hmr_core.training.resume import resume
     from hmr_core.training.session import train
 else:  # type checkers would take any name for one that is there
 

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
-    "split", "subset", "recipe", "set", "epochs", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
-    "wandb", "verify",
+    "split", "subset", "recipe", "set", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
+    "wandb", "verify", "resume_or_start",
 )  # fmt: skip
+
+_TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @split_option
 @click.option("--subset", help="train or train+val; the recipe's own by default. Test is never trained on.")
 @data_option
@@ -52,24 +54,32 @@ _FROM_RUN = (
 @click.option("--profile", type=click.IntRange(min=1), metavar="N", help="Record N steps with PyTorch's profiler.")
 @click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run where it stopped.")
+@click.option(
+    "--resume-or-start",
+    is_flag=True,
+    help="Go on with the run in the folder if it is there, else start it: for scripts that are started again.",
+)
 @click.pass_context
-def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any) -> None:
-    """Train MODEL on a split of a pack.
+def train(ctx: click.Context, /, model: str | None, resume: Path | None, **options: Any) -> None:
+    """Train MODEL on a split of a pack, or go on with a run.
 
     \b
     Examples:
       hmr train integral --split sp0                     the published recipe, on data/oakink.h5
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
-      hmr train integral --resume runs/integral-sp0-tiny
+      hmr train --resume runs/integral-sp0-tiny          goes on where it stopped
+      hmr train --resume runs/integral-sp0-tiny --epochs 40   and longer, finished or not
       hmr train i2l --split sp0 --hand-model hand.npz    needs the hand model of the annotations
       hmr train iknet --split sp0 --hand-model hand.npz  so does this one, which learns from the pack's joints
 
     The run's folder gets config.json, metrics.jsonl, train.log and checkpoints/ (the newest, and the best on val).
-    `hmr models MODEL` lists everything that --set takes. After an epoch a run can be stopped and resumed; it then
-    takes the very steps that it would have taken.
+    `hmr models MODEL` lists everything that --set takes. A run can be stopped at any step and resumed; it then takes
+    the very steps that it would have taken.
     """
     if resume is None:
+        if model is None:
+            raise click.MissingParameter(ctx=ctx, param_hint="'MODEL'", param_type="argument")
         run = _start(model, **options)
     else:
         given = [
@@ -79,8 +89,7 @@ def train(ctx: click.Context, /, model: str, resume: Path | None, **options: Any
         ]
         if given:
             raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.")
-        taken = ("profile", "data", "hand_model", "device", "workers")
-        run = _resume(model, resume, **{name: options[name] for name in taken})
+        run = _resume(model, resume, **{name: options[name] for name in _TO_RUN})
     click.echo(f"run: {run.folder}")
     click.echo(f"next: {_evaluation(run)}")
 
@@ -111,7 +120,7 @@ def _start(
     return start(request, registry, _observers(profile))
 
 
-def _resume(model: str, folder: Path, *, profile: int | None, **options: Any) -> Run:
+def _resume(model: str | None, folder: Path, *, profile: int | None, **options: Any) -> Run:
     from hmr_core.training.resume import go_on
 
     observers = _observers(profile)

@@ -120,6 +120,13 @@ class Registry:
 
     def provider(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> str:
         """Name the plugin that offers a usable model, data set or solver."""
+        return self._offering(spec).name
+
+    def distribution(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> str:
+        """Name the package that a usable model, data set or solver is installed with."""
+        return self._offering(spec).distribution
+
+    def _offering(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> Plugin:
         offers: _Offers[ModelSpec] | _Offers[DatasetSpec] | _Offers[SolverSpec]
         if isinstance(spec, ModelSpec):
             offers = self._models
@@ -127,7 +134,7 @@ class Registry:
             offers = self._datasets
         else:
             offers = self._solvers
-        return offers.by_name[spec.name][0][0].name
+        return offers.by_name[spec.name][0][0]
 
     def add_commands(self, cli: click.Group, *, reserved: Collection[str] = ()) -> None:
         """Add the plugins' subcommands to a group; names that are reserved or in the group are refused.

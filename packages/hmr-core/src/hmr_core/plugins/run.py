@@ -42,6 +42,7 @@ class Run:
     for; None for never. keep_last: how many of the newest checkpoints are kept.
     tensorboard, wandb: whether to write for them. verify: whether to compare checksums while reading the packs.
     started: by what command, where and when (see `provenance`); config.json keeps how it was first.
+    lengthened: each change of its number of epochs: from, to, at_epoch (how many were done), date and command.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Run:
     tensorboard: bool = False
     wandb: bool = False
     verify: bool = False
+    lengthened: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def checkpoints(self) -> Path:

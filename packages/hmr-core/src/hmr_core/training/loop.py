@@ -8,7 +8,7 @@ Each of them has the same state between two steps; the first one alone writes it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -63,20 +63,22 @@ def train_model(
     device: torch.device,
     workers: int,
     notify: Notify,
+    notes: Sequence[str] = (),
 ) -> None:
     """Train a model from the run's newest checkpoint, or from the start, to the recipe's last epoch.
 
     group: the processes that share the work. layer: the hand layer of the annotations' hand model, on the CPU, for a
     model that uses the hand. workers: of each process. notify: is told of events, in the first process alone.
+    notes: what is to be told when it starts.
     Raises HmrError when there is too little to train on, when the model fails, and on the first loss or gradient that
     is not finite (before the optimizer sees it); Stopped after a signal, with a checkpoint written.
     """
     config = recipe.train
     rows = pack.indices(run.split, config.subset)
     check_batch(run.split, config, len(rows))
-    val_rows, notes = validation_rows(pack, run.split, config)
+    val_rows, val_notes = validation_rows(pack, run.split, config)
     note = warmup_note(config, config.epochs * (len(rows) // config.batch_size))
-    notes = (*notes, *([] if note is None else [note]))
+    notes = (*notes, *val_notes, *([] if note is None else [note]))
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (True, False)

@@ -10,11 +10,13 @@ from pathlib import Path
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.files import as_path
 from hmr_core.plugins.recipes import parse_recipe
-from hmr_core.plugins.registry import Registry
+from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import CONFIG, Run
 from hmr_core.processes import joined, place
 from hmr_core.provenance import provenance
+from hmr_core.shell import python_call
 from hmr_core.training.inputs import (
     check_arithmetic,
     check_data,
@@ -26,13 +28,52 @@ from hmr_core.training.inputs import (
     record_of_hand,
     record_of_pack,
 )
+from hmr_core.training.lengthening import lengthen, lengthening_notes
+from hmr_core.training.profile import Profile
 from hmr_core.training.run_folder import is_finished, locked, resume_command
 from hmr_core.training.run_log import log_line
-from hmr_core.training.watchers import Observer, Tell, Watchers, tell_on_stderr
-from hmr_core.weights.checkpoint_record import WEIGHTS, check_run
+from hmr_core.training.run_text import Lines
+from hmr_core.training.surroundings import commit_notes, version_notes
+from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
+from hmr_core.versions import versions
+from hmr_core.weights.checkpoint_record import WEIGHTS, check_run, read_record
 from hmr_core.weights.damage import find_damage, newest_whole, set_aside
-from hmr_core.weights.run_record import open_run
+from hmr_core.weights.run_record import open_run, write_run
 from hmr_core.wording import counted
+
+
+def resume(
+    folder: str | Path,
+    *,
+    epochs: int | None = None,
+    data: str | Path | None = None,
+    hand_model: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    profile: int | None = None,
+    progress: bool = True,
+    registry: Registry | None = None,
+) -> Run:
+    """Go on with a run where it stopped, and give it; a finished one is left as it is.
+
+    epochs: how many it is to have from now on, finished or not. data, hand_model: where those that it began with are
+    now, if they were moved. The rest is as in `train`.
+    Raises HmrError for a folder that holds no run, and where it cannot take the very steps that it would have taken.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("folder", "progress", "registry")}
+    observers: list[Observer] = [Lines()] if progress else []
+    observers += [] if profile is None else [Profile(profile)]
+    return go_on(
+        Path(folder),
+        registry or discover(),
+        observers,
+        epochs=epochs,
+        data=as_path(data),
+        hand_model=as_path(hand_model),
+        device=device,
+        workers=workers,
+        command=python_call("hmr.resume", str(folder), **given),
+    )
 
 
 def go_on(
@@ -46,35 +87,45 @@ def go_on(
     hand_model: Path | None = None,
     device: str | None = None,
     workers: int | None = None,
+    epochs: int | None = None,
     command: str = "",
+    wait_s: float = 0.0,
 ) -> Run:
     """Go on with a run after its last checkpoint, to its end; a finished one is left as it is, and that is told.
 
     model: which it is expected to be of. data, hand_model: where those that it began with are now, if they were moved.
-    The rest is as in TrainingRequest and in `session.start`.
+    epochs: how many it is to have from now on, if not those it has. wait_s: how long to wait for a process that trains
+    it. The rest is as in TrainingRequest and in `session.start`.
     Raises HmrError for a folder that holds no run, and where it cannot take the very steps that it would have taken.
     """
     check_device_name(device)
+    where = place()
+    tell = tell if where.first else nobody
     run = open_run(folder)
     if model not in (None, run.model):
         raise UsageError(f'{folder} is a run of "{run.model}", not of "{model}": {resume_command(run)}')
     spec = registry.model(run.model)
-    recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG}")
+    first = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG}")
     newest, damaged = newest_whole(run.checkpoints)
     if newest is not None:
         check_run(run, newest / WEIGHTS)
+    saved = None if newest is None else read_record(newest / WEIGHTS)
+    done, steps = (0, 0) if saved is None else (saved.epoch or 0, saved.step or 0)
     if len(run.data) != 1:
         raise HmrError(f"{folder} was trained on {len(run.data)} packs, and this version of hmr trains on one.")
     (recorded,) = run.data
     path = data or recorded.path
-    if not damaged and is_finished(run):
+    if epochs in (None, first.train.epochs) and not damaged and is_finished(run):
         # No error: a queue that starts a job again after it was done has nothing to be told of.
-        last = recipe.train.epochs
-        tell(
-            f"note: {folder} is finished: epoch {last} of {last} is done; to train longer, start a new run with more "
-            "epochs."
-        )
+        last = first.train.epochs
+        more = resume_command(run, Option("epochs", "N"))
+        tell(f"note: {folder} is finished: epoch {last} of {last} is done; to train longer: {more}")
         return replace(run, data=(replace(recorded, path=path),))
+    started, recipe = provenance(command), first
+    if epochs is not None:
+        run = lengthen(run, epochs, done, started)
+        recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG} with {epochs} epochs")
+    config = run  # as it is to be written down
     if data is None and not path.exists():
         raise gone(run, "pack", path, "data")
     pack = Pack(path)
@@ -86,28 +137,41 @@ def go_on(
     hand = hand_of_model(spec, hand_model) if run.hand_model is None else hand_of_run(run, run.hand_model, hand_model)
     rows = pack.indices(run.split, recipe.train.subset)
     check_data(spec, pack, run.split, recipe.train.subset, tell)
-    where = place()
     check_processes(recipe, where)
+    steps_per_epoch = len(rows) // recipe.train.batch_size
+    longer = recipe.train.epochs != first.train.epochs
+    notes = lengthening_notes(first.train, recipe.train, steps, steps_per_epoch) if longer else []
     if where.count != run.processes:
-        tell(
-            f"note: {counted(where.count, 'process')} now, {run.processes} before: from here on the steps are the same "
-            "but for rounding"
+        notes.append(
+            f"{counted(where.count, 'process')} now, {run.processes} before: from here on the steps are the same but "
+            "for rounding"
         )
     layer = layer_of(hand, pack, rows, tell)
     chosen = choose_device(device)
     check_arithmetic(recipe, chosen, where)
-    with joined(where, chosen) as group, locked(run) if where.first else nullcontext():
+    with joined(where, chosen) as group, locked(run, wait_s) if where.first else nullcontext():
         if where.first:
             _set_aside(run, list(damaged), tell)
         group.share(None)  # all wait for it
+        if where.first and longer:
+            write_run(config)
+        before = run.versions if saved is None else saved.versions
+        notes += version_notes(before, versions(), registry.distribution(spec))
+        notes += commit_notes(run.started.get("commits", {}), started["commits"])
         # As it goes on now: its files may have been moved.
-        moved = replace(run, data=record_of_pack(pack), hand_model=record_of_hand(hand), processes=where.count)
-        run = replace(moved, started=provenance(command))
+        run = replace(
+            run,
+            data=record_of_pack(pack),
+            hand_model=record_of_hand(hand),
+            versions=versions(),
+            processes=where.count,
+            started=started,
+        )
         from hmr_core.training.loop import train_model
 
         train_model(
             run, spec, recipe, pack, group=group, layer=layer, device=chosen,
-            workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell),
+            workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell), notes=notes,
         )  # fmt: skip
     return run
 

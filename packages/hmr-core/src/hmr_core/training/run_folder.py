@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,10 +112,22 @@ def default_folder(model: str, split: str, recipe: str, parent: Path = Path("run
 
     A run that ended before its first checkpoint does not take its name.
     """
-    name, number = f"{model}-{split}-{recipe}", 1
-    while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists() and not _may_be_taken(folder):
-        number += 1
-    return folder
+    name = run_name(model, split, recipe)
+    return next(folder for folder in _folders(name, parent) if not folder.exists() or _may_be_taken(folder))
+
+
+def run_name(model: str, split: str, recipe: str) -> str:
+    """What a run is called where nobody says: the first folder of its kind under runs/ is."""
+    return f"{model}-{split}-{recipe}"
+
+
+def taken_folders(name: str, parent: Path = Path("runs")) -> list[Path]:
+    """The folders under runs/ of runs that are called so, oldest first."""
+    return list(takewhile(Path.exists, _folders(name, parent)))
+
+
+def _folders(name: str, parent: Path) -> Iterator[Path]:
+    return (parent / (name if number == 1 else f"{name}-{number}") for number in count(1))
 
 
 def _may_be_taken(folder: Path) -> bool:
@@ -135,8 +149,11 @@ def _is_run(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(run: Run) -> Iterator[None]:
-    """Keep a run to this process; HmrError while another one trains it. The lock ends with the process."""
+def locked(run: Run, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep a run to this process; HmrError while another one trains it. The lock ends with the process.
+
+    wait_s: how long to wait for the other one to end.
+    """
     path = run.log
     check_usable(path)
     try:
@@ -144,8 +161,11 @@ def locked(run: Run) -> Iterator[None]:
     except OSError as error:
         raise HmrError(f"{path} cannot be written to: {error.strerror}. Copy the run to where it can.") from error
     with file:
-        if not _lock(file):
-            raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.")
+        until = time.monotonic() + wait_s
+        while not _lock(file):
+            if time.monotonic() >= until:
+                raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.")
+            time.sleep(0.2)
         yield
 
 

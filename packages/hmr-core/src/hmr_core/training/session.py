@@ -36,11 +36,13 @@ from hmr_core.training.inputs import (
     record_of_pack,
 )
 from hmr_core.training.profile import Profile
-from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run
+from hmr_core.training.resume import go_on
+from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run, run_name
 from hmr_core.training.run_text import Lines
+from hmr_core.training.taking_up import AGAIN_S, begun_before, run_of_launch
 from hmr_core.training.tensorboard import require_tensorboard
 from hmr_core.training.wandb import require_wandb
-from hmr_core.training.watchers import Observer, Tell, Watchers, tell_on_stderr
+from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
 from hmr_core.versions import versions
 
 
@@ -56,6 +58,8 @@ class TrainingRequest:
     checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
     never. keep_last: how many of the newest checkpoints to keep, besides the best on val.
     verify: compare the checksums of what is read.
+    resume_or_start: go on with the run in the folder, if it is there and the same. out is then by default the first
+    folder of the run's name under runs/.
     command: how the run was asked for, for its record.
     """
 
@@ -76,6 +80,7 @@ class TrainingRequest:
     tensorboard: bool = False
     wandb: bool = False
     verify: bool = False
+    resume_or_start: bool = False
     command: str = ""
 
 
@@ -99,6 +104,7 @@ def train(
     wandb: bool = False,
     verify: bool = False,
     profile: int | None = None,
+    resume_or_start: bool = False,
     progress: bool = True,
     registry: Registry | None = None,
 ) -> Run:
@@ -128,6 +134,7 @@ def train(
         tensorboard=tensorboard,
         wandb=wandb,
         verify=verify,
+        resume_or_start=resume_or_start,
         command=python_call("hmr.train", model, **given),
     )
     observers: list[Observer] = [Lines()] if progress else []
@@ -138,11 +145,14 @@ def train(
 def start(
     request: TrainingRequest, registry: Registry, observers: Sequence[Observer] = (), tell: Tell = tell_on_stderr
 ) -> Run:
-    """Train a new run to its end.
+    """Train a new run to its end, or the rest of one that is there where that is asked for.
 
+    Processes that were all started again, by what had launched them, go on with the run that they had begun.
     observers: are told of its events, after the run's own log. tell: takes what the user should know besides.
     Raises UsageError for what does not exist, and HmrError for data, files and models that cannot be trained with.
     """
+    where = place()
+    tell = tell if where.first else nobody
     spec = registry.model(request.model)
     if request.subset not in (None, "train", "train+val"):
         raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
@@ -150,13 +160,31 @@ def start(
     given = {key: value for key, value in short.items() if value is not None}
     recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
     check_device_name(request.device)
-    if request.out is not None:
+    may_be_there = request.resume_or_start or where.launch != ""
+    if request.out is not None and not may_be_there:
         check_free(request.out, spec.name)
     check_hand(spec, request.hand_model)
     pack = Pack(request.data or default_pack())
     split = pack.split_name(request.split)
+    out = request.out
+    if may_be_there:
+        name = run_name(spec.name, split, request.recipe)
+        out = Path("runs") / name if out is None and request.resume_or_start else out
+        there = run_of_launch(where, request.command, out, name)
+        if there is None and out is not None and request.resume_or_start:
+            values = recipe.model_dump(mode="json")
+            asked = {"model": spec.name, "split": split, "recipe_name": request.recipe, "recipe": values}
+            there = out if begun_before(out, asked) else None
+        if there is not None:
+            return go_on(
+                there, registry, observers, tell, model=spec.name, data=request.data, hand_model=request.hand_model,
+                device=request.device, workers=request.workers, command=request.command,
+                wait_s=AGAIN_S if where.launch else 0.0,
+            )  # fmt: skip
+        if out is not None:
+            check_free(out, spec.name)
     if request.tensorboard:
-        require_tensorboard(request.out or default_folder(spec.name, split, request.recipe))
+        require_tensorboard(out or default_folder(spec.name, split, request.recipe))
     if request.wandb:
         require_wandb()
     check_subset(pack, split, recipe.train.subset)
@@ -164,13 +192,12 @@ def start(
     check_data(spec, pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))
     parse_every(request.checkpoint_every)
-    where = place()
     check_processes(recipe, where)
     device = choose_device(request.device)
     check_arithmetic(recipe, device, where)
     with joined(where, device) as group:
         # The first process chooses for all: another one might find the folder taken by now.
-        folder = group.share(request.out or default_folder(spec.name, split, request.recipe))
+        folder = group.share(out or default_folder(spec.name, split, request.recipe))
         hand = hand_of_model(spec, request.hand_model)
         layer = layer_of(hand, pack, rows, tell)
         run = Run(
@@ -188,9 +215,9 @@ def start(
             tensorboard=request.tensorboard,
             wandb=request.wandb,
             verify=request.verify,
-            started=provenance(request.command),
+            started={**provenance(request.command), **({"launch": where.launch} if where.launch else {})},
         )
-        if request.out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
+        if out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
             tell(f"note: there is a run of that name already; this one is {folder}")
         watchers = Watchers(run, observers, registry, tell)
         from hmr_core.training.loop import train_model

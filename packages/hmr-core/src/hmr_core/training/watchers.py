@@ -39,6 +39,10 @@ def tell_on_stderr(line: str) -> None:
         say(line)
 
 
+def nobody(line: str) -> None:
+    """Tell nobody: the first of several processes tells."""
+
+
 class Watchers:
     """All that is told of a run's events: its own log first, then whoever watches. StopRun alone stops the run."""
 

@@ -30,6 +30,9 @@ WEIGHTS, OPTIMIZER, RECORD = "model.safetensors", "optimizer.safetensors", "mode
 ALTERED = f"altered or damaged, or {RECORD} belongs to other weights"
 """What an error says of a file whose digest is not the one in the record."""
 
+_EPOCHS = "recipe.train.epochs"
+"""The one value of a run that may change."""
+
 _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str, "text"),
     "recipe": (dict, "an object"),
@@ -151,12 +154,18 @@ def check_model(path: Path, record: CheckpointRecord, model: str, option: Option
 
 
 def check_run(run: Run, weights: Path) -> None:
-    """HmrError when a run's config.json and the record of one of its checkpoints do not say the same."""
+    """HmrError when a run's config.json and the record of one of its checkpoints do not say the same.
+
+    A checkpoint from before the run was lengthened has the number of epochs that the run had then.
+    """
     record = read_record(weights)
     if record.epoch is None:
         return  # converted, not trained here: no run's own
     said, recorded = dict(flat(run.identity())), dict(flat(record.as_json()))
     differing = [key for key, value in said.items() if recorded.get(key) != value]
+    earlier = [change["from"] for change in run.lengthened if record.epoch <= change["at_epoch"]]
+    if recorded.get(_EPOCHS) in earlier:
+        differing = [key for key in differing if key != _EPOCHS]
     if not differing:
         return
     key = differing[0]

@@ -30,6 +30,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "wandb": (bool, "true or false"),
     "verify": (bool, "true or false"),
     "started": (dict, "an object"),
+    "lengthened": (list, "a list"),
 }
 """What the values in config.json are."""
 
@@ -52,6 +53,7 @@ def write_run(run: Run) -> None:
         "wandb": run.wandb,
         "verify": run.verify,
         "started": dict(run.started),
+        "lengthened": [dict(change) for change in run.lengthened],
     }
     write_text(run.folder / CONFIG, json.dumps(values, indent=2) + "\n")
 
@@ -85,6 +87,7 @@ def open_run(folder: Path) -> Run:
         hand = values.pop("hand_model")
         if hand is not None:
             hand = RunHand(**{**hand, "path": hand["path"] and Path(hand["path"])})
-        return Run(**values, folder=folder, data=data, hand_model=hand)
+        lengthened = tuple(values.pop("lengthened"))
+        return Run(**values, lengthened=lengthened, folder=folder, data=data, hand_model=hand)
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
