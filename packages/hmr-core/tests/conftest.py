@@ -267,6 +267,32 @@ def start_hmr() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.stderr.close()
 
 
+@pytest.fixture(scope="session")
+def small_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages that has the plugin with the model `small`; for PYTHONPATH."""
+    site = tmp_path_factory.mktemp("site")
+    install(site, "small", (Path(__file__).parent / "small_plugin.py").read_text())
+    return site
+
+
+@pytest.fixture
+def run_several(small_site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `hmr` in several processes by torchrun, with the model `small` there."""
+
+    def several(count: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        return subprocess.run(
+            [*torchrun, "-m", "hmr_core", *arguments],
+            env={**os.environ, "PYTHONPATH": str(small_site), "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    return several
+
+
 @pytest.fixture
 def files_up_to() -> Callable[[int], AbstractContextManager[None]]:
     """Limits the size that a file may have, in bytes: it fails in the same places as a full disk does."""

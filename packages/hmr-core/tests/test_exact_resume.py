@@ -160,3 +160,22 @@ def test_gradients_of_parts_add_up_to_the_batch_s(trainer: Any, tmp_path: Path) 
     for other in losses[1:]:
         assert other == pytest.approx(losses[0], rel=1e-6)
     assert not torch.equal(torch.tensor(losses[0]), torch.tensor(losses[1]))  # they were computed apart
+
+
+def test_a_signal_stops_validation_which_is_done_anew(
+    trainer: Any, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hmr_core.training import validation
+
+    def stopping(*given: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*given, **options)
+
+    predict = validation.predict_shared
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "predict_shared", stopping)
+        with pytest.raises(Stopped):
+            trainer(tmp_path / "run")
+    assert [path.name for path in saved_checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0001"]
+    assert not [event for event in trainer.events if isinstance(event, EpochDone)]
+    assert_same(trainer, run, trainer(tmp_path / "run"))

@@ -261,7 +261,13 @@ class _Loop:
         if number := self.group.most(self.stop.number):
             raise Stopped(number)
         val = state.val or validate(
-            state.model, self.validation, self.val_rows, layer=self.layer, batch_size=config.batch_size
+            self.group,
+            state.model,
+            self.validation,
+            self.val_rows,
+            layer=self.layer,
+            batch_size=config.batch_size,
+            on_batch=self._leave_alone,
         )
         state.val = val
         if self.group.first:
@@ -271,6 +277,11 @@ class _Loop:
         seconds = time.monotonic() - began
         self.notify(self.run, EpochDone(epoch=state.epoch, step=state.step, losses=means, val=val, seconds=seconds))
         self._tell_of_checkpoint()
+
+    def _leave_alone(self, _: int) -> None:
+        """Stop in the middle of validation, which a resumed run does anew; several processes see it to its end."""
+        if self.stop.number and self.group.count == 1:
+            raise Stopped(self.stop.number)
 
     @property
     def _path(self) -> Path:

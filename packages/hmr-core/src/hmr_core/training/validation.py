@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
@@ -12,9 +14,11 @@ from hmr_core.data.sides import mirror_left_arrays
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.scoring import score
 from hmr_core.hand.layer import HandLayer
-from hmr_core.inference.predict import annotated_roots, gather, predict
+from hmr_core.inference.predict import SamplePoints, annotated_roots
+from hmr_core.inference.shared import predict_shared
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.recipes import TrainConfig
+from hmr_core.processes import Group
 
 
 def validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64[ndarray, " n"], tuple[str, ...]]:
@@ -29,15 +33,29 @@ def validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64[
 
 
 def validate(
-    model: PoseModel, loader: Loader, rows: Int64[ndarray, " n"], *, layer: HandLayer | None, batch_size: int
+    group: Group,
+    model: PoseModel,
+    loader: Loader,
+    rows: Int64[ndarray, " n"],
+    *,
+    layer: HandLayer | None,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, float | None]:
     """The metrics of a model on the rows of the loader's pack, with the annotated roots; none where there are no rows.
 
-    layer: the hand layer, on the CPU, of a model that uses the hand.
+    group: the processes that predict, each its share; all are given the metrics. layer: the hand layer, on the CPU, of
+    a model that uses the hand. on_batch: is told how many samples of this process's share were done.
     """
     if len(rows) == 0:
         return {}
-    points = gather(predict(model, loader, rows, roots=annotated_roots, layer=layer, batch_size=batch_size))
-    pack, verts = loader.dataset.pack, None if points.verts is None else points.verts.numpy()
+    points = predict_shared(
+        group, model, loader, rows, roots=annotated_roots, layer=layer, batch_size=batch_size, on_batch=on_batch
+    )
+    return group.share({} if points is None else _metrics(loader.dataset.pack, rows, points))
+
+
+def _metrics(pack: Pack, rows: Int64[ndarray, " n"], points: SamplePoints) -> dict[str, float | None]:
+    verts = None if points.verts is None else points.verts.numpy()
     arrays = mirror_left_arrays(pack, rows, {"joints": points.joints.numpy(), "verts": verts})
     return score(pack, rows, arrays["joints"], arrays["verts"]).metrics
