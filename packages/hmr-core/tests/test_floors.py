@@ -48,6 +48,7 @@ FLOORS = (
     {"inference"},
     {"evaluation"},
     {"training"},
+    {"sweep"},
     {"testing"},
     {"cli", "builtin", "__main__"},
 )

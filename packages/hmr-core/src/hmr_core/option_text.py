@@ -21,7 +21,7 @@ def read_value(annotation: Any, text: str) -> Any:
     a list of texts. Any other option takes a TOML value, or the text itself where it is no TOML. `null` means no value;
     to a text option that must have a value it is a text like any other.
     """
-    kinds = list(_kinds(annotation))
+    kinds = list(value_kinds(annotation))
     texts = [kind for kind in kinds if _is_text(kind)]
     if text == "null" and (NoneType in kinds or not texts):
         return None
@@ -61,14 +61,14 @@ def json_text(values: Any) -> str:
     return json.dumps(values, default=lambda value: {"date or time": str(value)})
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types of a union one by one, and of a Literal its values."""
+def value_kinds(annotation: Any) -> Iterator[Any]:
+    """Go through the types of a union one by one, and of a Literal its values."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _kinds(get_args(annotation)[0])
+        yield from value_kinds(get_args(annotation)[0])
     elif origin in (Union, UnionType):
         for kind in get_args(annotation):
-            yield from _kinds(kind)
+            yield from value_kinds(kind)
     elif origin is Literal:
         yield from (Literal[value] for value in get_args(annotation))
     else:
@@ -83,7 +83,7 @@ def _is_text(kind: Any) -> bool:
 
 def _lists_texts(kind: Any) -> bool:
     items = [item for item in get_args(kind) if item is not Ellipsis]
-    return get_origin(kind) in LISTS and all(_is_text(of) for item in items for of in _kinds(item))
+    return get_origin(kind) in LISTS and all(_is_text(of) for item in items for of in value_kinds(item))
 
 
 def _are_texts(value: Any) -> bool:

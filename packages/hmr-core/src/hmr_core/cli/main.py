@@ -45,6 +45,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "runs": LazyCommand(
             "hmr_core.cli.runs", "runs", "List the runs, or show one: its state, its figures, its command."
         ),
+        "sweep": LazyCommand("hmr_core.cli.sweep", "sweep", "Train with many options, chosen by Optuna, and compare."),
         "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: metrics, predictions, pictures."),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),
