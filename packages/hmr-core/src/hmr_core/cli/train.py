@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FROM_RUN = (
     "split", "subset", "recipe", "set", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
-    "wandb", "verify", "resume_or_start",
+    "wandb", "verify", "init", "init_partial", "resume_or_start",
 )  # fmt: skip
 
 _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
@@ -53,6 +53,13 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
 @click.option("--wandb", is_flag=True, help="Also write W&B's files there; offline, unless WANDB_MODE=online.")
 @click.option("--profile", type=click.IntRange(min=1), metavar="N", help="Record N steps with PyTorch's profiler.")
 @click.option("--verify", is_flag=True, help="Compare the checksums of all that is read from the pack.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="CKPT",
+    help="Start from the weights of a run, a checkpoint or a file.",
+)
+@click.option("--init-partial", is_flag=True, help="Take those weights that fit, and draw the others anew.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run where it stopped.")
 @click.option(
     "--resume-or-start",
@@ -68,6 +75,7 @@ def train(ctx: click.Context, /, model: str | None, resume: Path | None, **optio
       hmr train integral --split sp0                     the published recipe, on data/oakink.h5
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
+      hmr train integral --split sp0 --init runs/a:best  starts from another run's weights
       hmr train --resume runs/integral-sp0-tiny          goes on where it stopped
       hmr train --resume runs/integral-sp0-tiny --epochs 40   and longer, finished or not
       hmr train i2l --split sp0 --hand-model hand.npz    needs the hand model of the annotations

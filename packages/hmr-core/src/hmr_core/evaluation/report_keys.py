@@ -20,12 +20,16 @@ class TrainedOn(TypedDict):
 
 
 class CheckpointRecord(TypedDict):
-    """The checkpoint that was evaluated. epoch: None where it was not trained here. released: None where it was."""
+    """The checkpoint that was evaluated. epoch: None where it was not trained here. released: None where it was.
+
+    init: the weights that its run started from; None where these were the recipe's own.
+    """
 
     path: str
     blake2b: str
     epoch: int | None
     released: dict[str, Any] | None
+    init: dict[str, Any] | None
     trained_on: TrainedOn
 
 

@@ -78,6 +78,7 @@ class EvaluationSubject:
                 "blake2b": checkpoint.digest,
                 "epoch": None if record is None else record.epoch,
                 "released": None if checkpoint.released is None else checkpoint.released.as_json(),
+                "init": None if record is None or record.init is None else dict(record.init),
                 "trained_on": {
                     "split": None if record is None else record.split,
                     "subset": checkpoint.recipe.train.subset,

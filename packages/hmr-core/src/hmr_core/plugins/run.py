@@ -34,6 +34,25 @@ class RunHand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunInit:
+    """The weights of another checkpoint that a run started from.
+
+    model: that they are of; None where that is not known. partial: whether not all of them had to fit.
+    drawn: the tensors that were drawn anew instead.
+    """
+
+    path: Path
+    blake2b: str
+    model: str | None
+    partial: bool
+    drawn: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The record but for the path, which a file may change."""
+        return {"blake2b": self.blake2b, "model": self.model, "partial": self.partial, "drawn": list(self.drawn)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A run's folder and what it was asked to do.
 
@@ -42,6 +61,7 @@ class Run:
     for; None for never. keep_last: how many of the newest checkpoints are kept.
     tensorboard, wandb: whether to write for them. verify: whether to compare checksums while reading the packs.
     started: by what command, where and when (see `provenance`); config.json keeps how it was first.
+    init: what it started from, if not from its recipe's own first weights.
     lengthened: each change of its number of epochs: from, to, at_epoch (how many were done), date and command.
     """
 
@@ -60,6 +80,7 @@ class Run:
     tensorboard: bool = False
     wandb: bool = False
     verify: bool = False
+    init: RunInit | None = None
     lengthened: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -86,4 +107,5 @@ class Run:
             "recipe": dict(self.recipe),
             "data": [{"blake2b": pack.blake2b} for pack in self.data],
             "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model.blake2b},
+            "init": None if self.init is None else self.init.as_json(),
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
-from hmr_core.errors import UsageError
+from hmr_core.errors import Option, UsageError
 from hmr_core.files import as_path
 from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import load_recipe
@@ -44,6 +44,7 @@ from hmr_core.training.tensorboard import require_tensorboard
 from hmr_core.training.wandb import require_wandb
 from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
 from hmr_core.versions import versions
+from hmr_core.weights.find_weights import find_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class TrainingRequest:
     checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
     never. keep_last: how many of the newest checkpoints to keep, besides the best on val.
     verify: compare the checksums of what is read.
+    init: a run, a checkpoint or a released file whose weights to start from; init_partial: those of them that fit.
     resume_or_start: go on with the run in the folder, if it is there and the same. out is then by default the first
     folder of the run's name under runs/.
     command: how the run was asked for, for its record.
@@ -80,6 +82,8 @@ class TrainingRequest:
     tensorboard: bool = False
     wandb: bool = False
     verify: bool = False
+    init: Path | None = None
+    init_partial: bool = False
     resume_or_start: bool = False
     command: str = ""
 
@@ -104,6 +108,8 @@ def train(
     wandb: bool = False,
     verify: bool = False,
     profile: int | None = None,
+    init: str | Path | None = None,
+    init_partial: bool = False,
     resume_or_start: bool = False,
     progress: bool = True,
     registry: Registry | None = None,
@@ -134,6 +140,8 @@ def train(
         tensorboard=tensorboard,
         wandb=wandb,
         verify=verify,
+        init=as_path(init),
+        init_partial=init_partial,
         resume_or_start=resume_or_start,
         command=python_call("hmr.train", model, **given),
     )
@@ -160,6 +168,7 @@ def start(
     given = {key: value for key, value in short.items() if value is not None}
     recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
     check_device_name(request.device)
+    _check_init(request)
     may_be_there = request.resume_or_start or where.launch != ""
     if request.out is not None and not may_be_there:
         check_free(request.out, spec.name)
@@ -172,8 +181,13 @@ def start(
         out = Path("runs") / name if out is None and request.resume_or_start else out
         there = run_of_launch(where, request.command, out, name)
         if there is None and out is not None and request.resume_or_start:
-            values = recipe.model_dump(mode="json")
-            asked = {"model": spec.name, "split": split, "recipe_name": request.recipe, "recipe": values}
+            asked = {
+                "model": spec.name,
+                "split": split,
+                "recipe_name": request.recipe,
+                "recipe": recipe.model_dump(mode="json"),
+                **({"init": None} if request.init is None else {}),
+            }
             there = out if begun_before(out, asked) else None
         if there is not None:
             return go_on(
@@ -200,6 +214,11 @@ def start(
         folder = group.share(out or default_folder(spec.name, split, request.recipe))
         hand = hand_of_model(spec, request.hand_model)
         layer = layer_of(hand, pack, rows, tell)
+        init = None
+        if request.init is not None:
+            from hmr_core.weights.starting_weights import fit_starting_weights, starting_note
+
+            init = fit_starting_weights(request.init, spec, recipe, partial=request.init_partial)
         run = Run(
             folder=folder,
             model=spec.name,
@@ -215,6 +234,7 @@ def start(
             tensorboard=request.tensorboard,
             wandb=request.wandb,
             verify=request.verify,
+            init=init,
             started={**provenance(request.command), **({"launch": where.launch} if where.launch else {})},
         )
         if out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
@@ -226,5 +246,14 @@ def start(
             train_model(
                 run, spec, recipe, pack, group=group, layer=layer, device=device,
                 workers=choose_workers(request.workers, device), notify=watchers,
+                notes=[] if init is None else [starting_note(init)],
             )  # fmt: skip
     return run
+
+
+def _check_init(request: TrainingRequest) -> None:
+    """HmrError where there is nothing to start from, UsageError where nothing was named."""
+    if request.init is not None:
+        find_weights(request.init, option=Option("init"))
+    elif request.init_partial:
+        raise UsageError("There is nothing whose weights could be taken in part.", "Name it by ", Option("init"), ".")

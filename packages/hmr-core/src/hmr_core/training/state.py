@@ -33,6 +33,7 @@ from hmr_core.weights.checkpoints import (
     save_checkpoint,
     trained_record,
 )
+from hmr_core.weights.starting_weights import start_from
 
 
 @dataclass(kw_only=True)
@@ -67,13 +68,14 @@ def restore_or_begin(
     device: torch.device,
     steps_per_epoch: int,
 ) -> TrainingState:
-    """The state in the run's newest checkpoint; where there is none, the first one, of the recipe's seed.
+    """The state in the run's newest checkpoint; where there is none, the first one, of the recipe's seed
+    and of the weights that the run starts from.
 
     layer: the hand layer, on the CPU, of a model that uses the hand.
     """
     saved = newest_checkpoint(run.checkpoints)
     checkpoint = None if saved is None else load_checkpoint(saved, spec)
-    model = _first_model(spec, recipe) if checkpoint is None else checkpoint.model
+    model = _first_model(run, spec, recipe) if checkpoint is None else checkpoint.model
     if layer is not None:
         model.use_hand(layer.model)
     model.to(device)
@@ -95,11 +97,14 @@ def restore_or_begin(
     return state
 
 
-def _first_model(spec: ModelSpec, recipe: Recipe) -> PoseModel:
+def _first_model(run: Run, spec: ModelSpec, recipe: Recipe) -> PoseModel:
     torch.manual_seed(recipe.train.seed)
     with failures_told(f'the model "{spec.name}"', "when it was made"):
         model = spec.build(recipe.model)
-        model.pretrain()
+        if run.init is None:
+            model.pretrain()
+    if run.init is not None:
+        start_from(model, run.init, spec)
     return model
 
 

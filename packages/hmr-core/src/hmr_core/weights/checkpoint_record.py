@@ -41,6 +41,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "split": (str | None, "text or null"),
     "data": (list, "a list"),
     "hand_model": (dict | None, "an object or null"),
+    "init": (dict | None, "an object or null"),
     "epoch": (int | None, "a whole number or null"),
     "step": (int | None, "a whole number or null"),
     "loss_sums": (dict, "an object"),
@@ -54,8 +55,9 @@ _KINDS: dict[str, tuple[Any, str]] = {
 class CheckpointRecord:
     """What a checkpoint says of itself.
 
-    recipe: as plain values. split, data, hand_model: as the run has them; None or empty for a converted checkpoint,
-    whose origin is `released`. epoch, step: how many it was trained for; None where it was not trained here.
+    recipe: as plain values. split, data, hand_model, init: as the run has them; None or empty for a converted
+    checkpoint, whose origin is `released`. epoch, step: how many it was trained for; None where it was trained
+    elsewhere.
     loss_sums: each loss summed over the steps of the epoch that is not done yet or, at its end, of that epoch.
     val: its metrics on val; empty where it was not scored. digests: of its files, as they were when it was written.
     """
@@ -66,6 +68,7 @@ class CheckpointRecord:
     recipe: Mapping[str, Any]
     data: Sequence[Digest] = ()
     hand_model: Digest | None = None
+    init: Mapping[str, Any] | None = None
     epoch: int | None = None
     step: int | None = None
     loss_sums: Mapping[str, float] = field(default_factory=dict)

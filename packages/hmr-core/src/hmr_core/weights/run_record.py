@@ -9,7 +9,7 @@ from typing import Any
 
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
-from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand
+from hmr_core.plugins.run import CONFIG, Run, RunData, RunHand, RunInit
 from hmr_core.staging import write_text
 from hmr_core.weights.checkpoint_record import RECORD
 
@@ -30,6 +30,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "wandb": (bool, "true or false"),
     "verify": (bool, "true or false"),
     "started": (dict, "an object"),
+    "init": (dict | None, "an object or null"),
     "lengthened": (list, "a list"),
 }
 """What the values in config.json are."""
@@ -45,6 +46,7 @@ def write_run(run: Run) -> None:
         "hand_model": None
         if hand is None
         else {"path": hand.path and str(hand.path.resolve()), "blake2b": hand.blake2b},
+        "init": None if run.init is None else {"path": str(run.init.path), **run.init.as_json()},
         "versions": dict(run.versions),
         "processes": run.processes,
         "checkpoint_every": run.checkpoint_every,
@@ -87,7 +89,10 @@ def open_run(folder: Path) -> Run:
         hand = values.pop("hand_model")
         if hand is not None:
             hand = RunHand(**{**hand, "path": hand["path"] and Path(hand["path"])})
+        init = values.pop("init")
+        if init is not None:
+            init = RunInit(**{**init, "path": Path(init["path"]), "drawn": tuple(init["drawn"])})
         lengthened = tuple(values.pop("lengthened"))
-        return Run(**values, lengthened=lengthened, folder=folder, data=data, hand_model=hand)
+        return Run(**values, init=init, lengthened=lengthened, folder=folder, data=data, hand_model=hand)
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
