@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hmr_core.cli.gpus import run_on_gpus, to_launch
 from hmr_core.cli.main import current_command, current_registry
-from hmr_core.cli.options import data_option, device_option, find_data, hand_model_option, split_option, workers_option
+from hmr_core.cli.options import (
+    data_option,
+    device_option,
+    find_data,
+    gpus_option,
+    hand_model_option,
+    max_restarts_option,
+    split_option,
+    workers_option,
+)
 from hmr_core.errors import Option, UsageError
 from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
     from hmr_core.plugins.run import Run
+    from hmr_core.training.session import TrainingRequest
     from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
@@ -35,6 +47,8 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Short for --set train.batch_size=N.")
 @hand_model_option
 @device_option
+@gpus_option
+@max_restarts_option
 @workers_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one under runs/.")
 @click.option(
@@ -67,7 +81,15 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
     help="Go on with the run in the folder if it is there, else start it: for scripts that are started again.",
 )
 @click.pass_context
-def train(ctx: click.Context, /, model: str | None, resume: Path | None, **options: Any) -> None:
+def train(
+    ctx: click.Context,
+    /,
+    model: str | None,
+    resume: Path | None,
+    gpus: int | None,
+    max_restarts: int | None,
+    **options: Any,
+) -> None:
     """Train MODEL on a split of a pack, or go on with a run.
 
     \b
@@ -76,6 +98,7 @@ def train(ctx: click.Context, /, model: str | None, resume: Path | None, **optio
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
       hmr train integral --split sp0 --init runs/a:best  starts from another run's weights
+      hmr train integral --split sp0 --gpus 4            the same steps, shared by four GPUs
       hmr train --resume runs/integral-sp0-tiny          goes on where it stopped
       hmr train --resume runs/integral-sp0-tiny --epochs 40   and longer, finished or not
       hmr train i2l --split sp0 --hand-model hand.npz    needs the hand model of the annotations
@@ -85,10 +108,11 @@ def train(ctx: click.Context, /, model: str | None, resume: Path | None, **optio
     `hmr models MODEL` lists everything that --set takes. A run can be stopped at any step and resumed; it then takes
     the very steps that it would have taken.
     """
+    where = to_launch(gpus, max_restarts)
     if resume is None:
         if model is None:
             raise click.MissingParameter(ctx=ctx, param_hint="'MODEL'", param_type="argument")
-        run = _start(model, **options)
+        work = partial(_start, _request(model, **options), options["profile"])
     else:
         given = [
             flag(Option(name))
@@ -97,12 +121,16 @@ def train(ctx: click.Context, /, model: str | None, resume: Path | None, **optio
         ]
         if given:
             raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.")
-        run = _resume(model, resume, **{name: options[name] for name in _TO_RUN})
+        work = partial(_resume, model, resume, **{name: options[name] for name in _TO_RUN})
+    if where is not None:
+        run_on_gpus(where, options["device"], max_restarts or 0)
+        return
+    run = work()
     click.echo(f"run: {run.folder}")
     click.echo(f"next: {_evaluation(run)}")
 
 
-def _start(
+def _request(
     model: str,
     *,
     split: str | None,
@@ -110,14 +138,13 @@ def _start(
     set: tuple[str, ...],
     profile: int | None,
     **options: Any,
-) -> Run:
-    from hmr_core.training.session import TrainingRequest, start
+) -> TrainingRequest:
+    from hmr_core.training.session import TrainingRequest
 
-    registry = current_registry()
-    registry.model(model)  # a misspelt one before a split that is missing
+    current_registry().model(model)  # a misspelt one before a split that is missing
     if split is None:
         raise UsageError("--split is needed: one of the pack's splits (`hmr pack info` lists them).")
-    request = TrainingRequest(
+    return TrainingRequest(
         model=model,
         split=split,
         overrides=set,
@@ -125,7 +152,12 @@ def _start(
         command=current_command(),
         **options,
     )
-    return start(request, registry, _observers(profile))
+
+
+def _start(request: TrainingRequest, profile: int | None) -> Run:
+    from hmr_core.training.session import start
+
+    return start(request, current_registry(), _observers(profile))
 
 
 def _resume(model: str | None, folder: Path, *, profile: int | None, **options: Any) -> Run:
