@@ -157,6 +157,7 @@ class Trainer:
         stop_after: int | None = None,
         workers: int = 0,
         checkpoint_every: str | None = None,
+        **options: Any,
     ) -> Run:
         """A new run, or the rest of the one that is in the folder, which has its overrides already."""
         self.events = []
@@ -180,6 +181,7 @@ class Trainer:
             workers=workers,
             out=folder,
             checkpoint_every=checkpoint_every,
+            **options,
         )
         return start(request, plugins, [watch])
 

@@ -124,7 +124,7 @@ def test_a_run_whose_config_has_more_or_less_is_refused(run: Run) -> None:
 
 def test_default_folders_are_numbered(run: Run, tmp_path: Path) -> None:
     def name() -> str:
-        return default_folder("integral", "sp0", "tiny", tmp_path).name
+        return default_folder("integral-sp0-tiny", tmp_path).name
 
     assert name() == "integral-sp0-tiny"
     begun = replace(run, folder=tmp_path / "integral-sp0-tiny")

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
-    "split", "subset", "recipe", "set", "batch_size", "out", "checkpoint_every", "keep_last", "tensorboard",
-    "wandb", "verify", "init", "init_partial", "resume_or_start",
+    "split", "subset", "recipe", "set", "batch_size", "overfit", "limit_train", "limit_val", "out",
+    "checkpoint_every", "keep_last", "tensorboard", "wandb", "verify", "init", "init_partial", "resume_or_start",
 )  # fmt: skip
 
 _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
@@ -45,6 +45,14 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Short for --set train.batch_size=N.")
+@click.option(
+    "--overfit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train on N samples, unaugmented, and validate on the same: to see that a model can learn at all.",
+)
+@click.option("--limit-train", type=click.IntRange(min=1), metavar="N", help="Train on N samples of the subset.")
+@click.option("--limit-val", type=click.IntRange(min=1), metavar="N", help="Validate on N samples of val.")
 @hand_model_option
 @device_option
 @gpus_option

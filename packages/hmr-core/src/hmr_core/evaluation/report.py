@@ -15,9 +15,11 @@ from hmr_core.evaluation.report_keys import Baseline, Report
 from hmr_core.evaluation.scoring import Scores, score
 from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
 from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
+from hmr_core.plugins.run import OVERFIT, TRAIN
 from hmr_core.shell import command_line
 from hmr_core.versions import versions
 from hmr_core.weights.checkpoints import Checkpoint
+from hmr_core.wording import counted
 
 _CHANGES = 4
 """How many options are told of a model that is another than the published one."""
@@ -131,6 +133,15 @@ def _training_notes(subject: EvaluationSubject) -> list[str]:
         )
     elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
         notes.append(f"the checkpoint was trained on {trained_subset}: these metrics are of samples seen in training")
+    if OVERFIT in record.limits:
+        notes.append(
+            f"the checkpoint was trained on {counted(record.limits[OVERFIT], 'sample')} of {trained} {trained_subset}, "
+            "without augmentation, to see whether the model can learn them"
+        )
+    elif TRAIN in record.limits:
+        notes.append(
+            f"the checkpoint was trained on {counted(record.limits[TRAIN], 'sample')} of {trained} {trained_subset}"
+        )
     packs = {pack["blake2b"] for pack in record.data}
     if packs and digest not in packs:
         notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")

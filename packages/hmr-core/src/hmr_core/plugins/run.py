@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 CONFIG, CHECKPOINTS, LOG, METRICS = "config.json", "checkpoints", "train.log", "metrics.jsonl"
 """In a run's folder: what it was asked to do, its checkpoints, what was said, what was measured."""
+
+
+TRAIN, VAL, OVERFIT = "train", "val", "overfit"
+"""The limits of how many samples a run uses: to train on, to validate on, and for both without augmentation."""
 
 
 class Digest(TypedDict):
@@ -57,6 +61,7 @@ class Run:
     """A run's folder and what it was asked to do.
 
     recipe: as plain values. data: the packs that it trains on. hand_model: None for a model that uses no hand.
+    limits: how many samples it uses, by the names above; empty for all of its subsets.
     processes: how many share the work. checkpoint_every: how often to save in the middle of an epoch, as it was asked
     for; None for never. keep_last: how many of the newest checkpoints are kept.
     tensorboard, wandb: whether to write for them. verify: whether to compare checksums while reading the packs.
@@ -74,6 +79,7 @@ class Run:
     versions: Mapping[str, str]
     started: Mapping[str, Any]
     hand_model: RunHand | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     processes: int = 1
     checkpoint_every: str | None = None
     keep_last: int = 2
@@ -108,4 +114,5 @@ class Run:
             "data": [{"blake2b": pack.blake2b} for pack in self.data],
             "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model.blake2b},
             "init": None if self.init is None else self.init.as_json(),
+            "limits": dict(self.limits),
         }

@@ -28,11 +28,12 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.interrupts import Stopped, StopRequest, stop_requests
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import Recipe
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import OVERFIT, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.every import Every, parse_every
+from hmr_core.training.limits import training_rows, validation_rows
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import arithmetic_text, step_arithmetic
 from hmr_core.training.run_folder import check_batch
@@ -40,7 +41,7 @@ from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.training.schedule import learning_rate, warmup_note
 from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
-from hmr_core.training.validation import validate, validation_rows
+from hmr_core.training.validation import validate
 from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import checkpoint_folder
 from hmr_core.weights.checkpoint_record import record_validation
@@ -74,14 +75,14 @@ def train_model(
     is not finite (before the optimizer sees it); Stopped after a signal, with a checkpoint written.
     """
     config = recipe.train
-    rows = pack.indices(run.split, config.subset)
+    rows = training_rows(pack, run.split, config, run.limits)
     check_batch(run.split, config, len(rows))
-    val_rows, val_notes = validation_rows(pack, run.split, config)
+    val_rows, val_notes = validation_rows(pack, run.split, config, run.limits)
     note = warmup_note(config, config.epochs * (len(rows) // config.batch_size))
     notes = (*notes, *val_notes, *([] if note is None else [note]))
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
-        for training in (True, False)
+        for training in (OVERFIT not in run.limits, False)
     )
     training = Loader(augmented, workers=workers, device=device)
     steps = len(rows) // config.batch_size

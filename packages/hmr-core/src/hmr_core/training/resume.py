@@ -29,6 +29,7 @@ from hmr_core.training.inputs import (
     record_of_pack,
 )
 from hmr_core.training.lengthening import lengthen, lengthening_notes
+from hmr_core.training.limits import training_rows
 from hmr_core.training.profile import Profile
 from hmr_core.training.run_folder import is_finished, locked, resume_command
 from hmr_core.training.run_log import log_line
@@ -135,7 +136,7 @@ def go_on(
             "Give that one with ", Option("data"), ".",
         )  # fmt: skip
     hand = hand_of_model(spec, hand_model) if run.hand_model is None else hand_of_run(run, run.hand_model, hand_model)
-    rows = pack.indices(run.split, recipe.train.subset)
+    rows = training_rows(pack, run.split, recipe.train, run.limits)
     check_data(spec, pack, run.split, recipe.train.subset, tell)
     check_processes(recipe, where)
     steps_per_epoch = len(rows) // recipe.train.batch_size

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, takewhile
 from pathlib import Path
@@ -107,18 +107,17 @@ def is_finished(run: Run) -> bool:
     return newest is not None and epoch_of(newest) == epochs and is_reported(run, epochs)
 
 
-def default_folder(model: str, split: str, recipe: str, parent: Path = Path("runs")) -> Path:
-    """A folder under runs/ that is not taken: runs/integral-sp0-tiny, then ...-2, ...-3.
+def run_name(model: str, split: str, recipe: str, limits: Mapping[str, int]) -> str:
+    """What a run is called where nobody says: integral-sp0-tiny, or integral-sp0-tiny-overfit-8."""
+    return "-".join([model, split, recipe, *(f"{name}-{number}" for name, number in limits.items())])
+
+
+def default_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """A folder under runs/ that is not taken: runs/NAME, then ...-2, ...-3.
 
     A run that ended before its first checkpoint does not take its name.
     """
-    name = run_name(model, split, recipe)
     return next(folder for folder in _folders(name, parent) if not folder.exists() or _may_be_taken(folder))
-
-
-def run_name(model: str, split: str, recipe: str) -> str:
-    """What a run is called where nobody says: the first folder of its kind under runs/ is."""
-    return f"{model}-{split}-{recipe}"
 
 
 def taken_folders(name: str, parent: Path = Path("runs")) -> list[Path]:

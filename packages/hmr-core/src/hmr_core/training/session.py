@@ -17,9 +17,9 @@ from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import Option, UsageError
 from hmr_core.files import as_path
 from hmr_core.option_text import override_texts
-from hmr_core.plugins.recipes import load_recipe
+from hmr_core.plugins.recipes import load_recipe, override
 from hmr_core.plugins.registry import Registry, discover
-from hmr_core.plugins.run import Run
+from hmr_core.plugins.run import OVERFIT, Run
 from hmr_core.processes import joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
@@ -35,6 +35,7 @@ from hmr_core.training.inputs import (
     record_of_hand,
     record_of_pack,
 )
+from hmr_core.training.limits import make_limits, training_rows, validation_rows
 from hmr_core.training.profile import Profile
 from hmr_core.training.resume import go_on
 from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run, run_name
@@ -53,6 +54,8 @@ class TrainingRequest:
 
     overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, subset (train or train+val): short
     for overrides of train.epochs and so on; None for the recipe's own.
+    limit_train, limit_val: how many samples to use of the subset, and of val; None for all. overfit: train on so many
+    samples without augmentation and validate on the same, by batches that are no larger, to see that a model can learn.
     data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
     device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
     device. out: the run's folder; None for a new one under runs/.
@@ -72,6 +75,9 @@ class TrainingRequest:
     overrides: tuple[str, ...] = ()
     epochs: int | None = None
     batch_size: int | None = None
+    overfit: int | None = None
+    limit_train: int | None = None
+    limit_val: int | None = None
     data: Path | None = None
     hand_model: Path | None = None
     device: str | None = None
@@ -97,6 +103,9 @@ def train(
     set: Mapping[str, object] | None = None,  # as the command has it
     epochs: int | None = None,
     batch_size: int | None = None,
+    overfit: int | None = None,
+    limit_train: int | None = None,
+    limit_val: int | None = None,
     data: str | Path | None = None,
     hand_model: str | Path | None = None,
     device: str | None = None,
@@ -130,6 +139,9 @@ def train(
         overrides=override_texts(set),
         epochs=epochs,
         batch_size=batch_size,
+        overfit=overfit,
+        limit_train=limit_train,
+        limit_val=limit_val,
         data=as_path(data),
         hand_model=as_path(hand_model),
         device=device,
@@ -167,6 +179,7 @@ def start(
     short = {"train.epochs": request.epochs, "train.batch_size": request.batch_size, "train.subset": request.subset}
     given = {key: value for key, value in short.items() if value is not None}
     recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
+    limits = make_limits(train=request.limit_train, val=request.limit_val, overfit=request.overfit)
     check_device_name(request.device)
     _check_init(request)
     may_be_there = request.resume_or_start or where.launch != ""
@@ -175,9 +188,14 @@ def start(
     check_hand(spec, request.hand_model)
     pack = Pack(request.data or default_pack())
     split = pack.split_name(request.split)
+    name = run_name(spec.name, split, request.recipe, limits)
+    check_subset(pack, split, recipe.train.subset)
+    rows = training_rows(pack, split, recipe.train, limits)
+    validation_rows(pack, split, recipe.train, limits)
+    if OVERFIT in limits and len(rows) < recipe.train.batch_size:
+        recipe = override(spec, recipe, [f"train.batch_size={len(rows)}"])
     out = request.out
     if may_be_there:
-        name = run_name(spec.name, split, request.recipe)
         out = Path("runs") / name if out is None and request.resume_or_start else out
         there = run_of_launch(where, request.command, out, name)
         if there is None and out is not None and request.resume_or_start:
@@ -186,6 +204,7 @@ def start(
                 "split": split,
                 "recipe_name": request.recipe,
                 "recipe": recipe.model_dump(mode="json"),
+                "limits": limits,
                 **({"init": None} if request.init is None else {}),
             }
             there = out if begun_before(out, asked) else None
@@ -198,11 +217,9 @@ def start(
         if out is not None:
             check_free(out, spec.name)
     if request.tensorboard:
-        require_tensorboard(out or default_folder(spec.name, split, request.recipe))
+        require_tensorboard(out or default_folder(name))
     if request.wandb:
         require_wandb()
-    check_subset(pack, split, recipe.train.subset)
-    rows = pack.indices(split, recipe.train.subset)
     check_data(spec, pack, split, recipe.train.subset, tell)
     check_batch(split, recipe.train, len(rows))
     parse_every(request.checkpoint_every)
@@ -211,7 +228,7 @@ def start(
     check_arithmetic(recipe, device, where)
     with joined(where, device) as group:
         # The first process chooses for all: another one might find the folder taken by now.
-        folder = group.share(out or default_folder(spec.name, split, request.recipe))
+        folder = group.share(out or default_folder(name))
         hand = hand_of_model(spec, request.hand_model)
         layer = layer_of(hand, pack, rows, tell)
         init = None
@@ -227,6 +244,7 @@ def start(
             recipe=recipe.model_dump(mode="json"),
             data=record_of_pack(pack),
             hand_model=record_of_hand(hand),
+            limits=limits,
             versions=versions(),
             processes=where.count,
             checkpoint_every=request.checkpoint_every,
@@ -237,7 +255,7 @@ def start(
             init=init,
             started={**provenance(request.command), **({"launch": where.launch} if where.launch else {})},
         )
-        if out is None and folder.name != f"{spec.name}-{split}-{request.recipe}":
+        if out is None and folder.name != name:
             tell(f"note: there is a run of that name already; this one is {folder}")
         watchers = Watchers(run, observers, registry, tell)
         from hmr_core.training.loop import train_model

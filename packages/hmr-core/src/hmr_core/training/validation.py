@@ -1,35 +1,21 @@
-"""What a run is validated on after each epoch, and how."""
+"""How a run is validated after each epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.loading import Loader
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sides import mirror_left_arrays
-from hmr_core.errors import HmrError
 from hmr_core.evaluation.scoring import score
 from hmr_core.hand.layer import HandLayer
 from hmr_core.inference.predict import SamplePoints, annotated_roots
 from hmr_core.inference.shared import predict_shared
 from hmr_core.nn.model import PoseModel
-from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.processes import Group
-
-
-def validation_rows(pack: Pack, split: str, config: TrainConfig) -> tuple[Int64[ndarray, " n"], tuple[str, ...]]:
-    """The rows to validate on, none where the pack has none, and what the user should know about them."""
-    try:
-        rows = pack.indices(split, "val")
-    except HmrError as error:
-        return np.zeros(0, dtype=np.int64), (f"no val metrics: {error}",)
-    if config.subset == "train+val":
-        return rows, ("trains on train+val, as published: the val metrics are of samples seen in training",)
-    return rows, ()
 
 
 def validate(

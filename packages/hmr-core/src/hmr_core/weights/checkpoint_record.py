@@ -42,6 +42,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "data": (list, "a list"),
     "hand_model": (dict | None, "an object or null"),
     "init": (dict | None, "an object or null"),
+    "limits": (dict, "an object"),
     "epoch": (int | None, "a whole number or null"),
     "step": (int | None, "a whole number or null"),
     "loss_sums": (dict, "an object"),
@@ -55,9 +56,9 @@ _KINDS: dict[str, tuple[Any, str]] = {
 class CheckpointRecord:
     """What a checkpoint says of itself.
 
-    recipe: as plain values. split, data, hand_model, init: as the run has them; None or empty for a converted
-    checkpoint, whose origin is `released`. epoch, step: how many it was trained for; None where it was trained
-    elsewhere.
+    recipe: as plain values. split, data, hand_model, init, limits: as the run has them; None or empty for a
+    converted checkpoint, whose origin is `released`. epoch, step: how many it was trained for; None where it was
+    trained elsewhere.
     loss_sums: each loss summed over the steps of the epoch that is not done yet or, at its end, of that epoch.
     val: its metrics on val; empty where it was not scored. digests: of its files, as they were when it was written.
     """
@@ -69,6 +70,7 @@ class CheckpointRecord:
     data: Sequence[Digest] = ()
     hand_model: Digest | None = None
     init: Mapping[str, Any] | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     epoch: int | None = None
     step: int | None = None
     loss_sums: Mapping[str, float] = field(default_factory=dict)

@@ -23,6 +23,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "data": (list, "a list"),
     "hand_model": (dict | None, "an object or null"),
     "versions": (dict, "an object"),
+    "limits": (dict, "an object"),
     "processes": (int, "a whole number"),
     "checkpoint_every": (str | None, "text or null"),
     "keep_last": (int, "a whole number"),
