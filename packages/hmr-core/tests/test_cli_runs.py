@@ -158,6 +158,9 @@ def test_one_run_is_shown_with_the_command_that_goes_on(run: Run, stopped: Run) 
     ):  # fmt: skip
         assert text in shown
     assert "not there any more" not in shown
+    add_log(stopped, "step 9/21: loss 0.1")
+    assert re.search("said last: +2026-01-01 00:00:00 step 9/21: loss 0.1", hmr(str(stopped.folder)))
+    assert "said last" not in hmr(str(run.folder))
     assert "go on:" not in hmr(str(run.folder))
     write_run(replace(run, data=(replace(run.data[0], path=Path("/gone.h5")),)))
     assert "/gone.h5 (not there any more)" in hmr(str(run.folder))

@@ -94,6 +94,7 @@ def _details(overview: RunOverview) -> list[tuple[str, str]]:
     if run is None:
         return [("run", str(overview.folder)), ("state", overview.state), ("problem", overview.problem or "")]
     from hmr_core.training.run_folder import resume_command
+    from hmr_core.training.run_log import last_line
     from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
     hand, started = run.hand_model, run.started
@@ -113,6 +114,7 @@ def _details(overview: RunOverview) -> list[tuple[str, str]]:
         *((f"commit of {what}", commit) for what, commit in _commits(overview).items()),
         ("versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
         ("log", str(run.log)),
+        ("said last", "" if overview.state == "finished" else last_line(run)),
         ("metrics", str(run.metrics)),
         *(("checkpoint", str(path)) for path in saved_checkpoints(run.checkpoints)),
         ("go on", "" if overview.state in ("training", "finished") else resume_command(run)),

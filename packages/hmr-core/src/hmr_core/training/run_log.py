@@ -53,15 +53,24 @@ def log_line(run: Run, line: str) -> None:
     append_text(run.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
+def last_line(run: Run) -> str:
+    """The last line of a run's log, with its time; empty where there is none."""
+    return next(reversed(_lines(run)), "")
+
+
 def last_ending(run: Run) -> str | None:
     """Why the last process that trained a run ended, as its log says; None where it ended without a word."""
-    for line in reversed(read_bytes(run.log).decode("utf-8", "replace").splitlines()):
+    for line in reversed(_lines(run)):
         said = line[len("2026-01-01 00:00:00 ") :]
         if said.startswith(_COMMAND):
             return None
         if (reason := how_it_ended(said)) is not None:
             return reason
     return None
+
+
+def _lines(run: Run) -> list[str]:
+    return read_bytes(run.log).decode("utf-8", "replace").splitlines() if run.log.exists() else []
 
 
 def _how_it_began(run: Run) -> list[str]:

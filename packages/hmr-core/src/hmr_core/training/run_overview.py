@@ -88,7 +88,7 @@ def _epochs(run: Run) -> int:
 
 
 def _ended(run: Run) -> State:
-    reason = last_ending(run) if run.log.exists() else None
+    reason = last_ending(run)
     if reason is None:
         return "killed"
     if reason.startswith("stopped by an error"):
