@@ -32,6 +32,7 @@ from hmr_core.plugins.run import OVERFIT, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
+from hmr_core.training.ema import swapped_in
 from hmr_core.training.every import Every, parse_every
 from hmr_core.training.limits import training_rows, validation_rows
 from hmr_core.training.losses import Losses, SharedLosses
@@ -261,15 +262,16 @@ class _Loop:
         state, config = self.state, self.recipe.train
         if number := self.group.most(self.stop.number):
             raise Stopped(number)
-        val = state.val or validate(
-            self.group,
-            state.model,
-            self.validation,
-            self.val_rows,
-            layer=self.layer,
-            batch_size=config.batch_size,
-            on_batch=self._leave_alone,
-        )
+        with swapped_in(state.averaged, state.model):
+            val = state.val or validate(
+                self.group,
+                state.model,
+                self.validation,
+                self.val_rows,
+                layer=self.layer,
+                batch_size=config.batch_size,
+                on_batch=self._leave_alone,
+            )
         state.val = val
         if self.group.first:
             record_validation(self._path, val)

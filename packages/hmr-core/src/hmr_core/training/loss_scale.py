@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from hmr_core.errors import HmrError
 from hmr_core.plugins.recipes import TrainConfig
+from hmr_core.weights.checkpoints import SCALER
 
-SCALE, TRACKER = "scaler/scale", "scaler/growth_tracker"
+SCALE, TRACKER = f"{SCALER}scale", f"{SCALER}growth_tracker"
 """What a resume needs of a scaler: the factor, and how many steps went well since it changed."""
 
 

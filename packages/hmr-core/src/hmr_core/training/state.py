@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
@@ -20,6 +21,7 @@ from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.training.divergence import what_next
+from hmr_core.training.ema import begin_average, copy_state
 from hmr_core.training.loss_scale import load_scaler, make_scaler, scaler_tensors
 from hmr_core.training.optimizer import make_optimizer
 from hmr_core.training.precision import lay_out
@@ -27,6 +29,7 @@ from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import (
+    OWN_WEIGHTS,
     NotFiniteError,
     load_checkpoint,
     load_optimizer,
@@ -40,7 +43,8 @@ from hmr_core.weights.starting_weights import start_from
 class TrainingState:
     """A model, its optimizer, and how far they are.
 
-    scaler: of the loss; off in any precision but float16.
+    scaler: of the loss; off in any precision but float16. averaged: the average of the weights (see `ema`), which is
+    what is validated and saved as the model; None without one.
     epoch, step: how many are done. loss_sums: each loss summed over the steps of the epoch that is not done yet or, at
     its end, of that epoch. val: at the end of an epoch, the metrics on val, once they were recorded.
     """
@@ -48,6 +52,7 @@ class TrainingState:
     model: PoseModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    averaged: dict[str, Tensor] | None
     steps_per_epoch: int
     epoch: int = 0
     step: int = 0
@@ -85,6 +90,7 @@ def restore_or_begin(
         model=model,
         optimizer=optimizer,
         scaler=make_scaler(recipe.train, device),
+        averaged=None if recipe.train.ema_decay is None else begin_average(model),
         steps_per_epoch=steps_per_epoch,
     )
     if checkpoint is None:
@@ -92,6 +98,8 @@ def restore_or_begin(
     record = trained_record(checkpoint)
     besides = load_optimizer(checkpoint, model, optimizer)
     load_scaler(state.scaler, besides)
+    if state.averaged is not None:  # which is what the checkpoint's model is
+        copy_state({name: besides[OWN_WEIGHTS + name] for name in state.averaged}, model)
     state.epoch, state.step = record.epoch or 0, record.step or 0
     state.loss_sums, state.val = dict(record.loss_sums), record.val
     return state
@@ -119,7 +127,9 @@ def save(run: Run, state: TrainingState) -> Path:
         **run.identity(), epoch=state.epoch, step=state.step, loss_sums=state.loss_sums, versions=run.versions
     )
     try:
-        save_checkpoint(path, state.model, state.optimizer, record, besides=scaler_tensors(state.scaler))
+        save_checkpoint(
+            path, state.model, state.optimizer, record, averaged=state.averaged, besides=scaler_tensors(state.scaler)
+        )
     except NotFiniteError as error:
         raise HmrError(f"{error.message} {what_next(before)}") from error
     except HmrError as error:

@@ -19,6 +19,7 @@ from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.clipping import clip, gradient_norms
 from hmr_core.training.divergence import StepNumbers, StepPlace, refuse_step
+from hmr_core.training.ema import average, decay_at
 from hmr_core.training.loss_scale import check_scale, has_overflowed
 from hmr_core.training.losses import SharedLosses
 from hmr_core.training.state import TrainingState
@@ -124,6 +125,8 @@ def take_step(
     state.scaler.step(state.optimizer)  # which it leaves out where gradients overflowed
     state.scaler.update()
     check_scale(state.scaler, at.when)
+    if state.averaged is not None and config.ema_decay is not None:
+        average(state.averaged, model, decay_at(config.ema_decay, at.step))
     state.step += 1
     norm = None if overflowed else float(np.linalg.norm(numbers[len(names) :]))
     return StepResult(losses=dict(found.losses), gradient_norm=norm)

@@ -69,7 +69,7 @@ class NotFiniteError(HmrError):
     """A checkpoint was not written, because it would hold numbers that are not finite."""
 
 
-_BESIDES = ("weights", "scaler")
+OWN_WEIGHTS, SCALER = "weights/", "scaler/"
 """What the names of tensors begin with in the optimizer's file that are no optimizer's state of a parameter."""
 
 
@@ -79,18 +79,22 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     record: CheckpointRecord,
     *,
+    averaged: Mapping[str, Tensor] | None = None,
     besides: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write a checkpoint's folder, whole or not at all.
 
-    besides: what else a resume needs, by names that begin with "scaler/"; it goes with the optimizer's state.
     record: what the checkpoint says of itself; its digests are made here. optimizer: None for weights that were not
-    trained here, which no run can go on from.
+    trained here, which no run can go on from. averaged: the average of the weights, which is then the checkpoint's
+    model; the weights themselves go with the optimizer's state, as "weights/NAME". besides: what else a resume needs,
+    by names that begin with "scaler/"; it goes there, too.
     Raises NotFiniteError for numbers that are not finite, and HmrError when the folder cannot be written.
     """
-    files = {WEIGHTS: _apart(model.state_dict())}
+    weights = model.state_dict()
+    files = {WEIGHTS: _apart(weights if averaged is None else averaged)}
     if optimizer is not None:
-        files[OPTIMIZER] = _apart({**_optimizer_tensors(model, optimizer), **besides})
+        own = {} if averaged is None else {OWN_WEIGHTS + name: tensor for name, tensor in weights.items()}
+        files[OPTIMIZER] = _apart({**_optimizer_tensors(model, optimizer), **own, **besides})
     for name, tensors in files.items():
         if (bad := first_not_finite(tensors, tensors)) is not None:
             raise NotFiniteError(
@@ -149,7 +153,7 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
     assert checkpoint.record is not None, "no other file has an optimizer's state beside it"
     check_file(path, checkpoint.record, OPTIMIZER)
     tensors = read_safetensors(path)
-    besides = {key: tensors.pop(key) for key in list(tensors) if key.split("/", 1)[0] in _BESIDES}
+    besides = {key: tensors.pop(key) for key in list(tensors) if key.startswith((OWN_WEIGHTS, SCALER))}
     state = optimizer.state_dict()
     names = [name for name, _ in model.named_parameters()]
     state["state"] = {
