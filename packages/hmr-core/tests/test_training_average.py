@@ -19,7 +19,7 @@ from hmr_core.weights.checkpoints import load_checkpoint
 EVERYTHING = (
     *("train.ema_decay=0.9", "train.optimizer=adamw", "train.weight_decay=0.1", "train.warmup_steps=5"),
     *("train.schedule=cosine", "train.final_learning_rate=1e-4", "train.clip_global_norm=0.5", "train.grad_accum=2"),
-    *("train.channels_last=true",),
+    *("train.channels_last=true", 'train.freeze=["body.2.bias"]', "train.freeze_epochs=1", "train.patience=3"),
 )
 """All that training can do besides the published way on a CPU, and in the same bits each time."""
 

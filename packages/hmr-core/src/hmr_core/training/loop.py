@@ -34,6 +34,7 @@ from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.ema import swapped_in
 from hmr_core.training.every import Every, parse_every
+from hmr_core.training.freezing import Freezing
 from hmr_core.training.limits import training_rows, validation_rows
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import arithmetic_text, step_arithmetic
@@ -42,6 +43,7 @@ from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.training.schedule import learning_rate, warmup_note
 from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
+from hmr_core.training.stopping import check_patience, patience_note, stopped_early
 from hmr_core.training.validation import validate
 from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import checkpoint_folder
@@ -79,8 +81,9 @@ def train_model(
     rows = training_rows(pack, run.split, config, run.limits)
     check_batch(run.split, config, len(rows))
     val_rows, val_notes = validation_rows(pack, run.split, config, run.limits)
-    note = warmup_note(config, config.epochs * (len(rows) // config.batch_size))
-    notes = (*notes, *val_notes, *([] if note is None else [note]))
+    check_patience(config, len(val_rows))
+    more = (warmup_note(config, config.epochs * (len(rows) // config.batch_size)), patience_note(config))
+    notes = (*notes, *val_notes, *(note for note in more if note is not None))
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
         for training in (OVERFIT not in run.limits, False)
@@ -103,6 +106,7 @@ def train_model(
             training=training,
             validation=training.beside(plain),
             losses=SharedLosses(Losses(state.model, spec, config, hand), group, sync_batch_norm=config.sync_batch_norm),
+            freezing=Freezing(state.model, config),
             state=state,
             stop=stop,
             every=parse_every(run.checkpoint_every),
@@ -131,6 +135,7 @@ class _Loop:
     training: Loader
     validation: Loader
     losses: SharedLosses
+    freezing: Freezing
     state: TrainingState
     stop: StopRequest
     every: Every
@@ -148,10 +153,12 @@ class _Loop:
             # A run may have been killed after the checkpoint of an epoch, before its figures were written.
             if state.step and not state.in_epoch and not is_reported(self.run, state.epoch):
                 self._finish_epoch(time.monotonic())
-            while state.epoch < epochs:
+            while state.epoch < epochs and (early := self._stopped_early()) is None:
                 epoch_began = time.monotonic()
                 self._train_epoch()
                 self._finish_epoch(epoch_began)
+            if state.epoch < epochs:
+                reason = f"finished early ({early})"
         except BaseException as error:
             reason = _how_it_ended(error)
             raise
@@ -181,6 +188,8 @@ class _Loop:
             state.loss_sums = {}
         state.val = {}
         state.model.train()
+        if self.freezing.begin_epoch(epoch):
+            self.losses.share()
         order = epoch_order(self.rows, config.seed, epoch)
         steps = split_steps(
             order,
@@ -285,6 +294,10 @@ class _Loop:
         """Stop in the middle of validation, which a resumed run does anew; several processes see it to its end."""
         if self.stop.number and self.group.count == 1:
             raise Stopped(self.stop.number)
+
+    def _stopped_early(self) -> str | None:
+        """Why the run stops before its last epoch, by the files that the first process writes; None if it goes on."""
+        return self.group.share(stopped_early(self.run) if self.group.first else None)
 
     @property
     def _path(self) -> Path:

@@ -49,9 +49,14 @@ class SharedLosses:
         if group.count > 1 and sync_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(losses)  # type: ignore[no-untyped-call]  # in place, but for a root
         self._shared: DistributedDataParallel | None = None
-        if group.count > 1:
+        self._group = group
+        self.share()
+
+    def share(self) -> None:
+        """Share the gradients of what learns now; to be called again when that has changed."""
+        if self._group.count > 1:
             # Not every model uses all of its parameters in every step. A batch is on its device already.
-            self._shared = DistributedDataParallel(losses, find_unused_parameters=True)
+            self._shared = DistributedDataParallel(self._losses, find_unused_parameters=True)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch."""

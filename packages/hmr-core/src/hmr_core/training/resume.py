@@ -34,6 +34,7 @@ from hmr_core.training.profile import Profile
 from hmr_core.training.run_folder import is_finished, locked, resume_command
 from hmr_core.training.run_log import log_line
 from hmr_core.training.run_text import Lines
+from hmr_core.training.stopping import stopped_early
 from hmr_core.training.surroundings import commit_notes, version_notes
 from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
 from hmr_core.versions import versions
@@ -118,9 +119,7 @@ def go_on(
     path = data or recorded.path
     if epochs in (None, first.train.epochs) and not damaged and is_finished(run):
         # No error: a queue that starts a job again after it was done has nothing to be told of.
-        last = first.train.epochs
-        more = resume_command(run, Option("epochs", "N"))
-        tell(f"note: {folder} is finished: epoch {last} of {last} is done; to train longer: {more}")
+        tell(f"note: {folder} is finished: {_how_it_finished(run, first.train.epochs)}")
         return replace(run, data=(replace(recorded, path=path),))
     started, recipe = provenance(command), first
     if epochs is not None:
@@ -175,6 +174,13 @@ def go_on(
             workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell), notes=notes,
         )  # fmt: skip
     return run
+
+
+def _how_it_finished(run: Run, epochs: int) -> str:
+    """How a finished run ended, and what to do to train longer."""
+    if (early := stopped_early(run)) is not None:
+        return f"it stopped early ({early}); to train longer, start a new run with a larger train.patience."
+    return f"epoch {epochs} of {epochs} is done; to train longer: {resume_command(run, Option('epochs', 'N'))}"
 
 
 def _set_aside(run: Run, damaged: Sequence[Path], tell: Tell) -> None:

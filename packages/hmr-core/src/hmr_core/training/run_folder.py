@@ -23,7 +23,8 @@ from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, LOG, Run
 from hmr_core.shell import command_line
 from hmr_core.training.run_metrics import check_usable, is_reported
-from hmr_core.weights.checkpoint_folders import epoch_of, newest_checkpoint, run_checkpoints
+from hmr_core.training.stopping import stopped_early
+from hmr_core.weights.checkpoint_folders import ends_epoch, epoch_of, newest_checkpoint, run_checkpoints
 from hmr_core.weights.run_record import write_run
 from hmr_core.wording import counted
 
@@ -102,9 +103,11 @@ def _resume(model: str, folder: Path, *more: Option) -> str:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the last of a run's epochs has its checkpoint and its figures."""
-    newest, epochs = newest_checkpoint(run.checkpoints), run.recipe["train"]["epochs"]
-    return newest is not None and epoch_of(newest) == epochs and is_reported(run, epochs)
+    """Whether the last of a run's epochs has its checkpoint and its figures; a run may stop before all are done."""
+    newest = newest_checkpoint(run.checkpoints)
+    if newest is None or not ends_epoch(newest) or not is_reported(run, epoch_of(newest)):
+        return False
+    return epoch_of(newest) == run.recipe["train"]["epochs"] or stopped_early(run) is not None
 
 
 def run_name(model: str, split: str, recipe: str, limits: Mapping[str, int]) -> str:

@@ -60,7 +60,7 @@ def look_at(folder: Path) -> RunOverview:
             folder=folder,
             state="finished" if finished else "killed",
             run=run,
-            epochs_done=epochs if finished else max((each.epoch for each in figures), default=0),
+            epochs_done=max((each.epoch for each in figures), default=0),
             epochs=epochs,
             best=best_epoch(figures),
             last=figures[-1] if figures else None,
