@@ -64,6 +64,12 @@ def sweeper(fakes: Any, small_spec: ModelSpec, mini_pack_path: Path, tmp_path: P
     return Sweeper(tmp_path, mini_pack_path, registry)
 
 
+def table(sweeper: Sweeper) -> list[dict[str, str]]:
+    """The rows of sweep.csv."""
+    with (sweeper.out / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def cut(step: int) -> Callable[[Run, Event], None]:
     """Ctrl-C after a step, without a chance to leave in order."""
 
@@ -88,11 +94,10 @@ def test_a_grid_tries_all_its_points_and_keeps_a_run_of_each(sweeper: Sweeper) -
     best = best_trial(result.sweep, result.rows)
     assert best is not None
     assert best.best == min(row.best for row in result.rows if row.best)
-    with (sweeper.out / "sweep.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert [line["trial"] for line in table] == ["0", "1", "2"]
-    assert [line["train.learning_rate"] for line in table] == [row.values["train.learning_rate"] for row in result.rows]
-    assert [float(line["best_mpjpe_mm"]) for line in table] == [row.best for row in result.rows]
+    lines = table(sweeper)
+    assert [line["trial"] for line in lines] == ["0", "1", "2"]
+    assert [line["train.learning_rate"] for line in lines] == [row.values["train.learning_rate"] for row in result.rows]
+    assert [float(line["best_mpjpe_mm"]) for line in lines] == [row.best for row in result.rows]
     assert sweeper.told[0] == f"trial 0 (1 of 3): train.learning_rate={result.rows[0].values['train.learning_rate']}"
     assert sweeper.told[-1].startswith("trial 2 finished after 1 epoch, mpjpe_mm ")
     assert sweeper.rows() == result.rows
@@ -216,7 +221,7 @@ def test_a_trial_that_fails_does_not_end_the_sweep(sweeper: Sweeper) -> None:
     assert (states["3"].state, states["-1"].state) == ("failed", "finished")
     assert states["3"].error.startswith("the loss is not finite at step 4 (epoch 1): uvd nan")
     assert any("failed: the loss is not finite at step 4" in line for line in sweeper.told)
-    assert states["3"].error in (sweeper.out / "sweep.csv").read_text()
+    assert [line["error"] for line in table(sweeper)] == [row.error for row in result.rows]
     assert best_trial(result.sweep, result.rows) == states["-1"]
     assert ranked(result.sweep, result.rows)[-1] == states["3"]
 
