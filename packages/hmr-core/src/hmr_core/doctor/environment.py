@@ -38,6 +38,7 @@ OPTIONAL = {
         command_line("hmr train", Option("wandb")),
         'pip install "hmr-core[wandb]"',
     ),
+    "optuna": ("optuna", "hmr sweep", 'pip install "hmr-core[sweep]"'),
     "manotorch": (
         "manotorch.manolayer",
         flag(Option("hand_layer", "manotorch")),
