@@ -27,6 +27,9 @@ T = TypeVar("T")
 TIMEOUT_S = 600.0
 """How long processes wait for one that does not come, before they give up."""
 
+PATIENCE_S = 24 * 3600.0
+"""How long those that predict wait for the slowest when they are done with their own shares, which may take hours."""
+
 _LAST_WORDS_S = 5.0
 """How long a process that lost another waits for what went wrong there."""
 

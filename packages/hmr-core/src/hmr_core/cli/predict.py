@@ -151,6 +151,7 @@ def predict(
     from hmr_core.inference.load import load
     from hmr_core.inference.photos import RECORD, check_folder, list_photos, predict_photos
     from hmr_core.inference.request import PhotoRequest
+    from hmr_core.processes import place
     from hmr_core.provenance import provenance
 
     request = PhotoRequest(
@@ -163,7 +164,9 @@ def predict(
         hand_size=hand_size,
     )
     photos = list_photos(files)
-    check_folder(out)
+    where = place()
+    if where.first:
+        check_folder(out)
     predictor = load(
         ckpt,
         model=model,
@@ -176,10 +179,19 @@ def predict(
     if not boxes:
         click.echo(f"note: no --box is given: each photo is taken for one {request.sides} hand that fills it", err=True)
     about = {**predictor.as_report(), "started": provenance(current_command())}
-    with progress(model, len(photos), "photos") as advance:
+    with progress(model, len(where.share_of(photos)), "photos") as advance:
         results = predict_photos(
-            predictor, photos, request, out, mesh_ending=f".{mesh}", about=about, on_photo=lambda _: advance(1)
+            predictor,
+            photos,
+            request,
+            out,
+            mesh_ending=f".{mesh}",
+            about=about,
+            on_photo=lambda _: advance(1),
+            where=where,
         )
+    if results is None:  # of several processes, the first has them
+        return 0
     failed = [result for result in results if result.error is not None]
     for result in failed:
         assert result.error is not None

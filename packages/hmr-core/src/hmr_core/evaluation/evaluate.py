@@ -31,14 +31,11 @@ from hmr_core.inference.shared import predict_shared
 from hmr_core.inference.solving import solve
 from hmr_core.plugins.recipes import ImageRecipe
 from hmr_core.plugins.solver_presets import mesh_already
-from hmr_core.processes import ALONE, Place, joined
+from hmr_core.processes import ALONE, PATIENCE_S, Place, joined
 from hmr_core.viz.contact_sheet import contact_sheet
 
 PICTURE_PX = 192
 """The side of the crops that pictures of an evaluation show."""
-
-PATIENCE_S = 24 * 3600.0
-"""How long processes that are done with their shares wait for the slowest: a subset may take hours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmr_core.errors import HmrError, Option
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.files import is_there, read_bytes
 from hmr_core.hand.hand import Hand
 from hmr_core.inference.photo import ENDINGS, read_photo
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.pictures import write_png
+from hmr_core.processes import ALONE, PATIENCE_S, Place, joined
 from hmr_core.staging import staged_folder
 
 if TYPE_CHECKING:
@@ -107,26 +109,47 @@ def predict_photos(
     mesh_ending: str = ".obj",
     about: Mapping[str, Any],
     on_photo: Callable[[PhotoResult], None] = lambda result: None,
-) -> list[PhotoResult]:
+    where: Place = ALONE,
+) -> list[PhotoResult] | None:
     """Predict photos and write their hands into a folder, which appears whole or not at all.
 
     request: for each of the photos. about: what hands.json says besides, such as the command. on_photo is told each
-    photo's result.
+    photo's result. where: of several processes, each predicts a share of the photos, into the folder that the first one
+    makes; the first has all results, the others None.
     A photo that cannot be predicted does not cost the others: its result has the error. When none can be, the first
     error is raised, and nothing is written.
     """
-    check_folder(folder)
-    results = []
-    with staged_folder(folder) as part:
-        for file, stem in zip(photos, stems(photos), strict=True):
+    if where.first:
+        check_folder(folder)
+    named = list(zip(photos, stems(photos), strict=True))
+    with (
+        joined(where, predictor.device, PATIENCE_S) as group,
+        staged_folder(folder) if where.first else nullcontext() as staged,
+    ):
+        part = group.share(staged)
+        assert part is not None  # the first one's
+        own = []
+        for file, stem in where.share_of(named):
             result = _predict_photo(predictor, file, request, part, stem, mesh_ending)
-            results.append(result)
+            own.append(result)
             on_photo(result)
+        shares = group.gather([_portable(result) for result in own])
+        if not where.first:
+            return None
+        results = [shares[i % where.count][i // where.count] for i in range(len(photos))]
         if all(result.error is not None for result in results):
             raise next(result.error for result in results if result.error is not None)
         values = {"format": FORMAT, **about, "photos": [result.as_json() for result in results]}
         (part / RECORD).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return results
+
+
+def _portable(result: PhotoResult) -> PhotoResult:
+    """A result that another process can be given: of its error, the text, the remedy and the exit status."""
+    if result.error is None:
+        return result
+    kind = UsageError if isinstance(result.error, UsageError) else HmrError
+    return replace(result, error=kind(result.error.message, *result.error.remedy))
 
 
 def _predict_photo(
