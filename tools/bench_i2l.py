@@ -12,23 +12,19 @@ on tensors without data, so that no GPU is needed, and writes results/i2l_memory
 
 from __future__ import annotations
 
-import gc
 import time
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
+from live_bytes import peak_gib
 from provenance import REPOSITORY, write_rows
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import Inputs, Targets
@@ -37,7 +33,6 @@ from hmr_i2l.gaussians import Pose2Feat
 from hmr_i2l.model import I2LMeshNet
 from hmr_i2l.plugin import hmr_models
 
-GIB = 2**30
 GPU_GIB = (8, 12, 16, 24, 40, 80)
 LEFT_FREE = 0.1
 """Share of a GPU's memory that is kept for what is not counted."""
@@ -66,39 +61,6 @@ class BuildingPose2Feat(nn.Module):
         return mixed
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the storages that operations make, from their making to their end."""
-
-    def __init__(self, held: Iterable[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.sizes: dict[int, int] = {}
-        self.live: int = 0
-        self.peak: int = 0
-        for tensor in held:
-            self.hold(tensor)
-
-    def hold(self, tensor: Tensor) -> None:
-        """Count a tensor's storage, once, until it is freed."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self.sizes:
-            self.sizes[key] = storage.nbytes()
-            self.live += self.sizes[key]
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._free, key)
-
-    def _free(self, key: int) -> None:
-        self.live -= self.sizes.pop(key)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do it, and count what came out."""
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self.hold(leaf)
-        return out
-
-
 @dataclass
 class Contender:
     """A way to do some work, and what was measured of it."""
@@ -119,25 +81,6 @@ class Contender:
     def count(self) -> None:
         """The peak of the bytes in live tensors."""
         self.peak_gib = peak_gib(self.run, *self.held)
-
-
-def peak_gib(run: Callable[[], object], *held: nn.Module | torch.optim.Optimizer | Tensor) -> float:
-    """The most GiB in live tensors while something runs. held: what is there before, which counts too."""
-    gc.collect()
-    with LiveBytes(tensor for owner in held for tensor in tensors_of(owner)) as counter:
-        run()
-    peak: int = counter.peak
-    return peak / GIB
-
-
-def tensors_of(owner: nn.Module | torch.optim.Optimizer | Tensor) -> list[Tensor]:
-    """The tensors that a model (with gradients) or an optimizer (its state) keeps, or the tensor itself."""
-    if isinstance(owner, Tensor):
-        return [owner]
-    if isinstance(owner, torch.optim.Optimizer):
-        return [leaf for leaf in tree_leaves(list(owner.state.values())) if isinstance(leaf, Tensor)]
-    gradients = [parameter.grad for parameter in owner.parameters() if parameter.grad is not None]
-    return [*owner.parameters(), *owner.buffers(), *gradients]
 
 
 def make_model() -> I2LMeshNet:
