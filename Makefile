@@ -32,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What was not finished is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup demo results pictures test test-lowest lint type format bench clean
+.PHONY: help setup demo results pictures test test-lowest lint type format bench bench-train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -151,6 +151,10 @@ bench: $(SETUP)  ## measure; writes results/*.csv
 	$(BIN)/python tools/bench_fit.py
 	$(BIN)/python tools/bench_i2l.py
 	$(BIN)/python tools/bench_load.py
+	$(MAKE) bench-train
+
+bench-train: $(SETUP)  ## measure what training costs on every device of this machine; writes results/speed.csv
+	$(BIN)/python tools/bench_train.py
 
 clean:  ## remove the demo and the caches; .venv stays
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache
