@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ class SmallModel(PoseModel):
 
 @hookimpl
 def hmr_on_event(run: Any, event: Any) -> None:
-    """Stop the run as a scheduler does, after the step that SMALL_STOP_AT names."""
-    if getattr(event, "losses", None) and str(event.step) == os.environ.get("SMALL_STOP_AT"):
-        os.kill(os.getpid(), signal.SIGTERM)
+    """Stop the run as a scheduler does, after the step that SMALL_STOP_AT names, by the signal SMALL_SIGNAL.
+
+    SMALL_STEP_S: how long to wait after each step.
+    """
+    if getattr(event, "losses", None):
+        time.sleep(float(os.environ.get("SMALL_STEP_S", "0")))
+        if str(event.step) == os.environ.get("SMALL_STOP_AT"):
+            os.kill(os.getpid(), signal.Signals[os.environ.get("SMALL_SIGNAL", "SIGTERM")])
 
 
 @hookimpl
