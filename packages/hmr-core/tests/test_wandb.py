@@ -89,7 +89,8 @@ def watch(run: Run, reason: str = "finished") -> None:
     """A run of one step, as W&B sees it."""
     watcher = WandB()
     sizes: dict[str, Any] = {"steps_per_epoch": 1, "train_samples": 8, "val_samples": 9, "parameters": 1}
-    watcher(run, RunStarted(first_epoch=1, first_step=1, epochs=1, device="cuda", processes=1, notes=(), **sizes))
+    where: dict[str, Any] = {"device": "cuda", "processes": 1, "arithmetic": "float32"}
+    watcher(run, RunStarted(first_epoch=1, first_step=1, epochs=1, notes=(), **sizes, **where))
     measured: dict[str, Any] = {"learning_rate": 0.1, "gradient_norm": 2.0, "samples_per_second": 8.0, "data_wait": 0.5}
     watcher(run, StepDone(epoch=1, step=1, losses={"total": 3.0}, device_memory_mb=7.0, **measured))
     watcher(
