@@ -32,8 +32,9 @@ class StepDone:
     """One step of the optimizer. step counts from 1 over the whole run; losses are the model's terms and `total`.
 
     gradient_norm: the L2 norm of all gradients together, before clipping; None where some overflowed in float16, so
-    that the weights were left as they are. data_wait: the share of the step's time in
-    which it waited for its batch. device_memory_mb: the most that a GPU held so far; None on other devices.
+    that the weights were left as they are. samples_per_second: of all processes together. data_wait: the share of the
+    step's time in which it waited for its batch, 0 to 1. device_memory_mb: the most that a GPU held so far, in 10^6
+    bytes; None on other devices.
     """
 
     epoch: int
