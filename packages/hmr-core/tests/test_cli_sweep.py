@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on(hmr: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("hmr_core.sweep.trial.start", interrupted)
     status, out, err = hmr("sweep", "a file.toml", "--out", "here")
     assert (status, out) == (130, "")
-    assert err.splitlines()[-3:] == ["to go on: hmr sweep 'a file.toml' --out here", "", "interrupted"]
+    assert err.splitlines()[-3:] == ["to go on with the sweep: hmr sweep 'a file.toml' --out here", "", "interrupted"]
     status, out, _ = hmr("sweep", "a file.toml", "--out", "here", "--show")
     assert "to go on with what was cut off: hmr sweep 'a file.toml' --out here" in out
 

@@ -62,7 +62,7 @@ def sweep(file: Path, out: Path | None, show: bool, device: str | None, workers:
 
         result = run_sweep(request, current_registry(), display, lambda line: click.echo(line, err=True))
     except KeyboardInterrupt:
-        click.echo(f"to go on: {_command(file, out)}", err=True)
+        click.echo(f"to go on with the sweep: {_command(file, out)}", err=True)
         raise
     _show(result, file, out)
 
