@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmr_core.plugins.recipes import TrainConfig
@@ -17,13 +18,7 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(gradients, torch._foreach_norm(list(gradients.values())), strict=True))
 
 
-def global_norm(norms: Mapping[str, Tensor]) -> Tensor:
-    """The L2 norm of all gradients together. norms: of each parameter tensor's, at least one."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(norms.values())))
-    return norm
-
-
-def clip(model: nn.Module, norms: Mapping[str, Tensor], config: TrainConfig) -> None:
+def clip(model: nn.Module, norms: Mapping[str, float], config: TrainConfig) -> None:
     """Scale the gradients as the recipe says, if it does. norms: of the gradients as they are; finite ones."""
     if config.clip_norm is not None:
         clip_each(model, norms, config.clip_norm)
@@ -31,27 +26,34 @@ def clip(model: nn.Module, norms: Mapping[str, Tensor], config: TrainConfig) -> 
         clip_together(model, norms, config.clip_global_norm)
 
 
-def clip_each(model: nn.Module, norms: Mapping[str, Tensor], max_norm: float) -> None:
+def clip_each(model: nn.Module, norms: Mapping[str, float], max_norm: float) -> None:
     """Scale each parameter tensor's gradient to an L2 norm of at most max_norm, each by itself, as published.
 
     norms: of the gradients as they are, by the parameters' names; finite ones.
     """
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            parameter.grad.mul_(_factor(norms[name], max_norm))
+    gradients = _gradients(model)
+    factors = dict(zip(norms, _factors(torch.tensor(list(norms.values())), max_norm), strict=True))
+    # What is small enough is left alone, and the rest is scaled at once: see gradient_norms.
+    large = [name for name, factor in factors.items() if factor < 1]
+    if large:
+        torch._foreach_mul_([gradients[name] for name in large], [factors[name] for name in large])
 
 
-def clip_together(model: nn.Module, norms: Mapping[str, Tensor], max_norm: float) -> None:
+def clip_together(model: nn.Module, norms: Mapping[str, float], max_norm: float) -> None:
     """Scale all gradients by one factor, so that their L2 norm as one vector is at most max_norm.
 
     The direction of the step stays as it is. norms: as for clip_each.
     """
-    torch._foreach_mul_(list(_gradients(model).values()), _factor(global_norm(norms), max_norm))
+    (factor,) = _factors(torch.linalg.vector_norm(torch.tensor(list(norms.values())))[None], max_norm)
+    if factor < 1:
+        torch._foreach_mul_(list(_gradients(model).values()), factor)
 
 
 def _gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def _factor(norm: Tensor, max_norm: float) -> Tensor:
-    return (max_norm / (norm + 1e-6)).clamp(max=1)
+def _factors(norms: Float[Tensor, " n"], max_norm: float) -> list[float]:
+    """What gradients of these norms are multiplied by, in float32 as they are, so that it is PyTorch's to the bit."""
+    factors: list[float] = (max_norm / (norms + 1e-6)).clamp(max=1).tolist()
+    return factors

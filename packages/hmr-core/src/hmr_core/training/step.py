@@ -119,7 +119,7 @@ def take_step(
 
         refuse_step(found, own, parts, model, at, group)
     if not overflowed:
-        clip(model, norms, config)
+        clip(model, found.norms, config)
     for param_group in state.optimizer.param_groups:
         param_group["lr"] = at.learning_rate
     state.scaler.step(state.optimizer)  # which it leaves out where gradients overflowed
