@@ -92,6 +92,36 @@ def test_two_processes_that_were_stopped_go_on_to_the_very_same(
         assert last(stopped, file).read_bytes() == last(whole, file).read_bytes()
 
 
+def test_processes_validate_what_the_first_of_them_saves(
+    train: Callable[..., Path], run_several: Several, mini_pack_path: Path
+) -> None:
+    """With batch norm's own statistics in each, averaged weights, and a part that is frozen at first."""
+    options = ["batch_norm=true", "train.ema_decay=0.7", 'train.freeze=["body.3.bias"]', "train.freeze_epochs=1"]
+    run = train("run", 2, *(f"--set={key}" for key in options))
+    told = json.loads(last(run, "model.json").read_text())["val"]
+    out = run.with_name("eval")
+    given = [
+        "--split",
+        "sp0",
+        "--subset",
+        "val",
+        "--data",
+        str(mini_pack_path),
+        "--device",
+        "cpu",
+        "--batch-size",
+        "12",
+        "--out",
+        str(out),
+    ]
+    done = run_several(1, "eval", "small", "--ckpt", str(run), *given)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "report.json").read_text())["metrics"] == told
+    saved = [load_file(folder / "optimizer.safetensors") for folder in saved_checkpoints(run / CHECKPOINTS)]
+    steps = [{name: int(state[f"step/body.3.{name}"]) for name in ("weight", "bias")} for state in saved]
+    assert steps[-1] == {"weight": 12, "bias": 8}  # 4 steps are an epoch
+
+
 def test_each_process_has_its_part_of_every_batch() -> None:
     import numpy as np
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -160,6 +160,14 @@ class Group:
         box: list[Any] = [value if self.first else None]
         torch.distributed.broadcast_object_list(box)
         return cast("T", box[0])
+
+    def copy_first(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give the tensors of all processes, in place, what the first process's hold."""
+        if self.count > 1:
+            import torch.distributed
+
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, 0)
 
     def failure(self, error: Exception) -> HmrError | None:
         """The error that this process is to end by, where it is another than its own: what went wrong first.

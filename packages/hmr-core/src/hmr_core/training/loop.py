@@ -271,6 +271,7 @@ class _Loop:
         state, config = self.state, self.recipe.train
         if number := self.group.most(self.stop.number):
             raise Stopped(number)
+        self.group.copy_first(state.statistics())  # each process has those of its own samples of the last step
         with swapped_in(state.averaged, state.model):
             val = state.val or validate(
                 self.group,

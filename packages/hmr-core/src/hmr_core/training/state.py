@@ -64,6 +64,11 @@ class TrainingState:
         """How many steps of the epoch that is not done yet are done."""
         return self.step - self.epoch * self.steps_per_epoch
 
+    def statistics(self) -> list[Tensor]:
+        """Batch norm's statistics and whatever else of the model is no parameter, and their average."""
+        buffers = dict(self.model.named_buffers())
+        return [*buffers.values(), *(tensor for name, tensor in (self.averaged or {}).items() if name in buffers)]
+
 
 def restore_or_begin(
     run: Run,
