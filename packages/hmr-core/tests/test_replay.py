@@ -139,6 +139,18 @@ def test_an_operation_whose_gradient_is_not_finite_is_named(
     assert "gradients that are not finite: body.2.weight, body.2.bias" in str(looked)
 
 
+def test_what_was_frozen_is_frozen_again(
+    small_spec: ModelSpec, make_trainer: Any, mini_pack: Pack, fakes: ModuleType, tmp_path: Path, distance: float
+) -> None:
+    spec = with_odd_term(small_spec, lambda prediction, targets: root_off(prediction, targets, distance))
+    overrides = ('train.freeze=["body.2.bias"]', "train.freeze_epochs=1", "train.compile=true")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", lambda model: model)
+        stopped(make_trainer(spec, mini_pack), tmp_path / "run", *overrides)
+    found = replay(tmp_path / "run/failed/step-00000003", registry_of(fakes, spec))
+    assert found.gradients == ("body.2.weight",)
+
+
 def test_a_module_whose_output_is_not_finite_is_named(
     small_spec: ModelSpec, make_trainer: Any, mini_pack: Pack, fakes: ModuleType, tmp_path: Path
 ) -> None:

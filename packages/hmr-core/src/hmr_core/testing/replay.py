@@ -24,7 +24,9 @@ from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.failed_step import RECORD, WEIGHTS, FailedStep, read_failed_step
+from hmr_core.training.freezing import Freezing
 from hmr_core.training.losses import Losses, SharedLosses
+from hmr_core.training.precision import lay_out, step_arithmetic
 from hmr_core.training.step import leave_gradients
 from hmr_core.weights.state_dict import Uninitialised, load_weights
 
@@ -122,7 +124,10 @@ def _losses(
     if layer is not None:
         model.use_hand(layer.model)
     model.to(device).train()
-    return Losses(model, spec, recipe.train, None if layer is None else layer.to(device))
+    config = recipe.train.model_copy(update={"compile": False})  # nobody can look into a compiled network
+    lay_out(model, config)
+    Freezing(model, config).begin_epoch(failed.epoch)
+    return Losses(model, spec, config, None if layer is None else layer.to(device))
 
 
 def _hand(recorded: Mapping[str, str | None], given: str | Path | None) -> HandModelSource:
@@ -140,15 +145,16 @@ def _hand(recorded: Mapping[str, str | None], given: str | Path | None) -> HandM
 def _gradients(
     losses: Losses, parts: list[Batch], failed: FailedStep, spec: ModelSpec, recipe: Recipe
 ) -> tuple[list[str], Tensor]:
-    return leave_gradients(
-        SharedLosses(losses, Group()),
-        parts=parts,
-        step=failed.step,
-        when=f"at step {failed.step} (epoch {failed.epoch})",
-        spec=spec,
-        seed=recipe.train.seed,
-        rank=failed.rank,
-    )
+    with step_arithmetic(recipe.train):
+        return leave_gradients(
+            SharedLosses(losses, Group()),
+            parts=parts,
+            step=failed.step,
+            when=f"at step {failed.step} (epoch {failed.epoch})",
+            spec=spec,
+            seed=recipe.train.seed,
+            rank=failed.rank,
+        )
 
 
 def _first_failures(
