@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,18 @@ def test_a_process_s_own_errors_are_not_taken_for_those_of_others(error: Excepti
     told = HmrError("the model failed")
     told.__cause__ = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
     assert processes._lost_peer(told) == "another process ended, or was killed."
+
+
+def test_processes_that_are_started_again_do_not_take_what_was_said_before_for_theirs() -> None:
+    """All launches of one torchrun have one store. The first process comes last, as it may."""
+    from torch.distributed import HashStore
+
+    store, words = HashStore(), []
+    for _ in range(2):
+        until = time.monotonic() + 20
+        with ThreadPoolExecutor() as pool:
+            others = [pool.submit(processes._word, store, Place(rank=rank, count=3), until) for rank in (2, 1)]
+            time.sleep(0.2)
+            words.append(processes._word(store, Place(rank=0, count=3), until))
+        assert [other.result() for other in others] == [words[-1], words[-1]]
+    assert words[0] != words[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +36,12 @@ _LAST_WORDS_S = 5.0
 
 _HERE, _FAILED, _STEP = "here/", "failed", "step/"
 """What the processes' common store keeps: who is there, what went wrong first, and how far each has come."""
+
+_ASKS, _ANSWER, _HEARD = "hmr/asks/", "hmr/answer/", "hmr/heard/"
+"""What it keeps before: who asks for the word of the meeting, the first process's answers, and who has heard it."""
+
+_POLL_S = 0.05
+"""How long the first process waits before it looks again who has come."""
 
 _met: list[Any] = []
 """The stores of this process's meetings. A script may meet the others again, and must not find what was said before."""
@@ -274,11 +281,11 @@ def _meet(where: Place, timeout_s: float) -> Any:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    timeout = timedelta(seconds=timeout_s)
+    timeout, until = timedelta(seconds=timeout_s), time.monotonic() + timeout_s
     try:
         if not _met:
             (found,) = islice(rendezvous("env://", where.rank, where.count, timeout=timeout), 1)
-            _met.append(found[0])
+            _met.append(PrefixStore(_word(found[0], where, until), found[0]))
         store = PrefixStore(f"hmr/{len(_met)}", _met[0])
         _met.append(store)
         store.set(f"{_HERE}{where.rank}", "")
@@ -289,7 +296,7 @@ def _meet(where: Place, timeout_s: float) -> Any:
             "torchrun names one to all the processes that it starts."
         ) from error
     try:
-        store.wait(everybody, timeout)
+        store.wait(everybody, timedelta(seconds=max(_POLL_S, until - time.monotonic())))
     except RuntimeError as error:
         with suppress(RuntimeError):
             missing = [rank for rank, here in enumerate(everybody) if not store.check([here])]
@@ -299,6 +306,32 @@ def _meet(where: Place, timeout_s: float) -> Any:
             ) from error
         raise HmrError("the machine that the processes meet on does not answer any more.") from error
     return store
+
+
+def _word(store: Any, where: Place, until: float) -> str:
+    """A word that only these processes have, as the first of them says it.
+
+    What had been started before, by the same launch, may have met in the same store, and nobody clears that. So each
+    process asks under a name of its own, and the first answers until all have its word, whoever had asked before.
+    """
+    own = secrets.token_hex(8)
+    if not where.first:
+        store.set(f"{_ASKS}{where.rank}", own)
+        with suppress(RuntimeError):  # the first process is not there, which is told of by whoever waits for it next
+            store.wait([f"{_ANSWER}{own}"], timedelta(seconds=max(_POLL_S, until - time.monotonic())))
+            word = cast("bytes", store.get(f"{_ANSWER}{own}")).decode()
+            store.set(f"{_HEARD}{word}/{where.rank}", "")
+            return word
+        return own
+    waiting = set(range(1, where.count))
+    while waiting and time.monotonic() < until:
+        for rank in tuple(waiting):
+            if store.check([f"{_ASKS}{rank}"]):
+                store.set(f"{_ANSWER}{store.get(f'{_ASKS}{rank}').decode()}", own)
+            if store.check([f"{_HEARD}{own}/{rank}"]):
+                waiting.remove(rank)
+        time.sleep(_POLL_S)
+    return own
 
 
 def check_shares(total: int, count: int, what: str) -> None:
