@@ -168,7 +168,7 @@ def test_an_interrupted_run_says_how_to_go_on(run: Run, capsys: pytest.CaptureFi
     show(run, RunEnded(epoch=0, seconds=61.0, reason="interrupted"))
     assert capsys.readouterr().err.splitlines() == [
         "interrupted after epoch 0, 0:01:01",
-        f"to go on after epoch-0001: hmr train small --resume {run.folder}",
+        f"to go on after epoch-0001: hmr train small --resume {run.folder} --device cpu",
     ]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.run import Run
-from hmr_core.training.run_folder import check_free, default_folder, locked, new_run
+from hmr_core.training.run_folder import check_free, default_folder, locked, new_run, resume_command
 from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.weights.run_record import open_run
 
@@ -174,3 +174,14 @@ def test_a_run_that_cannot_be_written_to_says_so(run: Run, monkeypatch: pytest.M
         pass
     with pytest.raises(HmrError, match="is a run already"):
         check_free(run.folder, "small")
+
+
+def test_the_command_that_goes_on_starts_as_many_processes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = f"hmr train small --resume {run.folder}"
+    assert resume_command(run) == alone
+    assert resume_command(replace(run, processes=4), Option("device", "cpu")) == f"{alone} --gpus 4 --device cpu"
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "job"}.items():
+        monkeypatch.setenv(name, value)
+    assert resume_command(replace(run, processes=4)) == (
+        f"torchrun, as it was started, with -m hmr_core train --resume {run.folder}"
+    )

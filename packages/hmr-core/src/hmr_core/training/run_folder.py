@@ -21,7 +21,8 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.files import open_regular
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, LOG, Run
-from hmr_core.shell import command_line
+from hmr_core.processes import place
+from hmr_core.shell import command_line, flag
 from hmr_core.training.run_metrics import check_usable, is_reported
 from hmr_core.training.stopping import stopped_early
 from hmr_core.weights.checkpoint_folders import ends_epoch, epoch_of, newest_checkpoint, run_checkpoints
@@ -94,8 +95,12 @@ def _check_untrained(folder: Path, model: str) -> None:
 
 
 def resume_command(run: Run, *more: Option) -> str:
-    """The command that goes on with a run. more: what it is to be given besides."""
-    return _resume(run.model, run.folder, *more)
+    """The command that goes on with a run, in as many processes. more: what it is to be given besides."""
+    where = place()
+    if where.local_count < where.count:  # of several machines
+        return f"torchrun, as it was started, with -m hmr_core train {flag(Option('resume', run.folder))}"
+    several = [] if run.processes == 1 else [Option("gpus", run.processes)]
+    return _resume(run.model, run.folder, *several, *more)
 
 
 def _resume(model: str, folder: Path, *more: Option) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
+from hmr_core.errors import Option
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.pace import Pace
@@ -93,7 +94,8 @@ class RunText:
         ]
         saved = newest_checkpoint(self._run.checkpoints)
         if event.reason.startswith("interrupted") and saved is not None:
-            lines.append(f"to go on after {saved.name}: {resume_command(self._run)}")
+            more = [Option("device", "cpu")] if self._started.device == "cpu" else []
+            lines.append(f"to go on after {saved.name}: {resume_command(self._run, *more)}")
         return lines
 
     def _summary(self, event: RunEnded) -> list[str]:
