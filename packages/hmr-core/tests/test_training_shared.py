@@ -149,7 +149,9 @@ def test_what_a_model_draws_differs_between_processes_and_steps() -> None:
     drawn = []
     with torch.random.fork_rng():
         for seed, step, rank in ((3, 1, 0), (3, 1, 1), (3, 2, 0), (4, 1, 0), (3, 1, 0)):
-            seed_step(seed, step, rank)
+            seed_step(seed, step, rank, torch.device("cpu"))
             drawn.append(torch.rand(4))
+        torch.manual_seed(torch.initial_seed())
+        assert torch.equal(drawn[-1], torch.rand(4))  # PyTorch's own way of seeding gives the same
     assert torch.equal(drawn[0], drawn[-1])
     assert not any(torch.equal(drawn[0], other) for other in drawn[1:-1])

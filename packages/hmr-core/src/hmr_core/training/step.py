@@ -37,10 +37,14 @@ class StepResult:
     gradient_norm: float | None
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
+def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
     """Seed what a model draws in a step, such as dropout, by these alone: then nothing has to be saved of it."""
     (drawn,) = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64).tolist()
-    torch.manual_seed(drawn)
+    if device.type == "cpu":
+        # As torch.manual_seed does, which besides notes down the whole stack for each kind of device that is not there.
+        torch.default_generator.manual_seed(drawn)
+    else:
+        torch.manual_seed(drawn)
 
 
 def leave_gradients(
@@ -60,7 +64,7 @@ def leave_gradients(
     scaled by before gradients are made of it.
     Raises HmrError when the model fails.
     """
-    seed_step(seed, step, rank)
+    seed_step(seed, step, rank, parts[0].targets.root.device)
     losses.forget_gradients()
     measured = torch.zeros(0)
     names: list[str] = []
