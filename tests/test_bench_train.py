@@ -209,3 +209,13 @@ def test_the_command_measures_steps_and_runs(
         assert bool(row["data_wait"]) == (row["stage"] == "run")
         assert bool(row["memory_gib"]) == (row["stage"] == "step")
     assert all(line in result.output for line in bench.table(rows, "run"))
+
+
+def test_the_docs_show_what_was_measured(tool: Any) -> None:
+    page, path = (ROOT / "docs/speed.md").read_text(encoding="utf-8"), ROOT / "results/speed.csv"
+    rows = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    for stage in ("step", "run") if rows else ():
+        assert "\n".join(tool("bench_train").table(rows, stage)) in page, stage

@@ -70,6 +70,8 @@ RUN_SETTINGS = {
 DATA = {"cpu": Size(sequences=6, frames=26, subjects=4, objects=4), "cuda": SIZES["small"]}
 """What is drawn: so much that an epoch has a dozen steps or more."""
 
+RUN_ROUNDS = 3
+
 BATCHES = 3
 """Different ones that a step is measured on."""
 
@@ -78,7 +80,7 @@ PLAIN, STEP, RUN, TOO_LARGE = "plain loop", "step", "run", "memory ran out"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long to measure. rounds: in which the ways take turns, steps: of each in a round; of runs, one round."""
+    """How long to measure. rounds: in which ways take turns; steps: of each in a round; run_steps: of a whole run."""
 
     rounds: int
     steps: int
@@ -216,6 +218,7 @@ class Bench:
             before, batches = held_before(device), [ready(batch, device) for batch in self.batches]
             made = EngineLoop(self.subject, setting)
             held = first_steps(made, lambda: made(batches[0]), device) - before
+            self.peak(setting.precision)
             return held, take_turns([plain_way, repeated(made, batches)], self.plan.rounds, self.plan.steps)
 
         measured = unless_too_large(work, device)
@@ -226,16 +229,18 @@ class Bench:
 
     def run_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of whole runs, with as many workers as `hmr train` chooses."""
-        device, count = self.subject.device, self.plan.run_steps
+        device = self.subject.device
         workers = choose_workers(None, device)
-        other = plain_run_taken(self.subject, count, workers)
+        chosen = [setting for setting in RUN_SETTINGS[device.type] if not self.refused(setting)]
+
+        def run(setting: Setting, count: int) -> list[Taken]:
+            return unless_too_large(partial(run_taken, self.subject, setting, count, workers), device) or []
+
+        ways = [partial(plain_run_taken, self.subject, workers), *(partial(run, setting) for setting in chosen)]
+        other, *found = take_turns(ways, RUN_ROUNDS, self.plan.run_steps)
         yield self.row(RUN, None, other, workers=workers)
-        for setting in RUN_SETTINGS[device.type]:
-            note, own = self.refused(setting), None
-            if not note:
-                own = unless_too_large(partial(run_taken, self.subject, setting, count, workers), device)
-                note = TOO_LARGE if own is None else ""
-            yield self.row(RUN, setting, own or (), other=other, workers=workers, note=note)
+        for setting, own in zip(chosen, found, strict=True):
+            yield self.row(RUN, setting, own, other=other, workers=workers, note="" if own else TOO_LARGE)
 
     def refused(self, setting: Setting) -> str:
         """Why the engine would not train so on the device; empty where it would."""
@@ -260,11 +265,12 @@ class Bench:
         """A row of the table. setting: None for the plain loop. other: the steps of the plain loop beside these."""
         batch, shown = self.subject.batch_size, setting or Setting()
         values: dict[str, float] = {}
+        peak = self.peak(shown.precision) if taken and setting is not None else None
         if taken:
             values = speed(taken, batch)
             values["tflop_per_s"] = self.gflop * values["images_per_s"] / 1000
-            if setting is not None:
-                values["share_of_peak"] = values["tflop_per_s"] / self.peak(shown.precision)
+            if peak is not None:
+                values["share_of_peak"] = values["tflop_per_s"] / peak
             if other:
                 values["ratio"] = values["images_per_s"] / speed(other, batch)["images_per_s"]
             if stage == RUN:
@@ -284,7 +290,7 @@ class Bench:
             "workers": "" if workers is None else workers,
             "steps": len(taken),
             "gflop_per_image": f"{self.gflop:.4g}",
-            "peak_tflop_per_s": "" if setting is None or not taken else f"{self.peak(shown.precision):.4g}",
+            "peak_tflop_per_s": "" if peak is None else f"{peak:.4g}",
             **{name: f"{values[name]:.4g}" if name in values else "" for name in FIGURES},
             "note": "; ".join(text for text in (self.note, note) if text),
         }
@@ -292,9 +298,8 @@ class Bench:
         return made
 
     def peak(self, precision: str) -> float:
-        """What a matrix product reaches in a precision, measured once for all models of a device."""
-        if precision not in self.peaks:
-            self.peaks[precision] = peak_tflops(self.subject.device, precision)
+        """The most that a matrix product has reached in a precision until now; it is measured with every row."""
+        self.peaks[precision] = max(self.peaks.get(precision, 0.0), peak_tflops(self.subject.device, precision))
         return self.peaks[precision]
 
 
@@ -377,7 +382,9 @@ def measure(
     "--rounds", type=click.IntRange(min=1), default=8, show_default=True, help="In which the ways of a step take turns."
 )
 @click.option("--steps", type=click.IntRange(min=2), default=6, show_default=True, help="Of each way in a round.")
-@click.option("--run-steps", type=click.IntRange(min=2), default=60, show_default=True, help="Of a whole run.")
+@click.option(
+    "--run-steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of each whole run; there are three."
+)
 @click.option("--compile/--no-compile", "compiled", default=True, show_default=True, help="By torch.compile, too.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=REPOSITORY / "results" / "speed.csv")
 def main(

@@ -148,7 +148,7 @@ def run_taken(subject: Subject, setting: Setting, count: int, workers: int) -> l
     ]
 
 
-def plain_run_taken(subject: Subject, count: int, workers: int) -> list[Taken]:
+def plain_run_taken(subject: Subject, workers: int, count: int) -> list[Taken]:
     """The same of the plain loop, with its own loading."""
     loop = PlainLoop(subject)
     return steps_taken(loop, load_plainly(subject.source(), subject.keys(count + 1), workers), count)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 from pathlib import Path
 
 import pytest
+
+from hmr_core.cli.main import main
+from hmr_core.training.run_text import WAITS
 
 REPOSITORY = Path(__file__).parents[3]
 PAGE = (REPOSITORY / "docs" / "speed.md").read_text(encoding="utf-8")
@@ -136,3 +140,29 @@ def test_what_a_picture_costs_is_what_was_measured() -> None:
     assert rate >= 100, "what docs/synthetic.md calls the aim"
     sentence = f"Two processes at once draw {rate:.0f} pictures a second on two cores, encoding aside"
     assert sentence in page, sentence
+
+
+def test_its_trainings_run(
+    mini_tree: Path, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the tests' data, one epoch each."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HMR_DATA", raising=False)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/OakInk").symlink_to(mini_tree)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/oakink.h5").symlink_to(mini_pack_path)
+    commands = [shlex.split(line)[1:] for line in PAGE.splitlines() if line.startswith("hmr ")]
+    assert [command[0] for command in commands] == ["pack", "train", "train"]
+    for command in commands:
+        assert main([*command, *(["--epochs", "1", "--device", "cpu"] if command[0] == "train" else [])]) == 0, command
+
+
+def test_the_threshold_of_waiting_is_the_code_s() -> None:
+    assert f"**Above {WAITS}**" in PAGE
+
+
+def test_no_gpu_figure_is_claimed_that_was_not_measured() -> None:
+    path = REPOSITORY / "results/speed.csv"
+    devices = {row["device"] for row in recorded("speed.csv")} if path.exists() else set()
+    assert states("No GPU figures were measured") == (devices <= {"cpu"})
