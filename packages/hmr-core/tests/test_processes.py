@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_what_processes_exchange(together: Together) -> None:
     first, *others = together(work)
     assert first == [[[0, 10, 20], {"of": 0}, [1.0], 2]] * 2
     assert others == [[[[], {"of": 0}, [1.0], 2]] * 2] * 2
+
+
+def test_processes_that_are_started_again_hear_nothing_of_before(
+    together: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_LAST_WORDS_S", 0.3)
+
+    def work(where: Place) -> Any:
+        with suppress(HmrError), joined(where, CPU) as group:
+            if group.rank == 1:
+                raise HmrError("wrong.")
+            group.gather(0)
+        processes._met.clear()  # as in a process that is new
+        with joined(where, CPU, timeout_s=5.0) as group:
+            return group.told(), group.share(3)
+
+    assert together(work, 2) == [(None, 3)] * 2
 
 
 def test_an_error_of_one_ends_all(together: Together, tmp_path: Path) -> None:

@@ -265,6 +265,7 @@ def joined(where: Place, device: torch.device, timeout_s: float = TIMEOUT_S) -> 
             world_size=where.count,
             timeout=timedelta(seconds=timeout_s),
         )
+        group.most(0)  # nobody goes on, and perhaps fails, while another one still connects, which would not notice
         yield group
     except Exception as error:
         other = group.failure(error)
