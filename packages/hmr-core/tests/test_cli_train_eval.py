@@ -272,6 +272,35 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
     assert out.splitlines()[0] == "run: runs/small-sp0-tiny"
 
 
+def test_resume_needs_the_run_alone_and_makes_it_longer(hmr: Hmr, trained: Path) -> None:
+    status, out, err = hmr("train", "--resume", str(trained), "--epochs", "2", "--device", "cpu")
+    assert status == 0, err
+    assert "note: 2 epochs now, and 1 before" in err
+    assert "resumed after epoch 1" in err
+    assert out.splitlines()[0] == f"run: {trained}"
+    status, _, err = hmr("train", "--resume", str(trained), "--epochs", "1")
+    assert (status, err) == (
+        2, f"error: {trained} has done 2 epochs already, so 1 leave nothing to do. Give more than 2.\n"
+    )  # fmt: skip
+    status, _, err = hmr("train", "--split", "sp0")
+    assert (status, err.splitlines()[0]) == (2, "error: Missing argument 'MODEL'.")
+
+
+def test_resume_or_start_starts_a_run_once(hmr: Hmr, trained: Path) -> None:
+    command = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--resume-or-start")
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    status, out, err = hmr(*command)
+    assert status == 0, err
+    assert err.startswith(f"note: {trained} is finished: epoch 1 of 1 is done; ")
+    assert out.splitlines()[0] == f"run: {trained}"
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+    status, _, err = hmr(*command, "--set", "train.seed=9")
+    assert status == 1
+    assert f"error: {trained} is another run than the one that is asked for: its recipe.train.seed is 3" in err
+    status, _, err = hmr("train", "--resume", str(trained), "--resume-or-start")
+    assert (status, "cannot be given with it: --resume-or-start." in err) == (2, True)
+
+
 def test_resume_takes_nothing_else_that_the_run_decides(hmr: Hmr, trained: Path) -> None:
     status, _, err = hmr("train", "small", "--resume", str(trained), "--split", "sp1", "--set", "train.seed=3")
     assert status == 2
@@ -690,13 +719,6 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert text in err
     assert "Traceback" not in err
     assert [path for path in Path().rglob("*") if path != Path("runs")] == []
-
-
-def test_torchrun_is_refused_for_now(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    status, _, err = hmr("train", "small", "--split", "sp0")
-    assert status == 2
-    assert "training runs in one process in this version: start it without torchrun." in err
 
 
 def test_a_watcher_that_raises_is_told_of_once_and_training_goes_on(hmr: Hmr, fakes: Any) -> None:

@@ -73,7 +73,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     command: Callable[..., subprocess.CompletedProcess[str]], mini_pack_path: Path, processes: int, kills: int
 ) -> None:
     """tools/chaos_resume.py kills more often; here it is shown that it can."""
-    sets = [f"--set={value}" for value in ("train.grad_accum=2", "dropout=true", "batch_norm=true")]
+    sets = [
+        f"--set={value}" for value in ("train.grad_accum=2", "train.ema_decay=0.9", "dropout=true", "batch_norm=true")
+    ]
     given = ["small", "--split", "sp0", "--recipe", "tiny", "--data", str(mini_pack_path), "--epochs", "6", *sets]
     options = ["--kills", str(kills), "--processes", str(processes), "--seed", "1"]
     done = command(str(ROOT / "tools/chaos_resume.py"), *options, *given, SMALL_STEP_S="0.03")
