@@ -54,7 +54,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "train: subset": ((*TRAIN, "--subset", "test"), 2, "training takes train or train+val"),
     "train: recipe": ((*TRAIN, "--recipe", "tinny"), 2, 'Did you mean "tiny"?'),
-    "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs"?'),
+    "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs" or "train.freeze_epochs"?'),
     "train: value": ((*TRAIN, "--set", "train.epochs=ten"), 2, "train.epochs"),
     "train: batch": ((*TRAIN, "--batch-size", "10000"), 1, "fewer than a batch of 10000. Use a smaller --batch-size"),
     "train: device": ((*TRAIN, "--device", "gpu"), 2, 'unknown device "gpu". Valid: cpu, cuda, cuda:N, mps.'),

@@ -658,7 +658,8 @@ BAD = {
     "misspelt set": (
         ("train", "small", "--split", "sp0", "--set", "train.epoch=3"),
         2,
-        'unknown option "train.epoch". Did you mean "train.epochs"? `hmr models small` lists what --set takes.',
+        'unknown option "train.epoch". Did you mean "train.epochs" or "train.freeze_epochs"? `hmr models small` lists '
+        "what --set takes.",
     ),
     "set of the wrong type": (
         ("train", "small", "--split", "sp0", "--set", "train.epochs=ten"),
