@@ -81,11 +81,11 @@ def main(kills: int, processes: int, device: str, seed: int, work: Path | None, 
         trainer.to_the_end(*arguments, *EVERY, "--out", str(whole))
         steps = _lines(whole)[-1]["step"]
         resumes, at = disturb(trainer, arguments, killed, kills, random.Random(seed), _training_s(whole))
-        if not is_finished(open_run(killed)):
+        if not _finished(killed):
             trainer.to_the_end("--resume", str(killed))
         wrong = differences(whole, killed)
         click.echo(
-            f"{processes} process(es), {steps} steps, killed {kills} times with {at} steps saved, taken up {resumes} "
+            f"{processes} process(es), {steps} steps, killed {len(at)} times with {at} steps saved, taken up {resumes} "
             f"times: {', '.join(wrong) if wrong else 'the same weights, optimizer state and figures'}"
         )
         sys.exit(1 if wrong else 0)
@@ -94,9 +94,10 @@ def main(kills: int, processes: int, device: str, seed: int, work: Path | None, 
 def disturb(
     trainer: Trainer, arguments: tuple[str, ...], run: Path, kills: int, moments: random.Random, training_s: float
 ) -> tuple[int, list[int]]:
-    """Train until it was killed so often; how often it was taken up, and how many steps were saved at each kill."""
-    resumes, saved = 0, []
-    for _ in range(kills):
+    """Train until it was killed so often, or is done; how often it was taken up, and the steps that each kill left."""
+    resumes = 0
+    saved: list[int] = []
+    while len(saved) < kills and not _finished(run):
         if (run / CONFIG).is_file():
             resumes += 1
             process = trainer.begin("--resume", str(run))
@@ -107,7 +108,9 @@ def disturb(
         began = time.monotonic()
         while process.poll() is None and _size(run / LOG) == spoke and not (early and time.monotonic() - began > 1):
             time.sleep(0.005)
-        time.sleep(moments.uniform(0, 2.0 if early else 2 * training_s / kills))
+        time.sleep(moments.uniform(0, 2.0 if early else 1.2 * training_s / kills))
+        if process.poll() is not None:  # nobody killed it
+            continue
         family = _family(process.pid)
         one = len(family) > 1 and moments.random() < 0.3
         for number in family[-1:] if one else family:
@@ -137,6 +140,10 @@ def _training_s(run: Path) -> float:
     """How long a run's epochs took."""
     lines = [json.loads(line) for line in (run / METRICS).read_text(encoding="utf-8").splitlines()]
     return sum(float(line["seconds"]) for line in lines if line["kind"] == "epoch")
+
+
+def _finished(run: Path) -> bool:
+    return (run / CONFIG).is_file() and is_finished(open_run(run))
 
 
 def _steps_saved(run: Path) -> int:
