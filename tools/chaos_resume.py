@@ -112,8 +112,9 @@ def disturb(
         if process.poll() is not None:  # nobody killed it
             continue
         family = _family(process.pid)
-        one = len(family) > 1 and moments.random() < 0.3
-        for number in family[-1:] if one else family:
+        workers = [number for number in family[1:] if _trains(number)]  # git is asked for the commit, too
+        one = bool(workers) and moments.random() < 0.3
+        for number in workers[-1:] if one else family:
             _kill(number)
         process.wait(ENDS_S)
         saved.append(_steps_saved(run))
@@ -169,6 +170,13 @@ def _family(process: int) -> list[int]:
     for one in family:
         family += parents.get(one, [])
     return family
+
+
+def _trains(process: int) -> bool:
+    try:
+        return b"hmr_core" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
 
 
 def _kill(process: int) -> None:
