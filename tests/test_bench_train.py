@@ -219,3 +219,19 @@ def test_the_docs_show_what_was_measured(tool: Any) -> None:
             rows = list(csv.DictReader(file))
     for stage in ("step", "run") if rows else ():
         assert "\n".join(tool("bench_train").table(rows, stage)) in page, stage
+
+
+def test_a_model_of_which_no_sample_fits_a_gpu_is_left_out(
+    tool: Any,
+    mini_pack_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench = tool("bench_train")
+    monkeypatch.setattr(bench, "fits_on", lambda subject: lambda size: False)
+    monkeypatch.setattr(bench, "device_name", str)
+    plan = bench.Plan(rounds=1, steps=2, run_steps=2, compile=False)
+    rows = bench.measure(torch.device("cuda"), ["rle"], "tiny", None, plan, mini_pack_path, tmp_path)
+    assert list(rows) == []
+    assert capsys.readouterr().err == "rle: not even one sample fits cuda\n"

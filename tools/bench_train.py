@@ -367,6 +367,9 @@ def measure(
         published, size, note = subject().batch_size, batch, ""
         if size is None and device.type == "cuda":
             size = largest_batch(published, fits_on(subject))
+            if not size:
+                click.echo(f"{name}: not even one sample fits {device_name(device)}", err=True)
+                continue
             if size != published:
                 note = f"batch {size}: the published {published} needs more memory than there is"
         yield from Bench(subject(size or published), plan, peaks, note).rows()
