@@ -236,7 +236,7 @@ def test_a_batch_moves_and_is_pinned_as_a_whole(mini_pack: Pack, monkeypatch: py
     assert {id(t) for t in pinned} == {id(t) for t in made.tensors()}
 
 
-def test_copies_towards_the_cpu_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_that_could_not_be_relied_on_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     prediction = Prediction(joints_uvd=torch.zeros(1, 21, 3), betas=torch.zeros(1, 10))
     monkeypatch.setattr(Tensor, "to", lambda tensor, device, *, non_blocking: asked.append(non_blocking) or tensor)
@@ -244,6 +244,8 @@ def test_copies_towards_the_cpu_are_waited_for(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [False] * 2
     prediction.to(torch.device("cuda", 1))
     assert asked[2:] == [True] * 2
+    prediction.to("mps")  # which may read memory that is another's by then
+    assert asked[4:] == [False] * 2
 
 
 # As a data set of torch.

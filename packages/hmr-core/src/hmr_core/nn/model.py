@@ -24,8 +24,8 @@ class TensorRecord:
 
     def to(self: T, device: torch.device | str) -> T:
         """The record with every tensor on the device."""
-        # Towards the CPU nobody would wait for the copy.
-        ahead = torch.device(device).type != "cpu"
+        # Towards the CPU nobody would wait for the copy, and PyTorch's MPS does not keep what is copied until it was.
+        ahead = torch.device(device).type not in ("cpu", "mps")
         return self._map(lambda tensor: tensor.to(device, non_blocking=ahead))
 
     def pin_memory(self: T) -> T:
