@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -45,6 +47,27 @@ def test_unfinished_checkpoints_of_a_killed_process_are_removed(run: Run) -> Non
     (run.checkpoints / ".epoch-0004.123.part/model.safetensors").write_bytes(b"half")
     checkpoints.prune_checkpoints(run.checkpoints)
     assert sorted(run.checkpoints.iterdir()) == kept
+
+
+def test_a_checkpoint_that_cannot_be_removed_at_once_does_not_end_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On network file systems a folder is not empty while somebody reads a file that was in it."""
+    for epoch in (1, 2, 3):
+        folder = tmp_path / f"epoch-{epoch:04d}"
+        folder.mkdir()
+        write_record(folder, CheckpointRecord(model="small", recipe={}))
+
+    def busy(*given: object, **options: object) -> None:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", busy)
+        for _ in range(2):  # what is left is tried again, in vain as well
+            checkpoints.prune_checkpoints(tmp_path)
+            assert [path.name for path in saved_checkpoints(tmp_path)] == ["epoch-0002", "epoch-0003"]
+    checkpoints.prune_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002", "epoch-0003"]
 
 
 def test_what_was_left_of_metrics_on_val_is_cleared_away(run: Run) -> None:

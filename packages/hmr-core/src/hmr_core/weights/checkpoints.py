@@ -167,10 +167,11 @@ def load_optimizer(checkpoint: Checkpoint, model: PoseModel, optimizer: torch.op
 def prune_checkpoints(folder: Path, keep_last: int = 2) -> None:
     """Keep the newest checkpoints and the one with the lowest MPJPE on val; remove the others and unfinished ones.
 
-    One whose record cannot be read is nobody's to keep or to remove: it is left alone.
+    One whose record cannot be read is nobody's to keep or to remove: it is left alone. What cannot be removed now, such
+    as what somebody reads on a network file system, is removed the next time.
     """
     for leftover in unfinished_checkpoints(folder):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
     records = readable_records(saved_checkpoints(folder))
     paths = list(records)
     kept = {*paths[-keep_last:], best_on_val(records)}
@@ -178,7 +179,7 @@ def prune_checkpoints(folder: Path, keep_last: int = 2) -> None:
         if path not in kept:
             going = path.with_name(f".{path.name}.removed")
             path.rename(going)  # all of it at once: a process that is killed leaves no half of a checkpoint
-            shutil.rmtree(going)
+            shutil.rmtree(going, ignore_errors=True)
         else:
             clear_leftovers(path / RECORD)  # of a process that was killed while it wrote the metrics on val
 
