@@ -75,6 +75,21 @@ def test_a_run_stops_early_is_finished_then_and_so_does_a_resumed_one(
     assert trainer.events[-1].epoch == 4
 
 
+def test_an_old_checkpoint_that_is_damaged_does_not_end_a_run_that_may_stop_early(
+    trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([20.0, 25.0, 26.0, 26.0, 26.0])
+    monkeypatch.setattr("hmr_core.training.loop.validate", lambda *given, **options: {"mpjpe_mm": next(figures)})
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "run", "train.epochs=5", "train.patience=4", stop_after=24)  # in the fourth epoch
+    best = tmp_path / "run/checkpoints/epoch-0001/model.json"
+    best.write_text(best.read_text()[:-7])
+    run = trainer(tmp_path / "run")
+    assert trainer.events[-1].reason == "finished"
+    assert trainer.events[-1].epoch == 5
+    assert is_finished(run)
+
+
 def test_a_run_killed_when_it_was_to_stop_stops(trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmr_core.training.loop.validate", lambda *given, **options: {"mpjpe_mm": 20.0})
 

@@ -16,7 +16,8 @@ from hmr_core.errors import HmrError
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, Run
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
-from hmr_core.weights.checkpoint_record import WEIGHTS, CheckpointRecord, best_on_val, read_record
+from hmr_core.weights.checkpoint_record import CheckpointRecord, best_on_val
+from hmr_core.weights.damage import readable_records
 
 
 def check_patience(config: TrainConfig, val_samples: int) -> None:
@@ -48,11 +49,14 @@ def reason_to_stop(config: TrainConfig, kept: Mapping[Path, CheckpointRecord]) -
 
 
 def stopped_early(run: Run) -> str | None:
-    """Why a run stops, or has stopped, before its last epoch, by its files; None where it does not."""
+    """Why a run stops, or has stopped, before its last epoch, by its files; None where it does not.
+
+    A checkpoint whose record cannot be read decides nothing: the run may go on without it.
+    """
     if run.recipe["train"].get("patience") is None:
         return None
     try:
         config = TrainConfig.model_validate(run.recipe["train"])
     except ValidationError as error:
         raise HmrError(f"{run.folder / CONFIG} was altered or damaged: {first_problem(error)}") from error
-    return reason_to_stop(config, {path: read_record(path / WEIGHTS) for path in saved_checkpoints(run.checkpoints)})
+    return reason_to_stop(config, readable_records(saved_checkpoints(run.checkpoints)))
