@@ -68,6 +68,7 @@ def test_a_run_that_is_trained_now_is_said_so(stopped: Run) -> None:
         ("stopped by an error (ZeroDivisionError) after epoch 1, 0:00:01", "failed"),
         ("stopped by an error after epoch 1, 2 days, 10:00:01", "failed"),
         ("finished after epoch 1, 0:00:01", "finished"),
+        ("finished early (MPJPE on val was lowest at epoch 1, 20.000 mm) after epoch 1, 0:00:01", "finished"),
         ("pruned after epoch 1, 0:00:01", "stopped"),
         ("interrupted (SIGTERM) after epoch 1, 0:00:01", "interrupted"),
         ("checkpoint /tmp/x after epoch 1", "interrupted"),  # says nothing of an end

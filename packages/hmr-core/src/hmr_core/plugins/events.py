@@ -71,8 +71,8 @@ class CheckpointSaved:
 class RunEnded:
     """A run ended. epoch: the last that was done.
 
-    reason: "finished", a text that begins with "interrupted" or "stopped by an error", or what the observer said that
-    stopped it ("pruned").
+    reason: a text that begins with "finished" ("finished early" where train.patience ended it), "interrupted" or
+    "stopped by an error", or what the observer said that stopped it ("pruned").
     """
 
     epoch: int

@@ -95,7 +95,7 @@ def _ended(run: Run) -> State:
         return "failed"
     if reason.startswith("interrupted"):
         return "interrupted"
-    return "finished" if reason == "finished" else "stopped"
+    return "finished" if reason.startswith("finished") else "stopped"
 
 
 def _run_folders(folder: Path, deepest: int) -> list[Path]:

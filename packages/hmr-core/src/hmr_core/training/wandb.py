@@ -43,7 +43,7 @@ class WandB:
         ):
             self._run.log({**scalars(event), "step": event.step, "epoch": event.epoch})
         elif isinstance(event, RunEnded):
-            self._run.finish(exit_code=0 if event.reason == "finished" else 1)
+            self._run.finish(exit_code=0 if event.reason.startswith("finished") else 1)
 
 
 def require_wandb() -> None:
