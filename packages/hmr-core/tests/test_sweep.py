@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.events import Event, RunStarted, StepDone
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
+from hmr_core.staging import FullDiskError
 from hmr_core.sweep import session, study, trial
 from hmr_core.sweep.folder import SweepFolder
 from hmr_core.sweep.session import SweepRequest, SweepResult, read_trials, run_sweep
@@ -231,6 +233,18 @@ def test_a_process_whose_trials_all_fail_ends(sweeper: Sweeper, monkeypatch: pyt
     with pytest.raises(HmrError, match=r"^2 trials failed one after the other"):
         sweeper('method = "grid"\n[space]\nbroken_after = [0, 1, 2]\n')
     assert [row.state for row in sweeper().rows] == ["failed"] * 3  # the next process tries the next one
+
+
+def test_a_full_disk_is_no_fault_of_a_trial(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path, *given: object, **options: object) -> None:
+        raise FullDiskError(errno.ENOSPC, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hmr_core.training.state.save_checkpoint", full)
+        with pytest.raises(HmrError, match=r"epoch-0001 could not be written: No space left on device\."):
+            sweeper('method = "grid"\n' + RATES)
+    assert [row.state for row in sweeper.rows()] == ["cut off"]
+    assert [row.state for row in sweeper().rows] == ["finished"] * 3
 
 
 def test_values_that_do_not_go_together_fail_their_trial(sweeper: Sweeper) -> None:

@@ -30,6 +30,11 @@ class FullDiskError(HmrError):
         )
 
 
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that the disk, a quota or a file size is used up."""
+    return error is not None and (isinstance(error, FullDiskError) or is_full_disk(error.__cause__))
+
+
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder that takes the target's place when the block ends; an error or Ctrl-C leaves nothing.

@@ -14,7 +14,7 @@ from hmr_core.plugins.events import EpochDone, Event, RunStarted
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
-from hmr_core.staging import FullDiskError
+from hmr_core.staging import is_full_disk
 from hmr_core.sweep.definition import Sweep
 from hmr_core.sweep.space import texts
 from hmr_core.sweep.trials import State, best_of
@@ -72,10 +72,8 @@ class TrialRunner:
             with suppress(HmrError):  # of a storage that does not answer
                 trial.take_back_begin()
             raise
-        except FullDiskError:
-            raise
         except HmrError as error:
-            if not proven and not watch.started:
+            if is_full_disk(error) or not (proven or watch.started):
                 raise
             trial.fail(str(error))
             return "failed"
