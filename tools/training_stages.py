@@ -76,7 +76,7 @@ class EngineLoop:
             versions={},
             started={},
         )
-        self.state = restore_or_begin(self.run, spec, recipe, subject.layer, subject.device, 10**9)
+        self.state = restore_or_begin(self.run, spec, recipe, subject.layer, subject.device, 10**9, Group())
         self.state.model.train()
         self.losses = SharedLosses(Losses(self.state.model, spec, self.config, subject.hand), Group())
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from hmr_core.data.batch import Key
 from hmr_core.data.loading import split_batches, split_steps
 from hmr_core.errors import UsageError
-from hmr_core.plugins.run import CHECKPOINTS, CONFIG, METRICS
-from hmr_core.processes import check_shares
+from hmr_core.plugins.run import CHECKPOINTS, CONFIG, METRICS, Run
+from hmr_core.processes import Place, check_shares, joined
+from hmr_core.training.state import agreed_checkpoint
 from hmr_core.training.step import seed_step
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
 Several = Callable[..., subprocess.CompletedProcess[str]]
+Together = Callable[..., list[Any]]
 
 
 @pytest.fixture
@@ -90,6 +94,20 @@ def test_two_processes_that_were_stopped_go_on_to_the_very_same(
     assert done.returncode == 0, done.stderr
     for file in ("model.safetensors", "optimizer.safetensors"):
         assert last(stopped, file).read_bytes() == last(whole, file).read_bytes()
+
+
+def test_all_go_on_from_the_checkpoint_that_the_first_one_finds(together: Together, run: Run, tmp_path: Path) -> None:
+    """Folders of the same name on several machines need not hold the same, and shared ones may be seen late."""
+    found = {0: ["epoch-0001"], 1: ["epoch-0001", "epoch-0002"], 2: []}
+    for rank, names in found.items():
+        for name in names:
+            (tmp_path / str(rank) / CHECKPOINTS / name).mkdir(parents=True)
+
+    def work(where: Place) -> Any:
+        with joined(where, torch.device("cpu")) as group:
+            return agreed_checkpoint(replace(run, folder=tmp_path / str(where.rank)), group)
+
+    assert together(work) == [tmp_path / str(rank) / CHECKPOINTS / "epoch-0001" for rank in found]
 
 
 def test_processes_validate_what_the_first_of_them_saves(

@@ -92,7 +92,7 @@ def train_model(
     steps = len(rows) // config.batch_size
     hand = None if layer is None else deepcopy(layer).to(device)  # the data sets' own stays on the CPU
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), stop_requests() as stop:
-        state = restore_or_begin(run, spec, recipe, layer, device, steps)
+        state = restore_or_begin(run, spec, recipe, layer, device, steps, group)
         loop = _Loop(
             run=run,
             spec=spec,
@@ -151,7 +151,7 @@ class _Loop:
         began, reason = time.monotonic(), "finished"
         try:
             # A run may have been killed after the checkpoint of an epoch, before its figures were written.
-            if state.step and not state.in_epoch and not is_reported(self.run, state.epoch):
+            if state.step and not state.in_epoch and not self._is_reported():
                 self._finish_epoch(time.monotonic())
             while state.epoch < epochs and (early := self._stopped_early()) is None:
                 epoch_began = time.monotonic()
@@ -296,8 +296,12 @@ class _Loop:
         if self.stop.number and self.group.count == 1:
             raise Stopped(self.stop.number)
 
+    def _is_reported(self) -> bool:
+        """Whether the last epoch's figures are in the files that the first process writes."""
+        return self.group.share(self.group.first and is_reported(self.run, self.state.epoch))
+
     def _stopped_early(self) -> str | None:
-        """Why the run stops before its last epoch, by the files that the first process writes; None if it goes on."""
+        """Why the run stops before its last epoch, by the same files; None if it goes on."""
         return self.group.share(stopped_early(self.run) if self.group.first else None)
 
     @property

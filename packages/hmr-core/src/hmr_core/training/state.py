@@ -20,6 +20,7 @@ from hmr_core.plugins.failures import failures_told
 from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run
 from hmr_core.plugins.specs import ModelSpec
+from hmr_core.processes import Group
 from hmr_core.training.divergence import what_next
 from hmr_core.training.ema import begin_average, copy_state
 from hmr_core.training.loss_scale import load_scaler, make_scaler, scaler_tensors
@@ -70,6 +71,16 @@ class TrainingState:
         return [*buffers.values(), *(tensor for name, tensor in (self.averaged or {}).items() if name in buffers)]
 
 
+def agreed_checkpoint(run: Run, group: Group) -> Path | None:
+    """The run's newest checkpoint, as the first process finds it; None where there is none.
+
+    Another machine may see a shared folder late, or may have one of the same name with another run in it.
+    """
+    newest = newest_checkpoint(run.checkpoints) if group.first else None
+    name = group.share(None if newest is None else newest.name)
+    return None if name is None else run.checkpoints / name
+
+
 def restore_or_begin(
     run: Run,
     spec: ModelSpec,
@@ -77,13 +88,14 @@ def restore_or_begin(
     layer: HandLayer | None,
     device: torch.device,
     steps_per_epoch: int,
+    group: Group,
 ) -> TrainingState:
     """The state in the run's newest checkpoint; where there is none, the first one, of the recipe's seed
     and of the weights that the run starts from.
 
-    layer: the hand layer, on the CPU, of a model that uses the hand.
+    layer: the hand layer, on the CPU, of a model that uses the hand. group: the processes, which begin alike.
     """
-    saved = newest_checkpoint(run.checkpoints)
+    saved = agreed_checkpoint(run, group)
     checkpoint = None if saved is None else load_checkpoint(saved, spec)
     model = _first_model(run, spec, recipe) if checkpoint is None else checkpoint.model
     if layer is not None:
