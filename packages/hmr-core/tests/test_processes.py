@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import HashStore
 
 from hmr_core import processes
 from hmr_core.errors import HmrError, Option, UsageError
@@ -128,6 +129,25 @@ def test_an_error_of_one_ends_all(together: Together, tmp_path: Path) -> None:
     text = f"no such split. Give --split {tmp_path}."
     assert second == (UsageError, text, 2)
     assert first == third == (PeerError, f"process 1: {text}", 2)
+
+
+@pytest.mark.parametrize("error", [HmrError("memory ran out"), KeyboardInterrupt()])
+def test_on_gpus_a_process_that_fails_does_not_wait_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """They may be waiting on their GPUs for this one's part of a sum, which never comes."""
+    parted: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(processes, "_meet", lambda where, timeout_s: HashStore())
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *given, **options: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append("parted"))
+    where = Place(rank=1, count=2, local=1, local_count=2)
+    with pytest.raises(type(error)), joined(where, torch.device("cuda", 1)):
+        raise error
+    assert parted == []
+    with joined(where, torch.device("cuda", 1)):
+        pass
+    assert parted == ["parted"]
 
 
 def test_an_error_that_is_no_error_of_hmr_is_told_too(together: Together) -> None:

@@ -256,7 +256,7 @@ def joined(where: Place, device: torch.device, timeout_s: float = TIMEOUT_S) -> 
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    group = Group(where, _meet(where, min(timeout_s, TIMEOUT_S)))
+    group, done = Group(where, _meet(where, min(timeout_s, TIMEOUT_S))), False
     try:
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
@@ -267,14 +267,18 @@ def joined(where: Place, device: torch.device, timeout_s: float = TIMEOUT_S) -> 
         )
         group.most(0)  # nobody goes on, and perhaps fails, while another one still connects, which would not notice
         yield group
+        done = True
     except Exception as error:
         other = group.failure(error)
         if other is None:
             raise
         raise other from error
     finally:
-        with suppress(Exception):  # what it says of others that are gone must not hide the error
-            torch.distributed.destroy_process_group()
+        # NCCL parts from all together, and others may wait on their GPUs for what this process was to give. After an
+        # error that is left to its end, at which PyTorch waits for nobody.
+        if done or device.type != "cuda":
+            with suppress(Exception):  # what it says of others that are gone must not hide the error
+                torch.distributed.destroy_process_group()
 
 
 def _meet(where: Place, timeout_s: float) -> Any:
