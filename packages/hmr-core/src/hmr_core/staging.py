@@ -92,10 +92,19 @@ def write_text(target: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Write at the end of a file, in UTF-8; HmrError naming the file when it cannot be written."""
+    """Write at the end of a file, in UTF-8, all or nothing; HmrError naming the file when it cannot be written."""
+    data = memoryview(text.encode("utf-8"))
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(before)  # a part would spoil what is written after it, when there is room again
+                raise
+    except FileNotFoundError as error:
+        raise HmrError(f"{path} could not be written to: its folder was removed, or moved away.") from error
     except OSError as error:
         raise HmrError(f"{path} could not be written to: {error.strerror}. Make room there.") from error
 
