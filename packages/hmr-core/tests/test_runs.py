@@ -169,7 +169,7 @@ def test_a_run_that_cannot_be_written_to_says_so(run: Run, monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(HmrError, match=rf"^{run.log} cannot be written to: Read-only file system\. Copy"), locked(run):
         pass
     with pytest.raises(HmrError, match="is a run already"):

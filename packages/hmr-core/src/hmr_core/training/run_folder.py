@@ -9,6 +9,7 @@ RUN/checkpoints/     a folder for each checkpoint that is kept (weights/checkpoi
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -164,19 +165,37 @@ def locked(run: Run, wait_s: float = 0.0) -> Iterator[None]:
     path = run.log
     check_usable(path)
     try:
-        file = path.open("ab")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise HmrError(f"{path} cannot be written to: {error.strerror}. Copy the run to where it can.") from error
-    with file:
+    _held.add(descriptor)
+    try:
         until = time.monotonic() + wait_s
-        while not _lock(file):
+        while not _lock(descriptor):
             if time.monotonic() >= until:
                 raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.")
             time.sleep(0.2)
         yield
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
 
 
-def _lock(file: BinaryIO, kind: int = fcntl.LOCK_EX) -> bool:
+_held: set[int] = set()
+"""The logs that this process has open for their locks."""
+
+
+def _leave_locks() -> None:
+    """Leave the locks to the process that took them: what is forked from it, to load, may outlive it."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_leave_locks)
+
+
+def _lock(file: BinaryIO | int, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock a run's log for as long as it is open; False when another process has it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
