@@ -177,7 +177,7 @@ def test_a_process_that_is_killed_is_missed_at_once(together: Together, monkeypa
     first, killed, last = together(work)
     assert time.monotonic() - began < 30
     assert killed == -signal.SIGKILL
-    behind = "another process ended, or was killed. Not come to step 8: process 1 (last seen at step 7)."
+    behind = "another process ended, or was killed: process 1 of 3 (last seen at step 7)."
     assert [type(error) for error in (first, last)] == [PeerError] * 2
     assert str(first) == str(last) == behind
 
@@ -198,9 +198,7 @@ def test_a_process_that_does_not_come_is_waited_for_in_vain(
     first, *others = together(work)
     assert first == "slept"
     for error in others:
-        assert (
-            str(error) == "another process did not come in time. Not come to step 2: process 0 (last seen at step 1)."
-        )
+        assert str(error) == "another process did not come in time: process 0 of 3 (last seen at step 1)."
 
 
 def test_a_process_that_never_meets_the_others_is_named(together: Together) -> None:
@@ -239,7 +237,7 @@ def test_a_process_s_own_errors_are_not_taken_for_those_of_others(error: Excepti
     assert processes._lost_peer(error) is None
     told = HmrError("the model failed")
     told.__cause__ = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
-    assert processes._lost_peer(told) == "another process ended, or was killed."
+    assert processes._lost_peer(told) == "another process ended, or was killed"
 
 
 def test_processes_that_are_started_again_do_not_take_what_was_said_before_for_theirs() -> None:

@@ -34,8 +34,9 @@ PATIENCE_S = 24 * 3600.0
 _LAST_WORDS_S = 5.0
 """How long a process that lost another waits for what went wrong there."""
 
-_HERE, _FAILED, _STEP = "here/", "failed", "step/"
-"""What the processes' common store keeps: who is there, what went wrong first, and how far each has come."""
+_HERE, _FAILED, _STEP, _MISSES = "here/", "failed", "step/", "misses/"
+"""What the processes' common store keeps: who is there, what went wrong first, how far each has come, and who misses
+another one."""
 
 _ASKS, _ANSWER, _HEARD = "hmr/asks/", "hmr/answer/", "hmr/heard/"
 """What it keeps before: who asks for the word of the meeting, the first process's answers, and who has heard it."""
@@ -105,7 +106,6 @@ class Group:
     def __init__(self, place: Place = ALONE, store: Any = None) -> None:
         self.place = place
         self._store = store  # torch's; what one sets, all can get
-        self._step = 0
 
     @property
     def rank(self) -> int:
@@ -124,7 +124,6 @@ class Group:
 
     def come(self, step: int) -> None:
         """Say how far this process is, for the error of those that wait for it in vain."""
-        self._step = step
         if self.count > 1:
             self._store.set(f"{_STEP}{self.rank}", str(step))
 
@@ -190,7 +189,9 @@ class Group:
                 # What all of them have found together, in the same words, is no other's error.
                 return None if told["message"] == getattr(error, "message", None) else self._another_s(told)
             return None
-        return self.told() or PeerError(f"{lost}{self._missing()}")
+        with suppress(Exception):  # as above
+            self._store.set(f"{_MISSES}{self.rank}", "")
+        return self.told() or PeerError(f"{lost}{self._missing()}.")  # meanwhile the others have missed it, too
 
     def told(self) -> PeerError | None:
         """The error that another process has told of, or tells of within some seconds."""
@@ -227,15 +228,16 @@ class Group:
         return PeerError(f"process {told['rank']}: {told['message']}", *remedy, exit_code=told["exit_code"])
 
     def _missing(self) -> str:
-        """Which processes have not come as far as this one, with a space before; empty where that is not known."""
-        try:
-            others = [rank for rank in range(self.count) if rank != self.rank]
-            came = {rank: self._store.check([f"{_STEP}{rank}"]) for rank in others}
-            steps = {rank: int(self._store.get(f"{_STEP}{rank}")) if came[rank] else 0 for rank in others}
-        except Exception:
-            return " The machine that the processes met on does not answer any more."
-        behind = [f"process {rank} (last seen at step {step})" for rank, step in steps.items() if step < self._step]
-        return f" Not come to step {self._step}: {', '.join(behind)}." if behind else ""
+        """Which processes are missed: those that do not miss another one themselves; with a colon before."""
+        found = []
+        with suppress(Exception):  # the store is gone with the process that kept it
+            for rank in range(self.count):
+                if not self._store.check([f"{_MISSES}{rank}"]):
+                    key = f"{_STEP}{rank}"
+                    step = int(self._store.get(key)) if self._store.check([key]) else None
+                    seen = "" if step is None else f" (last seen at step {step})"
+                    found.append(f"process {rank} of {self.count}{seen}")
+        return f": {', '.join(found)}" if found else ""
 
 
 @contextmanager
@@ -357,7 +359,7 @@ def _lost_peer(error: Exception) -> str | None:
         of_torch = name in ("DistBackendError", "DistNetworkError", "DistStoreError")
         if of_torch or (name == "RuntimeError" and re.search(r"\bgloo\b", text, re.IGNORECASE)):
             late = re.search(r"time(d )?out", text, re.IGNORECASE)
-            return f"another process {'did not come in time' if late else 'ended, or was killed'}."
+            return f"another process {'did not come in time' if late else 'ended, or was killed'}"
     return None
 
 
