@@ -33,7 +33,7 @@ _FROM_RUN = (
     "checkpoint_every", "keep_last", "tensorboard", "wandb", "verify", "init", "init_partial", "resume_or_start",
 )  # fmt: skip
 
-_TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
+_TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "timeout_s", "profile")
 
 
 @click.command()
@@ -70,6 +70,13 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "profile")
     default=2,
     show_default=True,
     help="How many of the newest checkpoints are kept, besides the best on val.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="How long processes wait for one that does not come, such as one that hangs; 600 by default.",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's files into the run's folder.")
 @click.option("--wandb", is_flag=True, help="Also write W&B's files there; offline, unless WANDB_MODE=online.")

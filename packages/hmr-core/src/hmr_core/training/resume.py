@@ -14,7 +14,7 @@ from hmr_core.files import as_path
 from hmr_core.plugins.recipes import parse_recipe
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import CONFIG, Run
-from hmr_core.processes import joined, place
+from hmr_core.processes import TIMEOUT_S, joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
 from hmr_core.training.inputs import (
@@ -52,6 +52,7 @@ def resume(
     hand_model: str | Path | None = None,
     device: str | None = None,
     workers: int | None = None,
+    timeout_s: float | None = None,
     profile: int | None = None,
     progress: bool = True,
     registry: Registry | None = None,
@@ -74,6 +75,7 @@ def resume(
         hand_model=as_path(hand_model),
         device=device,
         workers=workers,
+        timeout_s=timeout_s,
         command=python_call("hmr.resume", str(folder), **given),
     )
 
@@ -89,6 +91,7 @@ def go_on(
     hand_model: Path | None = None,
     device: str | None = None,
     workers: int | None = None,
+    timeout_s: float | None = None,
     epochs: int | None = None,
     command: str = "",
     wait_s: float = 0.0,
@@ -149,7 +152,7 @@ def go_on(
     layer = layer_of(hand, pack, rows, tell)
     chosen = choose_device(device)
     check_arithmetic(recipe, chosen, where)
-    with joined(where, chosen) as group, locked(run, wait_s) if where.first else nullcontext():
+    with joined(where, chosen, timeout_s or TIMEOUT_S) as group, locked(run, wait_s) if where.first else nullcontext():
         if where.first:
             _set_aside(run, list(damaged), tell)
         group.share(None)  # all wait for it

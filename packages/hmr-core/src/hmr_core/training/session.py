@@ -20,7 +20,7 @@ from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import load_recipe, override
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import OVERFIT, Run
-from hmr_core.processes import joined, place
+from hmr_core.processes import TIMEOUT_S, joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
 from hmr_core.training.every import parse_every
@@ -61,6 +61,7 @@ class TrainingRequest:
     device. out: the run's folder; None for a new one under runs/.
     checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
     never. keep_last: how many of the newest checkpoints to keep, besides the best on val.
+    timeout_s: how many seconds processes wait for one that does not come; None for processes.TIMEOUT_S.
     verify: compare the checksums of what is read.
     init: a run, a checkpoint or a released file whose weights to start from; init_partial: those of them that fit.
     resume_or_start: go on with the run in the folder, if it is there and the same. out is then by default the first
@@ -84,6 +85,7 @@ class TrainingRequest:
     workers: int | None = None
     out: Path | None = None
     checkpoint_every: str | None = None
+    timeout_s: float | None = None
     keep_last: int = 2
     tensorboard: bool = False
     wandb: bool = False
@@ -112,6 +114,7 @@ def train(
     workers: int | None = None,
     out: str | Path | None = None,
     checkpoint_every: str | int | None = None,
+    timeout_s: float | None = None,
     keep_last: int = 2,
     tensorboard: bool = False,
     wandb: bool = False,
@@ -148,6 +151,7 @@ def train(
         workers=workers,
         out=as_path(out),
         checkpoint_every=None if checkpoint_every is None else str(checkpoint_every),
+        timeout_s=timeout_s,
         keep_last=keep_last,
         tensorboard=tensorboard,
         wandb=wandb,
@@ -211,7 +215,7 @@ def start(
         if there is not None:
             return go_on(
                 there, registry, observers, tell, model=spec.name, data=request.data, hand_model=request.hand_model,
-                device=request.device, workers=request.workers, command=request.command,
+                device=request.device, workers=request.workers, timeout_s=request.timeout_s, command=request.command,
                 wait_s=AGAIN_S if where.launch else 0.0,
             )  # fmt: skip
         if out is not None:
@@ -226,7 +230,7 @@ def start(
     check_processes(recipe, where)
     device = choose_device(request.device)
     check_arithmetic(recipe, device, where)
-    with joined(where, device) as group:
+    with joined(where, device, request.timeout_s or TIMEOUT_S) as group:
         # The first process chooses for all: another one might find the folder taken by now.
         folder = group.share(out or default_folder(name))
         hand = hand_of_model(spec, request.hand_model)
