@@ -160,7 +160,7 @@ def test_a_worker_that_dies_is_told_where_its_batch_is_missed(mini_pack: Pack) -
     assert text.startswith("a loading worker died (killed by SIGKILL). If memory ran out, or shared memory (/dev/shm, ")
     assert "use fewer workers; with workers=0 a sample's fault shows itself." in text
     assert "use fewer --workers; with --workers 0 a" in caught.value.worded(flag), "as the command line has it"
-    assert text.endswith("A training goes on after its last finished epoch with `hmr train MODEL --resume RUN`.")
+    assert text.endswith("A training is saved as it was before, and goes on with `hmr train --resume RUN`.")
 
 
 def test_a_worker_that_died_between_epochs_is_told_when_the_next_begins(mini_pack: Pack) -> None:

@@ -139,14 +139,14 @@ class _Team:
             dead = [process for process in self._processes if not process.is_alive()]
             if not dead:
                 raise
-            again = command_line("hmr train MODEL", Option("resume", "RUN"))
+            again = command_line("hmr train", Option("resume", "RUN"))
             raise HmrError(
                 f"a loading worker died ({_how(dead[0].exitcode or 0)}).",
                 "If memory ran out, or shared memory (/dev/shm, small in containers), use fewer ",
                 Option("workers"),
                 "; with ",
                 Option("workers", 0),
-                f" a sample's fault shows itself. A training goes on after its last finished epoch with `{again}`.",
+                f" a sample's fault shows itself. A training is saved as it was before, and goes on with `{again}`.",
             ) from error
 
 
