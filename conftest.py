@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import multiprocessing
@@ -166,6 +167,7 @@ def together() -> Callable[..., list[Any]]:
         def one(rank: int, answer: Any) -> None:
             os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank))
             torch.set_num_threads(1)  # others do not survive a fork
+            gc.freeze()  # what was the parent's, such as loading workers that an error keeps, is not to be ended here
             try:
                 answer.send(work(place()))
             except Exception as error:

@@ -28,7 +28,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.interrupts import Stopped, StopRequest, stop_requests
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import Recipe
-from hmr_core.plugins.run import OVERFIT, Run
+from hmr_core.plugins.run import CONFIG, OVERFIT, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
@@ -49,6 +49,7 @@ from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import checkpoint_folder
 from hmr_core.weights.checkpoint_record import record_validation
 from hmr_core.weights.checkpoints import prune_checkpoints
+from hmr_core.weights.run_record import write_run
 
 Notify = Callable[[Run, Event], None]
 
@@ -263,6 +264,8 @@ class _Loop:
 
     def _save(self, state: TrainingState) -> None:
         if self.group.first:
+            if not (self.run.folder / CONFIG).exists():  # the folder was removed, or moved away
+                write_run(self.run)
             save(self.run, state)
         self.saved_at = time.monotonic()
 
