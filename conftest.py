@@ -154,18 +154,16 @@ def together() -> Callable[..., list[Any]]:
 
     def work_together(work: Callable[[Place], Any], count: int = 3) -> list[Any]:
         context = multiprocessing.get_context("fork")
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's own process keeps it
         meeting = {
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(store.port),
             "TORCHELASTIC_USE_AGENT_STORE": "True",
             "TORCHELASTIC_RESTART_COUNT": "0",
         }
 
         def one(rank: int, answer: Any) -> None:
-            os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank))
+            os.environ.update(meeting, RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=str(answer.recv()))
             torch.set_num_threads(1)  # others do not survive a fork
             gc.freeze()  # what was the parent's, such as loading workers that an error keeps, is not to be ended here
             try:
@@ -173,16 +171,20 @@ def together() -> Callable[..., list[Any]]:
             except Exception as error:
                 answer.send(error)
 
-        pipes = [context.Pipe(duplex=False) for _ in range(count)]
+        pipes = [context.Pipe() for _ in range(count)]
         processes = [context.Process(target=one, args=(rank, pipe[1])) for rank, pipe in enumerate(pipes)]
         for process, (_, answer) in zip(processes, pipes, strict=True):
             process.start()
             answer.close()
+        # As torchrun's own process keeps it; not before, since a lock that its thread has would be forked, too.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for answers, _ in pipes:
+            answers.send(store.port)
         found = []
         for process, (answers, _) in zip(processes, pipes, strict=True):
             try:
                 found.append(answers.recv() if answers.poll(60) else TimeoutError())
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 process.join()
                 found.append(process.exitcode)
         for process in processes:
