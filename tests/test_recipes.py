@@ -15,7 +15,7 @@ from hmr_core.plugins.registry import discover
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests/data/RECIPES.md"
-DOCUMENTED = ROOT / "docs/training.md"
+DOCUMENTED = ROOT / "docs/recipes.md"
 MODELS = {"integral": "Integral-Pose", "rle": "RLE", "i2l": "I2L-MeshNet"}
 """The models of the published table, and how tables call them."""
 

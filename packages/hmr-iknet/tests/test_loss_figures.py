@@ -19,7 +19,7 @@ NAMES = {
 def test_documented_losses_are_the_recorded_ones() -> None:
     with (ROOT / "results/iknet_loss.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    page = (ROOT / "docs/training.md").read_text()
+    page = (ROOT / "docs/recipes.md").read_text()
     for weights, name in NAMES.items():
         cells = []
         for noise in ("0", "5"):
