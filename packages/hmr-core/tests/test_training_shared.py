@@ -54,7 +54,7 @@ def last(folder: Path, file: str = "model.safetensors") -> Path:
 
 
 def test_two_processes_train_as_one_does_and_so_do_two_parts(train: Callable[..., Path]) -> None:
-    one, two, parts = train("one", 1), train("two", 2), train("parts", 1, "--set", "train.grad_accum=2")
+    one, two, parts = train("one", 1), train("two", 2), train("parts", 1, "--grad-accum", "2")
     for other in (two, parts):
         for kind in ("step", "epoch"):
             for own, its in zip(lines(one, kind), lines(other, kind), strict=True):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
-    "split", "subset", "recipe", "set", "batch_size", "overfit", "limit_train", "limit_val", "out",
+    "split", "subset", "recipe", "set", "batch_size", "grad_accum", "overfit", "limit_train", "limit_val", "out",
     "checkpoint_every", "keep_last", "tensorboard", "wandb", "verify", "init", "init_partial", "resume_or_start",
 )  # fmt: skip
 
@@ -45,6 +45,11 @@ _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "timeout_s", "pr
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Short for --set train.batch_size=N.")
+@click.option(
+    "--grad-accum",
+    type=click.IntRange(min=1),
+    help="Compute each process's share of a batch in N parts: less memory. Short for --set train.grad_accum=N.",
+)
 @click.option(
     "--overfit",
     type=click.IntRange(min=1),

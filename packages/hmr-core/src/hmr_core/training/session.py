@@ -52,8 +52,8 @@ from hmr_core.weights.find_weights import find_weights
 class TrainingRequest:
     """What a new run is asked to do.
 
-    overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, subset (train or train+val): short
-    for overrides of train.epochs and so on; None for the recipe's own.
+    overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, grad_accum, subset (train or
+    train+val): short for overrides of train.epochs and so on; None for the recipe's own.
     limit_train, limit_val: how many samples to use of the subset, and of val; None for all. overfit: train on so many
     samples without augmentation and validate on the same, by batches that are no larger, to see that a model can learn.
     data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
@@ -76,6 +76,7 @@ class TrainingRequest:
     overrides: tuple[str, ...] = ()
     epochs: int | None = None
     batch_size: int | None = None
+    grad_accum: int | None = None
     overfit: int | None = None
     limit_train: int | None = None
     limit_val: int | None = None
@@ -105,6 +106,7 @@ def train(
     set: Mapping[str, object] | None = None,  # as the command has it
     epochs: int | None = None,
     batch_size: int | None = None,
+    grad_accum: int | None = None,
     overfit: int | None = None,
     limit_train: int | None = None,
     limit_val: int | None = None,
@@ -142,6 +144,7 @@ def train(
         overrides=override_texts(set),
         epochs=epochs,
         batch_size=batch_size,
+        grad_accum=grad_accum,
         overfit=overfit,
         limit_train=limit_train,
         limit_val=limit_val,
@@ -180,7 +183,12 @@ def start(
     spec = registry.model(request.model)
     if request.subset not in (None, "train", "train+val"):
         raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
-    short = {"train.epochs": request.epochs, "train.batch_size": request.batch_size, "train.subset": request.subset}
+    short = {
+        "train.epochs": request.epochs,
+        "train.batch_size": request.batch_size,
+        "train.grad_accum": request.grad_accum,
+        "train.subset": request.subset,
+    }
     given = {key: value for key, value in short.items() if value is not None}
     recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
     limits = make_limits(train=request.limit_train, val=request.limit_val, overfit=request.overfit)
