@@ -56,6 +56,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "train: recipe": ((*TRAIN, "--recipe", "tinny"), 2, 'Did you mean "tiny"?'),
     "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs" or "train.freeze_epochs"?'),
     "train: value": ((*TRAIN, "--set", "train.epochs=ten"), 2, "train.epochs"),
+    "train: processes": (
+        (*TRAIN, "--batch-size", "4", "--gpus", "3", "--device", "cpu"),
+        2,
+        "a batch of 4 cannot be shared by 3 processes equally. Valid: 1, 2, 4.",
+    ),
     "train: batch": ((*TRAIN, "--batch-size", "10000"), 1, "fewer than a batch of 10000. Use a smaller --batch-size"),
     "train: device": ((*TRAIN, "--device", "gpu"), 2, 'unknown device "gpu". Valid: cpu, cuda, cuda:N, mps.'),
     "train: data": ((*TRAIN, "--data", "no.h5"), 1, "no.h5"),

@@ -24,7 +24,8 @@ from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import step_arithmetic
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.request import TrainingRequest
+from hmr_core.training.session import start
 from hmr_core.training.state import restore_or_begin
 from hmr_core.training.step import StepResult, take_step
 from hmr_core.training.watchers import StopRun

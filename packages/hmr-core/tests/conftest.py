@@ -35,8 +35,9 @@ from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.events import Event, StepDone
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import Run
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import read_record, write_record
 from hmr_core.weights.checkpoints import Checkpoint, load_checkpoint

@@ -19,8 +19,9 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.shell import flag
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import resume
-from hmr_core.training.session import TrainingRequest, start, train
+from hmr_core.training.session import start, train
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.run_record import open_run

@@ -18,9 +18,10 @@ from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.shell import flag
 from hmr_core.training.lengthening import lengthen
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on, resume
 from hmr_core.training.run_folder import is_finished
-from hmr_core.training.session import TrainingRequest, start, train
+from hmr_core.training.session import start, train
 from hmr_core.training.surroundings import commit_notes, version_notes
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import check_run, read_record, write_record

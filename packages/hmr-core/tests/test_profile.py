@@ -14,8 +14,9 @@ import torch
 from hmr_core.errors import UsageError
 from hmr_core.plugins.run import Run
 from hmr_core.training.profile import Profile
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from hmr_core.cli.console import display
 from hmr_core.errors import HmrError
 from hmr_core.plugins.events import EpochDone, Event, RunEnded
 from hmr_core.plugins.run import Run
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.run_log import RunLog
 from hmr_core.training.run_text import Lines
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 
 
 @pytest.fixture

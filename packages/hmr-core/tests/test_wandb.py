@@ -13,8 +13,9 @@ import pytest
 from hmr_core.errors import HmrError
 from hmr_core.plugins.events import EpochDone, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 from hmr_core.training.wandb import WandB
 
 

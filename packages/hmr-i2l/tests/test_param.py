@@ -22,8 +22,9 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import discover
 from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet

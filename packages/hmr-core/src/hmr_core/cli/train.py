@@ -25,7 +25,8 @@ from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
     from hmr_core.plugins.run import Run
-    from hmr_core.training.session import TrainingRequest
+    from hmr_core.processes import Place
+    from hmr_core.training.request import TrainingRequest
     from hmr_core.training.watchers import Observer
 
 _FROM_RUN = (
@@ -132,7 +133,8 @@ def train(
     if resume is None:
         if model is None:
             raise click.MissingParameter(ctx=ctx, param_hint="'MODEL'", param_type="argument")
-        work = partial(_start, _request(model, **options), options["profile"])
+        request = _request(model, **options)
+        look, work = partial(_look_at, request), partial(_start, request, options["profile"])
     else:
         given = [
             flag(Option(name))
@@ -141,8 +143,12 @@ def train(
         ]
         if given:
             raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.")
-        work = partial(_resume, model, resume, **{name: options[name] for name in _TO_RUN})
+        look, work = (
+            partial(_look_at_run, resume),
+            partial(_resume, model, resume, **{name: options[name] for name in _TO_RUN}),
+        )
     if where is not None:
+        look(where)  # before processes are started
         run_on_gpus(where, options["device"], max_restarts or 0)
         return
     run = work()
@@ -159,7 +165,7 @@ def _request(
     profile: int | None,
     **options: Any,
 ) -> TrainingRequest:
-    from hmr_core.training.session import TrainingRequest
+    from hmr_core.training.request import TrainingRequest
 
     current_registry().model(model)  # a misspelt one before a split that is missing
     if split is None:
@@ -172,6 +178,18 @@ def _request(
         command=current_command(),
         **options,
     )
+
+
+def _look_at(request: TrainingRequest, where: Place) -> None:
+    from hmr_core.training.request import check
+
+    check(request, current_registry(), where)
+
+
+def _look_at_run(folder: Path, where: Place) -> None:
+    from hmr_core.weights.run_record import open_run
+
+    open_run(folder)
 
 
 def _start(request: TrainingRequest, profile: int | None) -> Run:

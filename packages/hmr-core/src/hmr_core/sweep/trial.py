@@ -18,9 +18,10 @@ from hmr_core.staging import is_full_disk
 from hmr_core.sweep.definition import Sweep
 from hmr_core.sweep.space import texts
 from hmr_core.sweep.trials import State, best_of
+from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
 from hmr_core.training.run_metrics import measured_epochs
-from hmr_core.training.session import TrainingRequest, start
+from hmr_core.training.session import start
 from hmr_core.training.watchers import Observer, StopRun, Tell
 from hmr_core.weights.checkpoint_folders import run_checkpoints
 

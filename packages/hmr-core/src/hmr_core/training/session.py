@@ -8,93 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
-from hmr_core.data.default_pack import default_pack
-from hmr_core.data.pack.reader import Pack
-from hmr_core.devices import check_device_name, choose_device, choose_workers
-from hmr_core.errors import Option, UsageError
+from hmr_core.devices import choose_device, choose_workers
 from hmr_core.files import as_path
 from hmr_core.option_text import override_texts
-from hmr_core.plugins.recipes import load_recipe, override
 from hmr_core.plugins.registry import Registry, discover
-from hmr_core.plugins.run import OVERFIT, Run
+from hmr_core.plugins.run import Run
 from hmr_core.processes import TIMEOUT_S, joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
-from hmr_core.training.every import parse_every
 from hmr_core.training.inputs import (
     check_arithmetic,
     check_data,
-    check_hand,
-    check_processes,
-    check_subset,
     hand_of_model,
     layer_of,
     record_of_hand,
     record_of_pack,
 )
-from hmr_core.training.limits import make_limits, training_rows, validation_rows
 from hmr_core.training.profile import Profile
+from hmr_core.training.request import TrainingRequest, check
 from hmr_core.training.resume import go_on
-from hmr_core.training.run_folder import check_batch, check_free, default_folder, new_run, run_name
+from hmr_core.training.run_folder import default_folder, new_run
 from hmr_core.training.run_text import Lines
-from hmr_core.training.taking_up import AGAIN_S, begun_before, run_of_launch
-from hmr_core.training.tensorboard import require_tensorboard
-from hmr_core.training.wandb import require_wandb
+from hmr_core.training.taking_up import AGAIN_S
 from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
 from hmr_core.versions import versions
-from hmr_core.weights.find_weights import find_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRequest:
-    """What a new run is asked to do.
-
-    overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, grad_accum, subset (train or
-    train+val): short for overrides of train.epochs and so on; None for the recipe's own.
-    limit_train, limit_val: how many samples to use of the subset, and of val; None for all. overfit: train on so many
-    samples without augmentation and validate on the same, by batches that are no larger, to see that a model can learn.
-    data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
-    device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
-    device. out: the run's folder; None for a new one under runs/.
-    checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
-    never. keep_last: how many of the newest checkpoints to keep, besides the best on val.
-    timeout_s: how many seconds processes wait for one that does not come; None for processes.TIMEOUT_S.
-    verify: compare the checksums of what is read.
-    init: a run, a checkpoint or a released file whose weights to start from; init_partial: those of them that fit.
-    resume_or_start: go on with the run in the folder, if it is there and the same. out is then by default the first
-    folder of the run's name under runs/.
-    command: how the run was asked for, for its record.
-    """
-
-    model: str
-    split: str
-    subset: str | None = None
-    recipe: str = "published"
-    overrides: tuple[str, ...] = ()
-    epochs: int | None = None
-    batch_size: int | None = None
-    grad_accum: int | None = None
-    overfit: int | None = None
-    limit_train: int | None = None
-    limit_val: int | None = None
-    data: Path | None = None
-    hand_model: Path | None = None
-    device: str | None = None
-    workers: int | None = None
-    out: Path | None = None
-    checkpoint_every: str | None = None
-    timeout_s: float | None = None
-    keep_last: int = 2
-    tensorboard: bool = False
-    wandb: bool = False
-    verify: bool = False
-    init: Path | None = None
-    init_partial: bool = False
-    resume_or_start: bool = False
-    command: str = ""
 
 
 def train(
@@ -180,69 +119,22 @@ def start(
     """
     where = place()
     tell = tell if where.first else nobody
-    spec = registry.model(request.model)
-    if request.subset not in (None, "train", "train+val"):
-        raise UsageError(f'subset "{request.subset}": training takes train or train+val, never another subset.')
-    short = {
-        "train.epochs": request.epochs,
-        "train.batch_size": request.batch_size,
-        "train.grad_accum": request.grad_accum,
-        "train.subset": request.subset,
-    }
-    given = {key: value for key, value in short.items() if value is not None}
-    recipe = load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
-    limits = make_limits(train=request.limit_train, val=request.limit_val, overfit=request.overfit)
-    check_device_name(request.device)
-    _check_init(request)
-    may_be_there = request.resume_or_start or where.launch != ""
-    if request.out is not None and not may_be_there:
-        check_free(request.out, spec.name)
-    check_hand(spec, request.hand_model)
-    pack = Pack(request.data or default_pack())
-    split = pack.split_name(request.split)
-    name = run_name(spec.name, split, request.recipe, limits)
-    check_subset(pack, split, recipe.train.subset)
-    rows = training_rows(pack, split, recipe.train, limits)
-    validation_rows(pack, split, recipe.train, limits)
-    if OVERFIT in limits and len(rows) < recipe.train.batch_size:
-        recipe = override(spec, recipe, [f"train.batch_size={len(rows)}"])
-    out = request.out
-    if may_be_there:
-        out = Path("runs") / name if out is None and request.resume_or_start else out
-        there = run_of_launch(where, request.command, out, name)
-        if there is None and out is not None and request.resume_or_start:
-            asked = {
-                "model": spec.name,
-                "split": split,
-                "recipe_name": request.recipe,
-                "recipe": recipe.model_dump(mode="json"),
-                "limits": limits,
-                **({"init": None} if request.init is None else {}),
-            }
-            there = out if begun_before(out, asked) else None
-        if there is not None:
-            return go_on(
-                there, registry, observers, tell, model=spec.name, data=request.data, hand_model=request.hand_model,
-                device=request.device, workers=request.workers, timeout_s=request.timeout_s, command=request.command,
-                wait_s=AGAIN_S if where.launch else 0.0,
-            )  # fmt: skip
-        if out is not None:
-            check_free(out, spec.name)
-    if request.tensorboard:
-        require_tensorboard(out or default_folder(name))
-    if request.wandb:
-        require_wandb()
+    task = check(request, registry, where)
+    spec, recipe, pack, split = task.spec, task.recipe, task.pack, task.split
+    if task.there is not None:
+        return go_on(
+            task.there, registry, observers, tell, model=spec.name, data=request.data, hand_model=request.hand_model,
+            device=request.device, workers=request.workers, timeout_s=request.timeout_s, command=request.command,
+            wait_s=AGAIN_S if where.launch else 0.0,
+        )  # fmt: skip
     check_data(spec, pack, split, recipe.train.subset, tell)
-    check_batch(split, recipe.train, len(rows))
-    parse_every(request.checkpoint_every)
-    check_processes(recipe, where)
     device = choose_device(request.device)
     check_arithmetic(recipe, device, where)
     with joined(where, device, request.timeout_s or TIMEOUT_S) as group:
         # The first process chooses for all: another one might find the folder taken by now.
-        folder = group.share(out or default_folder(name))
+        folder = group.share(task.out or default_folder(task.name))
         hand = hand_of_model(spec, request.hand_model)
-        layer = layer_of(hand, pack, rows, tell)
+        layer = layer_of(hand, pack, task.rows, tell)
         init = None
         if request.init is not None:
             from hmr_core.weights.starting_weights import fit_starting_weights, starting_note
@@ -256,7 +148,7 @@ def start(
             recipe=recipe.model_dump(mode="json"),
             data=record_of_pack(pack),
             hand_model=record_of_hand(hand),
-            limits=limits,
+            limits=task.limits,
             versions=versions(),
             processes=where.count,
             checkpoint_every=request.checkpoint_every,
@@ -267,7 +159,7 @@ def start(
             init=init,
             started={**provenance(request.command), **({"launch": where.launch} if where.launch else {})},
         )
-        if out is None and folder.name != name:
+        if task.out is None and folder.name != task.name:
             tell(f"note: there is a run of that name already; this one is {folder}")
         watchers = Watchers(run, observers, registry, tell)
         from hmr_core.training.loop import train_model
@@ -279,11 +171,3 @@ def start(
                 notes=[] if init is None else [starting_note(init)],
             )  # fmt: skip
     return run
-
-
-def _check_init(request: TrainingRequest) -> None:
-    """HmrError where there is nothing to start from, UsageError where nothing was named."""
-    if request.init is not None:
-        find_weights(request.init, option=Option("init"))
-    elif request.init_partial:
-        raise UsageError("There is nothing whose weights could be taken in part.", "Name it by ", Option("init"), ".")
