@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hmr_core.plugins.events import CheckpointSaved, EpochDone, RunEnded, RunSta
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.run import Run
 from hmr_core.training.optimizer import Adam
+from hmr_core.training.state import TrainingState, save
 from hmr_core.weights import checkpoints
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 from hmr_core.weights.checkpoint_record import record_validation
@@ -145,6 +147,28 @@ def test_the_optimizer_steps_as_the_recipe_says(trainer: Any, tmp_path: Path, mo
     assert {decay for _, decay, _ in steps} == {0.25}
     for _, _, norms in steps:
         assert norms == pytest.approx([1e-4, 1e-4], rel=0.01)  # each tensor by itself
+
+
+def test_what_is_done_between_two_steps_is_no_wait_for_data(
+    trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(run: Run, state: TrainingState) -> Path:
+        time.sleep(0.5)
+        return save(run, state)
+
+    def watch(event: Any) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            time.sleep(0.5)
+
+    monkeypatch.setattr("hmr_core.training.loop.save", slowly)
+    trainer.on_event = watch
+    run = trainer(tmp_path / "run", "train.epochs=1", checkpoint_every="4")
+    batch = run.recipe["train"]["batch_size"]
+    took = [batch / event.samples_per_second for event in trainer.events if isinstance(event, StepDone)]
+    waited = [event.data_wait for event in trainer.events if isinstance(event, StepDone)]
+    for step in (4, 5):  # after a watcher, and after a checkpoint
+        assert took[step - 1] > 0.5
+        assert took[step - 1] * (1 - waited[step - 1]) > 0.5
 
 
 def test_an_epoch_tells_its_mean_losses_and_the_figures_of_its_checkpoint(

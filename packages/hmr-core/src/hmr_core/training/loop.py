@@ -203,8 +203,7 @@ class _Loop:
         batches = self.training.load([part for step in steps[state.in_epoch :] for part in step])
         step_began = time.monotonic()
         for step in range(state.step + 1, epoch * state.steps_per_epoch + 1):
-            own = self._next(batches, step)
-            waited = time.monotonic() - step_began
+            own, waited = self._next(batches, step)
             rate = learning_rate(config, epoch, step, state.steps_per_epoch)
             at = StepPlace(step=step, epoch=epoch, learning_rate=rate, pack=self.pack.path, run=self.run)
             with step_arithmetic(config):
@@ -226,15 +225,19 @@ class _Loop:
         self._save(replace(state, epoch=epoch))
         state.epoch = epoch
 
-    def _next(self, batches: Iterator[Batch], step: int) -> list[Batch]:
+    def _next(self, batches: Iterator[Batch], step: int) -> tuple[list[Batch], float]:
         """Load the process's parts of the next step and, when all have theirs, do what was asked for before it.
 
+        Gives the parts, and for how many seconds they and those of the others were waited for.
         Until the step is taken all processes have the same state, which is not lost whatever goes wrong.
         """
+        began = time.monotonic()
         try:
             parts = list(islice(batches, self.recipe.train.grad_accum))
             self.group.come(step)
-            self._heed()
+            asked = self._asked()
+            waited = time.monotonic() - began
+            self._heed(asked)
         except Exception as error:
             with suppress(Exception):  # the first error is the one to tell
                 self._save_in_epoch()
@@ -242,13 +245,16 @@ class _Loop:
                 # It may have ended a loading worker, too; or it came because another process failed.
                 raise self.group.told() or Stopped(self.stop.number) from error
             raise
-        return parts
+        return parts, waited
 
-    def _heed(self) -> None:
-        """Save if that is due, and stop if a signal has asked any of the processes to."""
+    def _asked(self) -> int:
+        """What the processes agree on before a step: to save, to save and stop, or neither."""
         due = self.every.due(self.state.step, time.monotonic() - self.saved_at)
         asked = _STOP + self.stop.number if self.stop.number else _SAVE if due and self.group.first else 0
-        agreed = self.group.most(asked)
+        return self.group.most(asked)
+
+    def _heed(self, agreed: int) -> None:
+        """Save if that is due, and stop if a signal has asked any of the processes to."""
         if agreed:
             self._save_in_epoch()
         if agreed > _STOP:
