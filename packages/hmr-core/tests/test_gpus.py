@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import numpy as np
 import pytest
 
 from hmr_core.cli.main import main
+from hmr_core.interrupts import Stopped
+from hmr_core.launcher import launch
 from hmr_core.plugins.run import Run
 
 PLUGIN = """
@@ -181,6 +185,27 @@ def test_a_signal_is_passed_on(
     assert process.returncode == 128 + signal.SIGTERM
     assert err.splitlines()[-1] == "interrupted"
     assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_signal_that_torch_does_not_heed_is_passed_on_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the signals that Slurm may warn by, older versions of torch's engine know none."""
+
+    class Engine:
+        def __init__(self, *given: object) -> None: ...
+
+        def __call__(self, *arguments: str) -> None:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(1)
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", Engine)
+    before = signal.signal(signal.SIGUSR1, own := lambda number, frame: None)
+    try:
+        with pytest.raises(Stopped) as caught:
+            launch(2, ["eval"])
+        assert caught.value.number == signal.SIGUSR1
+        assert signal.getsignal(signal.SIGUSR1) is own
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_mistake_is_told_before_anything_is_started(

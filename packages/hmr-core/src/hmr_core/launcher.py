@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from hmr_core.errors import HmrError
 from hmr_core.interrupts import STOPPING, Stopped
@@ -76,7 +77,13 @@ def launch(count: int, arguments: Sequence[str], *, max_restarts: int = 0) -> No
         heeded = [name.name for name in _PASSED_ON if signal.getsignal(name) is not signal.SIG_IGN]
         config.signals_to_handle = ",".join(heeded)
         before = {name: signal.getsignal(name) for name in _PASSED_ON}
+
+        def stop(number: int, frame: FrameType | None) -> NoReturn:
+            raise SignalException(f"stopped by {signal.Signals(number).name}", signal.Signals(number))
+
         try:
+            for signal_name in heeded:  # torch does so, too, but later, and older versions with fewer
+                signal.signal(signal.Signals[signal_name], stop)
             elastic_launch(config, sys.executable)(*_safe_path(), "-m", "hmr_core", *arguments)
         except SignalException as stopped:
             if error := _first_error(Path(folder)):
