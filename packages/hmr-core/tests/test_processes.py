@@ -150,6 +150,25 @@ def test_on_gpus_a_process_that_fails_does_not_wait_for_the_others(
     assert parted == ["parted"]
 
 
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("NCCL error in: NCCLUtils.cpp:94, invalid usage, ncclInvalidUsage: Duplicate GPU detected", False),
+        ("NCCL error in: NCCLUtils.cpp:94, unhandled cuda error: 'out of memory'", False),
+        ("ncclRemoteError: a network error or a remote process exiting prematurely", True),
+        ("[0] is setting up NCCL communicator, but store->get('0') got error: wait timeout after 600000ms", True),
+        ("NCCL communicator was aborted on rank 1", True),
+    ],
+)
+def test_an_error_of_nccl_is_another_process_s_where_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, text: str, lost: bool
+) -> None:
+    monkeypatch.setattr(processes, "_LAST_WORDS_S", 0.0)
+    error = torch.distributed.DistBackendError(text)
+    found = Group(Place(rank=1, count=2), HashStore()).failure(error)
+    assert isinstance(found, PeerError) if lost else found is None
+
+
 def test_an_error_that_is_no_error_of_hmr_is_told_too(together: Together) -> None:
     def work(where: Place) -> Any:
         with joined(where, CPU) as group:

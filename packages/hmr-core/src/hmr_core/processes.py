@@ -352,11 +352,17 @@ def _plain(value: object) -> object:
     return value if value is None or value is True else str(value)
 
 
+_OF_OTHERS = re.compile(r"remote|abort|time(d )?out|connection|peer", re.IGNORECASE)
+"""What an error of NCCL's says where it is not this process's own, such as want of memory."""
+
+
 def _lost_peer(error: Exception) -> str | None:
     """What an error of gloo's or NCCL's says of another process; None for any other error."""
     for cause in _causes(error):
         name, text = type(cause).__name__, str(cause)
-        of_torch = name in ("DistBackendError", "DistNetworkError", "DistStoreError")
+        of_torch = name in ("DistNetworkError", "DistStoreError") or (
+            name == "DistBackendError" and _OF_OTHERS.search(text)
+        )
         if of_torch or (name == "RuntimeError" and re.search(r"\bgloo\b", text, re.IGNORECASE)):
             late = re.search(r"time(d )?out", text, re.IGNORECASE)
             return f"another process {'did not come in time' if late else 'ended, or was killed'}"
