@@ -140,6 +140,7 @@ def test_on_gpus_a_process_that_fails_does_not_wait_for_the_others(
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(processes, "_meet", lambda where, timeout_s: HashStore())
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *given, **options: None)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *given: None)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append("parted"))
     where = Place(rank=1, count=2, local=1, local_count=2)
     with pytest.raises(type(error)), joined(where, torch.device("cuda", 1)):
