@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +158,18 @@ def test_a_full_disk_at_a_checkpoint_says_what_is_left(
     assert [path.name for path in saved_checkpoints(run / "checkpoints")] == ["epoch-0001"]
     trainer(run)
     assert [path.name for path in saved_checkpoints(run / "checkpoints")][-1] == "epoch-0003"
+
+
+def test_a_full_disk_when_a_run_is_asked_to_stop_is_told(
+    trainer: Any, tmp_path: Path, files_up_to: Callable[[int], Any]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(run, stop_after=10)
+    trainer.on_event = lambda event: os.kill(os.getpid(), signal.SIGTERM) if isinstance(event, StepDone) else None
+    with files_up_to(5000), pytest.raises((HmrError, KeyboardInterrupt)) as caught:
+        trainer(run)
+    assert f"{run}/checkpoints/epoch-0001-step-00000008 could not be written: File too large." in str(caught.value)
 
 
 def test_a_disk_that_is_full_when_a_run_begins_leaves_nothing(

@@ -237,7 +237,6 @@ class _Loop:
             self.group.come(step)
             asked = self._asked()
             waited = time.monotonic() - began
-            self._heed(asked)
         except Exception as error:
             with suppress(Exception):  # the first error is the one to tell
                 self._save_in_epoch()
@@ -245,6 +244,7 @@ class _Loop:
                 # It may have ended a loading worker, too; or it came because another process failed.
                 raise self.group.told() or Stopped(self.stop.number) from error
             raise
+        self._heed(asked)
         return parts, waited
 
     def _asked(self) -> int:
