@@ -51,6 +51,9 @@ def test_the_place_is_as_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_launches_that_were_not_named_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert place().launch == f"{os.uname().nodename}-{os.getppid()}"
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert place().launch == ""  # nothing that the machines have in common does
 
 
 def test_shares_are_of_all_the_work_and_of_one_size() -> None:

@@ -51,7 +51,8 @@ _met: list[Any] = []
 @dataclass(frozen=True)
 class Place:
     """The place of a process among `count` ones. local: among those of its machine. restarts: how often all of them
-    were started again. launch: of all that one command started, the same after a restart; empty for a single process.
+    were started again. launch: of all that one command started, the same after a restart; empty for a single process,
+    and on several machines where torchrun was given no name for it.
     """
 
     rank: int = 0
@@ -78,17 +79,20 @@ ALONE = Place()
 def place() -> Place:
     """The place that torchrun's environment says; a single process where there is none. Needs no torch."""
     values = os.environ
-    if int(values.get("WORLD_SIZE", "1")) == 1 and "TORCHELASTIC_RUN_ID" not in values:
+    count, local_count = int(values.get("WORLD_SIZE", "1")), int(values.get("LOCAL_WORLD_SIZE", "1"))
+    if count == 1 and "TORCHELASTIC_RUN_ID" not in values:
         return ALONE
     launch = values.get("TORCHELASTIC_RUN_ID", "none")
+    if launch == "none":  # as torchrun calls every one that it was given no name for
+        # Its own process tells them apart; on several machines there are several, and nothing does.
+        launch = f"{os.uname().nodename}-{os.getppid()}" if local_count == count else ""
     return Place(
         rank=int(values.get("RANK", "0")),
-        count=int(values.get("WORLD_SIZE", "1")),
+        count=count,
         local=int(values.get("LOCAL_RANK", "0")),
-        local_count=int(values.get("LOCAL_WORLD_SIZE", "1")),
+        local_count=local_count,
         restarts=int(values.get("TORCHELASTIC_RESTART_COUNT", "0")),
-        # torchrun calls every launch "none" unless it is told otherwise; its own process tells them apart.
-        launch=f"{os.uname().nodename}-{os.getppid()}" if launch == "none" else launch,
+        launch=launch,
     )
 
 
