@@ -50,16 +50,15 @@ _met: list[Any] = []
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a process among `count` ones. local: among those of its machine. restarts: how often all of them
-    were started again. launch: of all that one command started, the same after a restart; empty for a single process,
-    and on several machines where torchrun was given no name for it.
+    """The place of a process among `count` ones. local: among those of its machine. launch: of all that one command
+    started, the same after a restart; empty for a single process, and on several machines where torchrun was given no
+    name for it.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 0
     local_count: int = 1
-    restarts: int = 0
     launch: str = ""
 
     @property
@@ -91,7 +90,6 @@ def place() -> Place:
         count=count,
         local=int(values.get("LOCAL_RANK", "0")),
         local_count=local_count,
-        restarts=int(values.get("TORCHELASTIC_RESTART_COUNT", "0")),
         launch=launch,
     )
 
