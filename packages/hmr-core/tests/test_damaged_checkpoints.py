@@ -49,6 +49,16 @@ def test_damage_to_any_file_is_found(run: Run, name: str, damage: Callable[[Path
     assert damaged == {newest: found}
 
 
+def test_a_checkpoint_under_another_s_name_is_found(trainer: Any, run: Run) -> None:
+    """As a copy is that somebody made of it: it would be taken for the newest, now and ever after."""
+    copy = run.checkpoints / "epoch-0007"
+    shutil.copytree(saved_checkpoints(run.checkpoints)[0], copy)
+    assert find_damage(copy) == f"{copy} is not what its name says: it is of epoch 2, step 14."
+    trainer(run.folder)
+    assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["epoch-0002", "epoch-0003"]
+    assert (run.checkpoints / "damaged-epoch-0007").is_dir()
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     trainer: Any, tmp_path: Path, run: Run, name: str

@@ -19,6 +19,7 @@ from hmr_core.nn.model import PoseModel
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.events import Event, RunEnded, RunStarted, StepDone
 from hmr_core.training import loop as train_module
+from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
 CPU = torch.device("cpu")
@@ -170,6 +171,17 @@ def test_a_full_disk_when_a_run_is_asked_to_stop_is_told(
     with files_up_to(5000), pytest.raises((HmrError, KeyboardInterrupt)) as caught:
         trainer(run)
     assert f"{run}/checkpoints/epoch-0001-step-00000008 could not be written: File too large." in str(caught.value)
+
+
+def test_a_folder_that_is_gone_hides_no_error(trainer: Any, tmp_path: Path) -> None:
+    def gone(event: Event) -> None:
+        if isinstance(event, StepDone):
+            shutil.rmtree(tmp_path / "run")
+            raise StopRun("pruned")
+
+    trainer.on_event = gone
+    with pytest.raises(StopRun):
+        trainer(tmp_path / "run")
 
 
 def test_a_disk_that_is_full_when_a_run_begins_leaves_nothing(

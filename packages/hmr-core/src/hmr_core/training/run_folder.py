@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO
@@ -52,8 +52,9 @@ def new_run(run: Run) -> Iterator[None]:
             write_run(run)
             yield
         except BaseException:
-            if made and run.log.stat().st_size == 0:
-                shutil.rmtree(run.folder)
+            with suppress(OSError):  # of a folder that was moved away meanwhile, or a disk that is gone
+                if made and run.log.stat().st_size == 0:
+                    shutil.rmtree(run.folder)
             raise
 
 

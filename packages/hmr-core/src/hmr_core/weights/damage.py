@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hmr_core.errors import HmrError
-from hmr_core.weights.checkpoint_folders import saved_checkpoints
+from hmr_core.weights.checkpoint_folders import checkpoint_folder, saved_checkpoints
 from hmr_core.weights.checkpoint_record import OPTIMIZER, RECORD, WEIGHTS, CheckpointRecord, check_file, read_record
 
 
@@ -24,10 +24,12 @@ def readable_records(folders: Sequence[Path]) -> dict[Path, CheckpointRecord]:
 def find_damage(folder: Path) -> str:
     """What is wrong with a checkpoint that a run is to go on from, in a sentence; empty where it is whole.
 
-    Every file is read, and compared with its digest in the record.
+    Every file is read, and compared with its digest in the record. So is the name, by which the newest one is known.
     """
     try:
         record = read_record(folder / WEIGHTS)
+        if record.epoch is not None and folder not in _names(folder.parent, record.epoch, record.step):
+            return f"{folder} is not what its name says: it is of epoch {record.epoch}, step {record.step}."
         needed = {WEIGHTS, *record.digests, *([] if record.epoch is None else [OPTIMIZER])} - {RECORD}
         for name in sorted(needed):
             if not (folder / name).exists():
@@ -38,6 +40,11 @@ def find_damage(folder: Path) -> str:
     except OSError as error:
         return f"{folder} cannot be read: {error.strerror}."
     return ""
+
+
+def _names(folder: Path, epoch: int, step: int | None) -> list[Path]:
+    """Where a checkpoint is that was written at the end of an epoch, or at a step after it."""
+    return [checkpoint_folder(folder, epoch), checkpoint_folder(folder, epoch, step)]
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, dict[Path, str]]:
