@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import h5py
 import numpy as np
 import pytest
 
+from hmr_core import launcher
 from hmr_core.cli.main import main
 from hmr_core.interrupts import Stopped
 from hmr_core.launcher import launch
 from hmr_core.plugins.run import Run
+from hmr_core.worker_error import WorkerError
 
 PLUGIN = """
 import os, signal, time
@@ -171,6 +174,27 @@ def test_a_process_that_was_killed_is_named(
     assert status == 1
     assert err.splitlines()[-1] == "error: process 1 was killed by SIGKILL (out of memory?)."
     assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "text"),
+    [
+        (1000, "process 1 was killed by SIGKILL (out of memory?)."),  # which the others noticed after it
+        (1066, "another process did not come in time: process 1 of 2"),  # by hmr, after the others had given it up
+    ],
+)
+def test_a_process_that_hangs_is_not_taken_for_one_that_was_killed(tmp_path: Path, killed_at: int, text: str) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    waited = WorkerError(text="another process did not come in time: process 1 of 2", status=1, of_another=True)
+    told = {"message": waited.text, "extraInfo": {"timestamp": "1005"}}
+    (tmp_path / "0").write_text(json.dumps({"message": told, "hmr": asdict(waited)}))
+    failures = {
+        rank: ProcessFailure(local_rank=rank, pid=0, exitcode=code, error_file=str(tmp_path / str(rank)))
+        for rank, code in ((0, 1), (1, -signal.SIGKILL))
+    }
+    failures[1].timestamp = killed_at
+    assert launcher._told(failures, tmp_path).message == text
 
 
 def test_a_signal_is_passed_on(

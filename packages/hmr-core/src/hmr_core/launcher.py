@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -144,9 +145,14 @@ def _told(failures: Mapping[int, ProcessFailure], folder: Path) -> HmrError:
     """The error of the process that failed first, and not because of another one."""
     left = {rank: read_worker_error(Path(failure.error_file)) for rank, failure in failures.items()}
 
-    def blame(rank: int) -> tuple[bool, bool, int]:
+    told = [failures[rank].timestamp for rank, error in left.items() if error is not None]
+
+    def blame(rank: int) -> tuple[bool, bool, bool, int]:
         error, failure = left[rank], failures[rank]
-        return error is not None and error.of_another, failure.exitcode in _BY_US, failure.timestamp
+        # One that hangs is killed for that, when the others have given it up and it did not end when it was asked to.
+        given_up = failure.exitcode == -signal.SIGKILL and min(told, default=math.inf) < failure.timestamp
+        of_another = error is not None and error.of_another
+        return given_up, of_another, failure.exitcode in _BY_US, failure.timestamp
 
     rank = min(failures, key=blame)
     error, failure = left[rank], failures[rank]
