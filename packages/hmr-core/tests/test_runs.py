@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,14 @@ def test_two_processes_do_not_train_one_run(run: Run) -> None:
         pass
     with locked(run):
         pass
+
+
+def test_one_who_looks_whether_a_run_is_trained_does_not_keep_it_from_being_trained(run: Run) -> None:
+    with run.log.open("rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (looked_at, fcntl.LOCK_UN)).start()
+        with locked(run):
+            pass
 
 
 def test_a_line_of_metrics_that_was_cut_off_is_dropped(run: Run) -> None:

@@ -30,6 +30,9 @@ from hmr_core.weights.checkpoint_folders import ends_epoch, epoch_of, newest_che
 from hmr_core.weights.run_record import write_run
 from hmr_core.wording import counted
 
+_LOOK_S = 0.5
+"""Longer than anybody takes to look whether a run is being trained."""
+
 _ANOTHER = ("Choose another with ", Option("out"), ".")
 
 
@@ -171,11 +174,11 @@ def locked(run: Run, wait_s: float = 0.0) -> Iterator[None]:
         raise HmrError(f"{path} cannot be written to: {error.strerror}. Copy the run to where it can.") from error
     _held.add(descriptor)
     try:
-        until = time.monotonic() + wait_s
+        until = time.monotonic() + max(wait_s, _LOOK_S)
         while not _lock(descriptor):
             if time.monotonic() >= until:
                 raise HmrError(f"{run.folder} is being trained by another process. Wait for it, or stop it.")
-            time.sleep(0.2)
+            time.sleep(0.1)
         yield
     finally:
         if descriptor in _held:
