@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from hmr_core.data.batch import Key
 from hmr_core.data.loading import split_batches, split_steps
 from hmr_core.errors import UsageError
-from hmr_core.plugins.run import CHECKPOINTS, CONFIG, METRICS, Run
+from hmr_core.plugins.events import EpochDone, Event
+from hmr_core.plugins.run import CHECKPOINTS, CONFIG, LOG, METRICS, Run
 from hmr_core.processes import Place, check_shares, joined
 from hmr_core.training.state import agreed_checkpoint
 from hmr_core.training.step import seed_step
+from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
 Several = Callable[..., subprocess.CompletedProcess[str]]
@@ -108,6 +110,18 @@ def test_all_go_on_from_the_checkpoint_that_the_first_one_finds(together: Togeth
             return agreed_checkpoint(replace(run, folder=tmp_path / str(where.rank)), group)
 
     assert together(work) == [tmp_path / str(rank) / CHECKPOINTS / "epoch-0001" for rank in found]
+
+
+def test_an_observer_of_the_first_process_stops_all(together: Together, trainer: Any, tmp_path: Path) -> None:
+    def prune(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            raise StopRun("pruned")
+
+    trainer.on_event = prune
+    for error in together(lambda where: trainer(tmp_path / "run"), 2):
+        assert isinstance(error, StopRun), error
+        assert error.reason == "pruned"
+    assert "pruned after epoch 1, " in (tmp_path / "run" / LOG).read_text()
 
 
 def test_processes_validate_what_the_first_of_them_saves(

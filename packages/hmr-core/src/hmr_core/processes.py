@@ -189,7 +189,7 @@ class Group:
             with suppress(Exception):  # the store is gone with the process that kept it
                 told = self._tell(error)
                 # What all of them have found together, in the same words, is no other's error.
-                return None if told["message"] == getattr(error, "message", None) else self._another_s(told)
+                return None if told["message"] == _message(error) else self._another_s(told)
             return None
         with suppress(Exception):  # as above
             self._store.set(f"{_MISSES}{self.rank}", "")
@@ -209,13 +209,10 @@ class Group:
 
     def _tell(self, error: Exception) -> dict[str, Any]:
         """Tell the others of an error, unless another was told before; gives the one that was told first."""
-        if isinstance(error, HmrError):
-            message, remedy, exit_code = error.message, error.remedy, error.exit_code
-        else:
-            message, remedy, exit_code = f"{type(error).__name__}: {error}", (), 1
+        remedy, exit_code = (error.remedy, error.exit_code) if isinstance(error, HmrError) else ((), 1)
         values = {
             "rank": self.rank,
-            "message": message,
+            "message": _message(error),
             "remedy": [part if isinstance(part, str) else (part.name, _plain(part.value)) for part in remedy],
             "exit_code": exit_code,
         }
@@ -348,6 +345,11 @@ def check_shares(total: int, count: int, what: str) -> None:
     if total % count:
         valid = ", ".join(str(number) for number in range(1, total + 1) if total % number == 0)
         raise UsageError(f"{what} of {total} cannot be shared by {count} processes equally. Valid: {valid}.")
+
+
+def _message(error: Exception) -> str:
+    """What an error says, but for its remedy."""
+    return error.message if isinstance(error, HmrError) else f"{type(error).__name__}: {error}"
 
 
 def _plain(value: object) -> object:

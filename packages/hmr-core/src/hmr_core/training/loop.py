@@ -297,8 +297,19 @@ class _Loop:
             prune_checkpoints(self.run.checkpoints, self.run.keep_last)
         means = {name: value / state.steps_per_epoch for name, value in state.loss_sums.items()}
         seconds = time.monotonic() - began
-        self.notify(self.run, EpochDone(epoch=state.epoch, step=state.step, losses=means, val=val, seconds=seconds))
+        self._tell_all(EpochDone(epoch=state.epoch, step=state.step, losses=means, val=val, seconds=seconds))
         self._tell_of_checkpoint()
+
+    def _tell_all(self, event: Event) -> None:
+        """Tell of an event at which an observer may stop the run: then it stops in all processes."""
+        stop: StopRun | None = None
+        try:
+            self.notify(self.run, event)
+        except StopRun as asked:
+            stop = asked
+        reason = self.group.share(None if stop is None else stop.reason)
+        if reason is not None:
+            raise stop or StopRun(reason)
 
     def _leave_alone(self, _: int) -> None:
         """Stop in the middle of validation, which a resumed run does anew; several processes see it to its end."""
