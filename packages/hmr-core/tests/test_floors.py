@@ -23,6 +23,7 @@ FLOORS = (
         "launcher",
         "option_names",
         "option_text",
+        "own_locks",
         "pictures",
         "processes",
         "provenance",

@@ -12,9 +12,9 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from hmr_core.errors import HmrError, Option
+from hmr_core.own_locks import close_lock, open_to_lock
 
 STUDY, TABLE = "study.db", "sweep.csv"
 _LOCKS = ".locks"
@@ -76,37 +76,36 @@ class SweepFolder:
 
     def _take(self, path: Path, *, wait: bool) -> Lock | None:
         try:
-            file = path.open("ab")
+            file = open_to_lock(path)
         except OSError as error:
             raise HmrError(f"{path} cannot be written to: {error.strerror}.", *_ANOTHER) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            file.close()
+            close_lock(file)
             return None
         except OSError as error:
-            file.close()
+            close_lock(file)
             raise HmrError(
                 f"{self.path} is on a file system without locks ({error.strerror}), by which the processes of a sweep "
                 "know each other.",
                 *_ANOTHER,
             ) from error
         except BaseException:  # Ctrl-C while it waited
-            file.close()
+            close_lock(file)
             raise
         return Lock(file)
 
 
 class Lock:
-    """A lock that this process has. It ends with the process, whatever ends that."""
+    """A lock that this process has. It ends with the process, whatever ends that. file: its descriptor."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: int) -> None:
         self._file = file
 
     def free(self) -> None:
-        """Let others have it: in loading workers, too, which have a copy of the file."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._file.close()
+        """Let others have it."""
+        close_lock(self._file)
 
     def __enter__(self) -> None: ...
 

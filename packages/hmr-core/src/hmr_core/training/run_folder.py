@@ -9,7 +9,6 @@ RUN/checkpoints/     a folder for each checkpoint that is kept (weights/checkpoi
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import BinaryIO
 
 from hmr_core.errors import HmrError, Option
 from hmr_core.files import open_regular
+from hmr_core.own_locks import close_lock, open_to_lock
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.run import CONFIG, LOG, Run
 from hmr_core.processes import place
@@ -169,10 +169,9 @@ def locked(run: Run, wait_s: float = 0.0) -> Iterator[None]:
     path = run.log
     check_usable(path)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_to_lock(path)
     except OSError as error:
         raise HmrError(f"{path} cannot be written to: {error.strerror}. Copy the run to where it can.") from error
-    _held.add(descriptor)
     try:
         until = time.monotonic() + max(wait_s, _LOOK_S)
         while not _lock(descriptor):
@@ -181,22 +180,7 @@ def locked(run: Run, wait_s: float = 0.0) -> Iterator[None]:
             time.sleep(0.1)
         yield
     finally:
-        if descriptor in _held:
-            _held.remove(descriptor)
-            os.close(descriptor)
-
-
-_held: set[int] = set()
-"""The logs that this process has open for their locks."""
-
-
-def _leave_locks() -> None:
-    """Leave the locks to the process that took them: what is forked from it, to load, may outlive it."""
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_leave_locks)
+        close_lock(descriptor)
 
 
 def _lock(file: BinaryIO | int, kind: int = fcntl.LOCK_EX) -> bool:
