@@ -89,6 +89,9 @@ def test_damaged_lines_of_metrics_cost_no_others(run: Run) -> None:
     with run.metrics.open("ab") as metrics:
         metrics.write(b'{"kind": "epoch", "val": 3, "epoch": 4}\n["val"]\n{"val\xef": {}}\n{"kind": "epoch", "epo')
     assert look_at(run.folder) == whole
+    with run.metrics.open("ab") as metrics:
+        metrics.write(b'\n{"kind": "epoch", "epoch": 4, "val": {"mpjpe_mm": 1' + b"0" * 400 + b"}}\n")
+    assert look_at(run.folder).best == whole.best
     run.metrics.unlink()
     assert look_at(run.folder).last is None
 
@@ -111,6 +114,8 @@ def break_config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], No
         (break_config(lambda values: values["recipe"].clear()), r"its recipe has no train\.epochs"),
         (break_config(lambda values: values["recipe"]["train"].update(epochs="3")), r"its recipe has no train\.epochs"),
         (break_config(lambda values: values.update(started=None)), '"started" is a NoneType'),
+        (break_config(lambda values: values.update(lengthened=[1])), '"lengthened" is not as `hmr train` writes it'),
+        (break_config(lambda values: values["limits"].update(train=None)), '"limits" is not as `hmr train` writes it'),
     ],
 )
 def test_a_broken_run_says_why_and_is_not_fatal(

@@ -160,7 +160,7 @@ def go_on(
             write_run(config)
         before = run.versions if saved is None else saved.versions
         notes += version_notes(before, versions(), registry.distribution(spec))
-        notes += commit_notes(run.started.get("commits", {}), started["commits"])
+        notes += commit_notes(run.started.get("commits"), started["commits"])
         # As it goes on now: its files may have been moved.
         run = replace(
             run,

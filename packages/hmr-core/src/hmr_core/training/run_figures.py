@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,10 +29,15 @@ def epoch_figures(run: Run) -> list[EpochFigures]:
     return [
         EpochFigures(
             epoch=values["epoch"],
-            val={name: float(value) for name, value in values["val"].items() if isinstance(value, int | float)},
+            val={name: float(value) for name, value in values["val"].items() if _is_figure(value)},
         )
         for values in measured_epochs(run)
     ]
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value is a number, and none that only a damaged line has."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def best_epoch(figures: Sequence[EpochFigures]) -> EpochFigures | None:

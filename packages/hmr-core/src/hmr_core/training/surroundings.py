@@ -23,9 +23,12 @@ def version_notes(before: Mapping[str, str], now: Mapping[str, str], plugin: str
     return notes
 
 
-def commit_notes(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
-    """Name the commit of hmr's code where it is another than when a run was started; as `provenance` has them."""
-    old, new = before.get("hmr-core"), now.get("hmr-core")
+def commit_notes(before: object, now: Mapping[str, str | None]) -> list[str]:
+    """Name the commit of hmr's code where it is another than when a run was started; as `provenance` has them.
+
+    before: as a run's config.json has it, which may have been edited.
+    """
+    old, new = before.get("hmr-core") if isinstance(before, dict) else None, now.get("hmr-core")
     if old == new or old is None or new is None:
         return []
     return [f"hmr's code is at commit {new} now, and was at {old} when the run was started: the steps may be others"]

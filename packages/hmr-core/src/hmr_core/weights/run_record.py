@@ -85,6 +85,7 @@ def open_run(folder: Path) -> Run:
                 f'{path} was altered or damaged: "{key}" is a {type(values[key]).__name__}, and should be {wanted}. '
                 "Put back the file that it was, or start a new run."
             )
+    _check_parts(path, values)
     try:
         data = tuple(RunData(**{**pack, "path": Path(pack["path"])}) for pack in values.pop("data"))
         hand = values.pop("hand_model")
@@ -97,3 +98,17 @@ def open_run(folder: Path) -> Run:
         return Run(**values, init=init, lengthened=lengthened, folder=folder, data=data, hand_model=hand)
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
+
+
+def _check_parts(path: Path, values: Mapping[str, Any]) -> None:
+    """HmrError for a list or an object of config.json that holds what `hmr train` does not write there."""
+    changes, limits = values["lengthened"], values["limits"].values()
+    whole = {
+        "lengthened": all(isinstance(each, dict) and {"from", "at_epoch"} <= each.keys() for each in changes),
+        "limits": all(isinstance(number, int) for number in limits),
+    }
+    if bad := [key for key, is_whole in whole.items() if not is_whole]:
+        raise HmrError(
+            f'{path} was altered or damaged: "{bad[0]}" is not as `hmr train` writes it. Put back the file that it '
+            "was, or start a new run."
+        )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
+from hmr_core.files import is_there
 from hmr_core.nn.files import read_safetensors, read_state_dict
 from hmr_core.nn.model import PoseModel
 from hmr_core.plugins.failures import failures_told
@@ -85,6 +86,11 @@ def start_from(model: PoseModel, init: RunInit, spec: ModelSpec) -> None:
 
     Raises HmrError when the file is not there any more, or is not what it was.
     """
+    if not is_there(init.path):
+        raise HmrError(
+            f"{init.path}, whose weights the run starts from, is not there any more, and the run has no checkpoint "
+            "yet. Put it back, or start another run."
+        )
     found = read_starting_weights(init.path, spec)
     if found.blake2b != init.blake2b:
         raise HmrError(f"{found.path} is not the file that the run started from (its digest differs). Put it back.")
