@@ -405,6 +405,15 @@ def test_a_folder_that_another_study_uses(sweeper: Sweeper, tmp_path: Path, monk
     lock.free()
 
 
+def test_another_studys_runs_are_not_taken_for_its_own(sweeper: Sweeper) -> None:
+    sweeper("trials = 1\n" + RATES)
+    said = r'trial-0000 is there already, and is no trial of the study "other"\. Choose another folder with out\.$'
+    for _ in range(2):  # nor is one begun by having asked
+        with pytest.raises(HmrError, match=said):
+            sweeper('name = "other"\ntrials = 1\nset = { "train.epochs" = 2 }\n' + RATES)
+    assert sweeper.rows() == ()
+
+
 @pytest.mark.parametrize(
     ("storage", "said"),
     [

@@ -126,7 +126,7 @@ class SweepStudy:
     def take(self, dimensions: tuple[Dimension, ...], most: int) -> TakenTrial | None:
         """A trial to work on: one that was cut off, else a new one; None where `most` were begun.
 
-        HmrError where the storage does not answer.
+        HmrError where the storage does not answer, and where another study's run has the new trial's folder.
         """
         with self._folder.alone(), self.asked():
             trials = self._study.get_trials(deepcopy=False)
@@ -135,6 +135,7 @@ class SweepStudy:
                     return left
             if sum(trial.state != TrialState.WAITING for trial in trials) >= most:
                 return None
+            self._check_free(len(trials))
             self._study.sampler = _sampler(self._sweep, dimensions, len(trials))
             asked = self._study.ask()
             return self._taken(asked, self._new_lock(asked.number), dimensions, ())
@@ -152,6 +153,17 @@ class SweepStudy:
             self._sweep, dimensions, number
         )  # it may have been cut off while it was asked for
         return self._taken(Trial(self._study, self._id(number)), lock, dimensions, found.intermediate_values)
+
+    def _check_free(self, number: int) -> None:
+        """HmrError where a trial that is not begun yet has a run: its figures would be taken for this trial's own."""
+        run = self._folder.trial(number)
+        if run.exists():
+            raise HmrError(
+                f'{run} is there already, and is no trial of the study "{self._sweep.name}".',
+                "Choose another folder with ",
+                Option("out"),
+                ".",
+            )
 
     def _new_lock(self, number: int) -> Lock:
         """The lock of a trial that was asked for just now: who has it looks whether somebody works on the trial."""
