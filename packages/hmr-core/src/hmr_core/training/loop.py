@@ -28,7 +28,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.interrupts import Stopped, StopRequest, stop_requests
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import Recipe
-from hmr_core.plugins.run import CONFIG, OVERFIT, Run
+from hmr_core.plugins.run import CONFIG, OVERFIT, TRAIN, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
@@ -80,7 +80,7 @@ def train_model(
     """
     config = recipe.train
     rows = training_rows(pack, run.split, config, run.limits)
-    check_batch(run.split, config, len(rows))
+    check_batch(run.split, config, len(rows), limited=TRAIN in run.limits)
     val_rows, val_notes = validation_rows(pack, run.split, config, run.limits)
     check_patience(config, len(val_rows))
     more = (warmup_note(config, config.epochs * (len(rows) // config.batch_size)), patience_note(config))

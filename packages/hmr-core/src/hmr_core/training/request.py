@@ -171,7 +171,7 @@ def _check_new(request: TrainingRequest, recipe: Recipe, split: str, samples: in
         require_tensorboard(folder)
     if request.wandb:
         require_wandb()
-    check_batch(split, recipe.train, samples)
+    check_batch(split, recipe.train, samples, limited=request.limit_train is not None)
     parse_every(request.checkpoint_every)
     check_processes(recipe, where)
 

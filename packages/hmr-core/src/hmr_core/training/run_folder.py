@@ -61,11 +61,12 @@ def new_run(run: Run) -> Iterator[None]:
             raise
 
 
-def check_batch(split: str, config: TrainConfig, samples: int) -> None:
-    """HmrError when a subset has fewer samples than a batch."""
+def check_batch(split: str, config: TrainConfig, samples: int, *, limited: bool = False) -> None:
+    """HmrError when a subset, or what a run takes of it (limited), has fewer samples than a batch."""
     if samples < config.batch_size:
+        has = "is limited to" if limited else "has"
         raise HmrError(
-            f"{split} {config.subset} has {counted(samples, 'sample')}, fewer than a batch of {config.batch_size}.",
+            f"{split} {config.subset} {has} {counted(samples, 'sample')}, fewer than a batch of {config.batch_size}.",
             "Use a smaller ",
             Option("batch_size"),
             ".",
