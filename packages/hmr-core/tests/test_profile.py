@@ -52,9 +52,12 @@ def test_some_steps_are_recorded_and_training_does_not_notice(
     assert 0 < len(rows) <= 10
 
 
-def test_a_profile_ends_with_its_run(train: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_profile_ends_with_its_run(
+    train: Callable[..., Run], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     told: list[str] = []
     run = train(tmp_path / "run", Profile(100, told.append))
+    assert "profiler_st" not in capfd.readouterr().err  # lines of the profiler's own, with its source files
     assert [file.name for file in (run.folder / "profile").glob("*.json")] == ["steps-3-7.json"]
     assert len(told) == 1
 

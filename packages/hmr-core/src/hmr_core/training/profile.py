@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ WARM_UP = 2
 
 COSTLIEST = 10
 """Operators in the table."""
+
+_SILENT = "6"
+"""Kineto's level above all that it logs: by itself it writes lines on the screen where it starts and ends."""
 
 
 class Profile:
@@ -56,6 +60,7 @@ class Profile:
     def _begin(self, run: Run, started: RunStarted) -> torch.profiler.profile:
         from torch import profiler
 
+        os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
         on_gpu = started.device.startswith("cuda")
         made = profiler.profile(
             activities=[profiler.ProfilerActivity.CPU, *([profiler.ProfilerActivity.CUDA] if on_gpu else [])],
