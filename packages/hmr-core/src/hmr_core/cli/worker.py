@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -30,7 +31,9 @@ def as_worker(where: Place) -> Iterator[None]:
         return
     # Before torch is imported: what it warns of is no user's concern.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    with _sigterm_heeded():
+    with _sigterm_heeded(), warnings.catch_warnings():
+        # Of images whose channels come last, gradients of 1 x 1 convolutions come otherwise than DDP keeps them.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         if where.first:
             yield
             return
