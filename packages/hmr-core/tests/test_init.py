@@ -42,6 +42,13 @@ def wider(spec: ModelSpec) -> ModelSpec:
     return replace(spec, name="wider", build=build)
 
 
+def renamed(model: PoseModel) -> PoseModel:
+    """A model with its layers under other names."""
+    model.trunk = model.body
+    del model.body
+    return model
+
+
 @pytest.fixture
 def plugins(fakes: Any, small_spec: ModelSpec) -> Registry:
     registry: Registry = fakes.registry(
@@ -137,6 +144,13 @@ def test_of_another_shape_and_too_much_are_listed(
     torch.save({"nothing": torch.zeros(1)}, tmp_path / "x.pth")
     with pytest.raises(HmrError, match=r'x\.pth has no tensor that fits the model "small": nothing could be started'):
         start(request(mini_pack_path, tmp_path / "new", init=tmp_path / "x.pth", init_partial=True), plugins)
+    others = replace(small_spec, name="others", build=lambda config: renamed(small_spec.build(config)))
+    with pytest.raises(HmrError) as caught:  # and nothing is taken in part, so that is not what to do
+        fit_starting_weights(run.folder, others, load_recipe(others, "tiny"), partial=False)
+    assert caught.value.worded(flag).endswith(
+        'model.safetensors is of the model "small". It has no tensor that fits the model "others": nothing could be '
+        "started from."
+    )
     torch.save({**state, "body.2.bias": torch.full((63,), torch.nan)}, tmp_path / "x.pth")
     with pytest.raises(HmrError, match=r"x\.pth holds numbers that are not finite, first in body\.2\.bias"):
         start(request(mini_pack_path, tmp_path / "new", init=tmp_path / "x.pth"), plugins)

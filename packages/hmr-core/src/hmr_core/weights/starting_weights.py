@@ -65,14 +65,17 @@ def fit_starting_weights(path: Path, spec: ModelSpec, recipe: Recipe, *, partial
         own = spec.build(recipe.model).state_dict()
     differences = compare(own, found.state)
     drawn = [*differences.missing, *differences.wrong, *differences.mixed]
+    if len(drawn) == len(own):
+        of = "" if found.model in (None, spec.name) else f' is of the model "{found.model}". It'
+        raise HmrError(
+            f'{found.path}{of} has no tensor that fits the model "{spec.name}": nothing could be started from.'
+        )
     if differences and not partial:
         raise HmrError(
             f'{found.path} does not fit the model "{spec.name}". {_listed(differences, own, found.state)}',
             Option("init_partial"),
             " takes what fits and draws the rest anew.",
         )
-    if len(drawn) == len(own):
-        raise HmrError(f'{found.path} has no tensor that fits the model "{spec.name}": nothing could be started from.')
     used = {name: value for name, value in own.items() if name not in drawn}
     if (name := first_not_finite(used, found.state)) is not None:
         raise HmrError(f"{found.path} {not_finite(name)}.")
