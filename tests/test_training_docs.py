@@ -15,7 +15,7 @@ from hmr_core.plugins.registry import discover
 from hmr_core.weights.checkpoint_folders import run_checkpoints
 
 PAGE = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
-EPOCHS = {None: "2", "20": "3", "5": "1", "3": "1", "1": "1"}
+EPOCHS = {None: "2", "100": "1", "20": "3", "5": "1", "1": "1"}
 """How many epochs a command of the page is given here, by how many it has there; no run there is as long."""
 
 

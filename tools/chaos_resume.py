@@ -53,14 +53,16 @@ class Trainer(NamedTuple):
         """Start a training that is to be killed."""
         # Its own session: nothing that is killed is anybody else's. A pipe would keep a killed launcher's workers.
         return subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+            self.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, encoding="utf-8",
             start_new_session=True,
         )  # fmt: skip
 
     def to_the_end(self, *arguments: str) -> float:
         """Train to the end; how many seconds it took."""
         began = time.monotonic()
-        done = subprocess.run(self.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            self.command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"
+        )
         if done.returncode:
             raise click.ClickException(f"a training nobody had disturbed failed: {done.stderr}")
         return time.monotonic() - began
@@ -82,7 +84,7 @@ def main(kills: int, processes: int, device: str, seed: int, work: Path | None, 
         steps = _lines(whole)[-1]["step"]
         resumes, at = disturb(trainer, arguments, killed, kills, random.Random(seed), _training_s(whole))
         if not _finished(killed):
-            trainer.to_the_end("--resume", str(killed))
+            trainer.to_the_end(*_next(killed, arguments))
         wrong = differences(whole, killed)
         click.echo(
             f"{processes} process(es), {steps} steps, killed {len(at)} times with {at} steps saved, taken up {resumes} "
@@ -98,11 +100,8 @@ def disturb(
     resumes = 0
     saved: list[int] = []
     while len(saved) < kills and not _finished(run):
-        if (run / CONFIG).is_file():
-            resumes += 1
-            process = trainer.begin("--resume", str(run))
-        else:
-            process = trainer.begin(*arguments, *EVERY, "--out", str(run))
+        resumes += (run / CONFIG).is_file()
+        process = trainer.begin(*_next(run, arguments))
         spoke = _size(run / LOG)
         early = moments.random() < IN_START
         began = time.monotonic()
@@ -119,6 +118,11 @@ def disturb(
         process.wait(ENDS_S)
         saved.append(_steps_saved(run))
     return resumes, saved
+
+
+def _next(run: Path, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """What goes on with a run, or begins it where it was killed before it had written anything."""
+    return ("--resume", str(run)) if (run / CONFIG).is_file() else (*arguments, *EVERY, "--out", str(run))
 
 
 def differences(whole: Path, killed: Path) -> list[str]:
@@ -162,7 +166,7 @@ def _family(process: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            text = status.read_text()
+            text = status.read_text(encoding="utf-8", errors="replace")
         except OSError:  # it has ended
             continue
         parents.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(status.parent.name))

@@ -196,15 +196,14 @@ def test_the_end_of_a_run_tells_what_it_came_to(run: Run, capsys: pytest.Capture
     assert [line[20:] for line in run.log.read_text().splitlines()[-4:]] == ends
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.3, False), (0.31, True)])
+@pytest.mark.parametrize(("share", "steps", "told"), [(0.29, 21, False), (0.31, 21, True), (0.31, 20, False)])
 def test_a_run_that_waits_for_its_data_is_told_what_helps(
-    run: Run, capsys: pytest.CaptureFixture[str], share: float, told: bool
+    run: Run, capsys: pytest.CaptureFixture[str], share: float, steps: int, told: bool
 ) -> None:
     show = display()
     for event in (
         started(),
-        step(1),
-        replace(step(2), data_wait=share),
+        *(replace(step(number), data_wait=share) for number in range(1, steps + 1)),
         RunEnded(epoch=3, seconds=1.0, reason="finished"),
     ):
         show(run, event)

@@ -292,7 +292,9 @@ def test_a_mismatch_is_told(hmr: Run, mini_hand: Hand) -> None:
 def test_another_hand_than_the_annotations_is_refused_before_anything_is_predicted(
     hmr: Run, monkeypatch: pytest.MonkeyPatch, line: str, otherwise: str
 ) -> None:
-    monkeypatch.setattr("hmr_core.evaluation.evaluate.predict", lambda *args, **options: pytest.fail("it predicts"))
+    monkeypatch.setattr(
+        "hmr_core.evaluation.evaluate.predict_shared", lambda *args, **options: pytest.fail("it predicts")
+    )
     monkeypatch.delenv("HMR_HAND_MODEL")
     status, _, err = hmr(line)
     assert status == 1

@@ -190,7 +190,7 @@ def test_points_outside_the_crop_are_invisible_in_training(mini_pack: Pack) -> N
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(mini_pack: Pack, workers: int) -> None:
     data = hands(mini_pack, AugmentConfig(), seed=7)
-    batches = split_batches(epoch_order(mini_pack.indices("sp0", "train"), 7, 1), 8, epoch=1, drop_last=True)
+    batches = split_batches(epoch_order(mini_pack.indices("sp0", "train"), 7, 1)[:56], 8, epoch=1)
     cpu = torch.device("cpu")
     here = list(Loader(data, workers=0, device=cpu).load(batches))
     there = list(Loader(data, workers=workers, device=cpu).load(batches))

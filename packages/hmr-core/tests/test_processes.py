@@ -261,6 +261,8 @@ def test_a_process_s_own_errors_are_not_taken_for_those_of_others(error: Excepti
     told = HmrError("the model failed")
     told.__cause__ = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
     assert processes._lost_peer(told) == "another process ended, or was killed"
+    late = RuntimeError("Application timeout caused pair closure")
+    assert processes._lost_peer(late) == "another process did not come in time"
 
 
 def test_processes_that_are_started_again_do_not_take_what_was_said_before_for_theirs() -> None:

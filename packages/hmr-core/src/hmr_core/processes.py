@@ -360,6 +360,10 @@ _OF_OTHERS = re.compile(r"remote|abort|time(d )?out|connection|peer", re.IGNOREC
 """What an error of NCCL's says where it is not this process's own, such as want of memory."""
 
 
+_GLOO = r"\bgloo\b|timeout caused pair closure"
+"""What gloo's errors say; the last one has no name where an earlier wait has given up on the same process."""
+
+
 def _lost_peer(error: Exception) -> str | None:
     """What an error of gloo's or NCCL's says of another process; None for any other error."""
     for cause in _causes(error):
@@ -367,7 +371,7 @@ def _lost_peer(error: Exception) -> str | None:
         of_torch = name in ("DistNetworkError", "DistStoreError") or (
             name == "DistBackendError" and _OF_OTHERS.search(text)
         )
-        if of_torch or (name == "RuntimeError" and re.search(r"\bgloo\b", text, re.IGNORECASE)):
+        if of_torch or (name == "RuntimeError" and re.search(_GLOO, text, re.IGNORECASE)):
             late = re.search(r"time(d )?out", text, re.IGNORECASE)
             return f"another process {'did not come in time' if late else 'ended, or was killed'}"
     return None

@@ -204,9 +204,10 @@ def _run(args: Sequence[str] | None) -> int:
             _say(f"see: {context.command_path} --help")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        if not launched():
+        left = error.__cause__ or error  # click wraps it
+        if not launched() and not isinstance(left, Stopped):  # which said so, and how to go on
             _say("interrupted")
-        number: int = getattr(error.__cause__ or error, "number", signal.SIGINT)  # click wraps it
+        number: int = getattr(left, "number", signal.SIGINT)
         return 128 + number  # as shells have it
     except HmrError as error:
         tell_error(error.worded(flag), error.exit_code, error, trace=_debugging())

@@ -142,7 +142,10 @@ def train(
             if ctx.get_parameter_source(name) not in (None, click.core.ParameterSource.DEFAULT)
         ]
         if given:
-            raise UsageError(f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.")
+            raise UsageError(
+                f"--resume takes these from the run, so they cannot be given with it: {', '.join(given)}.",
+                "To train on with other values, start a new run from its weights: ", Option("init", resume), ".",
+            )  # fmt: skip
         look, work = (
             partial(_look_at_run, resume),
             partial(_resume, model, resume, **{name: options[name] for name in _TO_RUN}),

@@ -12,6 +12,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from hmr_core.plugins.recipes import TrainConfig
+
+
+def average_note(config: TrainConfig) -> str | None:
+    """What is validated and saved, in words, where it is an average; None where it is not."""
+    if config.ema_decay is None:
+        return None
+    return f"a running average of the weights is validated and saved (train.ema_decay {config.ema_decay:g})"
+
 
 def begin_average(model: nn.Module) -> dict[str, Tensor]:
     """The average before the first step: the model's state as it is, each tensor with memory of its own."""

@@ -6,6 +6,14 @@ from torch import nn
 
 from hmr_core.errors import HmrError, unknown_name
 from hmr_core.plugins.recipes import TrainConfig
+from hmr_core.wording import counted
+
+
+def freezing_note(config: TrainConfig) -> str | None:
+    """What learns nothing at first, in words; None where all learns."""
+    if not (config.freeze and config.freeze_epochs):
+        return None
+    return f"{', '.join(config.freeze)} of the network: frozen for {counted(config.freeze_epochs, 'epoch')}"
 
 
 class Freezing:

@@ -44,8 +44,7 @@ def lengthening_notes(before: TrainConfig, now: TrainConfig, step: int, steps_pe
     was = learning_rate(before, epoch, step, steps_per_epoch)
     if was != learning_rate(now, epoch, step, steps_per_epoch):
         following = learning_rate(now, step // steps_per_epoch + 1, step + 1, steps_per_epoch)
-        notes.append(
-            f"{now.schedule} is now over {counted(now.epochs, 'epoch')}: the learning rate goes from {was:.3g} at step "
-            f"{step} to {following:.3g}"
-        )
+        rates = f"{was:.3g}", f"{following:.3g}"
+        jumps = f": the learning rate goes from {rates[0]} at step {step} to {rates[1]}" if len(set(rates)) > 1 else ""
+        notes.append(f"{now.schedule} is now over {counted(now.epochs, 'epoch')}{jumps}")
     return notes

@@ -32,9 +32,9 @@ from hmr_core.plugins.run import CONFIG, OVERFIT, TRAIN, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
-from hmr_core.training.ema import swapped_in
+from hmr_core.training.ema import average_note, swapped_in
 from hmr_core.training.every import Every, parse_every
-from hmr_core.training.freezing import Freezing
+from hmr_core.training.freezing import Freezing, freezing_note
 from hmr_core.training.limits import training_rows, validation_rows
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import arithmetic_text, step_arithmetic
@@ -83,7 +83,12 @@ def train_model(
     check_batch(run.split, config, len(rows), limited=TRAIN in run.limits)
     val_rows, val_notes = validation_rows(pack, run.split, config, run.limits)
     check_patience(config, len(val_rows))
-    more = (warmup_note(config, config.epochs * (len(rows) // config.batch_size)), patience_note(config))
+    more = (
+        warmup_note(config, config.epochs * (len(rows) // config.batch_size)),
+        freezing_note(config),
+        average_note(config),
+        patience_note(config),
+    )
     notes = (*notes, *val_notes, *(note for note in more if note is not None))
     augmented, plain = (
         open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)

@@ -25,6 +25,10 @@ WAITS = 0.3
 """Share of the steps' time in which they wait for data, from which on that is worth a note."""
 
 
+TELLING = 20
+"""Steps from which on their time says something of a run."""
+
+
 class RunText:
     """The lines of a run's events, from its start on."""
 
@@ -100,13 +104,12 @@ class RunText:
 
     def _summary(self, event: RunEnded) -> list[str]:
         """What a run came to, attempts that were stopped before included, but for the speed."""
-        if not self._pace.steps:
+        if self._last_step == self._first:
             return []
-        lines = [
-            f"{event.epoch} of {counted(self._started.epochs, 'epoch')}, {self._last_step} of {self._total} steps; "
-            f"{self._pace.samples_per_second:.0f} samples/s, {self._pace.data_wait:.0%} of the steps' time waiting for "
-            "data"
-        ]
+        done = f"{event.epoch} of {counted(self._started.epochs, 'epoch')}, {self._last_step} of {self._total} steps"
+        pace = self._pace
+        speed = f"; {pace.samples_per_second:.0f} samples/s, {pace.data_wait:.0%} of the steps' time waiting for data"
+        lines = [done + (speed if pace.steps else "")]
         figures = epoch_figures(self._run)
         best = best_epoch(figures)
         if best is not None:
@@ -115,7 +118,7 @@ class RunText:
             lines.append(f"best on val: mpjpe_mm {best.mpjpe_mm:.3f} after epoch {best.epoch}{where}")
         if figures and figures[-1].val:
             lines.append(f"last on val: {_metrics(figures[-1].val)} after epoch {figures[-1].epoch}")
-        if self._pace.data_wait > WAITS:
+        if pace.steps >= TELLING and pace.data_wait > WAITS:
             lines.append(
                 "note: loading is what the steps wait for: give it more workers, as long as there are CPU cores for "
                 "them; docs/watching.md says what else helps"

@@ -67,7 +67,7 @@ def open_run(folder: Path) -> Run:
     try:
         values = json.loads(read_bytes(path))
     except OSError as error:
-        checkpoint = " It is a checkpoint, which has no run." if (folder / RECORD).is_file() else ""
+        checkpoint = _of_run(folder)
         raise HmrError(
             f"{folder} is not a run: {path} cannot be read ({error.strerror}).{checkpoint} "
             "Runs are made by `hmr train`."
@@ -98,6 +98,14 @@ def open_run(folder: Path) -> Run:
         return Run(**values, init=init, lengthened=lengthened, folder=folder, data=data, hand_model=hand)
     except (TypeError, KeyError) as error:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
+
+
+def _of_run(folder: Path) -> str:
+    """What a folder that is no run has to do with one, in a sentence with a space before; empty where nothing."""
+    run = Path(str(folder).rpartition(":")[0] or "/") if ":" in folder.name else folder.parent.parent
+    if (run / CONFIG).is_file():
+        return f" The run is {run}."
+    return " It is a checkpoint, which has no run." if (folder / RECORD).is_file() else ""
 
 
 def _check_parts(path: Path, values: Mapping[str, Any]) -> None:
