@@ -196,6 +196,16 @@ def test_the_end_of_a_run_tells_what_it_came_to(run: Run, capsys: pytest.Capture
     assert [line[20:] for line in run.log.read_text().splitlines()[-4:]] == ends
 
 
+def test_a_run_of_one_step_has_its_end_and_its_figures(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    show = display()
+    for event in (started(), step(1), RunEnded(epoch=3, seconds=1.0, reason="finished")):
+        show(run, event)
+    assert capsys.readouterr().err.splitlines()[3:5] == [
+        "finished after epoch 3, 0:00:01",
+        "3 of 3 epochs, 1 of 30 steps",
+    ]
+
+
 @pytest.mark.parametrize(("share", "steps", "told"), [(0.29, 21, False), (0.31, 21, True), (0.31, 20, False)])
 def test_a_run_that_waits_for_its_data_is_told_what_helps(
     run: Run, capsys: pytest.CaptureFixture[str], share: float, steps: int, told: bool

@@ -14,11 +14,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(KeyboardInterrupt):
-    """Work was left in order, because of a signal. number: the signal's."""
+    """Work was left in order, because of a signal. number: the signal's. told: whether the user was told already."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, told: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
+        self.number, self.told = number, told
 
 
 class StopRequest:

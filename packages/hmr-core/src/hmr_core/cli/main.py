@@ -205,7 +205,7 @@ def _run(args: Sequence[str] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         left = error.__cause__ or error  # click wraps it
-        if not launched() and not isinstance(left, Stopped):  # which said so, and how to go on
+        if not launched() and not getattr(left, "told", False):
             _say("interrupted")
         number: int = getattr(left, "number", signal.SIGINT)
         return 128 + number  # as shells have it

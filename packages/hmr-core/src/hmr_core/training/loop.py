@@ -247,7 +247,7 @@ class _Loop:
                 self._save_in_epoch()
             if self.stop.number:
                 # It may have ended a loading worker, too; or it came because another process failed.
-                raise self.group.told() or Stopped(self.stop.number) from error
+                raise self.group.told() or Stopped(self.stop.number, told=True) from error
             raise
         self._heed(asked)
         return parts, waited
@@ -263,7 +263,7 @@ class _Loop:
         if agreed:
             self._save_in_epoch()
         if agreed > _STOP:
-            raise Stopped(agreed - _STOP)
+            raise Stopped(agreed - _STOP, told=True)
 
     def _save_in_epoch(self) -> None:
         """Save the state in the middle of an epoch; at its ends there is a checkpoint already, or nothing to save."""
@@ -284,7 +284,7 @@ class _Loop:
         """Validate what an epoch learnt, after it was saved: what goes wrong here must not cost the epoch."""
         state, config = self.state, self.recipe.train
         if number := self.group.most(self.stop.number):
-            raise Stopped(number)
+            raise Stopped(number, told=True)
         self.group.copy_first(state.statistics())  # each process has those of its own samples of the last step
         with swapped_in(state.averaged, state.model):
             val = state.val or validate(
@@ -319,7 +319,7 @@ class _Loop:
     def _leave_alone(self, _: int) -> None:
         """Stop in the middle of validation, which a resumed run does anew; several processes see it to its end."""
         if self.stop.number and self.group.count == 1:
-            raise Stopped(self.stop.number)
+            raise Stopped(self.stop.number, told=True)
 
     def _is_reported(self) -> bool:
         """Whether the last epoch's figures are in the files that the first process writes."""

@@ -108,8 +108,11 @@ class RunText:
             return []
         done = f"{event.epoch} of {counted(self._started.epochs, 'epoch')}, {self._last_step} of {self._total} steps"
         pace = self._pace
-        speed = f"; {pace.samples_per_second:.0f} samples/s, {pace.data_wait:.0%} of the steps' time waiting for data"
-        lines = [done + (speed if pace.steps else "")]
+        if pace.steps:
+            done += (
+                f"; {pace.samples_per_second:.0f} samples/s, {pace.data_wait:.0%} of the steps' time waiting for data"
+            )
+        lines = [done]
         figures = epoch_figures(self._run)
         best = best_epoch(figures)
         if best is not None:
