@@ -206,7 +206,7 @@ def test_a_run_of_one_step_has_its_end_and_its_figures(run: Run, capsys: pytest.
     ]
 
 
-@pytest.mark.parametrize(("share", "steps", "told"), [(0.29, 21, False), (0.31, 21, True), (0.31, 20, False)])
+@pytest.mark.parametrize(("share", "steps", "told"), [(0.3, 21, False), (0.31, 21, True), (0.31, 20, False)])
 def test_a_run_that_waits_for_its_data_is_told_what_helps(
     run: Run, capsys: pytest.CaptureFixture[str], share: float, steps: int, told: bool
 ) -> None:

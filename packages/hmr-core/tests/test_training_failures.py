@@ -66,8 +66,10 @@ def test_a_pack_that_another_is_written_into_stops_the_run(
     with pytest.raises(HmrError, match=rf"^{copy} was altered while it was in use"):
         trainer(tmp_path / "run", workers=workers)
     kept = [path.name for path in saved_checkpoints(tmp_path / "run/checkpoints")]
-    assert kept[0] == "epoch-0001"
-    assert kept[1] in ("epoch-0001-step-00000008", "epoch-0001-step-00000009")  # a worker may have read ahead
+    # What was learnt from the right pack is not lost; a worker may have read one batch ahead.
+    ahead = ["epoch-0001-step-00000009"] if workers else []
+    assert kept[:1] == ["epoch-0001"]
+    assert kept[1:] in ([name] for name in ["epoch-0001-step-00000008", *ahead])
     assert trainer.events[-1].epoch == 1
 
 

@@ -121,7 +121,7 @@ class RunText:
             lines.append(f"best on val: mpjpe_mm {best.mpjpe_mm:.3f} after epoch {best.epoch}{where}")
         if figures and figures[-1].val:
             lines.append(f"last on val: {_metrics(figures[-1].val)} after epoch {figures[-1].epoch}")
-        if pace.steps >= TELLING and pace.data_wait > WAITS:
+        if pace.steps >= TELLING and round(pace.data_wait, 2) > WAITS:  # as the line above has it
             lines.append(
                 "note: loading is what the steps wait for: give it more workers, as long as there are CPU cores for "
                 "them; docs/watching.md says what else helps"
