@@ -57,12 +57,13 @@ class SmallModel(PoseModel):
 def hmr_on_event(run: Any, event: Any) -> None:
     """Stop the run as a scheduler does, after the step that SMALL_STOP_AT names, by the signal SMALL_SIGNAL.
 
-    SMALL_STEP_S: how long to wait after each step.
+    SMALL_WHOM: "parent" for what started this process, in its place. SMALL_STEP_S: how long to wait after each step.
     """
     if getattr(event, "losses", None):
         time.sleep(float(os.environ.get("SMALL_STEP_S", "0")))
         if str(event.step) == os.environ.get("SMALL_STOP_AT"):
-            os.kill(os.getpid(), signal.Signals[os.environ.get("SMALL_SIGNAL", "SIGTERM")])
+            whom = os.getppid() if os.environ.get("SMALL_WHOM") == "parent" else os.getpid()
+            os.kill(whom, signal.Signals[os.environ.get("SMALL_SIGNAL", "SIGTERM")])
 
 
 @hookimpl

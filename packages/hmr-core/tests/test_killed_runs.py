@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hmr_core.weights.checkpoint_folders import run_checkpoints
+from hmr_core.weights.checkpoint_record import read_record
 
 ROOT = Path(__file__).parents[3]
 TIMES = ("seconds", "samples_per_second", "data_wait")
@@ -67,6 +68,22 @@ def test_signals_save_the_step_and_leave_the_command_that_goes_on(
         one, two = (run_checkpoints(tmp_path / run)[-1] / file for run in ("whole", "run"))
         assert one.read_bytes() == two.read_bytes()
     assert figures(tmp_path / "whole") == figures(tmp_path / "run")
+
+
+def test_torchrun_passes_on_the_signals_that_the_job_script_of_the_docs_names(
+    command: Callable[..., subprocess.CompletedProcess[str]], mini_pack_path: Path, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    (signals,) = re.findall(r"--signals-to-handle (\S+)", page)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--signals-to-handle", signals)
+    given = ("--split", "sp0", "--recipe", "tiny", "--data", str(mini_pack_path), "--device", "cpu", "--epochs", "100")
+    stop = {"SMALL_WHOM": "parent", "SMALL_SIGNAL": "SIGUSR1", "SMALL_STOP_AT": "5", "SMALL_STEP_S": "0.1"}
+    done = command(*torchrun, "-m", "hmr_core", "train", "small", *given, "--out", "run", **stop)
+    assert done.returncode != 0
+    assert "interrupted (stopped by SIGUSR1) after epoch" in done.stderr
+    step = read_record(run_checkpoints(tmp_path / "run")[-1] / "model.safetensors").step
+    assert step is not None
+    assert 5 <= step < 400  # that at which it was stopped
 
 
 @pytest.mark.parametrize(("processes", "kills"), [(1, 2), (2, 1)])
