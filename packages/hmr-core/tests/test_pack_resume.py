@@ -89,7 +89,7 @@ def test_ctrl_c_keeps_what_was_done_whatever_the_number_of_workers(
     with pytest.raises(KeyboardInterrupt):
         write_pack(plain, out, codec=JPEG, workers=workers, on_progress=stop_after(30, KeyboardInterrupt()))
     assert names(out) == KEPT_FILES
-    assert set(multiprocessing.active_children()) == before
+    assert not set(multiprocessing.active_children()) - before
     seen: list[int] = []
     write_pack(plain, out, codec=JPEG, workers=then, on_progress=lambda done, total: seen.append(done))
     assert seen == list(range(30, SAMPLES + 1))
