@@ -21,10 +21,10 @@ from numpy import ndarray
 from provenance import REPOSITORY, write_rows
 
 from hmr_core.data.oakink import open_oakink
-from hmr_core.inference.boxes import JOINTS, Box
 from hmr_core.inference.load import load
-from hmr_core.inference.predictor import Predictor
+from hmr_core.inference.model_predictor import ModelPredictor
 from hmr_core.pictures import read_picture
+from hmr_core.plugins.photo_hands import JOINTS, Box
 from hmr_core.plugins.sample import Sample
 
 MODELS = ("integral", "rle", "i2l")
@@ -45,7 +45,7 @@ def distance_mm(points: ndarray, true_points: ndarray) -> float:
     return 1000 * float(np.linalg.norm(points - true_points, axis=1).mean())
 
 
-def measure(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Any]:
+def measure(predictor: ModelPredictor, samples: Sequence[Sample]) -> dict[str, Any]:
     """The columns of a model."""
     aligned, meshes, depths, mirrored, by_joints = [], [], [], [], []
     for i, sample in enumerate(samples):
@@ -95,6 +95,7 @@ def main(demo: Path, split: str, csv_path: Path) -> None:
     for model in MODELS:
         report = json.loads((demo / split / "eval" / model / "report.json").read_text(encoding="utf-8"))
         predictor = load(demo / split / model, device="cpu")
+        assert isinstance(predictor, ModelPredictor)
         evaluated = report["aligned"]["wrist"]["mpjpe_mm"]
         found = measure(predictor, samples)
         rows.append(

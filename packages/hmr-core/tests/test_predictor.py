@@ -24,7 +24,8 @@ from hmr_core.hand.source import packaged_hand
 from hmr_core.inference.boxes import Square
 from hmr_core.inference.crops import Look, crop_looks
 from hmr_core.inference.load import load
-from hmr_core.inference.predictor import Predictor, draw
+from hmr_core.inference.model_predictor import ModelPredictor
+from hmr_core.inference.predictor import draw
 from hmr_core.inference.solving import LoadedSolver
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec
@@ -76,16 +77,16 @@ def truth() -> Oracle:
 
 
 @pytest.fixture
-def predictor(small_spec: ModelSpec) -> Callable[..., Predictor]:
+def predictor(small_spec: ModelSpec) -> Callable[..., ModelPredictor]:
     """Makes a predictor of a model, with lm or without a solver."""
 
-    def make(model: PoseModel, *, solver: bool = False) -> Predictor:
+    def make(model: PoseModel, *, solver: bool = False) -> ModelPredictor:
         recipe, layer = load_recipe(small_spec, "tiny"), HandLayer(packaged_hand().model)
         lm = LmSolver(LmConfig(noise_mm=1), HandLayer(layer.model))
         loaded = LoadedSolver(
             name="lm", config=LmConfig(), protocol="best", checkpoint=None, digest=None, solver=lm
         )  # fmt: skip
-        return Predictor(
+        return ModelPredictor(
             spec=small_spec,
             checkpoint=Checkpoint(path=Path("x"), model=model, recipe=recipe, record=None, digest=""),
             hand_model=packaged_hand(),
@@ -104,7 +105,7 @@ def box_of(points: Tensor) -> tuple[float, ...]:
 
 
 def test_a_true_prediction_gives_the_true_hand_at_its_true_depth(
-    truth: Oracle, predictor: Callable[..., Predictor]
+    truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     (hand,) = predictor(truth)(IMAGE, boxes=[box_of(truth.verts)], intrinsics=CAMERA)
     # The fingertips are on the skin, so that their bones change a little with the pose: 0.2 % of the depth.
@@ -118,7 +119,7 @@ def test_a_true_prediction_gives_the_true_hand_at_its_true_depth(
 
 
 def test_a_box_of_the_joints_is_the_square_that_models_are_trained_with(
-    truth: Oracle, predictor: Callable[..., Predictor], monkeypatch: pytest.MonkeyPatch
+    truth: Oracle, predictor: Callable[..., ModelPredictor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
@@ -126,7 +127,7 @@ def test_a_box_of_the_joints_is_the_square_that_models_are_trained_with(
         seen.append(looks[0].square)
         return crop_looks(looks, **given)
 
-    monkeypatch.setattr("hmr_core.inference.predictor.crop_looks", watched)
+    monkeypatch.setattr("hmr_core.inference.model_predictor.crop_looks", watched)
     pixels = project(truth.joints[0].double(), torch.from_numpy(CAMERA)).numpy()
     wanted = [*(pixels.min(0) + pixels.max(0)) / 2, np.ptp(pixels, axis=0).max()]
     predictor(truth)(IMAGE, boxes=[box_of(truth.joints)], box_of="joints", intrinsics=CAMERA)
@@ -139,14 +140,14 @@ def test_a_box_of_the_joints_is_the_square_that_models_are_trained_with(
     assert abs(seen[0][1] - wanted[1]) > 2
 
 
-def test_a_given_depth_is_the_root_joint_s(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_a_given_depth_is_the_root_joint_s(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     depth = float(truth.joints[0, ROOT, 2])
     (hand,) = predictor(truth)(IMAGE, boxes=["whole"], intrinsics=CAMERA, depth=depth)
     np.testing.assert_allclose(hand.joints, truth.joints[0], atol=1e-5)
     assert hand.depth_from == "given"
 
 
-def test_a_hand_size_scales_all(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_a_hand_size_scales_all(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     make = predictor(truth, solver=True)
     (own,) = make(IMAGE, boxes=["whole"], intrinsics=CAMERA)
     (child,) = make(IMAGE, boxes=["whole"], intrinsics=CAMERA, hand_size=130)
@@ -162,7 +163,7 @@ def test_a_hand_size_scales_all(truth: Oracle, predictor: Callable[..., Predicto
 
 
 def test_the_solver_s_mesh_lies_on_the_joints_and_a_model_s_own_mesh_is_kept(
-    truth: Oracle, predictor: Callable[..., Predictor]
+    truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     boxes = [box_of(truth.verts)]
     (solved,) = predictor(truth, solver=True)(IMAGE, boxes=boxes, intrinsics=CAMERA)
@@ -178,7 +179,7 @@ def test_the_solver_s_mesh_lies_on_the_joints_and_a_model_s_own_mesh_is_kept(
 
 
 def test_rotations_are_posed_where_the_joints_are_or_fill_the_box(
-    truth: Oracle, predictor: Callable[..., Predictor]
+    truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     for gives, share in (("uvd rotations", 0.005), ("rotations", 0.06)):
         model = Oracle(truth.rotations, truth.betas, truth.joints[0, ROOT], gives)
@@ -199,7 +200,7 @@ def random_model(small_spec: ModelSpec) -> PoseModel:
 
 
 def test_a_left_hand_is_the_mirrored_picture_s_right_one(
-    small_spec: ModelSpec, predictor: Callable[..., Predictor]
+    small_spec: ModelSpec, predictor: Callable[..., ModelPredictor]
 ) -> None:
     make = predictor(random_model(small_spec), solver=True)
     boxes = [(40, 30, 120, 90), (100, 60, 110, 150)]
@@ -222,7 +223,7 @@ def test_a_left_hand_is_the_mirrored_picture_s_right_one(
 
 
 def test_sides_of_their_own_and_a_hand_s_independence_of_the_others(
-    small_spec: ModelSpec, predictor: Callable[..., Predictor]
+    small_spec: ModelSpec, predictor: Callable[..., ModelPredictor]
 ) -> None:
     make = predictor(random_model(small_spec))
     boxes = [(40, 30, 120, 90), (100, 60, 110, 150)]
@@ -234,7 +235,7 @@ def test_sides_of_their_own_and_a_hand_s_independence_of_the_others(
         np.testing.assert_allclose(alone.joints, hand.joints, atol=1e-3)
 
 
-def test_drawn_hands_cover_the_hand_and_nothing_else(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_drawn_hands_cover_the_hand_and_nothing_else(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     hands = predictor(truth, solver=True)(IMAGE, boxes=[box_of(truth.verts)], intrinsics=CAMERA)
     picture = draw(IMAGE, hands)
     changed = (picture != IMAGE).any(-1)
@@ -252,7 +253,7 @@ def test_drawn_hands_cover_the_hand_and_nothing_else(truth: Oracle, predictor: C
 
 
 def test_a_prediction_that_is_not_finite_and_joints_that_are_no_hand_s_are_told(
-    truth: Oracle, predictor: Callable[..., Predictor]
+    truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     bad = Oracle(truth.rotations, truth.betas, truth.joints[0, ROOT])
     bad.joints = bad.joints.clone()
@@ -282,13 +283,13 @@ def test_a_prediction_that_is_not_finite_and_joints_that_are_no_hand_s_are_told(
     ],
 )
 def test_what_cannot_be_is_told(
-    given: dict[str, Any], error: type[Exception], text: str, truth: Oracle, predictor: Callable[..., Predictor]
+    given: dict[str, Any], error: type[Exception], text: str, truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     with pytest.raises(error, match=text):
         predictor(truth)(IMAGE, **given)
 
 
-def test_boxes_may_be_an_array_and_none_at_all(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_boxes_may_be_an_array_and_none_at_all(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     boxes = [(10, 20, 150, 160), (30, 40, 120, 100)]
     listed, array = (predictor(truth)(IMAGE, boxes=given) for given in (boxes, np.array(boxes)))
     assert [hand.box for hand in array] == [hand.box for hand in listed] == boxes
@@ -297,28 +298,28 @@ def test_boxes_may_be_an_array_and_none_at_all(truth: Oracle, predictor: Callabl
 
 
 def test_a_notebook_shows_a_predictor_and_a_hand_in_one_line(
-    truth: Oracle, predictor: Callable[..., Predictor]
+    truth: Oracle, predictor: Callable[..., ModelPredictor]
 ) -> None:
     found = predictor(truth, solver=True)
     (hand,) = found(IMAGE, boxes=[(10, 20, 150, 160.5)], intrinsics=CAMERA, depth=0.5)
     depth = f"wrist {hand.joints[0, 2]:.3f} m away"
     assert repr(hand) == f"Hand(right, box 10, 20, 150, 160.5, {depth}, mesh of 778 vertices)"
     assert "\n" not in repr(found)
-    assert repr(found).startswith("Predictor(small, ")
+    assert repr(found).startswith("ModelPredictor(small, ")
     assert repr(found).endswith(", solver lm, cpu)")
     assert "no solver" in repr(predictor(truth))
     (jointed,) = predictor(truth)(IMAGE)
     assert repr(jointed).endswith(", no mesh)")
 
 
-def test_arrays_that_are_no_photo_are_told(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_arrays_that_are_no_photo_are_told(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     for image in (IMAGE[..., 0], IMAGE / 255, IMAGE[:0], np.zeros((4, 4, 4), np.uint8)):
         with pytest.raises(HmrError, match=r"valid: \(height, width, 3\) of uint8, RGB, or the path"):
             predictor(truth)(image)
 
 
 def test_a_photo_s_file_is_read_with_its_camera(
-    truth: Oracle, predictor: Callable[..., Predictor], tmp_path: Path
+    truth: Oracle, predictor: Callable[..., ModelPredictor], tmp_path: Path
 ) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), IMAGE[..., ::-1])
     (by_path,), (by_array,) = (predictor(truth)(image, fov=50) for image in (str(tmp_path / "x.png"), IMAGE))
@@ -366,7 +367,7 @@ def checkpoint(small_spec: ModelSpec, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_is_loaded_by_its_path_alone(
-    checkpoint: Path, small_spec: ModelSpec, fakes: Any, predictor: Callable[..., Predictor]
+    checkpoint: Path, small_spec: ModelSpec, fakes: Any, predictor: Callable[..., ModelPredictor]
 ) -> None:
     from hmr_core import builtin
 
@@ -386,12 +387,12 @@ def test_a_checkpoint_is_loaded_by_its_path_alone(
         load(checkpoint, registry=plugins)
 
 
-def test_no_boxes_are_no_hands(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_no_boxes_are_no_hands(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     assert predictor(truth)(IMAGE, boxes=[]) == []
     assert predictor(truth)(IMAGE, boxes=np.zeros((0, 4))) == []
 
 
-def test_boxes_may_be_an_array(truth: Oracle, predictor: Callable[..., Predictor]) -> None:
+def test_boxes_may_be_an_array(truth: Oracle, predictor: Callable[..., ModelPredictor]) -> None:
     (hand,) = predictor(truth)(IMAGE, boxes=np.array([box_of(truth.verts)]), intrinsics=CAMERA)
     assert hand.box == pytest.approx(box_of(truth.verts))
 

@@ -13,8 +13,8 @@ import torch
 from hmr_core import builtin
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.inference.load import load
+from hmr_core.inference.model_predictor import ModelPredictor
 from hmr_core.inference.photos import predict_photos
-from hmr_core.inference.predictor import Predictor
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
@@ -26,7 +26,7 @@ PHOTOS = [Path(name) for name in ("a.png", "b.png", "sub/a.png", "bad.png", "c.p
 
 
 @pytest.fixture
-def predictor(small_spec: ModelSpec, fakes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+def predictor(small_spec: ModelSpec, fakes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelPredictor:
     """Of a small model, in a folder with four photos and a file that is none."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
@@ -48,7 +48,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_any_number_of_processes_leaves_the_same(predictor: Predictor, together: Any) -> None:
+def test_any_number_of_processes_leaves_the_same(predictor: ModelPredictor, together: Any) -> None:
     for count in (1, 2, 3):
 
         def work(where: Place, out: Path = Path(f"by-{count}")) -> Any:
@@ -72,7 +72,7 @@ def test_any_number_of_processes_leaves_the_same(predictor: Predictor, together:
     assert files(Path("by-2")) == files(Path("by-3")) == one
 
 
-def test_when_no_photo_can_be_predicted_the_first_error_is_the_first_s(predictor: Predictor, together: Any) -> None:
+def test_when_no_photo_can_be_predicted_the_first_error_is_told(predictor: ModelPredictor, together: Any) -> None:
     def work(where: Place) -> Any:
         request = PhotoRequest(boxes=[(10, 10, 0, 20)])
         return predict_photos(predictor, PHOTOS[:2], request, Path("out/hands"), about={}, where=where)
@@ -85,7 +85,7 @@ def test_when_no_photo_can_be_predicted_the_first_error_is_the_first_s(predictor
 
 
 def test_nothing_is_left_where_a_process_fails(
-    predictor: Predictor, together: Any, monkeypatch: pytest.MonkeyPatch
+    predictor: ModelPredictor, together: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: Any) -> None:
         raise OSError("no more")

@@ -1,4 +1,4 @@
-"""`hmr models|datasets|solvers|plugins [NAME]`: what is there, the options of one, what is broken and why."""
+"""`hmr models|datasets|solvers|detectors|predictors|plugins [NAME]`: what is there, its options, what is broken."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from hmr_core.plugins.known import KNOWN
 from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hmr_core.plugins.registry import PluginStatus, Registry
-    from hmr_core.plugins.specs import ModelSpec, SolverSpec
+    from hmr_core.plugins.specs import DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -100,6 +102,26 @@ def solvers(name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name", required=False)
 @json_option
+def detectors(name: str | None, as_json: bool) -> None:
+    """List the detectors, which find the hands of a picture, or show one with its options."""
+    registry = current_registry()
+    specs = registry.detectors() if name is None else {name: registry.detector(name)}
+    _of_photos(registry, "detector", specs, name, as_json, "--detector-set")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def predictors(name: str | None, as_json: bool) -> None:
+    """List the predictors, which need no training, or show one with its options."""
+    registry = current_registry()
+    specs = registry.predictors() if name is None else {name: registry.predictor(name)}
+    _of_photos(registry, "predictor", specs, name, as_json, "--set")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
 def plugins(name: str | None, as_json: bool) -> None:
     """List the installed plugins with what is wrong with them, or show one with its traceback."""
     context = click.get_current_context().find_root()
@@ -125,6 +147,35 @@ def plugins(name: str | None, as_json: bool) -> None:
         show_record([*fields, ("offers", _offers(plugin)), ("reason", plugin.reason)])
         if plugin.traceback:
             click.echo(f"\n{plugin.traceback.rstrip()}")
+
+
+def _of_photos(
+    registry: Registry,
+    kind: str,
+    specs: Mapping[str, DetectorSpec] | Mapping[str, PredictorSpec],
+    name: str | None,
+    as_json: bool,
+    flag: str,
+) -> None:
+    """Detectors or predictors: all of them, or the named one with its options, which a flag sets."""
+    from hmr_core.config import section_options
+
+    entries: list[dict[str, Any]] = [
+        {"name": spec.name, "state": "installed", "plugin": registry.provider(spec), "summary": spec.summary}
+        for spec in specs.values()
+    ]
+    if name is None:
+        _list(registry, kind, entries, as_json)
+        return
+    options = describe(section_options(specs[name].config), {})
+    if as_json:
+        shown = [option._asdict() for option in options]
+        for option in shown:
+            del option["recipes"]
+        _print_json({**entries[0], "options": shown})
+        return
+    show_record(list(entries[0].items()))
+    _show_options(options, flag)
 
 
 def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
@@ -233,8 +284,8 @@ def _installed(plugin: PluginStatus) -> str:
 
 
 def _offers(plugin: PluginStatus) -> str:
-    kinds = (("models", plugin.models), ("datasets", plugin.datasets), ("solvers", plugin.solvers))
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds if names)
+    kinds = ("models", "datasets", "solvers", "detectors", "predictors")
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind in kinds if (names := getattr(plugin, kind)))
 
 
 def _print_json(value: object) -> None:

@@ -60,6 +60,8 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "models": LazyCommand("hmr_core.cli.listings", "models", "Models; the options of one, with their defaults."),
         "datasets": LazyCommand("hmr_core.cli.listings", "datasets", "Data sets that `hmr pack` can pack."),
         "solvers": LazyCommand("hmr_core.cli.listings", "solvers", "Ways from joints to a mesh."),
+        "detectors": LazyCommand("hmr_core.cli.listings", "detectors", "What finds the hands of a photo."),
+        "predictors": LazyCommand("hmr_core.cli.listings", "predictors", "What predicts hands without training."),
         "plugins": LazyCommand("hmr_core.cli.listings", "plugins", "Installed plugins, and why one does not work."),
     },
 }

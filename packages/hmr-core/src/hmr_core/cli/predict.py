@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from hmr_core.cli.options import device_option, hand_model_option
+from hmr_core.errors import UsageError
 from hmr_core.hand.hand import GIVEN
 from hmr_core.hand.joints import SIDES
-from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE
+from hmr_core.inference.boxes import WHOLE
+from hmr_core.plugins.photo_hands import BOX_OF, HAND
 from hmr_core.shell import flag
 from hmr_core.wording import counted
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmr_core.inference.photos import PhotoResult
+    from hmr_core.inference.predictor import Predictor
 
 NO_SOLVER = "none"
 BOX, INTRINSICS = "x,y,width,height", "fx,fy,cx,cy"
+_TILES = ("tiles=true",)
 LINES = 12
-"""So many hands are listed."""
+"""So many lines tell of hands."""
 
 
 def _numbers(text: str, names: str, *words: str) -> tuple[float, ...] | str:
@@ -47,13 +51,36 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 
 
 @click.command("predict")
-@click.argument("model")
+@click.argument("name")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--ckpt",
     type=click.Path(path_type=Path),
-    required=True,
-    help="A run (RUN:best is the best on val), a checkpoint, or a released file.",
+    help="Of a model: a run (RUN:best is the best on val), a checkpoint, or a released file. Predictors have none.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of a predictor; `hmr predictors NAME` lists them. Repeat it for several.",
+)
+@click.option(
+    "--detector",
+    metavar="NAME",
+    help="What finds the hands of the photos for a model; `hmr detectors` lists them. Predictors find them themselves.",
+)
+@click.option(
+    "--detector-set",
+    "detector_sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the detector; `hmr detectors NAME` lists them.",
+)
+@click.option(
+    "--tiles",
+    is_flag=True,
+    help="Look for small hands, too, in overlapping parts of the photo: finds more, more wrongly.",
 )
 @click.option(
     "--box",
@@ -62,7 +89,8 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     metavar=BOX,
     callback=_boxes,
     help="A hand: left, top, width and height in pixels, tight around it from the wrist to the finger tips; or "
-    f"`{WHOLE}`, the whole photo. Repeat it for several hands.  [default: whole]",
+    f"`{WHOLE}`, the whole photo. Repeat it for several hands.  [default: those that are found; of a model without a "
+    "detector, whole]",
 )
 @click.option(
     "--box-of",
@@ -76,7 +104,8 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     "sides",
     multiple=True,
     type=click.Choice(SIDES),
-    help="Which hand it is: once for all boxes, or once for each.  [default: right]",
+    help="Which hand it is: once for all hands, or once for each box.  [default: as it is seen; of a model without a "
+    "detector, right]",
 )
 @click.option(
     "--intrinsics", metavar=INTRINSICS, callback=_intrinsics, help="The camera of the upright photos, in pixels."
@@ -89,14 +118,15 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     help="From the wrist along the bones to the tip of the middle finger.  [default: the hand model's]",
 )
 @click.option(
-    "--depth", type=float, metavar="M", help="The depth of the model's root joint (`hmr models MODEL` names it)."
+    "--depth",
+    type=float,
+    metavar="M",
+    help="The depth of the root joint: of a model as `hmr models NAME` has it, else the wrist.",
 )
 @click.option(
     "--solver",
-    default="lm",
-    show_default=True,
     metavar="NAME",
-    help=f"What makes the mesh where the model predicts joints alone; `{NO_SOLVER}` for no mesh.",
+    help=f"What makes the mesh where a model predicts joints alone; `{NO_SOLVER}` for no mesh.  [default: lm]",
 )
 @click.option(
     "--solver-ckpt", type=click.Path(path_type=Path), metavar="FILE", help="The solver's weights, if it needs any."
@@ -113,9 +143,13 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 )
 @click.option("--json", "as_json", is_flag=True, help="Print hands.json, and nothing else on stdout.")
 def predict(
-    model: str,
+    name: str,
     files: tuple[Path, ...],
-    ckpt: Path,
+    ckpt: Path | None,
+    sets: tuple[str, ...],
+    detector: str | None,
+    detector_sets: tuple[str, ...],
+    tiles: bool,
     boxes: list[tuple[float, ...] | str],
     box_of: str,
     sides: tuple[str, ...],
@@ -123,7 +157,7 @@ def predict(
     fov: float | None,
     hand_size: float | None,
     depth: float | None,
-    solver: str,
+    solver: str | None,
     solver_ckpt: Path | None,
     hand_model: Path | None,
     device: str | None,
@@ -133,31 +167,33 @@ def predict(
 ) -> int:
     """Predict the hands in photos: joints and mesh in camera space, in metres.
 
-    FILE... are photos, or folders of photos; all boxes are for each of them. Leaves hands.json and, for each photo
-    STEM, STEM.png (its hands drawn over it) and STEM-N.obj, the mesh of its N-th box. A photo that cannot be predicted
-    has its error in hands.json, and the exit status is then 1.
+    NAME is a predictor, which needs no training (`hmr predictors` lists them), or a model with its --ckpt. FILE... are
+    photos, or folders of photos; all boxes are for each of them. Leaves hands.json and, for each photo STEM, STEM.png
+    (its hands drawn over it) and STEM-N.obj, the mesh of its N-th hand. A photo that cannot be predicted has its error
+    in hands.json, and the exit status is then 1. A photo without hands is none such.
 
     The camera is the one that is given, else the one that EXIF tells, else one of 60 degrees; how far away a hand is,
     its size tells. docs/predict.md has it all.
 
     \b
     Examples:
+      hmr predict mediapipe photo.jpg
+      hmr predict integral --ckpt runs/integral-sp0-tiny photo.jpg --detector mediapipe
       hmr predict integral --ckpt runs/integral-sp0-tiny photo.jpg --box 220,140,180,200
       hmr predict integral --ckpt runs/integral-sp0-tiny me.jpg --box 220,140,180,200 --side left --hand-size 190
       hmr predict i2l --ckpt runs/i2l-sp0-tiny photos/ --box whole --fov 70 --out hands --mesh glb
     """
-    from hmr_core.cli.main import current_command, current_registry
+    from hmr_core.cli.main import current_command
     from hmr_core.cli.progress import progress
-    from hmr_core.inference.load import load
     from hmr_core.inference.photos import RECORD, check_folder, list_photos, predict_photos
     from hmr_core.inference.request import PhotoRequest
     from hmr_core.processes import place
     from hmr_core.provenance import provenance
 
     request = PhotoRequest(
-        boxes=boxes or (WHOLE,),
+        boxes=boxes or None,
         box_of=box_of,
-        sides=sides[0] if len(sides) == 1 else sides or SIDES[0],
+        sides=sides[0] if len(sides) == 1 else sides or None,
         intrinsics=intrinsics,
         fov=fov,
         depth=depth,
@@ -167,19 +203,16 @@ def predict(
     where = place()
     if where.first:
         check_folder(out)
-    predictor = load(
-        ckpt,
-        model=model,
-        hand_model=hand_model,
-        solver=None if solver == NO_SOLVER else solver,
-        solver_ckpt=solver_ckpt,
-        device=device,
-        registry=current_registry(),
+    predictor = _predictor(
+        name, ckpt, sets, detector, detector_sets, tiles, solver, solver_ckpt, hand_model, device, boxes=bool(boxes)
     )
-    if not boxes:
-        click.echo(f"note: no --box is given: each photo is taken for one {request.sides} hand that fills it", err=True)
+    if not boxes and ckpt is not None and detector is None:
+        side = request.side or SIDES[0]
+        click.echo(
+            f"note: neither --box nor --detector: each photo is taken for one {side} hand that fills it", err=True
+        )
     about = {**predictor.as_report(), "started": provenance(current_command())}
-    with progress(model, len(where.share_of(photos)), "photos") as advance:
+    with progress(name, len(where.share_of(photos)), "photos") as advance:
         results = predict_photos(
             predictor,
             photos,
@@ -206,15 +239,71 @@ def predict(
     return 1 if failed else 0
 
 
+def _predictor(
+    name: str,
+    ckpt: Path | None,
+    sets: tuple[str, ...],
+    detector: str | None,
+    detector_sets: tuple[str, ...],
+    tiles: bool,
+    solver: str | None,
+    solver_ckpt: Path | None,
+    hand_model: Path | None,
+    device: str | None,
+    *,
+    boxes: bool,
+) -> Predictor:
+    """What a name means: a predictor, or a model with a checkpoint. boxes: whether some are given."""
+    from hmr_core.cli.main import current_registry
+    from hmr_core.inference.load import SOLVER, is_predictor, load_model, load_predictor
+
+    registry = current_registry()
+    if boxes and (detector is not None or tiles):
+        what = "--detector" if detector is not None else "--tiles"
+        raise UsageError(f"{what} finds hands, and --box says where they are. Give one of them.")
+    if ckpt is None and is_predictor(name, registry):
+        unused = {"detector": detector, "detector-set": detector_sets, "solver": solver, "solver-ckpt": solver_ckpt}
+        for flag_name in (flag_name for flag_name, given in unused.items() if given):
+            raise UsageError(
+                f'--{flag_name} is for models: the predictor "{name}" finds hands and makes their meshes by itself.'
+            )
+        return load_predictor(
+            name, sets=(*sets, *(_TILES if tiles else ())), hand_model=hand_model, device=device, registry=registry
+        )
+    registry.model(name)
+    if ckpt is None:
+        raise UsageError(f'the model "{name}" needs its weights: --ckpt FILE (a run, a checkpoint, a released file).')
+    if sets:
+        raise UsageError("--set is for predictors: a model's options are in its checkpoint.")
+    if tiles and detector is None:
+        raise UsageError("--tiles is for detectors: add --detector NAME.")
+    solver = SOLVER if solver is None else None if solver == NO_SOLVER else solver
+    overrides = (*detector_sets, *(_TILES if tiles else ()))
+    return load_model(
+        ckpt,
+        model=name,
+        hand_model=hand_model,
+        solver=solver,
+        solver_ckpt=solver_ckpt,
+        detector=detector,
+        detector_sets=overrides,
+        device=device,
+        registry=registry,
+    )
+
+
 def _show(results: Sequence[PhotoResult]) -> None:
-    """A line for each hand, as long as they are few."""
+    """Tell of each hand and of photos without any, as long as they are few."""
     lines = []
     for result in results:
         for hand, mesh in zip(result.hands, result.meshes, strict=True):
             by = "root joint's depth given" if hand.depth_from == GIVEN else "by its size"
             where = f"wrist {hand.joints[0, 2]:.3f} m away ({by}; camera {hand.intrinsics_from})"
             lines.append(f"{result.file}: {hand.side} hand, {where}{f', {mesh}' if mesh else ''}")
+            lines += [f"{result.file}: {remark}" for remark in hand.remarks]
+        if result.error is None and not result.hands:
+            lines.append(f"{result.file}: no hand found")
     for line in lines[:LINES]:
         click.echo(line)
     if len(lines) > LINES:
-        click.echo(f"and {counted(len(lines) - LINES, 'more hand')}")
+        click.echo(f"and {counted(len(lines) - LINES, 'more line')} like these; all is in hands.json")

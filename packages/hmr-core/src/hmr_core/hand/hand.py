@@ -29,7 +29,7 @@ class Hand:
     joints, joints_px: in OpenPose order. verts, faces: its mesh; None where none was made.
     rotations: axis-angle of MANO's 16 joints, relative to the flat hand of its side. betas: its shape.
     confidence: 0 to 1 for each joint, where the model has one.
-    intrinsics_from: given, exif or assumed. depth_from: given or hand size.
+    intrinsics_from: given, exif or assumed. depth_from: given or hand size. remarks: what is to be said of it.
     """
 
     side: str
@@ -45,6 +45,7 @@ class Hand:
     intrinsics: Float64[ndarray, "3 3"]
     intrinsics_from: str
     depth_from: str
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """The hand in one line: a notebook shows it, and the arrays would fill pages."""
@@ -103,4 +104,5 @@ class Hand:
             # Six decimals are a thousandth of a millimetre; a camera's matrix is kept as it is.
             digits = 16 if name == "intrinsics" else 6
             values[name] = None if array is None else np.round(array.astype(np.float64), digits).tolist()
-        return {**values, "intrinsics_from": self.intrinsics_from, "depth_from": self.depth_from}
+        rest = {"intrinsics_from": self.intrinsics_from, "depth_from": self.depth_from, "remarks": list(self.remarks)}
+        return {**values, **rest}

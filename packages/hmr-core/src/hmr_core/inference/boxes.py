@@ -24,6 +24,7 @@ from numpy import ndarray
 from hmr_core.errors import UsageError
 from hmr_core.hand.joints import SIDES
 from hmr_core.inference.numbers import Numbers, as_numbers
+from hmr_core.plugins.photo_hands import Box
 
 JOINTS_SHARE = 0.79
 """The longer side of the joints' box for that of the hand's.
@@ -33,9 +34,6 @@ On the sp0 test subset of `hmr synth demo`: median 0.787, from 0.728 (10 %) to 0
 
 LOOKS = 3
 """How often a hand is looked at."""
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels of the upright picture; x and y are the first column and row, as OpenCV has them."""
 
 
 class Square(NamedTuple):
@@ -48,9 +46,6 @@ class Square(NamedTuple):
 
 WHOLE = "whole"
 """In place of a box's numbers: the picture's own box, where one hand fills it."""
-
-BOX_OF = HAND, JOINTS = ("hand", "joints")
-"""What boxes are tight around."""
 
 GivenBox = Numbers | str
 """A box as users give it: four numbers, or WHOLE."""

@@ -30,7 +30,13 @@ def bone_lengths(layer: HandLayer, betas: Float[Tensor, "batch 10"]) -> Float[Te
     """The lengths in metres of a hand's bones (as BONES lists them), of the flat hand of these shapes; float64."""
     with torch.no_grad():
         joints = layer.joints(torch.zeros(len(betas), 16, 3).to(betas), betas).double()
-    return _lengths(joints)
+    return bones_of(joints)
+
+
+def bones_of(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 20"]:
+    """The lengths of the bones (as BONES lists them) between joints in OpenPose order."""
+    lengths: Tensor = torch.linalg.vector_norm(joints[:, _CHILDREN] - joints[:, _PARENTS], dim=-1)
+    return lengths
 
 
 def hand_size(lengths: Float[Tensor, "batch 20"]) -> Float[Tensor, "batch"]:
@@ -101,8 +107,3 @@ def root_in_box(
         moved = torch.linalg.solve(intrinsics, off[..., None])[..., 0] * root[:, 2:]
         root = root + torch.cat([moved[:, :2], torch.zeros_like(moved[:, :1])], dim=1)
     return root
-
-
-def _lengths(joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 20"]:
-    lengths: Tensor = torch.linalg.vector_norm(joints[:, _CHILDREN] - joints[:, _PARENTS], dim=-1)
-    return lengths

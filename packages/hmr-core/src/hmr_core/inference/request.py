@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from hmr_core.errors import UsageError, unknown_name
-from hmr_core.inference.boxes import BOX_OF, HAND, WHOLE, Box, GivenBoxes, check_box, check_boxes, check_sides
+from hmr_core.inference.boxes import GivenBoxes, check_box, check_boxes, check_sides
 from hmr_core.inference.camera import given_fov, given_intrinsics
 from hmr_core.inference.numbers import Number, Numbers, number_between
+from hmr_core.plugins.photo_hands import BOX_OF, HAND, InBox
 from hmr_core.plugins.specs import ModelSpec
-
-
-class HandInPhoto(NamedTuple):
-    """Where a hand is, in pixels of the upright photo, and whether it is a right or a left one."""
-
-    box: Box
-    side: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +18,27 @@ class PhotoRequest:
     """Where a photo's hands are, and what is known besides.
 
     boxes: of each hand x, y, width and height, pixels of the upright photo; or "whole" for a hand that fills the photo.
-    A photo without boxes has no hands.
-    box_of: hand or joints, what the boxes are tight around. sides: of all hands, or of each. intrinsics: fx, fy, cx and
+    None: where a detector sees hands; without a detector, one hand that fills the photo.
+    box_of: hand or joints, what the boxes are tight around. sides: of all hands, or of each in a box; None: as the
+    detector or the predictor has them, right where neither tells. intrinsics: fx, fy, cx and
     cy of the upright photo, or a matrix. fov: the angle of view along its longer side, degrees. depth: of the model's
     root joint, metres. hand_size: from the wrist along the bones to the tip of the middle finger, millimetres.
     Raises UsageError for what cannot be, and for two values of one thing.
     """
 
-    boxes: GivenBoxes = (WHOLE,)
+    boxes: GivenBoxes | None = None
     box_of: str = HAND
-    sides: str | Sequence[str] = "right"
+    sides: str | Sequence[str] | None = None
     intrinsics: Numbers | None = None
     fov: Number | None = None
     depth: Number | None = None
     hand_size: Number | None = None
 
     def __post_init__(self) -> None:
-        check_boxes(self.boxes)
-        check_sides(self.sides, len(self.boxes))
+        if self.boxes is not None:
+            check_boxes(self.boxes)
+        if self.sides is not None:
+            check_sides(self.sides, 1 if self.boxes is None else len(self.boxes))
         if self.box_of not in BOX_OF:
             raise unknown_name("kind of box", self.box_of, BOX_OF)
         if self.intrinsics is not None and self.fov is not None:
@@ -69,10 +65,23 @@ class PhotoRequest:
                 "for an adult).",
             )
 
-    def hands(self, width: int, height: int) -> list[HandInPhoto]:
-        """The hands of a photo of this size; UsageError for a box that lies outside of it."""
-        sides = check_sides(self.sides, len(self.boxes))
-        return [HandInPhoto(check_box(b, width, height), side) for b, side in zip(self.boxes, sides, strict=True)]
+    def sought(self, width: int, height: int) -> list[InBox] | None:
+        """Where hands are sought in a photo of this size; None where no boxes are given.
+
+        Raises UsageError for a box that lies outside of it.
+        """
+        if self.boxes is None:
+            return None
+        sides = [None] * len(self.boxes) if self.sides is None else check_sides(self.sides, len(self.boxes))
+        return [
+            InBox(box=check_box(box, width, height), box_of=self.box_of, side=side)
+            for box, side in zip(self.boxes, sides, strict=True)
+        ]
+
+    @property
+    def side(self) -> str | None:
+        """The side of every hand of a photo without boxes; None where it is not given."""
+        return None if self.sides is None or self.boxes is not None else check_sides(self.sides, 1)[0]
 
 
 def check_consumes_images(spec: ModelSpec) -> None:

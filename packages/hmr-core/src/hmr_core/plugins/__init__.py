@@ -2,6 +2,15 @@
 
 from hmr_core.plugins.hookspecs import hookimpl
 from hmr_core.plugins.recipe_files import recipe_files
-from hmr_core.plugins.specs import DatasetSpec, ModelSpec, Released, SolverSpec
+from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, Released, SolverSpec
 
-__all__ = ["DatasetSpec", "ModelSpec", "Released", "SolverSpec", "hookimpl", "recipe_files"]
+__all__ = [
+    "DatasetSpec",
+    "DetectorSpec",
+    "ModelSpec",
+    "PredictorSpec",
+    "Released",
+    "SolverSpec",
+    "hookimpl",
+    "recipe_files",
+]

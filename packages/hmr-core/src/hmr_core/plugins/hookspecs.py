@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from hmr_core.plugins.events import Event
     from hmr_core.plugins.run import Run
-    from hmr_core.plugins.specs import DatasetSpec, ModelSpec, SolverSpec
+    from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
 
 hookspec = pluggy.HookspecMarker("hmr")
 hookimpl = pluggy.HookimplMarker("hmr")
@@ -30,6 +30,16 @@ def hmr_datasets() -> list[DatasetSpec]:  # type: ignore[empty-body]  # a hook's
 @hookspec
 def hmr_solvers() -> list[SolverSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
     """Ways from joints to a mesh."""
+
+
+@hookspec
+def hmr_detectors() -> list[DetectorSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """What finds the hands of a picture."""
+
+
+@hookspec
+def hmr_predictors() -> list[PredictorSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """What predicts the hands of photos and is not trained here."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""The models and solvers of hmr's own packages: a package that is not installed is answered with its pip command."""
+"""What hmr's own packages offer: a package that is not installed is answered with its pip command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Known(NamedTuple):
-    """A model or solver of a package of ours.
+    """What a package of ours offers.
 
     distribution: what `pip install` takes. tensor: a name that only this model's released files have, to tell them by.
     """
@@ -15,6 +15,8 @@ class Known(NamedTuple):
     summary: str
     tensor: str = ""
 
+
+_MEDIAPIPE = Known("hmr-mediapipe", "MediaPipe's hand networks: hands of any photo or video, without training")
 
 KNOWN: dict[str, dict[str, Known]] = {
     "model": {
@@ -29,5 +31,7 @@ KNOWN: dict[str, dict[str, Known]] = {
     "solver": {
         "iknet": Known("hmr-iknet", "joints to mesh: IKNet and a fit behind it"),
     },
+    "detector": {"mediapipe": _MEDIAPIPE},
+    "predictor": {"mediapipe": _MEDIAPIPE},
 }
 """By kind of thing, then by name."""

@@ -6,17 +6,17 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import click
 
 from hmr_core.errors import UsageError, did_you_mean
 from hmr_core.plugins.discovery import CATCH, GROUP, EntryPointLike, Plugin, Status, cause, load_plugins
 from hmr_core.plugins.known import KNOWN
-from hmr_core.plugins.specs import DatasetSpec, ModelSpec, SolverSpec
+from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec, Spec
 from hmr_core.shell import command_line
 
-Spec = TypeVar("Spec", bound=ModelSpec | DatasetSpec | SolverSpec)
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class PluginStatus:
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     solvers: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    predictors: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -56,13 +58,13 @@ class HookFailure:
 
 
 @dataclass(frozen=True)
-class _Offers(Generic[Spec]):
+class _Offers(Generic[S]):
     """All specs of one kind that plugins offer, by name; a name with several plugins is a clash."""
 
     kind: str
-    by_name: dict[str, list[tuple[Plugin, Spec]]]
+    by_name: dict[str, list[tuple[Plugin, S]]]
 
-    def usable(self) -> dict[str, Spec]:
+    def usable(self) -> dict[str, S]:
         return {name: offers[0][1] for name, offers in sorted(self.by_name.items()) if len(offers) == 1}
 
     def names_of(self, plugin: Plugin) -> tuple[str, ...]:
@@ -79,6 +81,7 @@ class Registry:
     def plugins(self) -> list[PluginStatus]:
         """List every plugin, core first: those that work, and those that do not, with the reason."""
         models, datasets, solvers = self._models, self._datasets, self._solvers
+        detectors, predictors = self._detectors, self._predictors
         return [
             PluginStatus(
                 name=plugin.name,
@@ -90,6 +93,8 @@ class Registry:
                 models=models.names_of(plugin),
                 datasets=datasets.names_of(plugin),
                 solvers=solvers.names_of(plugin),
+                detectors=detectors.names_of(plugin),
+                predictors=predictors.names_of(plugin),
             )
             for plugin in self._plugins
         ]
@@ -106,6 +111,14 @@ class Registry:
         """List the usable solvers by name."""
         return self._solvers.usable()
 
+    def detectors(self) -> dict[str, DetectorSpec]:
+        """List the usable detectors by name."""
+        return self._detectors.usable()
+
+    def predictors(self) -> dict[str, PredictorSpec]:
+        """List the usable predictors by name."""
+        return self._predictors.usable()
+
     def model(self, name: str) -> ModelSpec:
         """Find the model of this name; UsageError says why there is none: misspelt, not installed, broken, clashing."""
         return self._use(self._models, name)
@@ -118,23 +131,32 @@ class Registry:
         """Find the solver of this name; UsageError as for `model`."""
         return self._use(self._solvers, name)
 
-    def provider(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> str:
-        """Name the plugin that offers a usable model, data set or solver."""
+    def detector(self, name: str) -> DetectorSpec:
+        """Find the detector of this name; UsageError as for `model`."""
+        return self._use(self._detectors, name)
+
+    def predictor(self, name: str) -> PredictorSpec:
+        """Find the predictor of this name; UsageError as for `model`."""
+        return self._use(self._predictors, name)
+
+    def provider(self, spec: Spec) -> str:
+        """Name the plugin that offers a usable spec."""
         return self._offering(spec).name
 
-    def distribution(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> str:
-        """Name the package that a usable model, data set or solver is installed with."""
+    def distribution(self, spec: Spec) -> str:
+        """Name the package that a usable spec is installed with."""
         return self._offering(spec).distribution
 
-    def _offering(self, spec: ModelSpec | DatasetSpec | SolverSpec) -> Plugin:
-        offers: _Offers[ModelSpec] | _Offers[DatasetSpec] | _Offers[SolverSpec]
-        if isinstance(spec, ModelSpec):
-            offers = self._models
-        elif isinstance(spec, DatasetSpec):
-            offers = self._datasets
-        else:
-            offers = self._solvers
-        return offers.by_name[spec.name][0][0]
+    def _offering(self, spec: Spec) -> Plugin:
+        kinds: dict[type, _Offers[Any]] = {
+            ModelSpec: self._models,
+            DatasetSpec: self._datasets,
+            SolverSpec: self._solvers,
+            DetectorSpec: self._detectors,
+            PredictorSpec: self._predictors,
+        }
+        plugin: Plugin = kinds[type(spec)].by_name[spec.name][0][0]
+        return plugin
 
     def add_commands(self, cli: click.Group, *, reserved: Collection[str] = ()) -> None:
         """Add the plugins' subcommands to a group; names that are reserved or in the group are refused.
@@ -183,11 +205,19 @@ class Registry:
     def _solvers(self) -> _Offers[SolverSpec]:
         return self._collect("solver", "hmr_solvers", SolverSpec)
 
+    @cached_property
+    def _detectors(self) -> _Offers[DetectorSpec]:
+        return self._collect("detector", "hmr_detectors", DetectorSpec)
+
+    @cached_property
+    def _predictors(self) -> _Offers[PredictorSpec]:
+        return self._collect("predictor", "hmr_predictors", PredictorSpec)
+
     def _with_hook(self, hook: str) -> list[Plugin]:
         return [plugin for plugin in self._plugins if hook in plugin.hooks]
 
-    def _collect(self, kind: str, hook: str, spec_type: type[Spec]) -> _Offers[Spec]:
-        by_name: dict[str, list[tuple[Plugin, Spec]]] = {}
+    def _collect(self, kind: str, hook: str, spec_type: type[S]) -> _Offers[S]:
+        by_name: dict[str, list[tuple[Plugin, S]]] = {}
         for plugin in self._with_hook(hook):
             try:
                 returned = plugin.call(hook)
@@ -220,7 +250,7 @@ class Registry:
             f"or name the plugins to use (HMR_PLUGINS={','.join(chosen)})"
         )
 
-    def _use(self, offers: _Offers[Spec], name: str) -> Spec:
+    def _use(self, offers: _Offers[S], name: str) -> S:
         kind = offers.kind
         found = offers.by_name.get(name, [])
         if len(found) > 1:
@@ -255,12 +285,12 @@ class _NotSpecsError(Exception):
     """A hook returned something else than a list of specs."""
 
 
-def _checked(returned: object, hook: str, spec_type: type[Spec]) -> list[Spec]:
+def _checked(returned: object, hook: str, spec_type: type[S]) -> list[S]:
     wanted = f"a list of {spec_type.__name__}"
     if not isinstance(returned, list | tuple):
         raise _NotSpecsError(f"{hook} returned {_a(returned)}, not {wanted}")
     seen = set()
-    specs: list[Spec] = []
+    specs: list[S] = []
     for spec in returned:
         if not isinstance(spec, spec_type):
             raise _NotSpecsError(f"{hook} returned a list with {_a(spec)} in it, not {wanted}")

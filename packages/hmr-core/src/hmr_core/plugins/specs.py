@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.solver import Solver
     from hmr_core.nn.model import PoseModel
+    from hmr_core.plugins.photo_hands import Detector, HandPredictor
     from hmr_core.plugins.sample import DatasetReader
 
 
@@ -101,3 +102,38 @@ class SolverSpec:
     build: Callable[[Any, HandLayer, Path | None, torch.device], Solver]
     needs_weights: bool = False
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """What finds the hands of a picture.
+
+    name: as the option `detector` takes it.
+    config: the class of its options; a frozen pydantic model that refuses unknown keys.
+    build: makes the detector from a config and a device; it imports torch only when called.
+    """
+
+    name: str
+    summary: str
+    config: type[Section]
+    build: Callable[[Any, torch.device], Detector]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorSpec:
+    """What predicts the hands of photos and is not trained here.
+
+    name: what follows `hmr predict`; no model may have it, too.
+    config: the class of its options; a frozen pydantic model that refuses unknown keys.
+    build: makes the predictor from a config, the hand layer of a right hand, float32 and on the CPU, and a device; it
+    imports torch only when called.
+    """
+
+    name: str
+    summary: str
+    config: type[Section]
+    build: Callable[[Any, HandLayer, torch.device], HandPredictor]
+
+
+Spec = ModelSpec | DatasetSpec | SolverSpec | DetectorSpec | PredictorSpec
+"""Whatever plugins offer by name."""

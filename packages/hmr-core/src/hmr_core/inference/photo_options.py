@@ -1,0 +1,24 @@
+"""The options of detectors and predictors, with what a user sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hmr_core.config import GivenBy, Section, configure, section_options
+from hmr_core.plugins.specs import DetectorSpec, PredictorSpec
+from hmr_core.shell import command_line
+
+
+def photo_options(spec: DetectorSpec | PredictorSpec, overrides: Sequence[str]) -> Section:
+    """The options of a detector or a predictor, with each `key=value` applied in turn.
+
+    Raises UsageError for an unknown key, a value of the wrong type, and one that has no effect.
+    """
+    example = next(iter(section_options(spec.config)), "key")
+    of_detector = isinstance(spec, DetectorSpec)
+    given_by = GivenBy(
+        "detector_set" if of_detector else "set",
+        command_line("hmr detectors" if of_detector else "hmr predictors", spec.name),
+        f"{example}=VALUE",
+    )
+    return configure(spec.config, {}, overrides, given_by)
