@@ -63,7 +63,7 @@ def test_help_shows_the_commands_of_plugins(fakes: Any) -> None:
             click.echo("waving")
 
     registry = fakes.registry(fakes.plugin("tiny", hmr_commands=add))
-    assert "From plugins:\n  wave      Wave a hand." in CliRunner().invoke(cli, ["--help"], obj=registry).output
+    assert "From plugins:\n  wave        Wave a hand." in CliRunner().invoke(cli, ["--help"], obj=registry).output
     assert CliRunner().invoke(cli, ["wave"], obj=registry).output == "waving\n"
     assert cli.commands == {}  # nothing stays behind in the group
 

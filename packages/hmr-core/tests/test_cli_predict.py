@@ -27,7 +27,7 @@ from hmr_core.weights.checkpoints import save_checkpoint
 Run = Callable[[str], tuple[int, str, str]]
 PREDICT = "predict small --ckpt run --device cpu"
 KEYS = ["side", "score", "box", "joints", "joints_px", "rotations", "betas", "confidence", "intrinsics"]
-KEYS += ["intrinsics_from", "depth_from", "mesh"]
+KEYS += ["intrinsics_from", "depth_from", "remarks", "mesh"]
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_photo_leaves_its_hands_their_meshes_and_a_picture(hmr: Run) -> None:
 def test_folders_other_formats_and_names_that_clash(hmr: Run) -> None:
     status, _, err = hmr(f"{PREDICT} a.png photos --mesh glb --out made --solver none")
     assert status == 0, err
-    assert "note: no --box is given: each photo is taken for one right hand that fills it" in err
+    assert "note: neither --box nor --detector: each photo is taken for one right hand that fills it" in err
     photos = record("made")["photos"]
     assert [(photo["file"], photo["overlay"]) for photo in photos] == [
         ("a.png", "a.png"),
