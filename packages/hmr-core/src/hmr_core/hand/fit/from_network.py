@@ -68,7 +68,7 @@ def _from_rest(
     seen: Float[Tensor, "batch 21 3"],
     noise: float,
     steps: int,
-) -> Solution:
+) -> Solution[FittedHands]:
     """Hands fitted from the one at rest, laid on the palm as it was seen; twice the steps, since it is a long way."""
     rotations = joints.new_zeros(len(joints), 16, 3)
     rotations[:, 0] = matrix_to_axis_angle(anatomy.palm_turn(seen))

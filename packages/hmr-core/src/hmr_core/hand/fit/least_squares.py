@@ -11,33 +11,33 @@ betas of variance 1 as the hand model is made. So it is the most probable hand, 
 rho(q) = q c^2 / (q + c^2) (Geman & McClure, 1985) is q for small errors and bounded for large ones, so that a joint
 that is off by many times c no longer counts.
 
-Where a joint turns about one axis more readily than about another, |M|^2 = trace(M M^T) becomes trace(M A M^T), with a
-symmetric matrix A of its own (Downs, 1972: the matrix Fisher distribution). For small angles w it gives w^T H w with
-H = (trace(A) 1 - A) / 2; A = 1 is the same about all axes.
+Where a joint turns about one axis more readily than about another, prior.py says how the rotations' terms change.
 
-The matrix of a step has the shape of an arrow: the joints of two fingers have nothing in common but the wrist's
-rotation, shape and place. So each finger's nine unknowns are eliminated on their own, and sixteen remain. What little a
-finger moves the tip of another is left out of that matrix, and of nothing else: the gradient is the whole one, so that
-the minimum is the true one.
+The matrix of a step has the shape of an arrow (arrow.py). What little a finger moves the tip of another is left out of
+that matrix, and of nothing else: the gradient is the whole one, so that the minimum is the true one.
 
 The batch is the last axis (see chain.py), but for the linear algebra.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from hmr_core.hand.fit.arrow import solve_arrow
 from hmr_core.hand.fit.chain import POINTS_IN_OPENPOSE, HandChain, PosedChain
 from hmr_core.hand.fit.jacobian import finger_jacobian, tangent_gradient
 from hmr_core.hand.fit.matrices import times
+from hmr_core.hand.fit.prior import PosePrior
 from hmr_core.hand.fit.rodrigues import turn_by
 
-R = TypeVar("R", "FittedHands", PosedChain)
+R = TypeVar("R", bound="FittedHands | PosedChain")
+H = TypeVar("H", bound="FittedHands")
 
 NOISE_MM = 5.0
 """The expected error of a joint on each axis, unless told otherwise."""
@@ -79,18 +79,18 @@ class FittedHands:
         return FittedHands(local=times(self.local, turns), betas=self.betas + step.betas, place=self.place + step.place)
 
 
-class Solution(NamedTuple):
-    """Fitted hands, how far their joints are off (in the order of ROWS), and the cost."""
+class Solution(NamedTuple, Generic[H]):
+    """Fitted hands, how far their joints are off on each of some axes (in the order of ROWS), and the cost."""
 
-    hands: FittedHands
-    off: Float[Tensor, "21 3 batch"]
+    hands: H
+    off: Float[Tensor, "21 axes batch"]
     cost: Float[Tensor, "batch"]
 
     def far(self, distance: float) -> Bool[Tensor, "21 batch"]:
         """Which joints are off by more than some metres."""
         return self.off.square().sum(1) > distance**2
 
-    def improve(self, samples: Int64[Tensor, "chosen"], other: Solution) -> None:
+    def improve(self, samples: Int64[Tensor, "chosen"], other: Solution[H]) -> None:
         """Take over another solution of some of the samples, in place, where its cost is lower."""
         lower = other.cost < self.cost[samples]
         chosen, better = samples[lower], lower.nonzero()[:, 0]
@@ -102,32 +102,21 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
-    """What is minimised. measured: joints in the order of ROWS. start: S. stiffness: A. noise: n, metres.
-    start_error: s, radians.
-    """
+    """What is minimised. measured: joints in the order of ROWS. noise: n, metres."""
 
     chain: HandChain
     measured: Float[Tensor, "21 3 batch"]
-    start: Float[Tensor, "16 3 3 batch"]
-    stiffness: Float[Tensor, "16 3 3 1"]
+    prior: PosePrior
     noise: float
-    start_error: float
 
     def of(self, samples: Int64[Tensor, "chosen"]) -> LeastSquares:
         """The same for some of the samples."""
-        return replace(
-            self, measured=self.measured.index_select(-1, samples), start=self.start.index_select(-1, samples)
-        )
+        return replace(self, measured=self.measured.index_select(-1, samples), prior=self.prior.of(samples))
 
     @property
     def outlier(self) -> float:
         """c, metres."""
         return max(OUTLIER * self.noise, LEAST_OUTLIER)
-
-    @property
-    def rotation_weight(self) -> float:
-        """(n / s)^2, square metres per square radian."""
-        return (self.noise / self.start_error) ** 2
 
     @property
     def beta_weight(self) -> float:
@@ -143,9 +132,13 @@ class LeastSquares:
         """The value of what is minimised."""
         square, bound = off.square().sum(1), self.outlier**2
         data = (square * (bound / (square + bound))).sum(0)
-        turned = hands.local - self.start
-        turned = 0.5 * (times(turned, self.stiffness) * turned).sum((0, 1, 2))
-        return data + self.rotation_weight * turned + self.beta_weight * hands.betas.square().sum(0)
+        return data + self.prior.cost(hands.local) + self.beta_weight * hands.betas.square().sum(0)
+
+    def stepped(
+        self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"], damping: Float[Tensor, "batch"]
+    ) -> FittedHands:
+        """The hands after a step."""
+        return hands.moved(self.step(hands, posed, off, damping))
 
     def step(
         self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"], damping: Float[Tensor, "batch"]
@@ -161,7 +154,7 @@ class LeastSquares:
         more = 1 + damping[:, None]
         own, shared = matrix[:, :, :9, :9], matrix[:, :, 9:, 9:].sum(1)
         own_diagonal, shared_diagonal = own.diagonal(dim1=2, dim2=3), shared.diagonal(dim1=1, dim2=2)
-        of_wrist, of_fingers = self.rotation_matrices()
+        of_wrist, of_fingers = self.prior.matrices()
         own += of_fingers
         own_diagonal *= more[:, None]
         shared[:, :3, :3] += of_wrist
@@ -170,42 +163,49 @@ class LeastSquares:
         shared_diagonal *= more
         by_own = gradient.rotations[1:].reshape(5, 9, batch).permute(2, 0, 1)
         by_shared = torch.cat([gradient.rotations[0], gradient.betas, gradient.place]).T
-        # Eliminate the fingers; what they have in common with the rest, and the gradient, in one go.
-        factor, _ = torch.linalg.cholesky_ex(own)
-        both = torch.cat([matrix[:, :, :9, 9:], by_own[..., None]], dim=3)
-        both = torch.linalg.solve_triangular(factor, both, upper=False)
-        coupled, own_rest = both[..., :16].flatten(1, 2), both[..., 16:].flatten(1, 2)
-        reduced, _ = torch.linalg.cholesky_ex(shared - coupled.mT @ coupled)
-        common = torch.cholesky_solve(by_shared[..., None] - coupled.mT @ own_rest, reduced)
-        rest = (own_rest - coupled @ common).reshape(batch, 5, 9, 1)
-        fingers = torch.linalg.solve_triangular(factor.mT, rest, upper=True)
-        found = -common[..., 0].T
-        rotations = torch.cat([found[:3], -fingers.reshape(batch, 45).T]).reshape(16, 3, batch)
+        fingers, common = solve_arrow(own, matrix[:, :, :9, 9:], shared, by_own, by_shared)
+        found = -common.T
+        rotations = torch.cat([found[:3], -fingers.T]).reshape(16, 3, batch)
         return Step(rotations, found[3:13], found[13:])
-
-    def rotation_matrices(self) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "5 9 9"]]:
-        """What the rotations' own terms add to the matrix of a step: for the wrist, and for each finger."""
-        stiffness = self.stiffness[..., 0]
-        identity = torch.eye(3, dtype=stiffness.dtype, device=stiffness.device)
-        each = 0.5 * (stiffness.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * identity - stiffness)
-        fingers = stiffness.new_zeros(5, 9, 9)
-        for joint in range(3):
-            own = slice(3 * joint, 3 * joint + 3)
-            fingers[:, own, own] = each[1 + joint :: 3]
-        return self.rotation_weight * each[0], self.rotation_weight * fingers
 
     def gradient(self, hands: FittedHands, posed: PosedChain, off: Float[Tensor, "21 3 batch"]) -> Step:
         """Half the gradient of the cost."""
         bound = self.outlier**2
         pull = off * (bound / (off.square().sum(1, keepdim=True) + bound)).square()
         by_local, by_betas = self.chain.pull_back(posed, pull[1:].reshape(5, 4, 3, pull.shape[-1]))
-        # trace((R - S) A (R - S)^T) / 2 = trace(A) - trace(A S^T R), whose gradient by R is -S A.
-        by_local -= 0.5 * self.rotation_weight * times(self.start, self.stiffness)
+        by_local += self.prior.gradient()
         by_betas += self.beta_weight * hands.betas
         return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
 
 
-def minimise(problem: LeastSquares, hands: FittedHands, steps: int) -> Solution:
+class Problem(Protocol[H]):
+    """What minimise is told: a cost of hands, and a way down. off: on each axis by how much each joint is off."""
+
+    @property
+    def chain(self) -> HandChain:
+        """What poses the hands."""
+        ...
+
+    def of(self, samples: Int64[Tensor, "chosen"]) -> Self:
+        """The same for some of the samples."""
+        ...
+
+    def off(self, hands: H, posed: PosedChain) -> Float[Tensor, "21 axes batch"]:
+        """How far the joints are off."""
+        ...
+
+    def cost(self, hands: H, off: Float[Tensor, "21 axes batch"]) -> Float[Tensor, "batch"]:
+        """The value of what is minimised."""
+        ...
+
+    def stepped(
+        self, hands: H, posed: PosedChain, off: Float[Tensor, "21 axes batch"], damping: Float[Tensor, "batch"]
+    ) -> H:
+        """The hands after a damped step."""
+        ...
+
+
+def minimise(problem: Problem[H], hands: H, steps: int) -> Solution[H]:
     """The hands after at most some iterations; a step that raises the cost is not taken.
 
     A sample that has settled leaves the batch, so that its result is its own.
@@ -215,9 +215,9 @@ def minimise(problem: LeastSquares, hands: FittedHands, steps: int) -> Solution:
     cost = problem.cost(hands, off)
     damping = torch.full_like(cost, DAMPING)
     left = torch.arange(len(cost), device=cost.device)
-    done: list[tuple[Tensor, Solution]] = []
+    done: list[tuple[Tensor, Solution[H]]] = []
     for _ in range(steps):
-        trial = hands.moved(problem.step(hands, posed, off, damping))
+        trial = problem.stepped(hands, posed, off, damping)
         trial_posed = problem.chain.pose(trial.local, trial.betas)
         trial_off = problem.off(trial, trial_posed)
         trial_cost = problem.cost(trial, trial_off)
@@ -237,11 +237,7 @@ def minimise(problem: LeastSquares, hands: FittedHands, steps: int) -> Solution:
     done.append((left, Solution(hands, off, cost)))
     order = torch.cat([index for index, _ in done]).argsort()
     parts = [part for _, part in done]
-    together = FittedHands(
-        local=torch.cat([part.hands.local for part in parts], dim=-1)[..., order],
-        betas=torch.cat([part.hands.betas for part in parts], dim=-1)[..., order],
-        place=torch.cat([part.hands.place for part in parts], dim=-1)[..., order],
-    )
+    together = join([part.hands for part in parts], order)
     off = torch.cat([part.off for part in parts], dim=-1)[..., order]
     return Solution(together, off, torch.cat([part.cost for part in parts])[order])
 
@@ -267,10 +263,8 @@ def begin(
     problem = LeastSquares(
         chain=chain,
         measured=measured,
-        start=local,
-        stiffness=stiffness[..., None],
+        prior=PosePrior(expected=local, stiffness=stiffness[..., None], weight=(noise / start_error) ** 2),
         noise=noise,
-        start_error=start_error,
     )
     off = problem.off(FittedHands(local=local, betas=betas, place=place), chain.pose(local, betas))
     return problem, FittedHands(local=local, betas=betas, place=-off.median(0).values)
@@ -285,3 +279,9 @@ def select(chosen: Bool[Tensor, "batch"], one: R, other: R) -> R:
 def take(record: R, samples: Int64[Tensor, "chosen"]) -> R:
     """Some samples of a record of arrays."""
     return type(record)(**{name: array.index_select(-1, samples) for name, array in vars(record).items()})
+
+
+def join(records: Sequence[R], order: Int64[Tensor, "batch"]) -> R:
+    """Records of arrays of some samples each, one after the other, and then in an order."""
+    arrays = [vars(record) for record in records]
+    return type(records[0])(**{name: torch.cat([a[name] for a in arrays], dim=-1)[..., order] for name in arrays[0]})
