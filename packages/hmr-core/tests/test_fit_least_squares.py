@@ -184,8 +184,9 @@ def test_eight_steps_settle(mini_hand: HandModel) -> None:
     joints, _, starts = noisy_hands(mini_hand, 2)
     chain = HandChain(mini_hand, torch.float64)
     problem, hands = begun(chain, joints, starts)
-    hands, off, _ = minimise(problem, hands, steps=8)
-    left = problem.gradient(hands, chain.pose(hands.local, hands.betas), off)
+    solution = minimise(problem, hands, steps=8)
+    hands = solution.hands
+    left = problem.gradient(hands, chain.pose(hands.local, hands.betas), solution.off)
     assert float(left.place.abs().max()) < 2e-4  # metres, of 21 joints together
 
 

@@ -13,6 +13,8 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
+from hmr_core.geometry.rays import rays
+
 DEPTH_RANGE_M = 0.4
 """Depth that d spans, centred on the root joint (golden file `uvd`)."""
 
@@ -66,12 +68,7 @@ def from_uvd(
 ) -> Float[Tensor, "*batch n 3"]:
     """Camera space, in metres, of UVD in a crop: the inverse of to_uvd (golden file `uvd`).
 
-    The matrix's last row is 0 0 1; skew is undone as any of its other entries. Without skew the result is, to the bit,
-    that of a division by the focal lengths.
+    The matrix's last row is 0 0 1.
     """
     z = (uvd[..., 2:] - 0.5) * DEPTH_RANGE_M + root_m[..., None, 2:]
-    offset_px = uvd[..., :2] * image_size - intrinsics[..., None, :2, 2]
-    (fx, skew), (lean, fy) = (intrinsics[..., None, row, :2, None].unbind(-2) for row in (0, 1))
-    y = (offset_px[..., 1:] - lean / fx * offset_px[..., :1]) / (fy - lean / fx * skew)
-    x = (offset_px[..., :1] - skew * y) / fx
-    return torch.cat([x * z, y * z, z], dim=-1)
+    return rays(uvd[..., :2] * image_size, intrinsics) * z

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -79,7 +79,8 @@ class FittedHands:
         return FittedHands(local=times(self.local, turns), betas=self.betas + step.betas, place=self.place + step.place)
 
 
-class Solution(NamedTuple, Generic[H]):
+@dataclass(frozen=True)
+class Solution(Generic[H]):
     """Fitted hands, how far their joints are off on each of some axes (in the order of ROWS), and the cost."""
 
     hands: H
@@ -178,6 +179,7 @@ class LeastSquares:
         return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
 
 
+@runtime_checkable
 class Problem(Protocol[H]):
     """What minimise is told: a cost of hands, and a way down. off: on each axis by how much each joint is off."""
 
@@ -186,7 +188,7 @@ class Problem(Protocol[H]):
         """What poses the hands."""
         ...
 
-    def of(self, samples: Int64[Tensor, "chosen"]) -> Self:
+    def of(self, samples: Int64[Tensor, "chosen"]) -> Problem[H]:
         """The same for some of the samples."""
         ...
 

@@ -32,6 +32,9 @@ NOISE_SPREAD = 5.0
 EXPLAINED = 0.9
 """The share of what is wrong that must be gone without a joint for it to be the wrong one."""
 
+BESIDE_PALM = 0.01
+"""What a finger's joint counts, against one of the palm, where the mean hand's flat fingers are laid on bent ones."""
+
 
 class Anatomy:
     """The distances that a hand model's joints keep in every pose."""
@@ -83,6 +86,15 @@ class Anatomy:
             put[:, tip] = joints[:, far] + ratio * (joints[:, far] - joints[:, middle])
         chosen = torch.nn.functional.one_hot(which, 21).bool()[..., None]
         return torch.where(chosen, put, joints)
+
+    def filled(
+        self, joints: Float[Tensor, "batch 21 3"], weights: Float[Tensor, "batch 21"]
+    ) -> Float[Tensor, "batch 21 3"]:
+        """The joints, and where a weight is 0 the mean hand's, laid on the known ones, most on the palm."""
+        share = torch.full((21,), BESIDE_PALM, dtype=joints.dtype, device=joints.device)
+        share[list(PALM)] = 1
+        put, _ = _lay(self.rest, list(range(21)), joints, share * weights)
+        return torch.where((weights > 0)[..., None], joints, put)
 
     def palm_turn(self, joints: Float[Tensor, "batch 21 3"]) -> Float[Tensor, "batch 3 3"]:
         """The rotation that lays the mean hand's palm on a hand's."""
