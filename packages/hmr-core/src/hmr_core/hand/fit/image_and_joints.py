@@ -119,7 +119,7 @@ class ImageFitter:
             noise_share=NOISE_SHARE,
         )
         parts, alone = [], []
-        for chosen in torch.arange(len(joints_px), device=self.chain.device).split(CHUNK):
+        for chosen in torch.split(torch.arange(len(joints_px), device=self.chain.device), CHUNK):
             part = Sight(**{name: array[chosen] for name, array in vars(sight).items()})
             hands = None if start is None else seen_along(part, start, chosen)
             shape = None if betas is None else betas[chosen].to(part.points).T.contiguous()
