@@ -20,7 +20,9 @@ from torch.distributed import TCPStore
 
 # Shapes in signatures are checked in all that is imported from here on. jaxtyping's option of pytest comes too late for
 # that before its version 0.3.6.
-install_import_hook(["hmr_core", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_rle"], "beartype.beartype")
+install_import_hook(
+    ["hmr_core", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_mediapipe", "hmr_rle"], "beartype.beartype"
+)
 
 from hmr_core.config import ModelConfig
 from hmr_core.data.oakink import open_oakink

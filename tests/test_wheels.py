@@ -27,7 +27,7 @@ from hmr_core.evaluation.predictions import Predictions, write_predictions
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 PLUGINS = ("integral", "rle", "i2l", "iknet")
-"""Each has one model, and both go by the name of its package without the hmr-."""
+"""Those with one model. It and the plugin go by the name of the package without the hmr-."""
 
 NEEDS_HAND = ("i2l", "iknet")
 
@@ -121,7 +121,7 @@ def plugins(environment: Environment) -> dict[str, Any]:
 
 
 def test_wheels_hold_the_package_and_no_tests(wheels: dict[str, Path]) -> None:
-    assert set(wheels) == {"hmr-core", "hmr-i2l", "hmr-iknet", "hmr-integral", "hmr-rle"}
+    assert set(wheels) == {"hmr-core", "hmr-i2l", "hmr-iknet", "hmr-integral", "hmr-mediapipe", "hmr-rle"}
     for package, wheel in wheels.items():
         module = package.replace("-", "_")
         names = zipfile.ZipFile(wheel).namelist()
@@ -144,7 +144,7 @@ def test_a_plugin_works_with_core_alone(
     assert installed(alone) == {name}
     assert {plugin: entry["ok"] for plugin, entry in plugins(alone).items()} == {"core": True, name: True}
 
-    others = [f"hmr_{other}" for other in ("integral", "rle", "i2l", "iknet") if other != name]
+    others = [f"hmr_{other}" for other in (*PLUGINS, "mediapipe") if other != name]
     done = alone.python(
         "from importlib.util import find_spec\n"
         f"print([module for module in {others} if find_spec(module)])\n"
@@ -165,6 +165,22 @@ def test_a_plugin_works_with_core_alone(
     report = json.loads((alone.folder / "out/report.json").read_text())
     assert (report["model"], report["samples"]) == (name, 24)
     assert report["metrics"]["mpjpe_mm"] > 0
+
+
+def test_mediapipe_works_with_core_alone(
+    wheels: dict[str, Path], environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    alone = environment(wheels["hmr-core"].parent, "hmr-mediapipe")
+    assert {plugin: entry["ok"] for plugin, entry in plugins(alone).items()} == {"core": True, "mediapipe": True}
+    done = alone.python(
+        "import os\n"
+        f"os.environ['HMR_MEDIAPIPE'] = {str(tmp_path)!r}\n"
+        "import torch\n"
+        "from hmr_mediapipe.networks import load_networks\n"
+        "load_networks(False, torch.device('cpu'))\n"
+    )
+    assert "MediaPipe's networks are not on this machine" in done.err
+    assert "Run: hmr mediapipe fetch" in done.err
 
 
 def test_core_alone_says_what_to_install(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = [
     file
     for file in sorted(ROOT.glob("packages/*/src/**/*.py"))
-    if not file.is_relative_to(ROOT / "packages/hmr-core/src/hmr_core/cli")
+    if file.parent.name != "cli" and file.name != "cli.py"  # a plugin's commands
 ]
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -21,7 +21,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 OTHERS = {
     *("--always", "--dirty", "--abbrev", "--exclude", "--error-unmatch"),  # git
     *("--shm-size", "--ipc"),  # docker
-    "--force-reinstall",  # pip
+    *("--force-reinstall", "--no-deps", "--only-binary", "--platform", "--implementation"),  # pip
+    *("--python-version", "--abi", "--dest"),  # pip
     "--inplace",  # rsync
     "--install",  # wsl
 }

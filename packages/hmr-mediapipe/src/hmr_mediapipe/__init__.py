@@ -1,0 +1,1 @@
+"""MediaPipe's hand networks as a plugin of hmr: hands of photos and videos, without training."""
