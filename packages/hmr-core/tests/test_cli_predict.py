@@ -258,3 +258,13 @@ def test_a_photo_that_is_too_large_costs_no_other(hmr: Run, monkeypatch: pytest.
     assert status == 1
     assert "error: the photo b.jpg is too large for this machine's memory" in err
     assert Path("hands/a.png").exists()
+
+
+def test_without_pictures_and_meshes_the_record_is_all_there_is(hmr: Run) -> None:
+    status, out, err = hmr(f"{PREDICT} a.png photos --box whole --mesh none --no-pictures")
+    assert status == 0, err
+    assert "written: hands/ with hands.json\n" in out
+    assert [path.name for path in Path("hands").iterdir()] == ["hands.json"]
+    assert [(photo["overlay"], photo["hands"][0]["mesh"]) for photo in record()["photos"]] == [(None, None)] * 3
+    assert hmr(f"{PREDICT} a.png --box whole")[0] == 0  # the folder is known for one of predictions
+    assert sorted(path.name for path in Path("hands").iterdir()) == ["a-1.obj", "a.png", "hands.json"]

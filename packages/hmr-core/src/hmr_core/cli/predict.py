@@ -133,7 +133,16 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 )
 @hand_model_option
 @device_option
-@click.option("--mesh", type=click.Choice(("obj", "ply", "glb")), default="obj", show_default=True, help="Mesh files.")
+@click.option(
+    "--mesh",
+    type=click.Choice(("obj", "ply", "glb", "none")),
+    default="obj",
+    show_default=True,
+    help="What the files of the meshes are, if there are to be any.",
+)
+@click.option(
+    "--pictures/--no-pictures", default=True, show_default=True, help="Each photo with its hands drawn over it."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -162,6 +171,7 @@ def predict(
     hand_model: Path | None,
     device: str | None,
     mesh: str,
+    pictures: bool,
     out: Path,
     as_json: bool,
 ) -> int:
@@ -218,7 +228,8 @@ def predict(
             photos,
             request,
             out,
-            mesh_ending=f".{mesh}",
+            mesh_ending=None if mesh == "none" else f".{mesh}",
+            pictures=pictures,
             about=about,
             on_photo=lambda _: advance(1),
             where=where,
@@ -234,7 +245,7 @@ def predict(
     else:
         _show(results)
         click.echo(f"hand model: {predictor.hand_model.label}")
-        written = f"{RECORD}, {counted(len(results) - len(failed), 'picture')}"
+        written = RECORD + (f", {counted(len(results) - len(failed), 'picture')}" if pictures else "")
         click.echo(f"written: {out}/ with {written}")
     return 1 if failed else 0
 

@@ -34,7 +34,7 @@ class PhotoResult:
     """A photo and its hands, or why there are none.
 
     width, height: of the upright photo, pixels; None where it could not be read. overlay, meshes: the names of files in
-    the folder; a hand without a mesh has None.
+    the folder; None for what was not written.
     """
 
     file: Path
@@ -95,7 +95,8 @@ def _own_files(record: Path) -> set[str]:
         if values["format"] != FORMAT:
             return set()
         photos = [photo for photo in values["photos"] if "error" not in photo]
-        return {RECORD, *(photo["overlay"] for photo in photos), *(h["mesh"] for p in photos for h in p["hands"])}
+        files = {RECORD, *(photo["overlay"] for photo in photos), *(h["mesh"] for p in photos for h in p["hands"])}
+        return files - {None}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 
@@ -106,16 +107,18 @@ def predict_photos(
     request: PhotoRequest,
     folder: Path,
     *,
-    mesh_ending: str = ".obj",
+    mesh_ending: str | None = ".obj",
+    pictures: bool = True,
     about: Mapping[str, Any],
     on_photo: Callable[[PhotoResult], None] = lambda result: None,
     where: Place = ALONE,
 ) -> list[PhotoResult] | None:
     """Predict photos and write their hands into a folder, which appears whole or not at all.
 
-    request: for each of the photos. about: what hands.json says besides, such as the command. on_photo is told each
-    photo's result. where: of several processes, each predicts a share of the photos, into the folder that the first one
-    makes; the first has all results, the others None.
+    request: for each of the photos. mesh_ending: of the meshes' files; None for no such files. pictures: whether each
+    photo with its hands drawn over it is written, too. about: what hands.json says besides, such as the command.
+    on_photo is told each photo's result. where: of several processes, each predicts a share of the photos, into the
+    folder that the first one makes; the first has all results, without the meshes, the others None.
     A photo that cannot be predicted does not cost the others: its result has the error. When none can be, the first
     error is raised, and nothing is written.
     """
@@ -130,9 +133,9 @@ def predict_photos(
         assert part is not None  # the first one's
         own = []
         for file, stem in where.share_of(named):
-            result = _predict_photo(predictor, file, request, part, stem, mesh_ending)
-            own.append(result)
+            result = _predict_photo(predictor, file, request, part, stem, mesh_ending, pictures)
             on_photo(result)
+            own.append(_without_meshes(result))
         shares = group.gather([_portable(result) for result in own])
         if not where.first:
             return None
@@ -152,8 +155,19 @@ def _portable(result: PhotoResult) -> PhotoResult:
     return replace(result, error=kind(result.error.message, *result.error.remedy))
 
 
+def _without_meshes(result: PhotoResult) -> PhotoResult:
+    """A result whose meshes are in their files alone, so that memory holds those of many photos."""
+    return replace(result, hands=[replace(hand, verts=None, faces=None) for hand in result.hands])
+
+
 def _predict_photo(
-    predictor: Predictor, file: Path, request: PhotoRequest, folder: Path, stem: str, mesh_ending: str
+    predictor: Predictor,
+    file: Path,
+    request: PhotoRequest,
+    folder: Path,
+    stem: str,
+    mesh_ending: str | None,
+    pictures: bool,
 ) -> PhotoResult:
     from hmr_core.viz.hands import draw_hands
 
@@ -168,14 +182,17 @@ def _predict_photo(
     except HmrError as error:
         error.message = f"{file}: {error.message}"
         return PhotoResult(file=file, width=photo.width, height=photo.height, error=error)
-    meshes = [None if hand.verts is None else f"{stem}-{i + 1}{mesh_ending}" for i, hand in enumerate(hands)]
+    meshes = [
+        None if hand.verts is None or mesh_ending is None else f"{stem}-{i + 1}{mesh_ending}"
+        for i, hand in enumerate(hands)
+    ]
     for hand, mesh in zip(hands, meshes, strict=True):
         if mesh is not None:
             hand.save(folder / mesh)
-    write_png(folder / f"{stem}.png", draw_hands(photo.image, hands))
-    return PhotoResult(
-        file=file, width=photo.width, height=photo.height, hands=hands, overlay=f"{stem}.png", meshes=meshes
-    )
+    overlay = f"{stem}.png" if pictures else None
+    if overlay is not None:
+        write_png(folder / overlay, draw_hands(photo.image, hands))
+    return PhotoResult(file=file, width=photo.width, height=photo.height, hands=hands, overlay=overlay, meshes=meshes)
 
 
 def stems(photos: Sequence[Path]) -> list[str]:
