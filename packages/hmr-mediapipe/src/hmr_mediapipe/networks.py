@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hmr_core.errors import HmrError
 from hmr_mediapipe.files import FETCH, HAND, PALM, network_file
+from hmr_mediapipe.memory import keep_freed_memory
 from hmr_mediapipe.network import Network
 from hmr_mediapipe.tflite import read_graph
 
@@ -25,6 +26,9 @@ PALM_SIZE, HAND_SIZE = 192, 224
 PALM_OUTPUTS = {"Identity": (2016, 18), "Identity_1": (2016, 1)}
 HAND_OUTPUTS = {"Identity": (63,), "Identity_1": (1,), "Identity_2": (1,), "Identity_3": (63,)}
 """What the files give, for each image."""
+
+ON_CPU, ON_OTHERS = 4, 64
+"""How many images are run at once."""
 
 
 class Palms(NamedTuple):
@@ -60,9 +64,8 @@ class PalmNetwork:
 
     def __call__(self, images: Float[Tensor, "n 192 192 3"]) -> Palms:
         """Run the network on images: RGB from 0 to 1, on its device."""
-        with torch.inference_mode():
-            given = self._network(images)
-            return Palms(given["Identity"], given["Identity_1"].squeeze(2))
+        given = _run(self._network, images)
+        return Palms(given["Identity"], given["Identity_1"].squeeze(2))
 
 
 class HandNetwork:
@@ -73,14 +76,13 @@ class HandNetwork:
 
     def __call__(self, images: Float[Tensor, "n 224 224 3"]) -> Landmarks:
         """Run the network on crops: RGB from 0 to 1, on its device."""
-        with torch.inference_mode():
-            given = self._network(images)
-            return Landmarks(
-                landmarks=given["Identity"],
-                presence=given["Identity_1"].squeeze(1),
-                handedness=given["Identity_2"].squeeze(1),
-                world=given["Identity_3"],
-            )
+        given = _run(self._network, images)
+        return Landmarks(
+            landmarks=given["Identity"],
+            presence=given["Identity_1"].squeeze(1),
+            handedness=given["Identity_2"].squeeze(1),
+            world=given["Identity_3"],
+        )
 
 
 class Networks(NamedTuple):
@@ -106,4 +108,13 @@ def load_network(path: Path, size: int, outputs: Mapping[str, tuple[int, ...]], 
     given = {name: graph.shapes[number][1:] for name, number in graph.outputs.items()}
     if graph.shapes[graph.input] != (1, size, size, 3) or given != outputs:
         raise HmrError(f"{path} holds another network: it makes {given} of {graph.shapes[graph.input]}. Run: {FETCH}")
+    keep_freed_memory()
     return Network(graph).eval().to(device)
+
+
+@torch.inference_mode()
+def _run(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """Run a network on any number of images, a few at once: more use more memory, and on a CPU are not faster."""
+    at_once = ON_CPU if images.device.type == "cpu" else ON_OTHERS
+    parts = [network(part) for part in torch.split(images, at_once)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
