@@ -38,6 +38,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(TOOLS)  ## make .venv with all packages in it, editable, and what developing them needs
+	@$(BIN)/hmr mediapipe fetch
 
 $(SETUP): Makefile constraints.txt $(wildcard packages/*/pyproject.toml examples/*/pyproject.toml)
 	$(PYTHON) -m venv .venv
@@ -126,10 +127,15 @@ pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png
 	$(BIN)/python tools/docs_picture.py $(DEMO)/synthetic/contact_sheet.png docs/synthetic.png
 
+# Then no test may be skipped for want of MediaPipe's networks, which are fetched once, into the user's cache.
+test test-lowest: export HMR_TESTS_NEED := all
+
 test: $(TOOLS)  ## run every test
+	@$(BIN)/hmr mediapipe fetch
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)
 
 test-lowest: $(LOWEST)/.setup  ## run every test with the lowest versions of what hmr depends on
+	@$(LOWEST)/bin/hmr mediapipe fetch
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses auto --quiet $(TESTS)
 
 lint: $(TOOLS)  ## ruff: rules and format
