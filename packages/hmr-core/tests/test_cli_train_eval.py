@@ -661,6 +661,20 @@ BAD = {
         'unknown option "train.epoch". Did you mean "train.epochs" or "train.freeze_epochs"? `hmr models small` lists '
         "what --set takes.",
     ),
+    "an option of the recipe": (
+        ("train", "small", "--split", "sp0", "--lr", "1"),
+        2,
+        'unknown option --lr. --set KEY=VALUE sets a value of the recipe. Did you mean "train.learning_rate"? `hmr '
+        "models small` lists the keys.",
+    ),
+    "an option of the recipe by its name": (
+        ("train", "small", "--image-size=32", "--split", "sp0"),
+        2,
+        'unknown option --image-size. --set KEY=VALUE sets a value of the recipe. Did you mean "image_size"?',
+    ),
+    "an option of nothing": (("train", "small", "--split", "sp0", "--qqq"), 2, "No such option"),
+    "an option misspelt": (("train", "small", "--splitt", "sp0"), 2, "--split"),
+    "an option of the recipe, without a model": (("train", "--lr", "1"), 2, "No such option"),
     "set of the wrong type": (
         ("train", "small", "--split", "sp0", "--set", "train.epochs=ten"),
         2,

@@ -21,6 +21,7 @@ from hmr_core.cli.options import (
     workers_option,
 )
 from hmr_core.errors import Option, UsageError
+from hmr_core.option_names import meant
 from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
@@ -37,7 +38,36 @@ _FROM_RUN = (
 _TO_RUN = ("data", "hand_model", "device", "workers", "epochs", "timeout_s", "profile")
 
 
-@click.command()
+class TrainCommand(click.Command):
+    """As click's; an option that is the recipe's, such as --lr, is answered with how --set gives it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; UsageError for an option that is none of the command's, but one of the model's recipes."""
+        words = list(args)  # click takes them out of the list
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            recipe = self._meant_of_recipe(error.option_name, words)
+            if not recipe:
+                raise
+            raise click.UsageError(f"unknown option {error.option_name}. {recipe}", ctx) from error
+
+    def _meant_of_recipe(self, given: str, words: list[str]) -> str:
+        """Ask whether an option of the recipe was meant; empty when none is close, or there is no model to tell."""
+        from hmr_core.plugins.recipes import options
+
+        models = current_registry().models()
+        model = next((word for word in words if word in models), None)
+        if model is None:
+            return ""
+        own = {parameter.name for parameter in self.params}  # --epochs is an option itself
+        keys = [key for key in options(models[model]) if key.rpartition(".")[2] not in own]
+        question = meant(given.lstrip("-"), keys)
+        listed = command_line("hmr models", model)
+        return f"--set KEY=VALUE sets a value of the recipe.{question} `{listed}` lists the keys." if question else ""
+
+
+@click.command(cls=TrainCommand)
 @click.argument("model", required=False)
 @split_option
 @click.option("--subset", help="train or train+val; the recipe's own by default. Test is never trained on.")
