@@ -130,13 +130,16 @@ pictures: demo  ## the pictures of README and docs anew, from the demo
 # Then no test may be skipped for want of MediaPipe's networks, which are fetched once, into the user's cache.
 test test-lowest: export HMR_TESTS_NEED := all
 
+# A process gets tests that follow one another, so that what a file's tests share is not made by each process.
+PYTEST_OPTIONS := --numprocesses auto --dist worksteal --quiet
+
 test: $(TOOLS)  ## run every test
 	@$(BIN)/hmr mediapipe fetch
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --quiet $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) $(TESTS)
 
-test-lowest: $(LOWEST)/.setup  ## run every test with the lowest versions of what hmr depends on
+test-lowest: $(LOWEST)/.setup  ## run the tests not marked slow with the lowest versions of what hmr depends on
 	@$(LOWEST)/bin/hmr mediapipe fetch
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest --numprocesses auto --quiet $(TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PYTEST_OPTIONS) -m "not slow" $(TESTS)
 
 lint: $(TOOLS)  ## ruff: rules and format
 	$(BIN)/ruff check

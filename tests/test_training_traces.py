@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TRACES = Path(__file__).parent / "data/traces"
 SCRIPT = Path(__file__).parent / "trace_training.py"
 

@@ -25,6 +25,8 @@ import pytest
 from hmr_core.data.pack.reader import Pack
 from hmr_core.evaluation.predictions import Predictions, write_predictions
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = Path(__file__).parents[1] / "packages"
 PLUGINS = ("integral", "rle", "i2l", "iknet")
 """Those with one model. It and the plugin go by the name of the package without the hmr-."""

@@ -32,6 +32,8 @@ from hmr_core.plugins.run import Run
 from hmr_core.processes import PeerError, Place
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
+pytestmark = pytest.mark.slow
+
 Together = Callable[..., list[Any]]
 
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000

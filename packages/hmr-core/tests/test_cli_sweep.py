@@ -119,6 +119,7 @@ def test_what_is_wrong_with_a_file_is_one_line(hmr: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_process_was_killed_goes_on(
     start_hmr: Callable[..., subprocess.Popen[str]], hmr: Any, tmp_path: Path
 ) -> None:

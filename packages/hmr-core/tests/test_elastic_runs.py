@@ -12,8 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from hmr_core.training.run_folder import is_finished
 from hmr_core.weights.run_record import open_run
+
+pytestmark = pytest.mark.slow
 
 SOON = "join_timeout=60,last_call_timeout=1,keep_alive_interval=1,keep_alive_max_attempt=2"
 """How long torchrun waits for machines, in seconds: as short as a test may."""

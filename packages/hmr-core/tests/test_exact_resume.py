@@ -19,6 +19,8 @@ from hmr_core.training.every import Every, parse_every
 from hmr_core.weights.checkpoint_folders import ends_epoch, saved_checkpoints
 from hmr_core.weights.checkpoint_record import read_record
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("seconds", "samples_per_second", "data_wait")
 
 

@@ -17,6 +17,8 @@ import pytest
 from hmr_core.weights.checkpoint_folders import run_checkpoints
 from hmr_core.weights.checkpoint_record import read_record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TIMES = ("seconds", "samples_per_second", "data_wait")
 

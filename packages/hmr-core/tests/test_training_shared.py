@@ -26,6 +26,8 @@ from hmr_core.training.step import seed_step
 from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import saved_checkpoints
 
+pytestmark = pytest.mark.slow
+
 Several = Callable[..., subprocess.CompletedProcess[str]]
 Together = Callable[..., list[Any]]
 
