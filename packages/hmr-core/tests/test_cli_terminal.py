@@ -116,15 +116,16 @@ def test_a_path_that_is_no_utf_8_is_shown(encoding: str, shown: bytes, monkeypat
 
 
 @pytest.mark.parametrize("stderr", ["2>&-", "2> >(exec true)", "2>/dev/full"])
-def test_no_work_is_lost_without_stderr(stderr: str, tmp_path: Path) -> None:
+def test_no_work_is_lost_without_stderr(stderr: str, mini_tree: Path, tmp_path: Path) -> None:
     """Closed, or a pipe that nobody reads any more, or a full disk."""
-    command = shlex.join([sys.executable, "-m", "hmr_core", "synth", "tree", "--sequences", "5", "--frames", "1"])
+    given = ("--root", str(mini_tree), "--out", "x.h5", "--codec", "jpeg:50", "--split", "sp0")
+    command = shlex.join([sys.executable, "-m", "hmr_core", "pack", "oakink", *given])
     done = subprocess.run(
         ["bash", "-c", f"exec {command} {stderr}"], cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0
     assert b"error" not in done.stdout
-    assert (tmp_path / "tree/OakInk").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
 
 
 def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
