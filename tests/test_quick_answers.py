@@ -55,6 +55,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "train: subset": ((*TRAIN, "--subset", "test"), 2, "training takes train or train+val"),
     "train: recipe": ((*TRAIN, "--recipe", "tinny"), 2, 'Did you mean "tiny"?'),
     "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs" or "train.freeze_epochs"?'),
+    "train: option without --set": ((*TRAIN, "--lr", "1"), 2, 'Did you mean "train.learning_rate"?'),
     "train: value": ((*TRAIN, "--set", "train.epochs=ten"), 2, "train.epochs"),
     "train: processes": (
         (*TRAIN, "--batch-size", "4", "--gpus", "3", "--device", "cpu"),
