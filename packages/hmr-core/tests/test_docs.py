@@ -32,7 +32,10 @@ def parse(arguments: list[str]) -> None:
         context = cli.make_context(name, arguments, obj=discover())
         while isinstance(command, click.Group):
             stack.enter_context(context)
-            found, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            left = [*context._protected_args, *context.args]
+            if not left:
+                break  # a group that runs without a subcommand
+            found, command, rest = command.resolve_command(context, left)
             assert command is not None
             context = command.make_context(found, rest, parent=context)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -39,3 +41,14 @@ def image() -> Callable[[int, int], Tensor]:
         return torch.from_numpy((0.5 + 0.3 * coarse + 0.2 * fine).astype(np.float32))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def writer() -> ModuleType:
+    """The module that writes small TensorFlow Lite files."""
+    found = importlib.util.spec_from_file_location("tflite_writer", Path(__file__).parent / "tflite_writer.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
