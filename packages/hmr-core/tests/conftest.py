@@ -1,5 +1,5 @@
 """Plugins made on the spot, as the fixture `fakes`, so that no test relies on what is installed; packs that are
-costly to make; commands in processes of their own.
+costly to make; command lines, in this process with such plugins, and in processes of their own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from hmr_core import builtin
+from hmr_core.cli.main import cli, main
 from hmr_core.config import Section
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
@@ -234,6 +237,69 @@ def evaluation(run: Run, small_spec: ModelSpec, mini_pack: Pack, evaluate_on: Ca
     return evaluate_on(
         small_spec, load_checkpoint(run.folder, small_spec), mini_pack, split="sp0", subset="test", **options
     )
+
+
+class Said(NamedTuple):
+    """How a command line ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Runs command lines, with `plugins` installed, to which a test may add."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self.plugins: list[Any] = [FakeEntryPoint("core", lambda: builtin, FakeDist("hmr-core"))]
+
+    def __call__(self, *arguments: str) -> Said:
+        self._capture.readouterr()
+        return Said(main(arguments), *self._capture.readouterr())
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """Runs command lines in an empty folder; of plugins, core's own is there."""
+    monkeypatch.chdir(tmp_path)
+    made, make_context = CommandLine(capfd), cli.make_context
+
+    def with_plugins(*given: Any, **options: Any) -> Any:
+        return make_context(*given, obj=registry(*made.plugins), **options)
+
+    monkeypatch.setattr(cli, "make_context", with_plugins)
+    return made
+
+
+@pytest.fixture
+def hmr(
+    command_line: CommandLine, small_spec: ModelSpec, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """Runs them with the small model and Integral-Pose, and the made-up data set's pack as the default data."""
+    small = plugin("small", hmr_models=lambda: [small_spec])
+    command_line.plugins += [small, *entry_points(group="hmr", name="integral")]
+    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
+    return command_line
+
+
+@pytest.fixture(scope="session")
+def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first `trained` leaves a copy for the others."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
+@pytest.fixture
+def trained(hmr: CommandLine, kept_run: Path) -> Path:
+    """The small model's run of one epoch, by `hmr train`; each test's own."""
+    run = Path("runs/small-sp0-tiny")
+    if kept_run.exists():
+        shutil.copytree(kept_run, run)
+        return run
+    status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
+    assert status == 0, err
+    shutil.copytree(run, kept_run)
+    return run
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hmr_core.cli.main import cli, main
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError
 from hmr_core.nn.resnet import ResNet
@@ -59,28 +58,11 @@ def plugins(spec: ModelSpec, fakes: Any) -> list[Any]:
 
 
 @pytest.fixture
-def hmr(
-    plugins: list[Any],
-    mini_pack_path: Path,
-    fakes: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Hmr:
+def hmr(plugins: list[Any], command_line: Any, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hmr:
     """In an empty folder, with the plugins installed and the made-up data set's pack as the default data."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
-    make_context = cli.make_context
-
-    def with_plugins(*args: Any, **options: Any) -> Any:
-        return make_context(*args, obj=fakes.registry(*plugins), **options)
-
-    monkeypatch.setattr(cli, "make_context", with_plugins)
-
-    def run(*arguments: str) -> Said:
-        capfd.readouterr()
-        return Said(main(arguments), *capfd.readouterr())
-
+    command_line.plugins = plugins
+    run: Hmr = command_line
     return run
 
 

@@ -19,8 +19,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from hmr_core import builtin
-from hmr_core.cli.main import cli, main
 from hmr_core.config import Section
 from hmr_core.data.hand_model_check import mismatch_note
 from hmr_core.data.oakink import open_oakink
@@ -183,13 +181,12 @@ def hmr(
     fakes: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    command_line: Any,
 ) -> Run:
     """Runs a command line in an empty folder that has checkpoints alone: (status, stdout, stderr).
 
     The environment names the made-up data set and its hand model.
     """
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
     monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
     for name in ("manotorch", "manotorch.manolayer"):
@@ -198,20 +195,10 @@ def hmr(
         Path(link).symlink_to(run_folder / name)
     Path("flat.pt").write_text("flat")
     FlatSolver.calls = []
-    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-    models = fakes.plugin("small", hmr_models=lambda: specs(small_spec, tmp_path), hmr_solvers=lambda: [FLAT])
-    make_context = cli.make_context
-    monkeypatch.setattr(
-        cli, "make_context", lambda *args, **options: make_context(*args, obj=fakes.registry(core, models), **options)
+    command_line.plugins.append(
+        fakes.plugin("small", hmr_models=lambda: specs(small_spec, tmp_path), hmr_solvers=lambda: [FLAT])
     )
-
-    def run(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main(shlex.split(line))
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
+    return lambda line: command_line(*shlex.split(line))
 
 
 def report(folder: str) -> dict[str, Any]:

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from hmr_core import builtin
-from hmr_core.cli.main import cli, main
 from hmr_core.geometry.camera import project
 from hmr_core.inference.photo import Photo, read_photo
 from hmr_core.inference.photos import stems
@@ -34,12 +32,10 @@ KEYS += ["intrinsics_from", "depth_from", "remarks", "mesh"]
 def hmr(
     small_spec: ModelSpec,
     fakes: Any,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    command_line: Any,
 ) -> Run:
     """Runs a command line in a folder with a checkpoint and some photos: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
     torch.manual_seed(1)
     recipe = load_recipe(small_spec, "tiny")
@@ -52,20 +48,8 @@ def hmr(
     Path("photos/notes.txt").write_text("no photo")
     Path("bad.jpg").write_bytes(b"\xff\xd8\xff and no more")
     Path("film.mp4").write_bytes(b"\0\0\0\x20ftypisom")
-    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-    models = fakes.plugin("small", hmr_models=lambda: [small_spec])
-    make_context = cli.make_context
-    monkeypatch.setattr(
-        cli, "make_context", lambda *args, **options: make_context(*args, obj=fakes.registry(core, models), **options)
-    )
-
-    def run(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main(shlex.split(line))
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
+    command_line.plugins.append(fakes.plugin("small", hmr_models=lambda: [small_spec]))
+    return lambda line: command_line(*shlex.split(line))
 
 
 def record(folder: str = "hands") -> dict[str, Any]:

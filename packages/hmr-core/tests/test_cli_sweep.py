@@ -7,15 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hmr_core import builtin
-from hmr_core.cli.main import cli, main
-from hmr_core.plugins import ModelSpec
 from hmr_core.sweep.session import read_trials
 
 SWEEP = """
@@ -40,32 +36,6 @@ train.batch_size = 8
 [space]
 train.learning_rate = { low = 1e-4, high = 1e-2, log = true }
 """
-
-
-@pytest.fixture
-def hmr(
-    small_spec: ModelSpec,
-    mini_pack_path: Path,
-    fakes: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line with the small model installed, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
-    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-    small = fakes.plugin("small", hmr_models=lambda: [small_spec])
-    registry = fakes.registry(core, small, *entry_points(group="hmr", name="integral"))
-    make_context = cli.make_context
-    monkeypatch.setattr(cli, "make_context", lambda *args, **options: make_context(*args, obj=registry, **options))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main(arguments)
-        return status, *capfd.readouterr()
-
-    return run
 
 
 def test_a_sweep_ends_with_its_table_and_what_to_run_next(hmr: Any) -> None:

@@ -17,8 +17,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hmr_core import builtin
-from hmr_core.cli.main import cli, main
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel as Hand
 from hmr_core.hand.model import load_hand_model
@@ -100,29 +98,15 @@ def hmr(
     mini_pack_path: Path,
     mini_hand_path: Path,
     fakes: Any,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    command_line: Any,
 ) -> Run:
     """Runs a command line in an empty folder, with the two models and the made-up data set: (status, out, err)."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
     monkeypatch.setenv("HMR_HAND_MODEL", str(mini_hand_path))
     specs = [make_spec(small_spec, Meshed), replace(make_spec(small_spec, Posed), name="posed")]
-    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-    models = fakes.plugin("handy", hmr_models=lambda: specs)
-    make_context = cli.make_context
-    monkeypatch.setattr(
-        cli, "make_context", lambda *args, **options: make_context(*args, obj=fakes.registry(core, models), **options)
-    )
-
-    def run(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = main(shlex.split(line))
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
+    command_line.plugins.append(fakes.plugin("handy", hmr_models=lambda: specs))
+    return lambda line: command_line(*shlex.split(line))
 
 
 def test_a_mesh_model_trains_resumes_and_is_scored_with_the_annotations_hand(
