@@ -1,260 +1,31 @@
-"""`hmr train`, `hmr eval` and `hmr score` as a user runs them, with a small model and the made-up data set."""
+"""`hmr train` as its user runs it, with a small model and the made-up data set, and mistakes of all three commands."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from hmr_core import builtin
-from hmr_core.cli.main import cli, main
-from hmr_core.data.oakink import OakInkReader
-from hmr_core.data.pack import writer
-from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.layout import read_layout
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
-from hmr_core.evaluation.predictions import MEANINGS, SHAPES, read_predictions, write_predictions
-from hmr_core.pictures import read_picture
-from hmr_core.plugins import ModelSpec
-from hmr_core.plugins.registry import Registry
-from hmr_core.plugins.sample import Sample
 from hmr_core.training.run_folder import locked
-from hmr_core.weights.checkpoints import load_checkpoint
 from hmr_core.weights.run_record import open_run
 
 
-class Hmr:
-    """Runs command lines with the small model installed, and whatever else a test adds: (status, stdout, stderr)."""
-
-    def __init__(self, fakes: Any, spec: ModelSpec, capture: pytest.CaptureFixture[str]) -> None:
-        self._fakes, self._capture = fakes, capture
-        core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
-        small = fakes.plugin("small", hmr_models=lambda: [spec])
-        self.plugins = [core, small, *entry_points(group="hmr", name="integral")]
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capture.readouterr()
-        status = main(arguments)
-        out, err = self._capture.readouterr()
-        return status, out, err
-
-    def registry(self) -> Registry:
-        registry: Registry = self._fakes.registry(*self.plugins)
-        return registry
-
-
-@pytest.fixture
-def hmr(
-    small_spec: ModelSpec,
-    mini_pack_path: Path,
-    fakes: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Hmr:
-    """In an empty folder, with the made-up data set's pack as the default data."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HMR_DATA", str(mini_pack_path))
-    hmr = Hmr(fakes, small_spec, capfd)
-    make_context = cli.make_context
-    monkeypatch.setattr(
-        cli, "make_context", lambda *args, **options: make_context(*args, obj=hmr.registry(), **options)
-    )
-    return hmr
-
-
-@pytest.fixture
-def trained(hmr: Hmr) -> Path:
-    status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
-    assert status == 0, err
-    return Path("runs/small-sp0-tiny")
-
-
-def test_train_eval_and_score_leave_what_they_promise(hmr: Hmr, trained: Path) -> None:
-    assert {path.name for path in trained.iterdir()} == {"config.json", "metrics.jsonl", "train.log", "checkpoints"}
-    log = (trained / "train.log").read_text()
-    assert "small, sp0, recipe tiny: 57 samples to train on, 15 to validate on" in log
-    assert "epoch 1/1: loss" in log
-    assert "finished after epoch 1" in log
-
-    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "default", "--device", "cpu")
-    assert status == 0, err
-    folder = Path("eval/small-sp0-test")
-    assert {path.name for path in folder.iterdir()} == {"report.json", "predictions.h5", "contact_sheet.png"}
-    report = json.loads((folder / "report.json").read_text())
-    assert report["split"] == "sp0"
-    command = f"hmr eval small --ckpt {trained} --split default --device cpu"
-    assert (report["started"]["command"], report["started"]["host"]) == (command, platform.node())
-    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
-    rows = [line.split("  ")[0] for line in out.splitlines()]
-    assert {"small (this)", "mean pose of train", "published, on OakInk-Image"} <= set(rows)
-    assert f"{report['metrics']['mpjpe_mm']:.2f}" in out
-    assert "note: this model predicts joints only" in out
-    picture = read_picture(folder / "contact_sheet.png")
-    assert picture.shape[1] == 2304
-    assert len({tuple(color) for color in picture[::7, ::7].reshape(-1, 3)}) > 500  # images, not a blank sheet
-
-    status, out, _ = hmr("score", str(folder), "--json")
-    assert status == 0
-    assert json.loads(out)["metrics"] == report["metrics"]
-    assert json.loads(out)["aligned"] == report["aligned"]
-    assert json.loads(out)["errors"] == report["errors"]
-
-
-def test_eval_takes_the_split_that_the_run_was_trained_on(hmr: Hmr, trained: Path) -> None:
-    status, out, err = hmr("eval", "small", "--ckpt", f"{trained}:best", "--device", "cpu")
-    assert status == 0, err
-    assert out.splitlines()[0] == "small on sp0 test, 24 samples"
-    assert f"checkpoint: {trained}/checkpoints/epoch-0001/model.safetensors, epoch 1" in out.splitlines()
-    assert Path("eval/small-sp0-test/report.json").is_file()
-
-
-def test_eval_needs_a_split_for_a_released_file(hmr: Hmr, trained: Path, small_spec: ModelSpec) -> None:
-    torch.save(load_checkpoint(trained, small_spec).model.state_dict(), "Small.pth.tar")
-    status, out, err = hmr("eval", "small", "--ckpt", "Small.pth.tar", "--device", "cpu")
-    assert (status, out, err) == (
-        2,
-        "",
-        "error: Small.pth.tar does not say which split it was trained on: it is a released file, or was made of one. "
-        "Give --split (`hmr pack info` lists a pack's).\n",
-    )
-    assert hmr("eval", "small", "--ckpt", "Small.pth.tar", "--split", "sp0", "--device", "cpu")[0] == 0
-
-
-def test_eval_as_json_prints_the_report_and_nothing_else(hmr: Hmr, trained: Path) -> None:
-    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--device", "cpu", "--json")
-    assert status == 0, err
-    assert out == Path("eval/small-sp0-test/report.json").read_text()
-    assert len(json.loads(out)["errors"]["mpjpe_mm"]) == 24
-
-
-def test_data_that_would_mislead_are_not_used(
-    hmr: Hmr, trained: Path, mini_tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pack in millimetres, as another tool may have made it."""
-
-    class Millimetres(OakInkReader):
-        def read(self, sample_id: str) -> Sample:
-            sample = super().read(sample_id)
-            return replace(sample, joints=sample.joints * np.float32(1000), verts=sample.verts * np.float32(1000))
-
-    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")[0] == 0
-    monkeypatch.setattr(writer, "check_data_set", lambda *given: [])
-    writer.write_pack(Millimetres(mini_tree), Path("mm.h5"), codec=codec_named("jpeg"), splits=["sp0"])
-    monkeypatch.setenv("HMR_DATA", "mm.h5")
-    for arguments in (
-        ("train", "small", "--split", "sp0", "--recipe", "tiny", "--out", "run"),
-        ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out2"),
-        ("score", "out"),
-    ):
-        status, out, err = hmr(*arguments)
-        assert (status, out) == (1, "")
-        assert "error: mm.h5 is neither trained nor scored on, since every metric of it would be wrong: joints" in err
-        assert "`hmr doctor --data mm.h5` says more." in err
-    assert not Path("run").exists()
-    assert not Path("out2").exists()
-
-
-def test_evaluating_again_replaces_the_results(hmr: Hmr, trained: Path) -> None:
-    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
-    assert hmr(*arguments)[0] == 0
-    first = Path("out/report.json").stat().st_mtime_ns
-    assert hmr(*arguments)[0] == 0
-    assert Path("out/report.json").stat().st_mtime_ns > first
-    assert [path.name for path in Path().glob(".out*")] == []
-    status, _, err = hmr(*arguments, "--subset", "val")
-    assert status == 1
-    assert "out holds another evaluation (sp0 test; differing in: subset), which is left alone." in err
-    assert json.loads(Path("out/report.json").read_text())["subset"] == "test"
-
-
-def test_eval_leaves_other_people_s_folders_alone(hmr: Hmr, trained: Path) -> None:
-    Path("mine").mkdir()
-    Path("mine/thesis.tex").write_text("all of it")
-    status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "mine")
-    assert status == 1
-    assert err.endswith(
-        "error: mine holds something other than an evaluation, so it is left alone. Choose another --out.\n"
-    )
-    assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
-
-
-def test_eval_keeps_evaluations_that_lie_inside_an_older_one(hmr: Hmr, trained: Path) -> None:
-    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0")
-    assert hmr(*arguments, "--out", "eval")[0] == 0
-    assert hmr(*arguments)[0] == 0  # in eval/small-sp0-test
-    status, _, err = hmr(*arguments, "--out", "eval")
-    assert status == 1
-    assert "eval holds something other than an evaluation" in err
-    assert Path("eval/small-sp0-test/report.json").is_file()
-
-
-def test_a_failure_while_results_are_written_keeps_the_older_ones(
-    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
-    assert hmr(*arguments)[0] == 0
-    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
-
-    def full(*args: Any) -> None:
-        raise HmrError("the picture could not be written")
-
-    monkeypatch.setattr("hmr_core.pictures.write_png", full)
-    status, _, err = hmr(*arguments)
-    assert (status, err.splitlines()[-1]) == (1, "error: the picture could not be written")
-    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
-    assert list(Path().glob(".out*")) == []
-
-
-def test_an_impossible_folder_is_known_before_anything_is_computed(
-    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "hmr_core.evaluation.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed")
-    )
-    Path("file").write_text("")
-    for out in ("file", "file/inside"):
-        status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", out)
-        assert status == 1
-        assert "cannot be written" in err
-        assert "Choose another." in err
-    status, _, err = hmr("train", "small", "--split", "sp0", "--out", "file")
-    assert (status, err) == (1, "error: file is a file, so it cannot be a run's folder. Choose another with --out.\n")
-
-
-def test_ctrl_c_in_an_evaluation_writes_nothing(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hmr_core.evaluation import evaluate as module
-
-    def interrupted(*args: Any, **options: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "score", interrupted)
-    status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")
-    assert status == 130
-    assert err.endswith("interrupted\n")
-    assert not Path("out").exists()
-    assert list(Path().glob(".out*")) == []
-
-
 def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
-    hmr: Hmr, trained: Path, more_epochs: Callable[[Path], None]
+    hmr: Any, trained: Path, more_epochs: Callable[[Path], None]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr("train", "small", "--resume", str(trained))
@@ -272,7 +43,7 @@ def test_a_finished_run_has_nothing_left_and_an_unfinished_one_goes_on(
     assert out.splitlines()[0] == "run: runs/small-sp0-tiny"
 
 
-def test_resume_needs_the_run_alone_and_makes_it_longer(hmr: Hmr, trained: Path) -> None:
+def test_resume_needs_the_run_alone_and_makes_it_longer(hmr: Any, trained: Path) -> None:
     status, out, err = hmr("train", "--resume", str(trained), "--epochs", "2", "--device", "cpu")
     assert status == 0, err
     assert "note: 2 epochs now, and 1 before" in err
@@ -286,7 +57,7 @@ def test_resume_needs_the_run_alone_and_makes_it_longer(hmr: Hmr, trained: Path)
     assert (status, err.splitlines()[0]) == (2, "error: Missing argument 'MODEL'.")
 
 
-def test_resume_or_start_starts_a_run_once(hmr: Hmr, trained: Path) -> None:
+def test_resume_or_start_starts_a_run_once(hmr: Any, trained: Path) -> None:
     command = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--resume-or-start")
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     status, out, err = hmr(*command)
@@ -301,14 +72,14 @@ def test_resume_or_start_starts_a_run_once(hmr: Hmr, trained: Path) -> None:
     assert (status, "cannot be given with it: --resume-or-start." in err) == (2, True)
 
 
-def test_resume_takes_nothing_else_that_the_run_decides(hmr: Hmr, trained: Path) -> None:
+def test_resume_takes_nothing_else_that_the_run_decides(hmr: Any, trained: Path) -> None:
     status, _, err = hmr("train", "small", "--resume", str(trained), "--split", "sp1", "--set", "train.seed=3")
     assert status == 2
     assert "--resume takes these from the run, so they cannot be given with it: --split, --set." in err
 
 
 def test_resume_on_another_pack_is_refused(
-    hmr: Hmr, trained: Path, mini_tree: Path, more_epochs: Callable[[Path], None]
+    hmr: Any, trained: Path, mini_tree: Path, more_epochs: Callable[[Path], None]
 ) -> None:
     more_epochs(trained)
     assert hmr("pack", "oakink", "--root", str(mini_tree), "--out", "other.h5", "--codec", "jpeg:50")[0] == 0
@@ -317,7 +88,7 @@ def test_resume_on_another_pack_is_refused(
     assert "other.h5 is not the pack that runs/small-sp0-tiny was trained on (its digest differs)" in err
 
 
-def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr: Hmr, mini_pack_path: Path) -> None:
+def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr: Any, mini_pack_path: Path) -> None:
     short = ("--epochs", "1", "--batch-size", "9", "--subset", "train+val")
     sets = ("--set", "train.epochs=5", "--set", "train.seed=8")  # the short ones win
     status, out, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu", *short, *sets)
@@ -333,7 +104,7 @@ def test_short_options_reach_the_recipe_and_the_last_lines_say_what_is_next(hmr:
 
 
 def test_a_run_finds_its_own_pack_from_anywhere_and_where_it_was_moved(
-    hmr: Hmr, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
+    hmr: Any, mini_pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
 ) -> None:
     shutil.copy(mini_pack_path, "mine.h5")
     monkeypatch.delenv("HMR_DATA")
@@ -352,7 +123,7 @@ def test_a_run_finds_its_own_pack_from_anywhere_and_where_it_was_moved(
 
 
 def test_a_run_that_is_being_trained_or_of_another_model_is_not_resumed(
-    hmr: Hmr, trained: Path, more_epochs: Callable[[Path], None]
+    hmr: Any, trained: Path, more_epochs: Callable[[Path], None]
 ) -> None:
     more_epochs(trained)
     with locked(open_run(trained)):
@@ -366,50 +137,13 @@ def test_a_run_that_is_being_trained_or_of_another_model_is_not_resumed(
     assert f'is a run of "small", not of "integral": hmr train small --resume {trained}' in err
 
 
-def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Hmr, trained: Path) -> None:
-    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")[0] == 0
-    status, out, _ = hmr("score", "out/predictions.h5")
-    assert status == 0
-    assert [line for line in out.splitlines() if line.startswith("note: ")] == [
-        "note: this model predicts joints only and no solver was given, so there is no mesh metric: "
-        "`hmr eval --solver lm` makes one"
-    ]
-    write_predictions(Path("out/predictions.h5"), replace(read_predictions(Path("out/predictions.h5")), pack="another"))
-    status, out, _ = hmr("score", "out/predictions.h5")
-    assert status == 0
-    assert "note: the predictions were made on another pack than " in out
-
-
-def test_errors_say_that_the_environment_named_the_pack(
-    hmr: Hmr, trained: Path, mini_pack_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluate = ("eval", "small", "--ckpt", str(trained), "--split", "sp0")
-    monkeypatch.setenv("HMR_DATA", "old.h5")
-    said = "(It is HMR_DATA that names old.h5; --data names another.)"
-    for arguments in (evaluate, ("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu")):
-        status, _, err = hmr(*arguments)
-        assert (status, err.splitlines()[-1].endswith(said)) == (1, True), err
-        assert "there is no data file old.h5." in err
-    assert "HMR_DATA" not in hmr(*evaluate, "--data", "old.h5")[2]
-    assert "ok       HMR_DATA names the pack: old.h5" in hmr("doctor")[1]
-    Path("old.h5").write_bytes(mini_pack_path.read_bytes()[:-1])
-    status, _, err = hmr(*evaluate)
-    assert (status, err.rstrip().endswith(said)) == (1, True), err  # whatever is wrong with it
-    assert "HMR_DATA" not in hmr("score", "none")[2]  # what is not about the pack
-    monkeypatch.setenv("HMR_DATA", "no")
-    assert "HMR_DATA" not in hmr("score", "none")[2]
-    monkeypatch.delenv("HMR_DATA")
-    said = "(Neither --data nor HMR_DATA names a pack, so it is data/oakink.h5; --data names another.)"
-    assert hmr(*evaluate)[2].rstrip().endswith(said)
-
-
-def test_a_second_run_of_a_name_says_where_it_is(hmr: Hmr, trained: Path) -> None:
+def test_a_second_run_of_a_name_says_where_it_is(hmr: Any, trained: Path) -> None:
     status, out, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
     assert (status, out.splitlines()[0]) == (0, f"run: {trained}-2"), err
     assert f"note: there is a run of that name already; this one is {trained}-2" in err
 
 
-def test_the_folder_of_a_run_that_is_being_trained_is_refused_as_that(hmr: Hmr, trained: Path) -> None:
+def test_the_folder_of_a_run_that_is_being_trained_is_refused_as_that(hmr: Any, trained: Path) -> None:
     with locked(open_run(trained)):
         status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--out", str(trained))
     assert (status, err) == (
@@ -419,7 +153,7 @@ def test_the_folder_of_a_run_that_is_being_trained_is_refused_as_that(hmr: Hmr, 
     )
 
 
-def test_a_run_whose_pack_was_moved_asks_where_it_is(hmr: Hmr, mini_pack_path: Path) -> None:
+def test_a_run_whose_pack_was_moved_asks_where_it_is(hmr: Any, mini_pack_path: Path) -> None:
     shutil.copy(mini_pack_path, "was.h5")
     train = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--out", "my run")
     assert hmr(*train, "--data", "was.h5")[0] == 0
@@ -436,27 +170,7 @@ def test_a_run_whose_pack_was_moved_asks_where_it_is(hmr: Hmr, mini_pack_path: P
     assert status == 0, err
 
 
-def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Hmr, mini_pack_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs/predictions.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    (command,) = re.findall(r"^hmr (score .*)$", page, flags=re.MULTILINE)
-    Path("data").mkdir()
-    shutil.copy(mini_pack_path, "data/oakink.h5")
-    exec(compile(program, "docs/predictions.md", "exec"), {})
-    status, out, err = hmr(*command.split(), "--json")
-    assert status == 0, err
-    scored = json.loads(out)
-    assert (scored["model"], scored["samples"]) == ("mine", 24)
-    assert scored["metrics"]["mpjpe_mm"] == pytest.approx(10 * 3**0.5, rel=1e-4)
-    assert scored["missing"] == ["the file has no verts, so there is no mesh metric"]
-    assert scored["notes"] == ["mine.h5 has no digest, so that nobody can tell whether it is as it was written"]
-    for name in (*SHAPES, *MEANINGS):
-        assert f"`{name}`" in page
-    for meaning in MEANINGS.values():
-        assert f"`{meaning}`" in page
-
-
-def test_tensorboard_is_refused_where_it_cannot_write(hmr: Hmr) -> None:
+def test_tensorboard_is_refused_where_it_cannot_write(hmr: Any) -> None:
     pytest.importorskip("tensorboard")
     arguments = ("--split", "sp0", "--recipe", "tiny", "--device", "cpu", "--tensorboard", "--out", "r\udcfc")
     status, _, err = hmr("train", "small", *arguments)
@@ -464,7 +178,7 @@ def test_tensorboard_is_refused_where_it_cannot_write(hmr: Hmr) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:
+def test_tensorboard_gets_the_losses_and_the_figures(hmr: Any) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -485,7 +199,7 @@ def test_tensorboard_gets_the_losses_and_the_figures(hmr: Hmr) -> None:
     assert means == pytest.approx([line["losses"]["total"] for line in lines if line["kind"] == "epoch"], rel=1e-5)
 
 
-def test_tensorboard_shows_a_step_that_was_taken_twice_once(hmr: Hmr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_shows_a_step_that_was_taken_twice_once(hmr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -512,7 +226,7 @@ def failing_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.parametrize("out", [(), ("--out", "runs/small-sp0-tiny")])
 def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
-    hmr: Hmr, monkeypatch: pytest.MonkeyPatch, out: tuple[str, ...]
+    hmr: Any, monkeypatch: pytest.MonkeyPatch, out: tuple[str, ...]
 ) -> None:
     arguments = ("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu", *out)
     with monkeypatch.context() as patch:
@@ -528,44 +242,8 @@ def test_a_run_that_failed_in_its_first_step_does_not_refuse_the_next(
     assert [path.name for path in Path("runs").iterdir()] == ["small-sp0-tiny"]
 
 
-def test_a_run_whose_newest_checkpoint_is_empty_goes_on_from_the_one_before(hmr: Hmr, trained: Path) -> None:
-    (trained / "checkpoints/epoch-0002").mkdir()
-    status, _, err = hmr("eval", "small", "--ckpt", str(trained))
-    folder = trained / "checkpoints"
-    assert (status, err) == (
-        1,
-        f"error: {folder}/epoch-0002 is the folder of a checkpoint, and its model.safetensors is not there. "
-        f"Give --ckpt another of the run's: {folder}/epoch-0001.\n",
-    )
-    status, _, err = hmr("train", "small", "--resume", str(trained), "--device", "cpu")
-    assert status == 0
-    assert err.splitlines()[0].startswith(f"warning: {folder}/epoch-0002/model.safetensors has no model.json beside it")
-    assert err.splitlines()[0].endswith("set aside as damaged-epoch-0002; the one before it is used.")
-
-
-def test_hands_of_no_hands_size_are_told_of_in_training_and_evaluation(
-    hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "3 of 57 annotated hands are of no hand's size"
-    looked_at: list[str] = []
-
-    def found(pack: Pack, split: str, subset: str) -> list[str]:
-        looked_at.append(subset)
-        return [text]
-
-    for module in ("hmr_core.training.inputs", "hmr_core.evaluation.evaluate"):
-        monkeypatch.setattr(f"{module}.check_pack", found)
-    status, _, err = hmr("train", "small", "--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--device", "cpu")
-    assert (status, err.splitlines()[0]) == (0, f"warning: {text}")
-    status, out, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--out", "e")
-    assert status == 0, err
-    assert f"note: {text}" in out
-    assert text in json.loads(Path("e/report.json").read_text())["notes"]
-    assert looked_at == ["train", "val", "test"]
-
-
 def test_a_resumed_run_says_where_its_pack_is_now(
-    hmr: Hmr, trained: Path, mini_pack_path: Path, more_epochs: Callable[[Path], None]
+    hmr: Any, trained: Path, mini_pack_path: Path, more_epochs: Callable[[Path], None]
 ) -> None:
     shutil.copy(mini_pack_path, "moved.h5")
     more_epochs(trained)
@@ -576,7 +254,7 @@ def test_a_resumed_run_says_where_its_pack_is_now(
 
 
 def test_a_run_records_how_it_was_started(
-    hmr: Hmr, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
+    hmr: Any, monkeypatch: pytest.MonkeyPatch, more_epochs: Callable[[Path], None]
 ) -> None:
     for command in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "x")):
         identity = ("-c", "user.name=me", "-c", "user.email=me@example.com")
@@ -603,7 +281,7 @@ def test_a_run_records_how_it_was_started(
     assert [line.count(commit) for line in log.splitlines() if "on " + platform.node() in line] == [1, 0]
 
 
-def test_a_log_is_utf_8_whatever_the_locale(hmr: Hmr, mini_pack_path: Path) -> None:
+def test_a_log_is_utf_8_whatever_the_locale(hmr: Any, mini_pack_path: Path) -> None:
     arguments = ("--split", "sp0", "--recipe", "tiny", "--epochs", "1", "--batch-size", "30", "--device", "cpu")
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-m", "hmr_core", "train", "integral", *arguments, "--out", b"r\xc3\xa4ume-\xff"]
@@ -612,37 +290,8 @@ def test_a_log_is_utf_8_whatever_the_locale(hmr: Hmr, mini_pack_path: Path) -> N
     assert "--out 'räume-\\xff'\n" in log.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_the_umask_gives_the_permissions_of_all_that_is_left(
-    hmr: Hmr, mini_tree: Path, umask: int, tmp_path: Path
-) -> None:
-    before = os.umask(umask)
-    try:
-        assert hmr("pack", "oakink", "--root", str(mini_tree), "--out", "x.h5", "--codec", "jpeg:50")[0] == 0
-        data = ("--split", "sp0", "--data", "x.h5", "--device", "cpu")
-        assert hmr("train", "small", *data, "--recipe", "tiny", "--epochs", "1", "--out", "run")[0] == 0
-        assert hmr("eval", "small", *data, "--ckpt", "run", "--out", "results")[0] == 0
-    finally:
-        os.umask(before)
-    left = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*")}
-    assert {"x.h5", "run/checkpoints/epoch-0001/model.safetensors", "results/predictions.h5"} <= set(left)
-    for name, path in left.items():
-        wanted = (0o777 if path.is_dir() else 0o666) & ~umask
-        assert (name, oct(path.stat().st_mode & 0o777)) == (name, oct(wanted))
-
-
-def test_more_workers_than_cores_are_told_in_a_line(hmr: Hmr, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmr_core.cli.options.usable_cpus", lambda: 1)
-    arguments = ("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--device", "cpu", "--workers")
-    note = (
-        "note: --workers 2 is more than the 1 CPU core there are: more processes take more memory, and load no faster"
-    )
-    assert note in hmr(*arguments, "2")[2].splitlines()
-    assert "more than" not in hmr(*arguments, "1")[2]
-
-
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
-    hmr: Hmr, monkeypatch: pytest.MonkeyPatch
+    hmr: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hmr_core.training.tensorboard.find_spec", lambda name: None)
     status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
@@ -727,7 +376,7 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "status", "text"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_clear_error_and_leaves_nothing(
-    hmr: Hmr, arguments: tuple[str, ...], status: int, text: str
+    hmr: Any, arguments: tuple[str, ...], status: int, text: str
 ) -> None:
     got, _, err = hmr(*arguments)
     assert got == status, err
@@ -736,7 +385,7 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert [path for path in Path().rglob("*") if path != Path("runs")] == []
 
 
-def test_a_watcher_that_raises_is_told_of_once_and_training_goes_on(hmr: Hmr, fakes: Any) -> None:
+def test_a_watcher_that_raises_is_told_of_once_and_training_goes_on(hmr: Any, fakes: Any) -> None:
     def broken(run: Any, event: Any) -> None:
         raise RuntimeError("disk of the dashboard is full")
 
@@ -768,14 +417,14 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, mini_pack_path: Pa
     assert "Traceback" not in err
 
 
-def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Hmr) -> None:
+def test_a_model_of_images_takes_no_hand_model_in_training(hmr: Any) -> None:
     status, _, err = hmr("train", "small", "--split", "sp0", "--hand-model", "hand.npz")
     assert status == 2
     assert "small learns without a hand model. Leave out --hand-model." in err
     assert not Path("runs").exists()
 
 
-def test_a_damaged_sample_is_named_in_training_that_verifies(hmr: Hmr, mini_pack_path: Path, tmp_path: Path) -> None:
+def test_a_damaged_sample_is_named_in_training_that_verifies(hmr: Any, mini_pack_path: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copy(mini_pack_path, tmp_path / "damaged.h5"))
     row = int(Pack(damaged).indices("sp0", "train")[5])
     place = read_layout(damaged)[1]["samples/joints"]
