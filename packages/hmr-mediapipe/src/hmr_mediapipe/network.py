@@ -5,7 +5,7 @@ which PyTorch's convolutions take as they are. Padding can be unequal, with one 
 PyTorch's cannot. There, CONV_2D gets the image copied into a larger one; the kernel of DEPTHWISE_CONV_2D has a row and
 a column of zeros more before it, which is faster. A sum takes the place of a summand that nobody else needs.
 
-On one core this takes 1.5 to 1.9 times as long as LiteRT, the more the busier the caches are. oneDNN's convolutions
+On one core this takes 1.4 to 1.9 times as long as LiteRT, the more the busier the caches are. oneDNN's convolutions
 with an activation, which PyTorch has for its compiler alone, save a tenth of the hand network's time; so does
 torch.jit, which is deprecated.
 """
