@@ -119,18 +119,19 @@ class ImageFitter:
             noise_share=NOISE_SHARE,
         )
         parts, alone = [], []
-        for chosen in torch.split(torch.arange(len(joints_px), device=self.chain.device), CHUNK):
-            part = Sight(**{name: array[chosen] for name, array in vars(sight).items()})
+        for chosen in torch.split(torch.arange(len(joints_px)), CHUNK):
+            part = Sight(**{name: array[chosen].to(self.chain.device) for name, array in vars(sight).items()})
             hands = None if start is None else seen_along(part, start, chosen)
             shape = None if betas is None else betas[chosen].to(part.points).T.contiguous()
             found, from_joints = self._fit(part, noise_mm / 1000, hands, shape, steps)
             parts.append(in_camera_space(part, found))
             alone.append(from_joints)
-        fit = to_hand_fit(self.layer, join(parts, torch.arange(len(joints_px), device=self.chain.device)))
+        posed, device = to_hand_fit(self.layer, join(parts, torch.arange(len(joints_px)))), joints_px.device
+        fit = HandFit(**{name: array.to(device) for name, array in vars(posed).items()})
         off_px = torch.linalg.vector_norm(project(fit.joints.double(), intrinsics.double()) - joints_px, dim=-1)
         if point_weights is not None:
             off_px = torch.where(point_weights > 0, off_px, torch.nan)
-        return ImageFit(**vars(fit), off_px=off_px.float(), from_joints_alone=torch.cat(alone))
+        return ImageFit(**vars(fit), off_px=off_px.float(), from_joints_alone=torch.cat(alone).to(device))
 
     def _fit(
         self,
@@ -141,15 +142,12 @@ class ImageFitter:
         steps: int,
     ) -> tuple[FittedHands, Bool[Tensor, "batch"]]:
         """The hands in the frames of their rays, and which of them are fitted to the joints alone."""
-        joints = sight.joints
-        if bool((sight.joint_weights == 0).any()):
-            joints = self.anatomy.filled(joints, sight.joint_weights)
-        wrong, which = self.anatomy.wrong_joint(joints, noise)
-        palm = self.anatomy.palm_turn(torch.where(wrong[:, None, None], self.anatomy.guess(joints, which), joints))
-        expected, _ = turn_by(self.mean_pose.laid_on(palm).permute(1, 2, 0).contiguous())
-        problem = self._problem(sight, noise, expected, holds_shape=betas is not None)
+        problem = self.problem(sight, noise, holds_shape=betas is not None)
+        expected = problem.prior.expected
         if start is None:
-            begun = begin(problem, expected, expected.new_zeros(10, len(palm)) if betas is None else betas, sight.size)
+            begun = begin(
+                problem, expected, expected.new_zeros(10, len(sight.size)) if betas is None else betas, sight.size
+            )
         else:
             begun = begin(problem, start.local, start.betas if betas is None else betas, sight.size, start.place)
         solution = minimise(problem, begun, steps)
@@ -157,7 +155,8 @@ class ImageFitter:
         from_joints = torch.zeros_like(lost)
         if bool(lost.any()):
             chosen = lost.nonzero()[:, 0]
-            alone = fit_from_mean_pose(self.chain, self.anatomy, self.mean_pose, joints[chosen], noise=noise)
+            joints = self.anatomy.filled(sight.joints[chosen], sight.joint_weights[chosen])
+            alone = fit_from_mean_pose(self.chain, self.anatomy, self.mean_pose, joints, noise=noise)
             shape = alone.betas if betas is None else betas[:, chosen]
             problem, size = problem.of(chosen), sight.size[chosen]
             placed = begin(problem, alone.local, shape, size)
@@ -170,9 +169,12 @@ class ImageFitter:
         hands = solution.hands
         return FittedHands(local=hands.local, betas=hands.betas, place=hands.place), from_joints
 
-    def _problem(
-        self, sight: Sight, noise: float, expected: Float[Tensor, "16 3 3 batch"], *, holds_shape: bool
-    ) -> ImageLeastSquares:
+    def problem(self, sight: Sight, noise: float, *, holds_shape: bool) -> ImageLeastSquares:
+        """What is minimised, in the frames of the hands' rays. noise: of a joint, metres."""
+        joints = self.anatomy.filled(sight.joints, sight.joint_weights)
+        wrong, which = self.anatomy.wrong_joint(joints, noise)
+        palm = self.anatomy.palm_turn(torch.where(wrong[:, None, None], self.anatomy.guess(joints, which), joints))
+        expected, _ = turn_by(self.mean_pose.laid_on(palm).permute(1, 2, 0).contiguous())
         rows = list(ROWS)
         weights = torch.stack([sight.point_weights, sight.joint_weights])[..., rows]
         return ImageLeastSquares(
@@ -273,8 +275,8 @@ def fit_image_and_joints(
     fit begins there. steps: the most iterations.
 
     Where the fit goes wrong it is the one to the joints alone, put where the picture has the hand, and says so. Returns
-    float32, metres, camera space. Raises UnsolvableJointsError, naming the first hand, for values that are not finite,
-    points in one place, fewer known ones than FEWEST, and intrinsics that are no camera's.
+    float32 on the points' device, metres, camera space. Raises UnsolvableJointsError, naming the first hand, for values
+    that are not finite, points in one place, fewer known ones than FEWEST, and intrinsics that are no camera's.
     """
     return ImageFitter(layer)(
         joints_px,

@@ -91,6 +91,8 @@ class Anatomy:
         self, joints: Float[Tensor, "batch 21 3"], weights: Float[Tensor, "batch 21"]
     ) -> Float[Tensor, "batch 21 3"]:
         """The joints, and where a weight is 0 the mean hand's, laid on the known ones, most on the palm."""
+        if bool((weights > 0).all()):
+            return joints
         share = torch.full((21,), BESIDE_PALM, dtype=joints.dtype, device=joints.device)
         share[list(PALM)] = 1
         put, _ = _lay(self.rest, list(range(21)), joints, share * weights)
