@@ -4,6 +4,7 @@ costly to make; command lines, in this process with such plugins, and in process
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
@@ -334,6 +335,18 @@ def start_hmr() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
         assert process.stderr is not None
         process.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def world() -> types.ModuleType:
+    """The module of made-up videos, and of a predictor that knows the hands in them."""
+    found = importlib.util.spec_from_file_location("video_world", Path(__file__).parent / "video_world.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules["video_world"] = module  # its dataclasses look themselves up there
+    found.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

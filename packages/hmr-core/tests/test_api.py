@@ -16,12 +16,14 @@ NAMES = {
     "HandLayer",
     "HmrError",
     "ImageDataset",
+    "Tracker",
     "draw",
     "evaluate",
     "load",
     "metrics",
     "open_pack",
     "resume",
+    "track",
     "train",
 }
 """What DESIGN promises."""

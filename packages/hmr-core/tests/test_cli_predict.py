@@ -120,7 +120,7 @@ def test_one_bad_file_does_not_cost_the_others(hmr: Run) -> None:
     ]
     assert "gone.png cannot be read: No such file" in made["photos"][4]["error"]
     assert "bad.jpg is not a photo that can be read: it is damaged" in made["photos"][0]["error"]
-    assert "it is a video, and videos cannot be predicted yet" in made["photos"][2]["error"]
+    assert "it is a video. Predict videos by themselves" in made["photos"][2]["error"]
     assert made["photos"][0]["file"] == "bad.jpg"
     assert err.count("error: ") == 3
     assert sorted(path.name for path in Path("hands").iterdir()) == [

@@ -148,7 +148,7 @@ def test_grey_sixteen_bits_and_transparency(tmp_path: Path) -> None:
         ("a.jpg", b"", "is not a photo that can be read: it is empty"),
         ("a.jpg", b"hello", r"a\.jpg is not a photo that can be read\."),
         ("a.jpg", b"\xff\xd8\xff\xe0 and no more", "it is damaged, though it begins as a picture"),
-        ("a.mp4", b"hello", "it is a video, and videos cannot be predicted yet. Give its frames as photos"),
+        ("a.mp4", b"hello", "it is a video. Predict videos by themselves, without photos"),
         ("a.bin", b"\0\0\0\x20ftypisom", "it is a video"),
         ("a.bin", b"\x1aE\xdf\xa3", "it is a video"),
         ("a.heic", b"\0\0\0\x20ftypheic", r"HEIC or AVIF\) that is not read here\. Save it as a JPEG"),

@@ -13,21 +13,23 @@ import hmr_core as hmr
 from hmr_core.devices import check_device_name
 from hmr_core.errors import HmrError
 from hmr_core.inference.request import PhotoRequest
+from hmr_core.inference.video.request import VideoRequest
+from hmr_core.inference.video.smoothing import smoothing_of
 
 warnings.simplefilter("error")
 image = np.zeros((480, 640, 3), np.uint8)
 
 def ask(**given):
-    return PhotoRequest(**given).hands(640, 480)
+    return PhotoRequest(**given).sought(640, 480)
 
 WRONG = {
     "; valid: x, y, width and height in pixels": [
         {"boxes": [box]} for box in ("1,2,3,4", ["1", "2", "3", "4"], None, [[1, 2], [3]], np.eye(2), {"x": 1})
     ],
     "; valid: a list with a box for each hand": [
-        {"boxes": boxes} for boxes in ("whole", None, 3, [1, 2, 30], [3], np.array([1, 2, 30, 40]), torch.arange(4))
+        {"boxes": boxes} for boxes in ("whole", 3, [1, 2, 30], [3], np.array([1, 2, 30, 40]), torch.arange(4))
     ],
-    "Valid: right, left": [{"sides": sides} for sides in (None, 3, [3], "Left")],
+    "Valid: right, left": [{"sides": sides} for sides in (3, [3], "Left")],
     'Valid: hand, joints': [{"box_of": kind} for kind in (None, 3, ["hand"])],
     "; valid: ": [
         {name: value} for name in ("fov", "depth", "hand_size") for value in ("60", [60], 1j, 10**400, object())
@@ -37,6 +39,9 @@ WRONG = {
 CALLS = [(text, lambda given=given: ask(**given)) for text, cases in WRONG.items() for given in cases]
 CALLS += [("; valid: a NumPy array", lambda given=given: hmr.draw(given, [])) for given in (None, 1, b"photo", [[1]])]
 CALLS += [("; valid: a list of hmr.Hand", lambda given=given: hmr.draw(image, given)) for given in (None, 1, ["hand"])]
+CALLS += [("; valid: what hmr.load", lambda given=given: hmr.track(given, [], fps=30)) for given in (None, "hand")]
+CALLS += [("; valid: True, False", lambda given=given: smoothing_of(given)) for given in (None, "off", 1)]
+CALLS += [("; valid: 1 to 50", lambda given=given: VideoRequest(hands=given)) for given in (None, "2", 1.5, True)]
 CALLS += [("Valid: cpu, cuda", lambda: check_device_name(0))]
 for i, (text, call) in enumerate(CALLS):
     try:
@@ -57,4 +62,4 @@ print(len(CALLS), "done")
 def test_wrong_types_are_told() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.stderr == ""
-    assert done.stdout == "47 done\n"
+    assert done.stdout == "54 done\n"

@@ -14,12 +14,14 @@ __all__ = [
     "HandLayer",
     "HmrError",
     "ImageDataset",
+    "Tracker",
     "draw",
     "evaluate",
     "load",
     "metrics",
     "open_pack",
     "resume",
+    "track",
     "train",
 ]
 
@@ -28,12 +30,14 @@ _HOMES = {
     "HandLayer": "hmr_core.hand.layer",
     "HmrError": "hmr_core.errors",
     "ImageDataset": "hmr_core.data.image_dataset",
+    "Tracker": "hmr_core.inference.video.tracker",
     "draw": "hmr_core.inference.predictor",
     "evaluate": "hmr_core.evaluation.session",
     "load": "hmr_core.inference.load",
     "metrics": "hmr_core.metrics",
     "open_pack": "hmr_core.data.pack.reader",
     "resume": "hmr_core.training.resume",
+    "track": "hmr_core.inference.video.track",
     "train": "hmr_core.training.session",
 }
 """The module in which each public name is defined."""
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from hmr_core.hand.layer import HandLayer
     from hmr_core.inference.load import load
     from hmr_core.inference.predictor import draw
+    from hmr_core.inference.video.track import track
+    from hmr_core.inference.video.tracker import Tracker
     from hmr_core.training.resume import resume
     from hmr_core.training.session import train
 else:  # type checkers would take any name for one that is there

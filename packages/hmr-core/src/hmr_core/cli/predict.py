@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hmr_core.cli.options import device_option, hand_model_option
+from hmr_core.cli.predict_video import VideoOptions, predict_videos, video_options, wants_videos
 from hmr_core.errors import UsageError
 from hmr_core.hand.hand import GIVEN
 from hmr_core.hand.joints import SIDES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NO_SOLVER = "none"
 BOX, INTRINSICS = "x,y,width,height", "fx,fy,cx,cy"
 _TILES = ("tiles=true",)
+MESH = "obj"
 LINES = 12
 """So many lines tell of hands."""
 
@@ -52,7 +54,7 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 
 @click.command("predict")
 @click.argument("name")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--ckpt",
     type=click.Path(path_type=Path),
@@ -136,12 +138,15 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.option(
     "--mesh",
     type=click.Choice(("obj", "ply", "glb", "none")),
-    default="obj",
+    default=MESH,
     show_default=True,
     help="What the files of the meshes are, if there are to be any.",
 )
 @click.option(
-    "--pictures/--no-pictures", default=True, show_default=True, help="Each photo with its hands drawn over it."
+    "--pictures/--no-pictures",
+    default=True,
+    show_default=True,
+    help="Each photo or video with its hands drawn over it.",
 )
 @click.option(
     "--out",
@@ -151,6 +156,7 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
     help="Folder of the results; earlier predictions in it are replaced.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print hands.json, and nothing else on stdout.")
+@video_options
 def predict(
     name: str,
     files: tuple[Path, ...],
@@ -174,13 +180,18 @@ def predict(
     pictures: bool,
     out: Path,
     as_json: bool,
+    video: VideoOptions,
 ) -> int:
-    """Predict the hands in photos: joints and mesh in camera space, in metres.
+    """Predict the hands in photos and videos: joints and mesh in camera space, in metres.
 
     NAME is a predictor, which needs no training (`hmr predictors` lists them), or a model with its --ckpt. FILE... are
     photos, or folders of photos; all boxes are for each of them. Leaves hands.json and, for each photo STEM, STEM.png
     (its hands drawn over it) and STEM-N.obj, the mesh of its N-th hand. A photo that cannot be predicted has its error
     in hands.json, and the exit status is then 1. A photo without hands is none such.
+
+    Or FILE... are videos: their hands are followed, and each keeps its number and its side. Leaves STEM.mp4 (the hands
+    drawn over the video), hands.jsonl (a line for each frame), hands.npz (the same as arrays) and video.json; each of
+    several videos has a folder STEM of its own. Ctrl-C keeps what was done, and --resume goes on.
 
     The camera is the one that is given, else the one that EXIF tells, else one of 60 degrees; how far away a hand is,
     its size tells. docs/predict.md has it all.
@@ -188,6 +199,8 @@ def predict(
     \b
     Examples:
       hmr predict mediapipe photo.jpg
+      hmr predict mediapipe video.mp4 --out hands
+      hmr predict mediapipe --camera 0 --out live
       hmr predict integral --ckpt runs/integral-sp0-tiny photo.jpg --detector mediapipe
       hmr predict integral --ckpt runs/integral-sp0-tiny photo.jpg --box 220,140,180,200
       hmr predict integral --ckpt runs/integral-sp0-tiny me.jpg --box 220,140,180,200 --side left --hand-size 190
@@ -209,18 +222,29 @@ def predict(
         depth=depth,
         hand_size=hand_size,
     )
+
+    def make() -> Predictor:
+        made = _predictor(
+            name, ckpt, sets, detector, detector_sets, tiles, solver, solver_ckpt, hand_model, device, boxes=bool(boxes)
+        )
+        if not boxes and ckpt is not None and detector is None:
+            side = request.side or SIDES[0]
+            click.echo(
+                f"note: neither --box nor --detector: each photo is taken for one {side} hand that fills it", err=True
+            )
+        return made
+
+    if wants_videos(files, video):
+        for flag_name in (
+            flag_name for flag_name, given in {"json": as_json, "mesh": mesh not in (MESH, "none")}.items() if given
+        ):
+            raise UsageError(f"--{flag_name} is for photos: the hands of a video are in its hands.jsonl.")
+        return predict_videos(files, video, request, out, make, pictures=pictures)
     photos = list_photos(files)
     where = place()
     if where.first:
         check_folder(out)
-    predictor = _predictor(
-        name, ckpt, sets, detector, detector_sets, tiles, solver, solver_ckpt, hand_model, device, boxes=bool(boxes)
-    )
-    if not boxes and ckpt is not None and detector is None:
-        side = request.side or SIDES[0]
-        click.echo(
-            f"note: neither --box nor --detector: each photo is taken for one {side} hand that fills it", err=True
-        )
+    predictor = make()
     about = {**predictor.as_report(), "started": provenance(current_command())}
     with progress(name, len(where.share_of(photos)), "photos") as advance:
         results = predict_photos(

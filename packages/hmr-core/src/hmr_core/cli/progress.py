@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,14 +14,21 @@ LINE_EVERY_S = 5.0
 """Seconds between two lines where there is no terminal."""
 
 
+class Advance(Protocol):
+    """Takes the number of units just done, and what is to be said of the last one, such as "2 hands"."""
+
+    def __call__(self, count: int, note: str = "") -> None:
+        """Show it."""
+
+
 @contextmanager
 def progress(
-    description: str, total: int, unit: str, *, done: int = 0, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int], None]]:
+    description: str, total: int | None, unit: str, *, done: int = 0, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Advance]:
     """Show how far a piece of work is; yields the function to call with the number of units just done.
 
-    unit: a plural noun, such as "images". done: units done before, which do not count for the rate. clock: seconds;
-    tests pass their own.
+    total: None where nobody knows it. unit: a plural noun, such as "images". done: units done before, which do not
+    count for the rate. clock: seconds; tests pass their own.
     Work that ends with an exception is not reported as done.
     """
     shown = _bar if sys.stderr.isatty() else _lines
@@ -31,31 +38,31 @@ def progress(
 
 @contextmanager
 def _lines(
-    description: str, total: int, unit: str, before: int, clock: Callable[[], float]
-) -> Iterator[Callable[[int], None]]:
+    description: str, total: int | None, unit: str, before: int, clock: Callable[[], float]
+) -> Iterator[Advance]:
     start = last = clock()
     done = before
+    of = "" if total is None else f"/{total}"
 
-    def advance(count: int) -> None:
+    def advance(count: int, note: str = "") -> None:
         nonlocal done, last
         done += count
         now = clock()
-        if now - last >= LINE_EVERY_S and done < total:
+        if now - last >= LINE_EVERY_S and (total is None or done < total):
             last = now
             rate = (done - before) / (now - start)
-            left = f", {_duration((total - done) / rate)} left" if rate > 0 else ""
-            _say(f"{description}: {done}/{total} {unit}, {_rate(rate, unit)}{left}")
+            left = f", {_duration((total - done) / rate)} left" if rate > 0 and total is not None else ""
+            more = f", {note}" if note else ""
+            _say(f"{description}: {done}{of} {unit}, {_rate(rate, unit)}{left}{more}")
 
     yield advance
     seconds = clock() - start
     rate_text = f" ({_rate((done - before) / seconds, unit)})" if seconds > 0 else ""
-    _say(f"{description}: {done}/{total} {unit} in {_duration(seconds)}{rate_text}")
+    _say(f"{description}: {done}{of} {unit} in {_duration(seconds)}{rate_text}")
 
 
 @contextmanager
-def _bar(
-    description: str, total: int, unit: str, before: int, clock: Callable[[], float]
-) -> Iterator[Callable[[int], None]]:
+def _bar(description: str, total: int | None, unit: str, before: int, clock: Callable[[], float]) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     from hmr_core.cli.terminal import terminal, text_column
@@ -74,11 +81,12 @@ def _bar(
         start = clock()
         done = 0
 
-        def advance(count: int) -> None:
+        def advance(count: int, note: str = "") -> None:
             nonlocal done
             done += count
             seconds = clock() - start
-            bar.update(task, advance=count, rate=_rate(done / seconds, unit) if seconds > 0 else unit)
+            rate = _rate(done / seconds, unit) if seconds > 0 else unit
+            bar.update(task, advance=count, rate=f"{rate}, {note}" if note else rate)
 
         yield advance
 

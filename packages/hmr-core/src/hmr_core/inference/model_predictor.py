@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ class ModelPredictor(Predictor):
     alone; None for no mesh there. detector: what finds hands; None: one hand fills each photo.
     """
 
+    follows: ClassVar[bool] = False
     spec: ModelSpec
     checkpoint: Checkpoint
     hand_model: HandModelSource

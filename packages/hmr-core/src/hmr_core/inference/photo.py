@@ -103,7 +103,7 @@ def _upright(image: UInt8[ndarray, "h w 3"], orientation: int) -> UInt8[ndarray,
 def _instead(path: Path, data: bytes) -> str:
     """What the file is instead of a photo, and what to do, behind "it is not a photo"."""
     if is_video(path, data):
-        return ": it is a video, and videos cannot be predicted yet. Give its frames as photos"
+        return ": it is a video. Predict videos by themselves, without photos"
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
         return ": it is in a format (HEIC or AVIF) that is not read here. Save it as a JPEG or a PNG"
     kind = file_kind(data[:BEGINNING])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class PluginPredictor(Predictor):
     layer: of a right hand, on the CPU. predictor: the plugin's own.
     """
 
+    follows: ClassVar[bool] = True
     name: str
     config: Section
     hand_model: HandModelSource

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy import ndarray
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.camera import project
 from hmr_core.hand.hand import GIVEN, HAND_SIZE, Hand
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource
 from hmr_core.inference.boxes import GivenBoxes
 from hmr_core.inference.camera import PhotoCamera, photo_camera
@@ -30,11 +31,15 @@ from hmr_core.viz.hands import draw_hands
 class Predictor(ABC):
     """Predicts the hands of photos; `hmr.load` makes one.
 
-    name: the model's or the predictor's. hand_model: whose mesh the hands have. device: where networks run.
+    name: the model's or the predictor's. hand_model: whose mesh the hands have. layer: poses it, of a right hand, on
+    the CPU. device: where networks run. follows: whether `look` says of a hand that was seen before that it has gone;
+    if not, it sees a hand wherever it looks.
     """
 
+    follows: ClassVar[bool]
     name: str
     hand_model: HandModelSource
+    layer: HandLayer
     device: torch.device
 
     def __call__(

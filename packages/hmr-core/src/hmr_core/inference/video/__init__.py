@@ -1,0 +1,1 @@
+"""Hands in videos: found, followed from frame to frame, made steady, and written down."""
