@@ -14,11 +14,11 @@ def square(depth: float, rgb: tuple[float, float, float], half: float = 0.1, tur
     """A square across the line of sight; its outside looks at the camera unless turned."""
     verts = np.array([[-half, -half, depth], [-half, half, depth], [half, half, depth], [half, -half, depth]])
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    return RenderMesh(verts, faces[:, ::-1] if turned else faces, np.tile(rgb, (4, 1)), two_sided=True)
+    return RenderMesh(verts, faces[:, ::-1] if turned else faces, np.array(rgb), two_sided=True)
 
 
 def one_sided(mesh: RenderMesh) -> RenderMesh:
-    return RenderMesh(mesh.verts_m, mesh.faces, mesh.colours, two_sided=False)
+    return RenderMesh(mesh.verts_m, mesh.faces, mesh.colour, two_sided=False)
 
 
 def blank() -> np.ndarray:

@@ -188,7 +188,7 @@ def _look(
     span: Int64[ndarray, "n"],
 ) -> UInt32[ndarray, "n"]:
     """Pixels (R, G, B, 255) at places in spans, given the light that comes from vertices."""
-    start, per_column = triangles.values(spans, light)
+    start, per_column = triangles.values(spans, light.astype(np.float32))
     along = (place - spans.place.take(span)).astype(np.float32)
     packed = np.full(len(span), _OPAQUE, dtype=np.uint32)
     for c in range(3):

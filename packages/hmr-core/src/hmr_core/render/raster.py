@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64
 from numpy import ndarray
 
 _EDGE_PX = 1e-7
@@ -161,12 +161,12 @@ class Triangles:
         for low, high in pairwise([0, *cuts, count]):
             n, per_column = spans.length[low:high], step[low:high]
             before = np.cumsum(n) - n
-            span = np.repeat(np.arange(high - low), n)
-            pixel = np.arange(len(span))
-            key = per_column.take(span)
-            key *= pixel
-            key += (first[low:high] - per_column * before).take(span)
-            pixel += (spans.place[low:high] - before).take(span)
+            # Summed up: from pixel to pixel of a span by its step, and from a span's last one to the next one's first.
+            start_key, key = first[low:high], np.repeat(per_column, n)
+            key[before] = start_key - np.concatenate([[0], (start_key + per_column * (n - 1))[:-1]])
+            np.cumsum(key, out=key)
+            pixel = np.repeat(spans.place[low:high] - before, n)
+            pixel += np.arange(len(pixel))
             np.maximum.at(keys, pixel, key)
         return Nearest(keys.reshape(height, width), (1 << bits) - 1)
 
@@ -180,13 +180,12 @@ class Triangles:
         w = areas * self._inverse[corners]
         return (w / w.sum(0)).T, areas.sum(0) / w.sum(0)
 
-    def values(
-        self, spans: Spans, given: Float64[ndarray, "v c"]
-    ) -> tuple[Float32[ndarray, "c s"], Float32[ndarray, "c s"]]:
-        """Values of the vertices as linear functions over the image: at the beginning of each span, and how they change
-        per column. As perspective is left out, for triangles much smaller than their distance.
+    def values(self, spans: Spans, given: Float[ndarray, "v c"]) -> tuple[Float[ndarray, "c s"], Float[ndarray, "c s"]]:
+        """Values of the vertices as linear functions over the image, in their own precision: at the beginning of each
+        span, and how they change per column. Perspective is left out: fit for triangles much smaller than their
+        distance, and for values that were divided by the depth.
         """
-        return self._along(given.T.astype(np.float32)[:, self._corners], spans)
+        return self._along(given.T[:, self._corners], spans)
 
     def touching(self, mask: Bool[ndarray, "height width"]) -> Bool[ndarray, "f"]:
         """Which triangles may cover a part of the pixels in a mask: whose boxes, rounded up, hold one of them."""
@@ -210,6 +209,38 @@ class Triangles:
         start += per_column * spans.right_px.astype(start.dtype)
         start += (middle * c + lowest * d).take(spans.tri, axis=-1) * spans.down_px.astype(start.dtype)
         return start, per_column
+
+
+def finer(verts_px: Float64[ndarray, "v 2"], k: int) -> Float64[ndarray, "v 2"]:
+    """Where points lie when each pixel is cut into k x k: pixel x becomes those from k x to k x + k - 1."""
+    return k * verts_px + (k - 1) / 2
+
+
+def narrowed(spans: Spans, mask: Bool[ndarray, "height width"], k: int) -> Spans:
+    """Spans, k times as fine as a mask, each cut to what is between the first and the last pixel of the mask that it
+    touches; those that touch none are left out.
+    """
+    width = mask.shape[1]
+    pixels = np.flatnonzero(mask)
+    before = np.concatenate([[0], np.cumsum(mask)])  # so many pixels of the mask come before each place
+    row, column = np.divmod(spans.place, k * width)
+    last = column + spans.length - 1
+    start = row // k * width
+    low, high = before.take(start + column // k), before.take(start + last // k + 1)
+    some = np.flatnonzero(high > low)
+    tri, right, down, _, place = (part.take(some) for part in spans)
+    start, column, last = start.take(some), column.take(some), last.take(some)
+    begin = np.maximum(k * (pixels.take(low.take(some)) - start), column)
+    end = np.minimum(k * (pixels.take(high.take(some) - 1) - start) + k - 1, last)
+    return Spans(tri, right + (begin - column), down, end - begin + 1, place + (begin - column))
+
+
+def parts_of(pixels: Int64[ndarray, "n"], width: int, k: int) -> Int64[ndarray, "parts"]:
+    """The k x k parts of pixels of an image of this width, as places in the finer image: of all pixels the first, then
+    of all the second, row by row.
+    """
+    first = k * pixels + pixels // width * ((k - 1) * k * width)
+    return np.concatenate([first + (y * k * width + x) for y in range(k) for x in range(k)])
 
 
 def rasterise(

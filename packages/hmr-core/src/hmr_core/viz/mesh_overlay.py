@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
-from hmr_core.geometry.camera import pixel_scaling
-from hmr_core.render.shading import RenderMesh, draw
+from hmr_core.render.shading import RenderMesh, draw_onto
 
 SUPERSAMPLING = 3
-"""Pixels drawn for each pixel of the image and direction; their mean smooths the edges."""
+"""Parts of each pixel at an edge, in each direction; their mean smooths it."""
 
 OPACITY = 0.9
 """The mesh's; a little of the image below shows whether it lies where the hand does."""
@@ -26,22 +24,31 @@ def draw_mesh(
     verts_m: Float[ndarray, "v 3"],
     faces: Int[ndarray, "f 3"],
     intrinsics: Float[ndarray, "3 3"],
-    *,
-    supersampling: int = SUPERSAMPLING,
 ) -> UInt8[ndarray, "height width 3"]:
-    """A copy of an RGB image with a mesh (metres, camera space) over it, edges smoothed; the rest stays as it is.
+    """A copy of an RGB image with a mesh over it; see draw_mesh_onto."""
+    drawn = image.copy()
+    draw_mesh_onto(drawn, verts_m, faces, intrinsics)
+    return drawn
+
+
+def draw_mesh_onto(
+    image: UInt8[ndarray, "height width 3"],
+    verts_m: Float[ndarray, "v 3"],
+    faces: Int[ndarray, "f 3"],
+    intrinsics: Float[ndarray, "3 3"],
+) -> None:
+    """Draw a mesh (metres, camera space) over an RGB image in place, edges smoothed; the rest stays as it is.
 
     intrinsics: of the image's camera, pixels, pixel centres at integers. What lies outside the image or behind the
-    camera is left out, and so are faces that have shrunk to a line or a point. supersampling: pixels drawn for each
-    pixel of the image and direction; 1 leaves the edges as they are.
+    camera is left out, and so are faces that have shrunk to a line or a point.
     """
-    k = supersampling
-    large = image.repeat(k, axis=0).repeat(k, axis=1)
-    scaled = pixel_scaling(float(k)) @ intrinsics.astype(np.float64)
-    mesh = RenderMesh(
-        verts_m=verts_m.astype(np.float64), faces=faces, colours=np.tile(np.array(COLOUR), (len(verts_m), 1))
+    mesh = RenderMesh(verts_m=verts_m.astype(np.float64), faces=faces, colour=np.array(COLOUR))
+    draw_onto(
+        image,
+        [mesh],
+        intrinsics.astype(np.float64),
+        np.array(LIGHT),
+        ambient=0.2,
+        opacity=OPACITY,
+        supersampling=SUPERSAMPLING,
     )
-    drawn = draw(large, [mesh], scaled, np.array(LIGHT), ambient=0.2)
-    blended = cv2.addWeighted(drawn, OPACITY, large, 1 - OPACITY, 0)
-    small = cv2.resize(blended, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8)
