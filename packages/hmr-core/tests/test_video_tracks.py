@@ -137,8 +137,8 @@ def test_the_filter_takes_half_of_the_jitter_and_lags_a_frame_at_most(
         errors, lags = [], []
         for smooth in (False, True):
             own = {f: by_track[number].joints for f, by_track in runs[scene, smooth].items() if number in by_track}
-            frames = [f for f in range(10, 119) if {f - 1, f, f + 1} <= own.keys()]
-            true = {f: by_quarter[name][4 * f] for f in range(120)}
+            frames = [f for f in range(10, world.FRAMES - 1) if {f - 1, f, f + 1} <= own.keys()]
+            true = {f: by_quarter[name][4 * f] for f in range(world.FRAMES)}
             bends = [[of[f - 1] - 2 * of[f] + of[f + 1] for f in frames] for of in (own, true)]
             errors.append(np.linalg.norm(np.subtract(*bends), axis=-1).mean())
             lags.append([lag(own, by_quarter[name], frames, part) for part in (place_in_picture, tips)])
@@ -151,7 +151,7 @@ def true_joints(world: ModuleType, scene: str) -> dict[str, np.ndarray]:
     """The joints of a scene's hands at every quarter of a frame."""
     made = {}
     for name in ("a", "b"):
-        hands = [world.true_hands(scene, quarter / 4)[name] for quarter in range(480)]
+        hands = [world.true_hands(scene, quarter / 4)[name] for quarter in range(4 * world.FRAMES)]
         mirror = np.array([-1, 1, 1] if hands[0].side == "left" else [1, 1, 1])
         turns = np.array([hand.rotations for hand in hands]) * mirror[0] * mirror
         joints = world.layer().joints(

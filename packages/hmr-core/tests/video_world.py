@@ -26,6 +26,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import packaged_hand
 from hmr_core.inference.camera import photo_camera
 from hmr_core.inference.photo import Photo
+from hmr_core.inference.video.frames import quiet_opencv
 from hmr_core.inference.video.steady import place_of, pose, size_of
 from hmr_core.plugins import PredictorSpec, hookimpl
 from hmr_core.plugins.photo_hands import Detection, FoundHand, InBox, SeenBefore, Sought
@@ -33,7 +34,7 @@ from hmr_core.plugins.photo_hands import Detection, FoundHand, InBox, SeenBefore
 WIDTH, HEIGHT, FPS = 320, 240, 30.0
 NOISE_SHARE, NOISE_M = 0.02, 0.008
 SCENES = ("cross", "leave", "still", "empty")
-FRAMES = 120
+FRAMES = 100
 CELL = 8
 CAMERA = photo_camera(Photo(np.zeros((HEIGHT, WIDTH, 3), np.uint8))).intrinsics
 BETAS = np.array([0.4, -0.3, 0.2, 0, 0, 0, 0, 0, 0, 0], np.float32)
@@ -160,7 +161,8 @@ def pictures(scene: str, frames: int = FRAMES) -> Iterator[ndarray]:
 
 
 def write_video(path: Path, scene: str, frames: int = FRAMES) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
+    with quiet_opencv():
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     assert writer.isOpened()
     for image in pictures(scene, frames):
         writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

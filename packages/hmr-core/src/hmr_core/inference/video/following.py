@@ -56,7 +56,8 @@ SAME_HAND = 0.2
 SAME_BOX = 0.5
 """A detection is of a hand that is followed if their boxes' intersection is a larger share of their union."""
 
-_SPEED_WEIGHT = 0.5
+_SPEED_MEMORY_S = 0.04
+"""Over about so long a speed is taken: two frames that come one upon another say little of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,6 +216,8 @@ class Follower:
         place = self._pixels(hand)
         distance = _length(place - track.expected(time_s)) / track.size
         reach, other_side = REACH, 0.0 if hand.side == track.side else OTHER_SIDE
+        if self.predictor.follows and self.detected == self.frame:  # it was not where it should be
+            distance = min(distance, _length(place - track.place) / track.size)
         if track.last < self.frame - 1:  # it was lost
             distance = min(distance, _length(place - track.place) / track.size)
             reach = min(REACH + AWAY_REACH * (time_s - track.time_s), FARTHEST)
@@ -261,7 +264,7 @@ class Follower:
         """Note what a track's hand is like in this frame."""
         place, dt = self._pixels(hand), time_s - track.time_s
         if track.last == self.frame - 1 and dt > 0:
-            track.speed = track.speed + _SPEED_WEIGHT * ((place - track.place) / dt - track.speed)
+            track.speed = track.speed + dt / (dt + _SPEED_MEMORY_S) * ((place - track.place) / dt - track.speed)
         else:
             track.speed = np.zeros(2)
         track.found, track.place, track.size = hand, place, self._size(hand)

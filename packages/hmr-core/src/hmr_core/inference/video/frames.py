@@ -147,7 +147,7 @@ def camera(number: int) -> Iterator[Frames]:
             raise HmrError(f"camera {number} cannot be opened. {_cameras_there()}")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         fps = _sensible_fps(capture.get(cv2.CAP_PROP_FPS))
-        yield _frames(f"camera {number}", _watched(capture), fps=fps, count=None, endless=True)
+        yield _frames(f"camera {number}", _watched(capture, number), fps=fps, count=None, endless=True)
 
 
 def _frames(name: str, source: Iterator[Frame], *, fps: float, count: int | None, endless: bool = False) -> Frames:
@@ -186,12 +186,12 @@ def _read(files: Sequence[Path], fps: float) -> Iterator[Frame]:
         yield Frame(index, index / fps, photo.image, photo.lens)
 
 
-def _watched(capture: Any) -> Iterator[Frame]:
+def _watched(capture: Any, number: int) -> Iterator[Frame]:
     start, index = None, 0
     while True:
         there, image = capture.read()
         if not there or image is None:
-            return
+            raise HmrError(f"camera {number} gives no {'more frames' if index else 'frame'}. Plug it in again.")
         now = time.monotonic()
         start = now if start is None else start
         yield Frame(index, now - start, _rgb(image))
@@ -206,7 +206,6 @@ def _rgb(image: ndarray) -> UInt8[ndarray, "height width 3"]:
 @contextmanager
 def _capture(source: str | int, backend: int) -> Iterator[Any]:
     """OpenCV's capture of a source; None where it opens none. OpenCV's and FFmpeg's lines are kept from the screen."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # OpenCV reads it once, when it first opens a video
     with quiet_opencv():
         capture = cv2.VideoCapture(source, backend)
     try:
@@ -217,7 +216,8 @@ def _capture(source: str | int, backend: int) -> Iterator[Any]:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's warnings from the screen for a moment: what fails is told in our own words."""
+    """Keep OpenCV's warnings from the screen for a moment, and FFmpeg's: what fails is told in our own words."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # OpenCV reads it once, when it first opens a video
     logging = cv2.utils.logging
     before = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)
