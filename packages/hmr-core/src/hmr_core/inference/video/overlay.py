@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -35,9 +34,7 @@ class OverlayVideo:
 
         Each frame is written, and those before a gap in time again, so that what is seen stays in time.
         """
-        picture = draw_hands(image, hands)
-        for hand in hands:
-            _label(picture, hand)
+        picture = draw_hands(image, hands, [f"{hand.track} {hand.side}" for hand in hands])
         frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         missing = round(time_s * self._fps) + 1 - self._written
         for _ in range(max(1, min(missing, round(LONGEST_STILL_S * self._fps)))):
@@ -95,16 +92,3 @@ def _is_utf8(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _label(picture: UInt8[ndarray, "height width 3"], hand: TrackedHand) -> None:
-    """Write a hand's number and side beside its wrist, in place."""
-    x, y, width, _ = hand.box
-    scale = max(0.4, max(picture.shape[:2]) / 1600)
-    text, thickness = f"{hand.track} {hand.side}", max(1, round(2 * scale))
-    (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    rows, columns = picture.shape[:2]
-    left = int(np.clip(x + width / 2 - text_width / 2, 2, max(2, columns - text_width - 2)))
-    bottom = int(np.clip(y - text_height / 2, text_height + 2, max(text_height + 2, rows - 4)))
-    for colour, width_px in (((0, 0, 0), 3 * thickness), ((255, 255, 255), thickness)):
-        cv2.putText(picture, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width_px, cv2.LINE_AA)
