@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hmr_core.config import Section
+from hmr_core.config import OnlyWith, Section
 
 
 class DetectorConfig(Section):
@@ -27,9 +27,14 @@ class DetectorConfig(Section):
     )
     grey: bool = Field(True, description="tint pictures without colour, in which the palm network finds few hands")
     tiles: bool = Field(
-        False, description="look into overlapping parts of the picture, too: finds small hands, and more that are none"
+        False, description="look into overlapping parts of the picture, too: finds small hands, and some that are none"
     )
-    tile_palm: float = Field(0.3, gt=0, lt=1, description="the least score of a palm with tiles")
+    tile_palm: float = Field(0.5, gt=0, lt=1, description="the least score of a palm in a tile")
+    tile_presence: float = Field(
+        0.8, ge=0, le=1, description="how sure the hand network must be of a hand that was found in a tile alone"
+    )
+
+    only_with = (OnlyWith("tile_palm", "tiles"), OnlyWith("tile_presence", "tiles"))
 
 
 class PredictorConfig(DetectorConfig):

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from hmr_mediapipe.looks import tinted
 from hmr_mediapipe.regions import Region
 
 BLACK, EDGE = cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE
@@ -29,12 +30,16 @@ DENSE = 2.0
 
 
 def crop_regions(
-    image: UInt8[ndarray, "height width 3"], regions: Sequence[Region], size: int, beyond: int
+    image: UInt8[ndarray, "height width 3"], regions: Sequence[Region], size: int, beyond: int, *, tint: bool = False
 ) -> Float[Tensor, "n size size 3"]:
-    """The crops of regions of a picture, RGB from 0 to 1. beyond: BLACK or EDGE."""
+    """The crops of regions of a picture, RGB from 0 to 1.
+
+    beyond: BLACK or EDGE. tint: whether crops, which are then of a picture without colour, are shown in shades of skin.
+    """
     crops = np.empty((len(regions), size, size, 3), np.float32)
     for crop, region in zip(crops, regions, strict=True):
-        np.multiply(_crop(image, region, size, beyond), np.float32(1 / 255), out=crop)
+        shown = _crop(image, region, size, beyond)
+        np.multiply(tinted(shown) if tint else shown, np.float32(1 / 255), out=crop)
     return torch.from_numpy(crops)
 
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
-from torch import Tensor
 
 from hmr_mediapipe.config import DetectorConfig
 from hmr_mediapipe.crops import BLACK, crop_regions
 from hmr_mediapipe.landmarks import SeenHand, look_at
-from hmr_mediapipe.looks import is_grey, tiles, tinted, whole
+from hmr_mediapipe.looks import is_grey, tiles, whole
 from hmr_mediapipe.networks import PALM_SIZE, Networks
 from hmr_mediapipe.palm import Palm, read_palms
 from hmr_mediapipe.regions import Region, overlap
@@ -45,54 +44,63 @@ class Finder:
         self.networks, self.config, self.device = networks, config, device
 
     def find(self, image: UInt8[ndarray, "height width 3"]) -> list[Found]:
-        """The hands of an upright picture, RGB, those with the best palms first."""
+        """The hands of an upright picture, RGB, those with the best palms first; those of tiles come last."""
         config = self.config
-        if config.tiles:
-            return self._hands(image, [whole(image), whole(image, config.border), *tiles(image)], config.tile_palm)
-        found = self._hands(image, [whole(image)], config.palm)
+        found = self._hands(image, [whole(image)], config.palm, config.presence)
         if not found and config.border:
-            found = self._hands(image, [whole(image, config.border)], config.palm)
-        return found
+            found = self._hands(image, [whole(image, config.border)], config.palm, config.presence)
+        found = distinct(found)
+        if config.tiles and (parts := tiles(image)):
+            found = with_small_ones(found, self._hands(image, parts, config.tile_palm, config.tile_presence))
+        return found[: config.hands]
 
     def palms(self, image: UInt8[ndarray, "height width 3"], looked_at: Sequence[Region], least: float) -> list[Palm]:
         """The palms in regions of a picture, which are not turned, best first. least: the least score."""
-        crops = crop_regions(image, looked_at, PALM_SIZE, BLACK)
         regions = list(looked_at)
-        if self.config.grey and is_grey(image):
-            crops, regions = torch.cat([crops, _tinted(crops)]), regions * 2
+        crops = crop_regions(image, regions, PALM_SIZE, BLACK)
+        if self._tints(image):
+            crops = torch.cat([crops, crop_regions(image, regions, PALM_SIZE, BLACK, tint=True)])
+            regions = regions * 2
         return read_palms(self.networks.palm(crops.to(self.device)), regions, least)
 
     def look(self, image: UInt8[ndarray, "height width 3"], regions: Sequence[Region]) -> list[SeenHand]:
         """What the hand network sees in regions of a picture."""
-        return look_at(self.networks.hand, image, regions, self.device)
+        return look_at(self.networks.hand, image, regions, self.device, tint=self._tints(image)) if regions else []
 
-    def _hands(self, image: UInt8[ndarray, "height width 3"], looked_at: list[Region], least: float) -> list[Found]:
+    def _tints(self, image: UInt8[ndarray, "height width 3"]) -> bool:
+        return self.config.grey and is_grey(image)
+
+    def _hands(
+        self, image: UInt8[ndarray, "height width 3"], looked_at: list[Region], palm: float, presence: float
+    ) -> list[Found]:
+        """The hands of the palms in regions. palm, presence: the least scores."""
         regions: list[tuple[float, Region]] = []
-        for palm in self.palms(image, looked_at, least):
-            region = palm.region()
+        for each in self.palms(image, looked_at, palm):
+            region = each.region()
             if all(overlap(region, other) <= SAME_REGION for _, other in regions):
-                regions.append((palm.score, region))
+                regions.append((each.score, region))
         regions = regions[: self.config.hands]
         seen = self.look(image, [region for _, region in regions])
         found = [Found(score, hand) for (score, _), hand in zip(regions, seen, strict=True)]
-        return one_of_each(
-            [each for each in found if each.hand.presence >= self.config.presence], parts=len(looked_at) > 1
-        )
+        return [each for each in found if each.hand.presence >= presence]
 
 
-def one_of_each(found: Sequence[Found], *, parts: bool) -> list[Found]:
-    """One of those that are the same hand, the better palm's; best first.
-
-    parts: whether a hand that lies in a larger one is a part of that, as it is where a small part of the picture was
-    looked at.
-    """
+def distinct(found: Sequence[Found]) -> list[Found]:
+    """The first of those that are the same hand, in their order."""
     kept: list[Found] = []
     for each in found:
         if not any(same_hand(each.hand, other.hand) for other in kept):
             kept.append(each)
-    if not parts:
-        return kept
-    return [each for each in kept if not any(_part_of(each.hand, other.hand) for other in kept)]
+    return kept
+
+
+def with_small_ones(found: Sequence[Found], more: Sequence[Found]) -> list[Found]:
+    """The hands that were found in the whole picture, and those more that were found in parts of it.
+
+    A part of a picture may show a finger as large as a hand: what lies in a larger hand is not one more.
+    """
+    kept = distinct([*found, *more])
+    return [each for each in kept if each in found or not any(_part_of(each.hand, other.hand) for other in kept)]
 
 
 def same_hand(one: SeenHand, other: SeenHand) -> bool:
@@ -112,8 +120,3 @@ def _part_of(one: SeenHand, other: SeenHand) -> bool:
 
 def _size(hand: SeenHand) -> float:
     return float(np.ptp(hand.points_px, axis=0).max())
-
-
-def _tinted(crops: Float[Tensor, "n size size 3"]) -> Float[Tensor, "n size size 3"]:
-    shades = tinted((crops.numpy() * 255).round().astype(np.uint8))
-    return torch.from_numpy(shades).float() / 255

@@ -10,7 +10,7 @@ from hmr_core.hand.joints import MIDDLE_MCP, WRIST
 from hmr_core.inference.predictor import box_around
 from hmr_core.plugins.photo_hands import Box
 
-SKIN = 0.08
+SKIN = 0.05
 """How far the skin is from a landmark, by the hand's size in the picture..."""
 
 BEHIND = 0.2

@@ -1,8 +1,8 @@
 """Finds the hand in a box that was given: how it is turned is not known, so several regions are looked at.
 
 First the palm network looks about the box. Where the hand that it leads to does not fill the box, the hand network
-looks at the box turned each way. What fits best is looked at once more in the region that its own landmarks tell, and
-the better look counts.
+looks at the box turned each way. What fits best is looked at once more in the region that its own landmarks tell. Of
+all that was seen, the hand counts that fits the box best.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PALM = 0.2
 ANGLES = 8
 """How many ways the box is turned."""
 
-REGION = {True: 1.55, False: 1.25}
+REGION = {True: 1.55, False: 1.3}
 """The side of a hand's region by the longer side of its joints' box, and of its own (medians over 24 hands)."""
 
 GOOD, FITS = 0.5, 0.2
@@ -52,11 +52,13 @@ def hand_in_box(finder: Finder, image: UInt8[ndarray, "height width 3"], place: 
         side = REGION[place.box_of == JOINTS] * longer
         turned = [Region(*middle, side, 2 * math.pi * i / ANGLES) for i in range(ANGLES)]
         seen += finder.look(image, turned)
-    best = max(seen, key=fit)
-    best = max((best, *finder.look(image, [region_of_landmarks(best.points_px)])), key=fit)
-    if best.presence < finder.config.presence or overlap_of_boxes(place.box, _box_of(best, place.box_of)) < FITS:
-        return None
-    return best
+    seen += finder.look(image, [region_of_landmarks(max(seen, key=fit).points_px)])
+    meant = [
+        hand
+        for hand in seen
+        if hand.presence >= finder.config.presence and overlap_of_boxes(place.box, _box_of(hand, place.box_of)) >= FITS
+    ]
+    return max(meant, key=fit, default=None)
 
 
 def overlap_of_boxes(one: Box, other: Box) -> float:

@@ -41,13 +41,18 @@ class SeenHand:
 
 
 def look_at(
-    network: HandNetwork, image: UInt8[ndarray, "height width 3"], regions: Sequence[Region], device: torch.device
+    network: HandNetwork,
+    image: UInt8[ndarray, "height width 3"],
+    regions: Sequence[Region],
+    device: torch.device,
+    *,
+    tint: bool = False,
 ) -> list[SeenHand]:
-    """What the hand network sees in regions of an upright picture, RGB."""
+    """What the hand network sees in regions of an upright picture, RGB; tint: as crop_regions has it."""
     seen = []
     for first in range(0, len(regions), AT_ONCE):
         chosen = regions[first : first + AT_ONCE]
-        given = network(crop_regions(image, chosen, HAND_SIZE, EDGE).to(device))
+        given = network(crop_regions(image, chosen, HAND_SIZE, EDGE, tint=tint).to(device))
         landmarks, world = (array.cpu().double().numpy().reshape(-1, 21, 3) for array in (given.landmarks, given.world))
         presence, right = given.presence.tolist(), given.handedness.tolist()
         seen += [

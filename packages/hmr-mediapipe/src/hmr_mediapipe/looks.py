@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -57,10 +58,17 @@ def is_grey(image: UInt8[ndarray, "height width 3"]) -> bool:
 
 def tinted(image: UInt8[ndarray, "*picture 3"]) -> UInt8[ndarray, "*picture 3"]:
     """A picture without colour in shades of skin."""
-    grey = np.arange(256)
-    shades = np.stack([np.interp(grey, [0, 127.5, 255], column) for column in SHADES.T], axis=1)
-    tints: ndarray = np.round(shades).astype(np.uint8)[image[..., 1]]
-    return tints
+    shown: ndarray = _tints()[image[..., 1]]
+    return shown
+
+
+@cache
+def _tints() -> UInt8[ndarray, "256 3"]:
+    """What becomes of each grey level."""
+    levels = np.arange(256)
+    return (
+        np.stack([np.interp(levels, [0, 127.5, 255], column) for column in SHADES.T], axis=1).round().astype(np.uint8)
+    )
 
 
 def _middles(length: float, side: float) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hmr_core.plugins.registry import Registry
 
-Kind = Literal["model", "dataset", "solver"]
+Kind = Literal["model", "dataset", "solver", "detector", "predictor"]
 
 
 def check_import(kind: Kind, name: str, registry: Registry) -> None:
