@@ -55,7 +55,7 @@ def synthetic_view() -> ndarray:
     moment = make_moment(model, sequence, 3, SIZES["demo"].frames, 0, spread)
     scene = painter.scene(moment, np.random.default_rng(0))
     picture: ndarray = painter.paint(scene, sequence.cameras[0], np.random.default_rng(1))
-    return np.ascontiguousarray(picture)
+    return picture
 
 
 def moved(image: ndarray, frame: int) -> ndarray:
