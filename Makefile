@@ -126,6 +126,8 @@ $(DEMO)/%/checked: $(DEMO)/%/metrics.txt $(DEMO)/%/models.png
 pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/python tools/docs_picture.py $(DEMO)/sp0/models.png docs/demo.png
 	$(BIN)/python tools/docs_picture.py $(DEMO)/synthetic/contact_sheet.png docs/synthetic.png
+	$(BIN)/hmr mediapipe fetch
+	$(BIN)/python tools/photos_picture.py docs/photos.png
 
 # Then no test may be skipped for want of MediaPipe's networks, which are fetched once, into the user's cache.
 test test-lowest: export HMR_TESTS_NEED := all

@@ -14,8 +14,10 @@ from types import ModuleType
 from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.distributed import TCPStore
 
@@ -50,8 +52,11 @@ from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
+from hmr_core.data.synthetic.picture import Painter
+from hmr_core.data.synthetic.scene import Spread, make_moment, make_sequence
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import HandModel, save_hand_model
+from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.model import PoseModel as Network
 from hmr_core.plugins import ModelSpec, Released
@@ -131,6 +136,33 @@ def mini_hand_path(mini_hand: HandModel, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("hand") / "hand.npz"
     save_hand_model(mini_hand, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def networks_folder_path() -> Path:
+    """The folder of MediaPipe's networks. Where it is not whole, tests are skipped, or fail under `make test`."""
+    from hmr_mediapipe.fetch import missing_files
+    from hmr_mediapipe.files import FETCH, networks_folder
+
+    folder = networks_folder()
+    if missing := missing_files(folder):
+        text = f"{folder} lacks {', '.join(missing)}: run {FETCH}"
+        if os.environ.get("HMR_TESTS_NEED") == "all":
+            pytest.fail(text)
+        pytest.skip(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hand_view() -> ndarray:
+    """A view of the synthetic data set in which MediaPipe sees a right hand, 848x480, RGB."""
+    model, spread = load_synthetic_hand(), Spread()
+    sequence = make_sequence(1, 0, spread)
+    painter = Painter(model, sequence, np.random.default_rng(1))
+    moment = make_moment(model, sequence, 3, 26, 0, spread)
+    scene = painter.scene(moment, np.random.default_rng(0))
+    picture: ndarray = painter.paint(scene, sequence.cameras[3], np.random.default_rng(1))
+    return picture
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
+from numpy import ndarray
 
 import hmr_core as hmr
 
@@ -49,7 +51,8 @@ def test_its_programs_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert capsys.readouterr().out.splitlines() == printed_by(program)
 
 
-def test_the_program_of_the_readme_runs(folder: Path) -> None:
+def test_the_program_of_the_readme_runs(folder: Path, hand_view: ndarray, networks_folder_path: Path) -> None:
+    cv2.imwrite("photo.jpg", cv2.cvtColor(hand_view, cv2.COLOR_RGB2BGR))
     (program,) = programs_of((ROOT / "README.md").read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
     exec(compile(program, "README.md", "exec"), names)

@@ -73,6 +73,6 @@ for view in VIEWS:
     columns += [np.concatenate(pair), np.full((2 * TILE_PX + GAP_PX, GAP_PX, 3), 255, np.uint8)]
     print(view, [(hand.side, round(hand.score, 2)) for hand in hands])
 sheet = np.concatenate(columns[:-1], axis=1)
-encoded = encode(".png", sheet[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
+encoded = encode(".png", sheet, (cv2.IMWRITE_PNG_COMPRESSION, 9))
 out.write_bytes(encoded)
 print(f"{out}: {sheet.shape[1]}x{sheet.shape[0]}, {len(encoded) / 1000:.0f} kB")

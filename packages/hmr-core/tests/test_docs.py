@@ -94,5 +94,7 @@ def test_a_command_that_is_not_there_is_seen() -> None:
         parse(["train", "x", "--splitt", "sp0"])
 
 
-def test_the_two_commands_of_the_readme_come_first() -> None:
-    assert command_lines((ROOT / "README.md").read_text())[:2] == ["make demo", "make test"]
+def test_the_readme_begins_with_a_photo_and_has_the_two_commands() -> None:
+    lines = command_lines((ROOT / "README.md").read_text())
+    assert lines[1:3] == ["hmr mediapipe fetch", "hmr predict mediapipe photo.jpg"]
+    assert [line for line in lines if line.startswith("make")][:2] == ["make demo", "make test"]
