@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def main(csv_path: Path, rounds: int, threads: int) -> None:
     fitter = ImageFitter(layer)
     palm_input = torch.rand(1, PALM_SIZE, PALM_SIZE, 3)
     photo, large = large_hand(hands[0])
-    sought = predictor.detect(image)
+    sought, camera = predictor.detect(image), hands[0].intrinsics
     steps: dict[str, tuple[int, Callable[[], object]]] = {
         "palm network": (1, lambda: networks.palm(palm_input)),
         "detect (palm network, hand network, boxes)": (1, lambda: predictor.detect(image)),
@@ -145,19 +146,13 @@ def main(csv_path: Path, rounds: int, threads: int) -> None:
     for count in BATCHES:
         crops = torch.rand(count, HAND_SIZE, HAND_SIZE, 3)
         points, joints, cameras = hands_of(layer, count)
-        given = [sought[0]] * count
-        steps |= {
-            f"hand network, {count}": (count, lambda crops=crops: networks.hand(crops)),
-            f"fit of joints alone, {count}": (count, lambda joints=joints: fit_hands(layer, joints)),
-            f"fit of image and joints, {count}": (
-                count,
-                lambda points=points, joints=joints, cameras=cameras: fitter(points, joints, cameras),
-            ),
-            f"landmarks and fit of {count} found": (
-                count,
-                lambda given=given: predictor.look(image, hands[0].intrinsics, given, REQUEST),
-            ),
+        several: dict[str, Callable[[], object]] = {
+            "hand network": partial(networks.hand, crops),
+            "fit of joints alone": partial(fit_hands, layer, joints),
+            "fit of image and joints": partial(fitter, points, joints, cameras),
+            "fit of what was detected": partial(predictor.look, image, camera, [sought[0]] * count, REQUEST),
         }
+        steps |= {f"{name}, {count}": (count, step) for name, step in several.items()}
     best = fastest_ms({name: step for name, (_, step) in steps.items()}, rounds)
     rows: list[dict[str, Any]] = []
     for name, (count, _) in steps.items():
