@@ -4,8 +4,8 @@ wrong.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hmr_core.geometry.rays import rays, turn_to_ray
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.fit.chain import HandChain
 from hmr_core.hand.fit.image_and_joints import NOISE_SHARE, ImageFit, ImageFitter, begin, fit_image_and_joints
-from hmr_core.hand.fit.image_least_squares import OUTLIER, ImageLeastSquares, PlacedHands
+from hmr_core.hand.fit.image_least_squares import ImageLeastSquares, PlacedHands
 from hmr_core.hand.fit.least_squares import ROWS, minimise
 from hmr_core.hand.fit.prior import PosePrior
 from hmr_core.hand.fit.sight import look_at
@@ -112,7 +112,8 @@ def small_problem(hand: HandModel, *, holds_shape: bool = False) -> tuple[ImageL
         joints=0.08 * noise(21, 3, 3),
         weights=weights,
         point_noise=torch.tensor([0.01, 0.02, 0.05], dtype=torch.float64),
-        joint_noise=0.012,
+        joint_noise=0.008,
+        size=torch.tensor([0.1, 0.4, 5.0], dtype=torch.float64),
         prior=PosePrior(expected=expected, stiffness=stiffness[..., None], weight=4.0),
         scale_error=0.2,
         holds_shape=holds_shape,
@@ -145,11 +146,19 @@ def off_by_the_layer(problem: ImageLeastSquares, hands: PlacedHands, hand: HandM
     return torch.cat([points, (x - measured) / problem.joint_noise], dim=2)
 
 
+def eased(problem: ImageLeastSquares, square: Tensor) -> Tensor:
+    """c^2 / (q + c^2), (2, 3, 21): c is four expected errors or, if that is more, 6 % of the hand, and 40 mm."""
+    of_points = (0.06 * problem.size / problem.point_noise).clamp(min=4)
+    of_joints = torch.full_like(of_points, max(4.0, 0.04 / problem.joint_noise))
+    bound = torch.stack([of_points, of_joints])[..., None] ** 2
+    return bound / (square + bound)
+
+
 def whole_cost(problem: ImageLeastSquares, hands: PlacedHands, hand: HandModel, *change: Tensor) -> Tensor:
     """What is minimised, for each hand, written again in terms of the hand layer."""
     off = off_by_the_layer(problem, hands, hand, *change)
     square = torch.stack([off[..., :2].square().sum(-1), off[..., 2:].square().sum(-1)])
-    data = (problem.weights.permute(0, 2, 1) * square * OUTLIER**2 / (square + OUTLIER**2)).sum((0, 2))
+    data = (problem.weights.permute(0, 2, 1) * square * eased(problem, square)).sum((0, 2))
     local = hands.local.permute(3, 0, 1, 2) @ axis_angle_to_matrix(change[0])
     turned = local - problem.prior.expected.permute(3, 0, 1, 2)
     rotations = 0.5 * problem.prior.weight * (turned @ problem.prior.stiffness[..., 0] * turned).sum((1, 2, 3))
@@ -168,7 +177,7 @@ def test_the_gradient_is_that_of_the_whole_cost_through_the_hand_layer(mini_hand
         off = problem.off(hands, posed)
         assert float((posed.points[:, :, 2] + hands.place[2]).min()) < 0.02  # some are behind
         torch.testing.assert_close(problem.cost(hands, off).sum(), total)
-        found = problem.gradient(hands, posed, off)
+        found = problem.gradient(hands, posed, off, problem.project(hands, posed, off))
     close = {"atol": 1e-9, "rtol": 1e-9}
     torch.testing.assert_close(2 * found.rotations.permute(2, 0, 1), by_tangent, **close)
     torch.testing.assert_close(2 * found.betas.T, by_betas, **close)
@@ -188,7 +197,7 @@ def jacobian_by_the_layer(problem: ImageLeastSquares, hands: PlacedHands, hand: 
         columns.append((ahead - behind) / 2e-6)
     off = off_by_the_layer(problem, hands, hand, *unknowns(hands))
     square = torch.stack([off[..., :2].square().sum(-1), off[..., 2:].square().sum(-1)])
-    root = problem.weights.permute(0, 2, 1).sqrt() * OUTLIER**2 / (square + OUTLIER**2)
+    root = problem.weights.permute(0, 2, 1).sqrt() * eased(problem, square)
     return torch.stack(columns, dim=-1) * root[[0, 0, 1, 1, 1]].permute(1, 2, 0)[..., None]
 
 
@@ -199,7 +208,8 @@ def test_the_jacobian_is_the_hand_layer_s(mini_hand: HandModel, holds_shape: boo
     if holds_shape:
         expected[..., 48:58] = 0
     posed = problem.chain.pose(hands.local, hands.betas)
-    fingers, wrist = problem.weighted_jacobian(hands, posed, problem.off(hands, posed))
+    at = problem.project(hands, posed, problem.off(hands, posed))
+    fingers, wrist = problem.weighted_jacobian(hands, posed, at)
     close = {"atol": 1e-5, "rtol": 1e-6}
     torch.testing.assert_close(wrist.permute(2, 0, 1), expected[:, 0, :, 58:], **close)
     for finger in range(5):
@@ -214,8 +224,9 @@ def test_the_step_solves_the_damped_normal_equations(mini_hand: HandModel, holds
     problem, hands = small_problem(mini_hand, holds_shape=holds_shape)
     posed = problem.chain.pose(hands.local, hands.betas)
     off, damping = problem.off(hands, posed), torch.tensor([1e-3, 0.1, 1.0], dtype=torch.float64)
-    found, gradient = problem.step(hands, posed, off, damping), problem.gradient(hands, posed, off)
-    fingers, wrist = problem.weighted_jacobian(hands, posed, off)
+    at = problem.project(hands, posed, off)
+    found, gradient = problem.step(hands, posed, off, damping), problem.gradient(hands, posed, off, at)
+    fingers, wrist = problem.weighted_jacobian(hands, posed, at)
     jacobian = torch.zeros(3, 21, 5, 65, dtype=torch.float64)
     jacobian[:, 0, :, 58:] = wrist.permute(2, 0, 1)
     for finger in range(5):
@@ -266,8 +277,9 @@ def fitted_in_float64(fitter: ImageFitter, seen: Seen) -> tuple[ImageLeastSquare
     betas = torch.zeros(10, len(sight.size))
     hands = minimise(problem, begin(problem, problem.prior.expected, betas, sight.size), 20).hands
 
-    def doubled(record: object) -> dict[str, Tensor]:
-        return {name: array.double() for name, array in vars(record).items() if isinstance(array, Tensor)}
+    def doubled(record: Any) -> dict[str, Tensor]:
+        arrays = {part.name: getattr(record, part.name) for part in fields(record)}
+        return {name: array.double() for name, array in arrays.items() if isinstance(array, Tensor)}
 
     chain = HandChain(fitter.layer.model, torch.float64)
     in_float64 = replace(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from hmr_core.config import OnlyWith, Section
+from hmr_core.hand.fit.expected_errors import NOISE_MM
 
 
 class DetectorConfig(Section):
@@ -41,7 +42,7 @@ class PredictorConfig(DetectorConfig):
     """How hands are found, and how a hand is fitted to what the networks saw."""
 
     noise_mm: float = Field(
-        10.0,
+        NOISE_MM,
         gt=0,
         le=1000,
         description="the expected error of a landmark in space, on each axis; more of it trusts the picture, and the "

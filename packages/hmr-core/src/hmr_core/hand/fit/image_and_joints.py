@@ -18,6 +18,7 @@ from torch import Tensor
 from hmr_core.errors import UsageError
 from hmr_core.geometry.camera import project
 from hmr_core.hand.fit.chain import HandChain
+from hmr_core.hand.fit.expected_errors import NOISE_MM, NOISE_SHARE, SCALE_ERROR
 from hmr_core.hand.fit.from_mean_pose import ERROR, MeanPose, fit_from_mean_pose
 from hmr_core.hand.fit.image_least_squares import (
     NEAREST_M,
@@ -36,17 +37,13 @@ from hmr_core.hand.fit.sight import Sight, look_at
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.solver import HandFit
 
-NOISE_SHARE = 0.015
-"""The expected error of a point of the picture on each axis, by the hand's size in it, unless told otherwise."""
-
-NOISE_MM = 10.0
-"""The expected error of a joint in space on each axis, unless told otherwise: a network's skeleton is no hand's."""
-
-SCALE_ERROR = 0.2
-"""t: by how much, as a logarithm, measured joints are larger or smaller than the hand."""
-
 STEPS = 20
 """The most iterations, unless told otherwise."""
+
+POOR = 1.6
+"""The cost for each known point and joint above which a fit begins again, from the fit to the joints alone: about one
+in a hundred ends in a minimum that is not the lowest.
+"""
 
 COLLAPSED = 0.08
 """The share of the hand's size by which half of the points are off in a fit that went wrong."""
@@ -151,10 +148,10 @@ class ImageFitter:
         else:
             begun = begin(problem, start.local, start.betas if betas is None else betas, sight.size, start.place)
         solution = minimise(problem, begun, steps)
-        lost = went_wrong(problem, solution, sight.size)
-        from_joints = torch.zeros_like(lost)
-        if bool(lost.any()):
-            chosen = lost.nonzero()[:, 0]
+        poor = went_wrong(problem, solution, sight.size) | (solution.cost > POOR * problem.weights.sum((0, 1)))
+        from_joints = torch.zeros_like(poor)
+        if bool(poor.any()):
+            chosen = poor.nonzero()[:, 0]
             joints = self.anatomy.filled(sight.joints[chosen], sight.joint_weights[chosen])
             alone = fit_from_mean_pose(self.chain, self.anatomy, self.mean_pose, joints, noise=noise)
             shape = alone.betas if betas is None else betas[:, chosen]
@@ -184,6 +181,7 @@ class ImageFitter:
             weights=weights.permute(0, 2, 1).contiguous(),
             point_noise=sight.point_noise,
             joint_noise=noise,
+            size=sight.size,
             prior=PosePrior(expected=expected, stiffness=self.mean_pose.stiffness[..., None], weight=1 / ERROR**2),
             scale_error=SCALE_ERROR,
             holds_shape=holds_shape,

@@ -21,6 +21,7 @@ place, origin and scale shared by the fingers. The batch is the last axis (see c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -38,8 +39,13 @@ from hmr_core.hand.fit.rodrigues import turn_by
 NEAREST_M = 0.02
 """Points nearer than this are projected as if they were there: behind the camera there is no picture of them."""
 
-OUTLIER = 6.0
-"""c: the number of expected errors at which a point costs half of what it can cost at most."""
+OUTLIER = 4.0
+"""c: the number of expected errors at which a point or joint costs half of what it can cost at most."""
+
+LEAST_OUTLIER_M, LEAST_OUTLIER_SHARE = 0.04, 0.06
+"""c times the expected error at least, of joints and, by the hand's size, of points: where a fit starts, tips are off
+by this much, however exact the measurements are.
+"""
 
 LARGEST_STEP = 1.0
 """By how much the logarithm of a depth or of the scale changes at most in a step."""
@@ -70,10 +76,24 @@ class ImageStep(NamedTuple):
     log_scale: Float[Tensor, "batch"]
 
 
+class Projection(NamedTuple):
+    """Placed hands as their derivatives need them.
+
+    x, y: x / z and y / z of each joint, and inverse: 1 / z. moves: 1 where its depth moves it in the picture. eased:
+    c^2 / (q + c^2) of the picture's points and of the joints, the root of what rho takes of a squared error's pull.
+    """
+
+    x: Float[Tensor, "21 batch"]
+    y: Float[Tensor, "21 batch"]
+    inverse: Float[Tensor, "21 batch"]
+    moves: Float[Tensor, "21 batch"]
+    eased: Float[Tensor, "2 21 batch"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageLeastSquares:
-    """What is minimised. seen, joints: u and y, in the order of ROWS. point_weights, joint_weights: v and w.
-    point_noise, joint_noise: m (at depth 1) and n (metres) of each hand. scale_error: t. holds_shape: whether betas
+    """What is minimised. seen, joints: u and y, in the order of ROWS. weights: v and w. point_noise, joint_noise: m (at
+    depth 1) and n (metres). size: of the hand in the picture, at depth 1. scale_error: t. holds_shape: whether betas
     stay.
     """
 
@@ -83,6 +103,7 @@ class ImageLeastSquares:
     weights: Float[Tensor, "2 21 batch"]
     point_noise: Float[Tensor, "batch"]
     joint_noise: float
+    size: Float[Tensor, "batch"]
     prior: PosePrior
     scale_error: float
     holds_shape: bool
@@ -90,7 +111,20 @@ class ImageLeastSquares:
     def of(self, samples: Int64[Tensor, "chosen"]) -> ImageLeastSquares:
         """The same for some of the samples."""
         arrays = {name: getattr(self, name).index_select(-1, samples) for name in ("seen", "joints", "weights")}
-        return replace(self, **arrays, point_noise=self.point_noise[samples], prior=self.prior.of(samples))
+        return replace(
+            self,
+            **arrays,
+            point_noise=self.point_noise[samples],
+            size=self.size[samples],
+            prior=self.prior.of(samples),
+        )
+
+    @cached_property
+    def bound(self) -> Float[Tensor, "2 1 batch"]:
+        """c^2, of points and of joints."""
+        points = (LEAST_OUTLIER_SHARE * self.size / self.point_noise).clamp(min=OUTLIER)
+        joints = torch.full_like(points, max(OUTLIER, LEAST_OUTLIER_M / self.joint_noise))
+        return torch.stack([points, joints]).square()[:, None]
 
     def off(self, hands: PlacedHands, posed: PosedChain) -> Float[Tensor, "21 5 batch"]:
         """By how many expected errors points (2 axes) and joints (3 axes) are off."""
@@ -102,7 +136,7 @@ class ImageLeastSquares:
 
     def cost(self, hands: PlacedHands, off: Float[Tensor, "21 5 batch"]) -> Float[Tensor, "batch"]:
         """The value of what is minimised."""
-        square, bound = _squares(off), OUTLIER**2
+        square, bound = _squares(off), self.bound
         data = (self.weights * square * (bound / (square + bound))).sum((0, 1))
         shape, scale = hands.betas.square().sum(0), (hands.log_scale / self.scale_error).square()
         return data + self.prior.cost(hands.local) + shape + scale
@@ -118,15 +152,16 @@ class ImageLeastSquares:
     ) -> ImageStep:
         """The damped Gauss-Newton step, each point with the weight that its error gives it now."""
         batch = off.shape[-1]
-        gradient = self.gradient(hands, posed, off)
-        fingers, wrist = self.weighted_jacobian(hands, posed, off)
+        at = self.project(hands, posed, off)
+        gradient = self.gradient(hands, posed, off, at)
+        fingers, wrist = self.weighted_jacobian(hands, posed, at)
         rows = fingers.reshape(2900, batch).T.contiguous().view(batch, 5, 20, 29)
         matrix = rows.mT @ rows
         alone = wrist.permute(2, 0, 1)
         more = 1 + damping[:, None]
         own, shared = matrix[:, :, :9, :9], matrix[:, :, 9:, 9:].sum(1)
         own_diagonal, shared_diagonal = own.diagonal(dim1=2, dim2=3), shared.diagonal(dim1=1, dim2=2)
-        of_wrist, of_fingers = self.prior.matrices()
+        of_wrist, of_fingers = self.prior.matrices
         own += of_fingers
         own_diagonal *= more[:, None]
         shared[:, WRIST, WRIST] += of_wrist
@@ -143,19 +178,26 @@ class ImageLeastSquares:
         rotations = torch.cat([found[WRIST], -own_step.T]).reshape(16, 3, batch)
         return ImageStep(rotations, found[BETAS], found[PLACE], found[ORIGIN], found[SCALE])
 
-    def gradient(self, hands: PlacedHands, posed: PosedChain, off: Float[Tensor, "21 5 batch"]) -> ImageStep:
+    def project(self, hands: PlacedHands, posed: PosedChain, off: Float[Tensor, "21 5 batch"]) -> Projection:
+        """What the derivatives need."""
+        placed = wrist_and_fingers(posed) + hands.place
+        inverse = 1 / placed[:, 2].clamp(min=NEAREST_M)
+        moves = (placed[:, 2] > NEAREST_M).to(inverse.dtype)
+        eased = self.bound / (_squares(off) + self.bound)
+        return Projection(placed[:, 0] * inverse, placed[:, 1] * inverse, inverse, moves, eased)
+
+    def gradient(
+        self, hands: PlacedHands, posed: PosedChain, off: Float[Tensor, "21 5 batch"], at: Projection
+    ) -> ImageStep:
         """Half the gradient of the cost."""
-        bound = OUTLIER**2
-        square = _squares(off)
-        pull = self.weights * (bound / (square + bound)).square()
+        pull = self.weights * at.eased.square()
         by_pixels = off[:, :2] * (pull[0] / self.point_noise)[:, None]
         by_joints = off[:, 2:] * (pull[1] * (1 / self.joint_noise))[:, None]
-        x, y, inverse, seen_depth = self._projected(hands, posed)
-        by_depth = -(x * by_pixels[:, 0] + y * by_pixels[:, 1]) * seen_depth
-        by_placed = torch.cat([by_pixels, by_depth[:, None]], dim=1) * inverse[:, None]
+        by_depth = -(at.x * by_pixels[:, 0] + at.y * by_pixels[:, 1]) * at.moves
+        by_placed = torch.cat([by_pixels, by_depth[:, None]], dim=1) * at.inverse[:, None]
         by_points = by_placed + by_joints
         by_local, by_betas = self.chain.pull_back(posed, by_points[1:].reshape(5, 4, 3, off.shape[-1]))
-        by_local += self.prior.gradient()
+        by_local += self.prior.gradient
         by_betas = torch.zeros_like(by_betas) if self.holds_shape else by_betas + hands.betas
         on_place = by_placed.sum(0)
         depth = hands.place[2]
@@ -165,21 +207,20 @@ class ImageLeastSquares:
         return ImageStep(tangent_gradient(hands.local, by_local), by_betas, by_place, -by_joints.sum(0), by_scale)
 
     def weighted_jacobian(
-        self, hands: PlacedHands, posed: PosedChain, off: Float[Tensor, "21 5 batch"]
+        self, hands: PlacedHands, posed: PosedChain, at: Projection
     ) -> tuple[Float[Tensor, "5 4 5 29 batch"], Float[Tensor, "5 7 batch"]]:
         """The derivatives of off by the unknowns, each times the root of its weight.
 
         Of each finger's points by the finger's own joints and what is shared; and of the wrist, which moves with place,
         origin and scale alone.
         """
-        batch, bound = off.shape[-1], OUTLIER**2
-        root = self.weights.sqrt() * (bound / (_squares(off) + bound))
-        x, y, inverse, seen_depth = self._projected(hands, posed)
-        along = inverse * root[0] / self.point_noise
-        across = along * seen_depth
+        batch, x, y = at.x.shape[-1], at.x, at.y
+        root = self.weights.sqrt() * at.eased
+        along = at.inverse * root[0] / self.point_noise
+        across = along * at.moves
         of_joints = root[1] * (1 / self.joint_noise)
         # By place, origin and scale, of all 21.
-        placed = off.new_zeros(21, 5, 7, batch)
+        placed = x.new_zeros(21, 5, 7, batch)
         depth = hands.place[2]
         placed[:, 0, 0] = placed[:, 1, 1] = along * depth
         placed[:, 0, 2] = along * hands.place[0] - across * (x * depth)
@@ -189,7 +230,7 @@ class ImageLeastSquares:
         moved = finger_jacobian(self.chain, posed)[:, :, :, :22]
         if self.holds_shape:
             moved[:, :, :, 12:] = 0
-        jacobian = off.new_empty(5, 4, 5, 29, batch)
+        jacobian = x.new_empty(5, 4, 5, 29, batch)
         along, across, of_joints, x, y = (a[1:].view(5, 4, 1, batch) for a in (along, across, of_joints, x, y))
         deeper = moved[:, :, 2] * across
         jacobian[:, :, 0, :22] = moved[:, :, 0] * along - deeper * x
@@ -197,16 +238,6 @@ class ImageLeastSquares:
         torch.mul(moved, of_joints[:, :, None], out=jacobian[:, :, 2:, :22])
         jacobian[:, :, :, 22:] = placed[1:].view(5, 4, 5, 7, batch)
         return jacobian, placed[0]
-
-    def _projected(
-        self, hands: PlacedHands, posed: PosedChain
-    ) -> tuple[
-        Float[Tensor, "21 batch"], Float[Tensor, "21 batch"], Float[Tensor, "21 batch"], Float[Tensor, "21 batch"]
-    ]:
-        """x / z, y / z and 1 / z of the points, and whether the depth moves them in the picture."""
-        placed = wrist_and_fingers(posed) + hands.place
-        inverse = 1 / placed[:, 2].clamp(min=NEAREST_M)
-        return placed[:, 0] * inverse, placed[:, 1] * inverse, inverse, (placed[:, 2] > NEAREST_M).to(inverse.dtype)
 
 
 def wrist_and_fingers(posed: PosedChain) -> Float[Tensor, "21 3 batch"]:

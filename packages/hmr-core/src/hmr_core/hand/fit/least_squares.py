@@ -155,7 +155,7 @@ class LeastSquares:
         more = 1 + damping[:, None]
         own, shared = matrix[:, :, :9, :9], matrix[:, :, 9:, 9:].sum(1)
         own_diagonal, shared_diagonal = own.diagonal(dim1=2, dim2=3), shared.diagonal(dim1=1, dim2=2)
-        of_wrist, of_fingers = self.prior.matrices()
+        of_wrist, of_fingers = self.prior.matrices
         own += of_fingers
         own_diagonal *= more[:, None]
         shared[:, :3, :3] += of_wrist
@@ -174,7 +174,7 @@ class LeastSquares:
         bound = self.outlier**2
         pull = off * (bound / (off.square().sum(1, keepdim=True) + bound)).square()
         by_local, by_betas = self.chain.pull_back(posed, pull[1:].reshape(5, 4, 3, pull.shape[-1]))
-        by_local += self.prior.gradient()
+        by_local += self.prior.gradient
         by_betas += self.beta_weight * hands.betas
         return Step(tangent_gradient(hands.local, by_local), by_betas, pull.sum(0))
 

@@ -9,6 +9,7 @@ H = (trace(A) 1 - A) / 2; A = 1 is the same about all axes. The batch is the las
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
@@ -35,6 +36,7 @@ class PosePrior:
         turned = 0.5 * (times(turned, self.stiffness) * turned).sum((0, 1, 2))
         return self.weight * turned
 
+    @cached_property
     def gradient(self) -> Float[Tensor, "16 3 3 batch"]:
         """Half the gradient by the rotations' entries, but for what does not change a rotation.
 
@@ -42,6 +44,7 @@ class PosePrior:
         """
         return -0.5 * self.weight * times(self.expected, self.stiffness)
 
+    @cached_property
     def matrices(self) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "5 9 9"]]:
         """What these costs add to the matrix of a step: for the wrist, and for each finger."""
         stiffness = self.stiffness[..., 0]
