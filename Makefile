@@ -159,6 +159,7 @@ bench: $(SETUP)  ## measure; writes results/*.csv
 	$(BIN)/python tools/bench_codecs.py
 	$(BIN)/python tools/bench_loader.py
 	$(BIN)/python tools/bench_render.py
+	$(BIN)/python tools/bench_render.py --overlays
 	$(BIN)/python tools/bench_fit.py
 	$(BIN)/python tools/bench_i2l.py
 	$(BIN)/python tools/bench_load.py

@@ -9,6 +9,9 @@ light and the shadows of a moment.
 
 Then whole sequences, everything but PNG, by one process and by two at once, in the time that passes: two cores share
 caches, memory and sometimes more, so that two processes need not draw twice what one does.
+
+python tools/bench_render.py --overlays measures what hmr.draw takes instead, of hands of several sizes in photos and
+video frames, in the fastest round's processor time, and writes results/overlay.csv.
 """
 
 from __future__ import annotations
@@ -26,11 +29,17 @@ import numpy as np
 import torch
 from provenance import REPOSITORY, write_rows
 
+import hmr_core as hmr
 from hmr_core.data.synthetic.frames import PNG_PARAMETERS
 from hmr_core.data.synthetic.picture import Painter, Scene
 from hmr_core.data.synthetic.scene import Camera, Moment, Sequence, Spread, make_moment, make_sequence
 from hmr_core.data.synthetic.sizes import CAMERAS, SIZES
+from hmr_core.geometry.camera import project
+from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.hand.hand import Hand
+from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
+from hmr_core.hand.poses import random_poses
 from hmr_core.hand.synthetic import load_synthetic_hand
 
 SEQUENCES = (0, 1, 2, 3, 4, 5)
@@ -40,6 +49,17 @@ MOMENTS = (3, 9, 16, 22)
 """In half of them the object is held, as in half of a data set's."""
 
 FRAMES = SIZES["demo"].frames
+
+OVERLAYS = (
+    (640, 480, 200),
+    (640, 480, 400),
+    (1920, 1080, 300),
+    (4000, 3000, 200),
+    (2000, 1500, 1600),
+    (2000, 1500, 3200),
+    (4000, 3000, 3000),
+)
+"""Width and height of a picture, and a hand's longer side in it, in pixels: video frames, photos, hands beyond them."""
 
 
 def fastest_s(work: Callable[[], object], rounds: int) -> float:
@@ -98,12 +118,64 @@ def at_once_ms(processes: int, rounds: int) -> float:
     return 1000 * min(times)
 
 
+def posed_hand(width: int, height: int, long_px: int) -> Hand:
+    """An open hand in the middle of a picture, half a metre away, its longer side of so many pixels."""
+    model = load_synthetic_hand()
+    turns = random_poses(model, 1, np.random.default_rng(3)).float()
+    turns[:, 0] = axis_angle_to_matrix(torch.tensor([1.3, 0.2, 0.3]))
+    posed = HandLayer(model)(turns, torch.zeros(1, 10))
+    middle = posed.verts[0].mean(0) - torch.tensor([0, 0, 0.5])
+    verts, joints = (points[0] - middle for points in (posed.verts, posed.joints))
+    seen = verts[:, :2] / verts[:, 2:]
+    most, least = seen.max(0).values, seen.min(0).values
+    focal = long_px / float((most - least).max())
+    cx, cy = (torch.tensor([width, height]) / 2 - focal * (most + least) / 2).tolist()
+    camera = torch.tensor([[focal, 0, cx], [0, focal, cy], [0, 0, 1]], dtype=torch.float64)
+    joints_px = project(joints.double(), camera).float()
+    left, top = joints_px.min(0).values.tolist()
+    right, bottom = joints_px.max(0).values.tolist()
+    return Hand(
+        side="right",
+        score=1.0,
+        box=(left, top, right - left, bottom - top),
+        joints=joints.numpy(),
+        joints_px=joints_px.numpy(),
+        verts=verts.numpy(),
+        faces=model.faces.numpy(),
+        intrinsics=camera.numpy(),
+        intrinsics_from="given",
+        depth_from="given",
+    )
+
+
+def measure_overlays(csv_path: Path, rounds: int) -> None:
+    """What drawing a hand over a picture takes, and copying the picture, which is a part of it."""
+    rows = []
+    for width, height, long_px in OVERLAYS:
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        draw = partial(hmr.draw, image, [posed_hand(width, height, long_px)])
+        cost, copied = (1000 * fastest_s(work, rounds) for work in (draw, image.copy))
+        row = {"picture": f"{width}x{height}", "hand_px": long_px, "ms": f"{cost:.1f}", "copy_ms": f"{copied:.1f}"}
+        rows.append(row)
+        print("  ".join(f"{value:>12}" for value in row.values()))
+    write_rows(csv_path, rows)
+
+
 @click.command(help=__doc__)
-@click.option("--csv", "csv_path", default=REPOSITORY / "results/render.csv", type=click.Path(path_type=Path))
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path))
 @click.option("--rounds", default=7, show_default=True)
-def main(csv_path: Path, rounds: int) -> None:
+@click.option("--overlays", is_flag=True, help="hands over photos and video frames instead")
+def main(csv_path: Path | None, rounds: int, overlays: bool) -> None:
     """Measure and write."""
     start_process()
+    if overlays:
+        measure_overlays(csv_path or REPOSITORY / "results/overlay.csv", rounds)
+    else:
+        measure_pictures(csv_path or REPOSITORY / "results/render.csv", rounds)
+
+
+def measure_pictures(csv_path: Path, rounds: int) -> None:
+    """What a picture of the synthetic data set takes, by step."""
     model = load_synthetic_hand()
     ms = dict.fromkeys(("desk", "hands", "rendering", "png"), 0.0)
     size = 0

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from hmr_core.render.layer import COSINES, Layer, Scene, draw_layer
 
-_BAND_PIXELS = 1_000_000
+_BAND_PIXELS = 600_000
 """So many pixels are drawn at once, to bound the memory: smooth edges take several for each."""
 
 
