@@ -79,7 +79,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "runs: folder": (("runs", "notes.txt"), 1, "notes.txt is no folder of runs: it is a file"),
     "runs: one": (("runs", "run"), 0, "run"),
     "runs: all": (("runs", "."), 0, "run"),
-    "eval: no ckpt": (("eval", "integral", "--split", "sp0"), 2, "Missing option '--ckpt'"),
+    "eval: no ckpt": (("eval", "integral", "--split", "sp0"), 2, "needs its weights. Give --ckpt FILE"),
     "eval: ckpt": (("eval", "integral", "--split", "sp0", "--ckpt", "no"), 1, "no such checkpoint: no."),
     "eval: ckpt without one": (("eval", "integral", "--split", "sp0", "--ckpt", "folder"), 1, "has no checkpoint"),
     "eval: best of no run": (("eval", "integral", "--ckpt", "folder:best"), 1, "has no checkpoints of one"),

@@ -14,7 +14,8 @@ from hmr_core.metrics import METRICS
 
 def row(report: dict[str, Any]) -> dict[str, Any]:
     """A report's row."""
-    baseline, train = report["baseline"]["metrics"]["mpjpe_mm"], report["recipe"]["train"]
+    baseline = report["baseline"]["metrics"]["mpjpe_mm"]
+    train, checkpoint = (report["recipe"] or {}).get("train", {}), report["checkpoint"] or {}  # a predictor has none
     metrics = {name: round(report["metrics"][name], 4) for name in METRICS}
     return {
         "model": report["model"],
@@ -27,9 +28,9 @@ def row(report: dict[str, Any]) -> dict[str, Any]:
         **metrics,
         "mean_pose_mpjpe_mm": round(baseline, 4),
         "ratio": round(report["metrics"]["mpjpe_mm"] / baseline, 4),
-        "trained_on": train["subset"],
-        "epochs": report["checkpoint"]["epoch"],
-        "seed": train["seed"],
+        "trained_on": report.get("trained_on", train.get("subset")),
+        "epochs": checkpoint.get("epoch"),
+        "seed": train.get("seed"),
         "torch": report["versions"]["torch"],
     }
 

@@ -15,6 +15,7 @@ import torch
 
 from hmr_core import builtin
 from hmr_core.cli.main import cli, main
+from hmr_core.config import Section
 from hmr_core.data.batch import Key
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.codecs import codec_named
@@ -29,8 +30,11 @@ from hmr_core.errors import HmrError, UsageError
 from hmr_core.evaluation.baseline import mean_pose_uvd
 from hmr_core.evaluation.predictions import read_predictions
 from hmr_core.evaluation.session import evaluate
+from hmr_core.hand.joints import SIDES
+from hmr_core.inference.predictor import box_around
 from hmr_core.metrics import known_mean, sample_errors
-from hmr_core.plugins import ModelSpec
+from hmr_core.plugins import ModelSpec, PredictorSpec
+from hmr_core.plugins.photo_hands import Detection, FoundHand
 from hmr_core.plugins.recipes import AugmentConfig
 from hmr_core.training.session import train
 
@@ -255,3 +259,60 @@ def test_the_mean_pose_is_of_the_joints_that_are_known(pack: Pack) -> None:
     expected = np.stack([uvd[known[:, joint], joint].mean(0) for joint in range(21)])
     mean = mean_pose_uvd(data, pack.indices("studio", "train"))
     np.testing.assert_allclose(mean.numpy(), expected, atol=1e-5)
+
+
+class Partial:
+    """A predictor that knows most joints of a pack, each hand 1.2 times as large; of the rest it knows nothing."""
+
+    root_joint = 9
+
+    def __init__(self, pack: Pack) -> None:
+        rows = np.arange(len(pack))
+        self.joints, self.known, self.left = pack.array("joints", rows), pack.joints_valid(rows), pack.left(rows)
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        return []
+
+    def predict(self, image: np.ndarray, intrinsics: np.ndarray, sought: Any) -> list[FoundHand | None]:
+        (place,) = sought
+        for joints, known, left in zip(self.joints, self.known, self.left, strict=True):
+            projected = joints[known].astype(np.float64) @ intrinsics.T
+            pixels = projected[:, :2] / projected[:, 2:]
+            if np.allclose(box_around(pixels), place.box, atol=1e-2):
+                assert place.side == SIDES[int(left)]
+                filled = np.where(known[:, None], joints, np.array([0.3, 0.2, 0.9], np.float32))
+                return [FoundHand(side=place.side, score=1.0, joints=np.float32(1.2) * filled)]
+        return [None]
+
+
+@pytest.mark.parametrize(("split", "subset"), [("studio", "test"), ("wild", "test"), ("pairs", "left")])
+def test_a_predictor_is_scored_on_left_hands_and_known_joints(fakes: Any, pack: Pack, split: str, subset: str) -> None:
+    rows = pack.indices(split, subset)
+    assert not pack.joints_valid(rows).all() or split == "pairs"
+    spec = PredictorSpec(
+        name="partial", summary="knows", config=Section, build=lambda options, layer, device: Partial(pack)
+    )
+    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+    plugins = fakes.registry(core, fakes.plugin("partial", hmr_predictors=lambda: [spec]))
+    report = evaluate("partial", split=split, subset=subset, data=pack.path, device="cpu", registry=plugins)
+    assert report["found"]["hands"] == report["samples"] == len(rows)
+    assert report["metrics"]["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert report["metrics"]["mpvpe_mm"] is None
+
+
+@pytest.mark.parametrize(("split", "instead"), [("studio", "train"), ("wild", "test itself")])
+def test_the_mean_hand_stands_for_those_that_are_not_found(fakes: Any, pack: Pack, split: str, instead: str) -> None:
+    class Blind(Partial):
+        def predict(self, image: np.ndarray, intrinsics: np.ndarray, sought: Any) -> list[FoundHand | None]:
+            return [None]
+
+    spec = PredictorSpec(
+        name="blind", summary="sees nothing", config=Section, build=lambda options, layer, device: Blind(pack)
+    )
+    core = fakes.FakeEntryPoint("core", lambda: builtin, fakes.FakeDist("hmr-core"))
+    plugins = fakes.registry(core, fakes.plugin("blind", hmr_predictors=lambda: [spec]))
+    report = evaluate("blind", split=split, data=pack.path, device="cpu", registry=plugins)
+    assert report["found"]["otherwise"] is not None
+    assert report["found"]["otherwise"].startswith(f"the mean hand of {instead}")
+    assert np.isfinite(report["metrics"]["mpjpe_mm"])
+    assert (report["baseline"]["metrics"] is None) == (split == "wild")

@@ -25,22 +25,26 @@ PARENT = Path("eval")
 
 
 @click.command("eval")
-@click.argument("model")
+@click.argument("model", metavar="NAME")
 @click.option(
     "--ckpt",
     type=click.Path(path_type=Path),
-    required=True,
-    help="A run (its last checkpoint; RUN:best is the best on val), a checkpoint, or a released .pth.tar file.",
+    help="A model's weights: a run (its last checkpoint; RUN:best is the best on val), a checkpoint, or a released "
+    ".pth.tar file. A predictor has none.",
 )
 @click.option(
     "--split",
     help="One of the pack's splits, such as sp0 (`hmr pack info` lists them); by default the one that the checkpoint "
-    "was trained on.",
+    "was trained on; a predictor needs it.",
 )
 @click.option("--subset", default="test", show_default=True, help="One of the split's subsets, such as val, or all.")
 @data_option
 @click.option(
-    "--set", "sets", metavar="data.KEY=VALUE", multiple=True, help="Change what the model is given; can be repeated."
+    "--set",
+    "sets",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change what the model is given, as data.KEY=VALUE, or an option of the predictor; can be repeated.",
 )
 @click.option("--solver", metavar="NAME", help="What makes a mesh of the joints; `hmr solvers` lists them.")
 @click.option(
@@ -69,13 +73,13 @@ PARENT = Path("eval")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the results; by default eval/MODEL-SPLIT-SUBSET[-SOLVER[-best]]. A repeated evaluation replaces "
+    help="Folder of the results; by default eval/NAME-SPLIT-SUBSET[-SOLVER[-best]]. A repeated evaluation replaces "
     "itself alone.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, as report.json has it, and no table.")
 def evaluate(
     model: str,
-    ckpt: Path,
+    ckpt: Path | None,
     split: str | None,
     subset: str,
     data: Path | None,
@@ -94,7 +98,11 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Score MODEL's checkpoint on a subset of a split, by the published protocol.
+    """Score a model's checkpoint or a predictor on a subset of a split, by the published protocol.
+
+    NAME is a model, with its --ckpt, or a predictor of photos (`hmr predictors` lists them), nothing of which was
+    trained on the data: each sample's part of the frame is a photo to it, with the camera, the box and the side that
+    the annotations have. Hands that it does not find count, too.
 
     \b
     Examples:
@@ -106,6 +114,7 @@ def evaluate(
       hmr eval i2l --ckpt I2L_MeshNet.pth.tar --split sp0 --hand-model hand.npz
       hmr eval iknet --ckpt runs/iknet-sp0-tiny --set data.noise_mm=5
       hmr eval i2l --ckpt runs/i2l-sp0-published --gpus 4
+      hmr eval mediapipe --split sp0
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.

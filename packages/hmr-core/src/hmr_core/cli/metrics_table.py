@@ -19,6 +19,7 @@ def show_metrics(report: Report) -> None:
     """Print a report's metrics, and those of the mean-pose baseline and of the literature where there are any."""
     note = ", from given joints" if report.get("consumes") == "joints" else ""
     note += ", synthetic data" if report["synthetic"] else ""
+    note += ", not trained on this data set" if "trained_on" in report else ""
     click.echo(
         f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
     )
@@ -49,8 +50,13 @@ def show_comparison(reports: Sequence[Report]) -> None:
 
 
 def _references(report: Report) -> list[list[str]]:
-    """The rows of the mean-pose baseline and of the literature, where there are any."""
+    """The rows of the hands that were found alone, of the mean-pose baseline and of the literature, where there are
+    any.
+    """
     baseline, published, rows = report.get("baseline"), report.get("published"), []
+    found = report.get("found")
+    if found and found["otherwise"] is not None and found.get("metrics"):
+        rows.append([f"the {100 * found['share']:.1f} % found", *_cells(found["metrics"] or {})])
     if baseline and baseline["metrics"]:
         rows.append([f"mean pose of {baseline['subset']}", *_cells(baseline["metrics"])])
     if published:

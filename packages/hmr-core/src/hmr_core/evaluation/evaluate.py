@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,21 @@ from jaxtyping import Int, Int64, UInt8
 from numpy import ndarray
 
 from hmr_core.data.hand_model_check import COMPARED, check_hand_model
-from hmr_core.data.image_dataset import ImageDataset, stored_crop
+from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.sides import mirror_left_arrays
 from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
-from hmr_core.evaluation.report import make_report, report_text, sheet_title
+from hmr_core.evaluation.report import NO_MESH, make_report, model_baseline, model_notes, report_text, sheet_title
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.evaluation.scoring import Scores, score
-from hmr_core.evaluation.subject import EvaluationSubject
+from hmr_core.evaluation.subject import EvaluationSubject, Subject
 from hmr_core.hand.solver import HandFit
 from hmr_core.inference.predict import SamplePoints, annotated_roots
 from hmr_core.inference.shared import predict_shared
 from hmr_core.inference.solving import solve
-from hmr_core.plugins.recipes import ImageRecipe
 from hmr_core.plugins.solver_presets import mesh_already
 from hmr_core.processes import ALONE, PATIENCE_S, Place, joined
 from hmr_core.viz.contact_sheet import contact_sheet
@@ -105,7 +104,7 @@ def evaluate_shared(
     warnings = check_pack(subject.pack, subject.split, subject.subset)
     subject = replace(subject, notes=[*subject.notes, *warnings])
     mismatch_mm = _mismatch_mm(subject, rows)
-    pictures = _pictures(subject)
+    pictures = pictures_of(subject)
     points = _predict(subject, rows, where, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch)
     if points is None:
         return None
@@ -119,26 +118,41 @@ def evaluate_shared(
     }
     arrays = mirror_left_arrays(subject.pack, rows, arrays)
     scores = score(subject.pack, rows, arrays["joints"], arrays["verts"])
-    arrays |= {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
     report = make_report(
         subject,
         scores,
-        pictures=pictures,
-        rows=rows,
+        notes=model_notes(subject, mismatch_mm),
+        missing=[] if scores.errors.verts is not None else [NO_MESH],
+        baseline=model_baseline(subject, pictures, rows),
         mismatch_mm=mismatch_mm,
         device=device.type if where.count > 1 else str(device),
         processes=where.count,
     )
     report["seconds"] = round(time.monotonic() - started, 2)
+    return make_evaluation(subject, report, scores, arrays, rows=rows, pictures=pictures)
+
+
+def make_evaluation(
+    subject: Subject,
+    report: Report,
+    scores: Scores,
+    arrays: Mapping[str, Any],
+    *,
+    rows: Int64[ndarray, " n"],
+    pictures: ImageDataset,
+) -> Evaluation:
+    """What an evaluation leaves. arrays: of the predictions, by the names of SHAPES; None for those there are not."""
+    errors = {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
+    columns: dict[str, Any] = {**arrays, **errors}
     return Evaluation(
         predictions=Predictions(
-            model=subject.spec.name,
+            model=subject.name,
             split=subject.split,
             subset=subject.subset,
             pack=subject.pack.info.digest,
             labels=labels(report),
-            ids=points.ids,
-            **arrays,
+            ids=scores.ids,
+            **columns,
         ),
         scores=scores,
         report=report,
@@ -180,15 +194,10 @@ def _mismatch_mm(subject: EvaluationSubject, rows: Int64[ndarray, " n"]) -> floa
     return check_hand_model(subject.hand.source, subject.hand.layer, subject.pack, rows, otherwise=otherwise)
 
 
-def _pictures(subject: EvaluationSubject) -> ImageDataset:
-    """The samples as crops to be looked at: those that the model sees, or as much of the published one as is stored."""
-    recipe, pack = subject.checkpoint.recipe, subject.pack
+def pictures_of(subject: Subject) -> ImageDataset:
+    """The samples as crops to be looked at."""
     return ImageDataset(
-        pack,
-        image_size=PICTURE_PX,
-        root_joint=subject.spec.root_joint,
-        data=recipe.data if isinstance(recipe, ImageRecipe) else stored_crop(pack),
-        verify=True,
+        subject.pack, image_size=PICTURE_PX, root_joint=subject.root_joint, data=subject.crop, verify=True
     )
 
 

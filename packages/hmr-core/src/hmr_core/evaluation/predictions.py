@@ -2,7 +2,7 @@
 
 Root attributes: format, split, subset, units, frame, joint_order (`MEANINGS`); and, of an evaluation, model, pack (the
 digest of the pack it was made on) and labels, a JSON object with what a reader of metrics has to know, as it stands in
-report.json: consumes, notes, protocol, solver, hand_model, hand_layer.
+report.json: consumes, notes, protocol, solver, hand_model, hand_layer; of a predictor also trained_on and found.
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
 If the mesh is a posed hand model's, also rotations (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera
 space, relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21),
@@ -59,7 +59,7 @@ _BLOCK_BYTES = 512
 _START = b'{"format": "hmr-predictions/'
 _HOW = "docs/predictions.md says how such a file is written."
 
-_LABELS = ("consumes", "notes", "protocol", "solver", "hand_model", "hand_layer")
+_LABELS = ("consumes", "notes", "protocol", "solver", "hand_model", "hand_layer", "trained_on", "found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,10 @@ class Predictions:
 
 def labels(report: Report) -> dict[str, Any]:
     """What of a report its predictions keep, so that their metrics are never shown without it."""
-    return {name: value for name, value in report.items() if name in _LABELS}
+    kept: dict[str, Any] = {name: value for name, value in report.items() if name in _LABELS}
+    if "found" in kept:  # metrics are those that are computed, whoever reads the file
+        kept["found"] = {name: value for name, value in kept["found"].items() if name != "metrics"}
+    return kept
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from jaxtyping import Int64
 from numpy import ndarray
@@ -13,7 +14,7 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
 from hmr_core.evaluation.report_keys import Baseline, Report
 from hmr_core.evaluation.scoring import Scores, score
-from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
+from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand, Subject
 from hmr_core.plugins.recipes import JointRecipe, Recipe, changed_options, load_recipe
 from hmr_core.plugins.run import OVERFIT, TRAIN
 from hmr_core.shell import command_line
@@ -58,18 +59,19 @@ def sheet_title(report: Report) -> str:
 
 
 def make_report(
-    subject: EvaluationSubject,
+    subject: Subject,
     scores: Scores,
     *,
-    pictures: ImageDataset,
-    rows: Int64[ndarray, " n"],
+    notes: Sequence[str],
+    missing: Sequence[str],
+    baseline: Baseline,
     mismatch_mm: float | None,
     device: str,
     processes: int,
 ) -> Report:
     """Make the report, but for what its caller knows: how long it took, and how it was started.
 
-    pictures: the samples as crops, for the baseline; rows: those that were scored; mismatch_mm: of the hand model;
+    notes: of this kind of subject. missing: which metrics there are not, and why. mismatch_mm: of the hand model;
     processes: how many predicted.
     """
     report = subject.as_report()
@@ -78,20 +80,24 @@ def make_report(
     return {
         **report,
         **scores.as_report(),
-        "missing": [] if scores.errors.verts is not None else [NO_MESH],
-        "notes": [
-            *subject.notes,
-            *_released_notes(subject.checkpoint, subject.split),
-            *_recipe_notes(subject),
-            *_training_notes(subject),
-            *_given_joints(subject.checkpoint.recipe),
-            *_hand_notes(subject.hand, mismatch_mm),
-        ],
-        "baseline": _baseline(subject, pictures, rows),
+        "missing": list(missing),
+        "notes": [*subject.notes, *notes],
+        "baseline": baseline,
         "versions": versions(),
         "device": device,
         "processes": processes,
     }
+
+
+def model_notes(subject: EvaluationSubject, mismatch_mm: float | None) -> list[str]:
+    """What a reader of a model's metrics has to know."""
+    return [
+        *_released_notes(subject.checkpoint, subject.split),
+        *_recipe_notes(subject),
+        *_training_notes(subject),
+        *_given_joints(subject.checkpoint.recipe),
+        *hand_notes(subject.hand, mismatch_mm),
+    ]
 
 
 def _released_notes(checkpoint: Checkpoint, split: str) -> list[str]:
@@ -156,7 +162,8 @@ def _given_joints(recipe: Recipe) -> list[str]:
     return [f"the model was given the annotated joints{noise}, and saw no image"]
 
 
-def _hand_notes(hand: LoadedHand | None, mismatch_mm: float | None) -> list[str]:
+def hand_notes(hand: LoadedHand | None, mismatch_mm: float | None) -> list[str]:
+    """Whose mesh it is, and how far the hand model is from the annotations."""
     if hand is None:
         return []
     notes = [f"the mesh is that of {hand.source.label}"] if hand.source.path is None else []
@@ -168,15 +175,20 @@ def _hand_notes(hand: LoadedHand | None, mismatch_mm: float | None) -> list[str]
     return [*notes, *([text] if (text := mismatch_note(mismatch_mm)) else [])]
 
 
-def _baseline(subject: EvaluationSubject, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> Baseline:
-    """The mean-pose baseline's metrics, or the reason why there is none."""
+def model_baseline(subject: EvaluationSubject, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> Baseline:
+    """The metrics of the mean pose of what a model was trained on, or the reason why there are none."""
     subset = subject.checkpoint.recipe.train.subset
     if subject.spec.consumes == "joints":
         reason = "the model was given joints, of which the mean pose knows nothing"
         return {"subset": subset, "metrics": None, "reason": reason}
+    return mean_pose_baseline(subject, subset, pictures, rows)
+
+
+def mean_pose_baseline(subject: Subject, subset: str, pictures: ImageDataset, rows: Int64[ndarray, " n"]) -> Baseline:
+    """The metrics of the mean pose of a subset, or the reason why there are none. pictures: the samples as crops."""
     try:
-        train_rows = subject.pack.indices(subject.split, subset)
+        mean_rows = subject.pack.indices(subject.split, subset)
     except HmrError as error:
         return {"subset": subset, "metrics": None, "reason": str(error)}
-    joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, train_rows))
+    joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, mean_rows))
     return {"subset": subset, "metrics": score(subject.pack, rows, joints, None).metrics}

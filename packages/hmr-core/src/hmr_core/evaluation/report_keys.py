@@ -49,6 +49,26 @@ class Baseline(TypedDict):
     reason: NotRequired[str]
 
 
+class PredictorRecord(TypedDict):
+    """The predictor that was evaluated, and its options."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class Found(TypedDict):
+    """How many of the hands a predictor found, and their share of all.
+
+    otherwise: what the others were given, with which they count in all other metrics; None where all were found.
+    metrics: of those that were found alone, None where none was; absent from what predictions keep of a report.
+    """
+
+    hands: int
+    share: float
+    otherwise: str | None
+    metrics: NotRequired[Metrics | None]
+
+
 class SampleErrors(TypedDict):
     """The errors of each sample in mm, in the order of the ids; None for those of a mesh where there is none."""
 
@@ -66,6 +86,7 @@ class Report(TypedDict, total=False):
     where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. missing: which
     metrics there are not, and why. notes: what a reader of the metrics has to know. processes: how many predicted.
     started: by what command, where and of which code.
+    recipe, checkpoint: None for a predictor, which has predictor, trained_on and found in their place.
     """
 
     model: str
@@ -78,8 +99,11 @@ class Report(TypedDict, total=False):
     hand_model: HandModelRecord | None
     hand_layer: str | None
     published: dict[str, float]
-    recipe: dict[str, Any]
-    checkpoint: CheckpointRecord
+    recipe: dict[str, Any] | None
+    checkpoint: CheckpointRecord | None
+    predictor: PredictorRecord
+    trained_on: str
+    found: Found
     pack: PackRecord
     samples: int
     metrics: Metrics

@@ -10,20 +10,21 @@ from hmr_core.hand.layer_names import OWN
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """A checkpoint, the samples to score it on, what makes their meshes, and where the results go.
+    """A checkpoint or a predictor, the samples to score it on, what makes their meshes, and where the results go.
 
-    ckpt: a run (its last checkpoint; RUN:best and RUN:last choose), a checkpoint, or a released file. model: None for
-    the one that the checkpoint says. split: None for the one that the checkpoint was trained on. data: the pack; None
-    for the default one. sets: "data.KEY=VALUE", which change what the model is given. solver: the name of what makes a
-    mesh of the joints; solver_ckpt: its weights, as ckpt; solver_sets: its options, as "KEY=VALUE". protocol: of the
-    solver's options. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand. hand_layer: what poses it.
-    batch_size: changes speed only. device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes
-    that load; None for what suits the device.
+    ckpt: a run (its last checkpoint; RUN:best and RUN:last choose), a checkpoint, or a released file; None for a
+    predictor, which is not trained here. model: the model's name, None for the one that the checkpoint says, or the
+    predictor's. split: None for the one that the checkpoint was trained on. data: the pack; None for the default one.
+    sets: "data.KEY=VALUE", which change what the model is given, or "KEY=VALUE", a predictor's options. solver: the
+    name of what makes a mesh of the joints; solver_ckpt: its weights, as ckpt; solver_sets: its options, as
+    "KEY=VALUE". protocol: of the solver's options. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic
+    hand. hand_layer: what poses it. batch_size: changes speed only. device: cpu, cuda, cuda:N or mps; None for the best
+    there is. workers: processes that load; None for what suits the device.
     out: the folder of the results; None for one in `parent` that is named after the evaluation, and where that is None,
     too, nothing is written. command: how the evaluation was asked for, for its record.
     """
 
-    ckpt: Path
+    ckpt: Path | None
     model: str | None = None
     split: str | None = None
     subset: str = "test"

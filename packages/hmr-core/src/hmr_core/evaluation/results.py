@@ -12,7 +12,7 @@ from hmr_core.files import read_bytes
 from hmr_core.hand.arrays import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from hmr_core.evaluation.subject import EvaluationSubject
+    from hmr_core.evaluation.subject import Subject
 
 REPORT, PREDICTIONS, CONTACT_SHEET = RESULTS = ("report.json", "predictions.h5", "contact_sheet.png")
 """What an evaluation leaves in its folder, and all of it."""
@@ -29,7 +29,7 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def refuse_another(folder: Path, subject: EvaluationSubject) -> None:
+def refuse_another(folder: Path, subject: Subject) -> None:
     """HmrError when a folder's evaluation is another one than the wanted, saying in what it differs."""
     report = saved_report(folder)
     if report is None:
@@ -73,12 +73,15 @@ def saved_report(folder: Path) -> Report | None:
 def identity(report: Report) -> dict[str, Any]:
     """What of a report makes an evaluation the one it is: another one of the same identity may replace it."""
     solver, hand_model = report["solver"], report["hand_model"]
+    checkpoint, recipe, predictor = report["checkpoint"], report["recipe"], report.get("predictor")
     return {
         "split": report["split"],
         "subset": report["subset"],
-        "checkpoint": report["checkpoint"]["blake2b"],
+        "checkpoint": checkpoint and checkpoint["blake2b"],
         "pack": report["pack"]["blake2b"],
-        "data options": report["recipe"]["data"],
+        "data options": recipe and recipe["data"],
+        "predictor": predictor and predictor["name"],
+        "predictor options": predictor and predictor["options"],
         "protocol": report["protocol"],
         "solver": solver and solver["name"],
         "solver checkpoint": solver and solver["checkpoint"] and solver["checkpoint"]["blake2b"],

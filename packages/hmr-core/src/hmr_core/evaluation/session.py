@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.evaluation.predictor_task import PredictorTask, check_predictor, load_subject, predictor_of
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_foreign
@@ -24,6 +26,7 @@ from hmr_core.evaluation.solver_options import check_solver_options
 from hmr_core.files import as_path
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.hand.layer_names import OWN
+from hmr_core.inference.load import is_predictor
 from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
@@ -42,7 +45,8 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
     from hmr_core.evaluation.evaluate import Evaluation
-    from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand
+    from hmr_core.evaluation.predictor_subject import PredictorSubject
+    from hmr_core.evaluation.subject import EvaluationSubject, LoadedHand, Subject
     from hmr_core.weights.checkpoints import Checkpoint
 
 Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
@@ -84,18 +88,21 @@ def evaluate(
     out: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Report:
-    """Score a checkpoint on a subset of a split, and give the report: what report.json holds.
+    """Score a checkpoint or a predictor on a subset of a split, and give the report: what report.json holds.
 
-    set: changes of what the model is given, such as {"data.noise_mm": 5}. solver_set: options of the solver. out: a
-    folder for report.json, predictions.h5 and contact_sheet.png; nothing is written without it. registry: the plugins;
-    by default the installed ones. The rest is as in EvaluationRequest; paths may be strings.
+    ckpt: a run, a checkpoint or a released file; or the name of a predictor, such as "mediapipe", which needs a split.
+    set: changes of what the model is given, such as {"data.noise_mm": 5}; or a predictor's options. solver_set: options
+    of the solver. out: a folder for report.json, predictions.h5 and contact_sheet.png; nothing is written without it.
+    registry: the plugins; by default the installed ones. The rest is as in EvaluationRequest; paths may be strings.
     Of several processes that torchrun started, the first has the report; the others have an empty one.
     Raises UsageError for what does not exist, and HmrError for data, files and samples that cannot be scored.
     """
     given = {name: value for name, value in locals().items() if name not in ("ckpt", "registry")}
+    registry = registry or discover()
+    of_predictor = model is None and is_predictor(str(ckpt), registry)
     request = EvaluationRequest(
-        ckpt=Path(ckpt),
-        model=model,
+        ckpt=None if of_predictor else Path(ckpt),
+        model=str(ckpt) if of_predictor else model,
         split=split,
         subset=subset,
         data=as_path(data),
@@ -112,7 +119,7 @@ def evaluate(
         out=as_path(out),
         command=python_call("hmr.evaluate", ckpt, **given),
     )
-    evaluation = run(request, registry or discover())
+    evaluation = run(request, registry)
     return {} if evaluation is None else evaluation.report
 
 
@@ -132,13 +139,21 @@ def run(
     where = place()
     task = check(request, registry, where)
     chosen = choose_device(request.device, where)  # torch from here on
-    subject, hand = _loaded(task, chosen)
+    subject: Subject
+    hand: LoadedHand | None
+    compute: Callable[[Place, torch.device, Progress], Evaluation | None]
+    if isinstance(task, PredictorTask):
+        subject, hand = load_subject(task, chosen), None
+        compute = partial(_predictor_computed, subject)
+    else:
+        subject, hand = _loaded(task, chosen)
+        compute = partial(_computed, task, subject)
     if task.folder is not None:
         refuse_another(task.folder, subject)
     # Staged around all of it: whether results can be written there is known before they are computed.
     with nullcontext() if task.folder is None else staged_folder(task.folder) as part:
         started = provenance(request.command)
-        evaluation = _computed(task, subject, where, chosen, progress)
+        evaluation = compute(where, chosen, progress)
         if evaluation is None:
             return None
         evaluation.report["started"] = started
@@ -168,9 +183,19 @@ class EvaluationTask:
         return self.solver is not None or self.spec.needs_hand
 
 
-def check(request: EvaluationRequest, registry: Registry, where: Place) -> EvaluationTask:
+def check(request: EvaluationRequest, registry: Registry, where: Place) -> EvaluationTask | PredictorTask:
     """The request as a task for a process; UsageError and HmrError for what can be told of it without torch."""
-    spec = registry.model(request.model or model_of(request.ckpt))
+    if (predictor := predictor_of(request, registry)) is not None:
+        check_device_name(request.device, where)
+        pack, split = check_predictor(request, predictor)
+        folder = _results_folder(request, where, predictor.name, split)
+        return PredictorTask(request=request, spec=predictor, split=split, pack=pack, folder=folder)
+    assert request.ckpt is not None  # of a model
+    return _check_model(request, request.ckpt, registry, where)
+
+
+def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, where: Place) -> EvaluationTask:
+    spec = registry.model(request.model or model_of(ckpt))
     solver = None if request.solver is None else registry.solver(request.solver)
     check_solver_options(
         spec,
@@ -181,14 +206,14 @@ def check(request: EvaluationRequest, registry: Registry, where: Place) -> Evalu
         hand_layer=request.hand_layer,
     )
     check_device_name(request.device, where)
-    weights = find_weights(request.ckpt)
-    folder = without_choice(request.ckpt)
+    weights = find_weights(ckpt)
+    folder = without_choice(ckpt)
     record = None
     if folder.is_dir() or request.split is None:  # to look into a file takes torch
         record = read_record(weights) if is_ours(folder, weights) else None
     given = request.split or _own_split(request, record)
     if record is not None:
-        check_model(request.ckpt, record, spec.name, CKPT)
+        check_model(ckpt, record, spec.name, CKPT)
         recipe = parse_recipe(spec, record.recipe, source=f"the recipe in {weights.with_name(RECORD)}")
         _overridden(spec, recipe, request.sets)
     if request.solver_ckpt is not None:
@@ -198,14 +223,22 @@ def check(request: EvaluationRequest, registry: Registry, where: Place) -> Evalu
     pack = Pack(request.data or default_pack())
     split = pack.split_name(given)
     pack.indices(split, request.subset)
-    out = request.out if where.first else None
-    if where.first and out is None and request.parent is not None:
-        best = ["best"] if request.protocol == "best" else []
-        out = request.parent / "-".join([spec.name, split, request.subset, *([solver.name] if solver else []), *best])
+    best = ["best"] if request.protocol == "best" else []
+    out = _results_folder(request, where, spec.name, split, *([solver.name] if solver else []), *best)
+    return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
+
+
+def _results_folder(request: EvaluationRequest, where: Place, name: str, split: str, *how: str) -> Path | None:
+    """Where a process writes results; None where it writes none. HmrError for a folder of something else."""
+    if not where.first:
+        return None
+    out = request.out
+    if out is None and request.parent is not None:
+        out = request.parent / "-".join([name, split, request.subset, *how])
     if out is not None:
         clear_leftovers(out.resolve())  # which may bring an evaluation back
         refuse_foreign(out)
-    return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
+    return out
 
 
 def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> str:
@@ -227,6 +260,7 @@ def _loaded(task: EvaluationTask, device: torch.device) -> tuple[EvaluationSubje
     from hmr_core.weights.checkpoints import load_checkpoint
 
     request = task.request
+    assert request.ckpt is not None  # of a model
     checkpoint = load_checkpoint(request.ckpt, task.spec)
     changed = replace(checkpoint, recipe=_overridden(task.spec, checkpoint.recipe, request.sets))
     hand = None
@@ -326,6 +360,20 @@ def _computed(
             on_batch=predicted,
             on_solved=on_solved,
         )
+
+
+def _predictor_computed(
+    subject: PredictorSubject, where: Place, device: torch.device, progress: Progress
+) -> Evaluation | None:
+    """The evaluation of a predictor; what is predicted is shown."""
+    from hmr_core.evaluation.predictor_evaluation import evaluate_predictor
+    from hmr_core.inference.shared import share_size
+
+    rows = subject.pack.indices(subject.split, subject.subset)
+    own = "" if where.count == 1 else f" (share {where.rank + 1} of {where.count})"
+    what = f"{subject.name} on {subject.split} {subject.subset}{own}"
+    with progress(what, share_size(rows, 1, where), "images") as advance:
+        return evaluate_predictor(subject, where, device=device, on_sample=advance)
 
 
 def _write(folder: Path, evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> None:

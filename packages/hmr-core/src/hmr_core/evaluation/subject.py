@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hmr_core.data.image_dataset import stored_crop
 from hmr_core.data.pack.reader import Pack
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.hand.back_ends import make_layer
@@ -13,6 +15,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.layer_names import OWN
 from hmr_core.hand.source import HandModelSource, find_hand_model
 from hmr_core.inference.solving import LoadedSolver
+from hmr_core.plugins.recipes import DataConfig, ImageRecipe
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.weights.checkpoints import Checkpoint
 
@@ -36,41 +39,92 @@ def load_hand(given: Path | None, layer_name: str = OWN) -> LoadedHand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSubject:
-    """A checkpoint, the samples to score it on, and what makes their meshes.
+class Subject(ABC):
+    """What is evaluated, and the samples to score it on.
 
-    hand: needed for a solver and for a model that uses the hand, and of no use to others.
-    notes: what the report is to say besides.
+    hand: the hand model that is posed; None where none is. notes: what the report is to say besides.
     """
 
-    spec: ModelSpec
-    checkpoint: Checkpoint
     pack: Pack
     split: str
     subset: str
     hand: LoadedHand | None = None
-    solver: LoadedSolver | None = None
     notes: Sequence[str] = ()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The model's or the predictor's."""
+
+    @property
+    @abstractmethod
+    def root_joint(self) -> int:
+        """The joint whose depth is given, in OpenPose order."""
+
+    @property
+    @abstractmethod
+    def crop(self) -> DataConfig:
+        """How samples are cropped where they are looked at."""
+
+    @abstractmethod
+    def as_report(self) -> Report:
+        """The part of report.json that is known before anything is predicted."""
+
+    def _as_report(self) -> Report:
+        """What a report says of any subject."""
+        hand = self.hand
+        return {
+            "model": self.name,
+            "split": self.split,
+            "subset": self.subset,
+            "synthetic": self.pack.info.synthetic,
+            "hand_model": None if hand is None else hand.source.as_report(),
+            "hand_layer": None if hand is None else hand.layer_name,
+            "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSubject(Subject):
+    """A checkpoint, the samples to score it on, and what makes their meshes.
+
+    hand: needed for a solver and for a model that uses the hand, and of no use to others.
+    """
+
+    spec: ModelSpec
+    checkpoint: Checkpoint
+    solver: LoadedSolver | None = None
 
     def __post_init__(self) -> None:
         needed = self.solver is not None or self.spec.needs_hand
         assert (self.hand is not None) == needed, "a solver and some models work with a hand model, and nothing else"
 
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.spec.name
+
+    @property
+    def root_joint(self) -> int:
+        """The joint whose depth is given, in OpenPose order."""
+        return self.spec.root_joint
+
+    @property
+    def crop(self) -> DataConfig:
+        """The crop that the model sees, or, of a model of joints, as much of the published one as is stored."""
+        recipe = self.checkpoint.recipe
+        return recipe.data if isinstance(recipe, ImageRecipe) else stored_crop(self.pack)
+
     def as_report(self) -> Report:
         """The part of report.json that is known before anything is predicted."""
-        checkpoint, hand, solver = self.checkpoint, self.hand, self.solver
+        checkpoint, solver = self.checkpoint, self.solver
         record = checkpoint.record
         published = self.spec.published.get(self.split, {}) if self.subset == "test" else {}
         return {
-            "model": self.spec.name,
+            **self._as_report(),
             "consumes": self.spec.consumes,
-            "split": self.split,
-            "subset": self.subset,
-            "synthetic": self.pack.info.synthetic,
             "protocol": "published" if solver is None else solver.protocol,
             "solver": None if solver is None else solver.as_report(),
-            "hand_model": None if hand is None else hand.source.as_report(),
-            "hand_layer": None if hand is None else hand.layer_name,
             "published": dict(published),
             "recipe": checkpoint.recipe.model_dump(mode="json"),
             "checkpoint": {
@@ -84,5 +138,4 @@ class EvaluationSubject:
                     "subset": checkpoint.recipe.train.subset,
                 },
             },
-            "pack": {"path": str(self.pack.path), "blake2b": self.pack.info.digest, "release": self.pack.info.release},
         }

@@ -104,7 +104,7 @@ def load_predictor(
 
     from hmr_core.inference.plugin_predictor import make_predictor
 
-    hand, layer = _right_hand(hand_file)
+    hand, layer = right_hand(hand_file)
     return make_predictor(spec, sets, hand_model=hand, layer=layer, device=choose_device(device))
 
 
@@ -149,7 +149,7 @@ def load_model(
     from hmr_core.weights.checkpoints import load_checkpoint
 
     chosen = choose_device(device)
-    hand, layer = _right_hand(hand_file)
+    hand, layer = right_hand(hand_file)
     checkpoint = load_checkpoint(path, spec)
     if spec.needs_hand:
         checkpoint.model.use_hand(layer.model)
@@ -173,7 +173,7 @@ def load_model(
     )
 
 
-def _right_hand(file: Path | None) -> tuple[HandModelSource, HandLayer]:
+def right_hand(file: Path | None) -> tuple[HandModelSource, HandLayer]:
     """The hand model that is asked for, and the layer of its right hand, on the CPU."""
     from hmr_core.hand.back_ends import make_layer
     from hmr_core.hand.mirror import mirrored

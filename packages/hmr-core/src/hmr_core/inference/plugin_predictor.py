@@ -124,12 +124,15 @@ class PluginPredictor(Predictor):
             times = float(request.hand_size) / 1000 / float(hand_size(bones))
         else:
             return hand
-        scaled = {
-            name: array * np.float32(times)
-            for name in ("joints", "verts")
-            if (array := getattr(hand, name)) is not None
-        }
-        return replace(hand, **scaled)
+        return scaled(hand, times)
+
+
+def scaled(hand: FoundHand, times: float) -> FoundHand:
+    """A hand so many times as large and as far away: what a picture shows of it is the same."""
+    points = {
+        name: array * np.float32(times) for name in ("joints", "verts") if (array := getattr(hand, name)) is not None
+    }
+    return replace(hand, **points)
 
 
 def make_predictor(
