@@ -51,7 +51,9 @@ ROWS = (0, *POINTS_IN_OPENPOSE)
 """The OpenPose joints in the order of a chain: the wrist, then the points by finger."""
 
 SETTLED = 1e-3
-"""The share of the cost below which a change ends a sample's iterations: they converge quadratically."""
+"""The share of the cost below which a change ends a sample's iterations, unless told otherwise: they converge
+quadratically.
+"""
 
 DAMPING, LEAST_DAMPING, EASED, RAISED = 1e-3, 1e-7, 0.1, 10.0
 """Marquardt's damping: at first, at least, and its factors after a step that was taken and one that was not."""
@@ -207,10 +209,11 @@ class Problem(Protocol[H]):
         ...
 
 
-def minimise(problem: Problem[H], hands: H, steps: int) -> Solution[H]:
+def minimise(problem: Problem[H], hands: H, steps: int, *, least: float = SETTLED) -> Solution[H]:
     """The hands after at most some iterations; a step that raises the cost is not taken.
 
-    A sample that has settled leaves the batch, so that its result is its own.
+    least: the share of the cost below which a change ends a sample's iterations. A sample that has settled leaves the
+    batch, so that its result is its own.
     """
     posed = problem.chain.pose(hands.local, hands.betas)
     off = problem.off(hands, posed)
@@ -224,7 +227,7 @@ def minimise(problem: Problem[H], hands: H, steps: int) -> Solution[H]:
         trial_off = problem.off(trial, trial_posed)
         trial_cost = problem.cost(trial, trial_off)
         better = trial_cost < cost  # false for a step that is not finite
-        settled = (trial_cost - cost).abs() <= SETTLED * cost
+        settled = (trial_cost - cost).abs() <= least * cost
         damping = torch.where(better, damping * EASED, damping * RAISED).clamp(min=LEAST_DAMPING)
         hands = select(better, trial, hands)
         off, cost = torch.where(better, trial_off, off), torch.where(better, trial_cost, cost)
