@@ -105,7 +105,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "score: data": (("score", "predictions.h5", "--data", "no.h5"), 1, "no.h5"),
     "predict: model": (("predict", "integrel", "notes.txt", "--ckpt", "run"), 2, 'Did you mean "integral"?'),
     "predict: joints": (("predict", "iknet", "notes.txt", "--ckpt", "run"), 2, "is given joints, and a photo has none"),
-    "predict: no photo": (("predict", "integral", "--ckpt", "run"), 2, "Missing argument 'FILE...'"),
+    "predict: no photo": (("predict", "integral", "--ckpt", "run"), 2, "nothing to predict: give a FILE"),
     "predict: photo": ((*PREDICT, "no.png"), 1, "no such photo: no.png"),
     "predict: folder": ((*PREDICT, "folder"), 1, "the folder folder has no photos in it"),
     "predict: box": ((*PREDICT, "notes.txt", "--box", "1,2,3"), 2, '"1,2,3" is not x,y,width,height or whole'),
