@@ -21,6 +21,9 @@ _BEND = 4
 """By so many tones a pixel differs from the mean of its four neighbours, times four, where an edge or a crease is."""
 
 
+_LARGE = 4
+"""Pixels to a face from which on no face is seen between the middles of pixels alone, far from those that are seen."""
+
 _WHOLE = np.array([0, 0, 0, 255], dtype=np.uint8).view(np.uint32)[0]
 
 
@@ -75,7 +78,9 @@ def draw_layer(scene: Scene, size: tuple[int, int], supersampling: int) -> Layer
         return Layer(colours, np.zeros((height, width), dtype=bool), np.zeros((0, 4), dtype=np.uint8))
     bend = cv2.Laplacian(cv2.extractChannel(colours, 3), cv2.CV_16S, borderType=cv2.BORDER_REPLICATE)
     rough = cv2.dilate((cv2.convertScaleAbs(bend) > _BEND).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    near = triangles.touching(rough) & _may_show(scene, spans.tri, span)
+    near = triangles.touching(rough)
+    if len(covered) > _LARGE * len(scene.faces):
+        near &= _may_show(scene, spans.tri, span)
     return Layer(colours, rough, _means(scene.part(near), rough, supersampling))
 
 

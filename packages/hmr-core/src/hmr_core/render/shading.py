@@ -130,15 +130,17 @@ def _scene(
 
 
 def _blend(image: UInt8[ndarray, "height width 3"], layer: Layer, rows: slice, opacity: float) -> None:
-    """Put rows of a layer over a part of an image, in place."""
+    """Put rows of a layer over a part of an image, in place. Four bytes to a pixel are moved together."""
     colours, rough = layer.colours[rows], layer.rough[rows]
-    before, within = (int(np.count_nonzero(part)) for part in (layer.rough[: rows.start], rough))
-    edges = layer.edges[before : before + within].astype(np.float32)
-    mixed = opacity * edges[:, :3] + (1 - opacity / 255 * edges[:, 3:]) * image[rough]
-    whole = (colours[..., 3] > 0) & ~rough
-    over = cv2.addWeighted(cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB), opacity, image, 1 - opacity, 0)
-    cv2.copyTo(over, whole.view(np.uint8), image)
-    image[rough] = (mixed + 0.5).astype(np.uint8)
+    behind = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    blended = cv2.copyTo(cv2.addWeighted(colours, opacity, behind, 1 - opacity, 0), colours[..., 3], behind.copy())
+    edge = np.flatnonzero(rough)
+    first = int(np.count_nonzero(layer.rough[: rows.start]))
+    parts = layer.edges[first : first + len(edge)].astype(np.float32)
+    before = behind.view(np.uint32).ravel().take(edge).view(np.uint8).reshape(-1, 4)
+    mixed = opacity * parts + (1 - opacity / 255 * parts[:, 3:]) * before + np.float32(0.5)
+    blended.view(np.uint32).reshape(-1)[edge] = mixed.astype(np.uint8).view(np.uint32).ravel()
+    image[:] = cv2.cvtColor(blended, cv2.COLOR_RGBA2RGB)
 
 
 def faces_away(verts: Float64[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Bool[ndarray, "f"]:
