@@ -288,6 +288,21 @@ def test_a_full_disk_is_told_and_what_was_done_is_there(
     same(out, unstopped)
 
 
+def test_a_folder_that_cannot_be_made_is_told_and_is_not_the_video_s_fault(work: Work, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(HmrError, match=r"the folder .*file/out cannot be made: Not a directory\."):
+        raise_error(work(tmp_path / "file/out"))
+
+
+def test_a_disk_that_is_full_of_arrays_is_told(
+    unstopped: Path, tmp_path: Path, files_up_to: Callable[[int], Any]
+) -> None:
+    target = tmp_path / "hands.npz"
+    with files_up_to(50_000), pytest.raises(HmrError, match=r"hands\.npz could not be written: File too large"):
+        write_arrays(unstopped / "hands.jsonl", target, intrinsics=np.eye(3), fps=30.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_file_of_lines_is_told(tmp_path: Path) -> None:
     path = tmp_path / "hands.jsonl"
     for text in ('{"frame": 0, "hands": []}\n{"frame": 2, "hands": []}\n', '{"frame": 0, "hands": []}\n{"fra'):

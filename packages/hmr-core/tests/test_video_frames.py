@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -124,6 +125,11 @@ def test_files_that_are_not_there_and_folders_are_told(tmp_path: Path) -> None:
         read(video_file(tmp_path / "gone.mp4"))
     with pytest.raises(HmrError, match="cannot be read: Is a directory"):
         read(video_file(tmp_path))
+
+
+def test_what_fails_while_a_video_is_gone_through_is_no_fault_of_the_video(video: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), video_file(video):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_names_that_are_no_utf_8_are_opened(world: ModuleType, video: Path) -> None:

@@ -71,12 +71,12 @@ def write_arrays(lines: Path, target: Path, *, intrinsics: ndarray, fps: float) 
     of SHAPES, of which place is the wrist; NaN where a hand is not present. Besides: intrinsics (3, 3), fps, format. An
     array that no hand of the video has is left out. verts are there only where hands have a mesh and no rotations.
     """
-    with ExitStack() as beside:
-        rows, meshes, times = (beside.enter_context(tempfile.TemporaryFile(dir=lines.parent)) for _ in range(3))
+    with staged_file(target) as part, ExitStack() as beside:
+        rows, meshes, times = (beside.enter_context(tempfile.TemporaryFile(dir=part.parent)) for _ in range(3))
         summary = _gather(lines, rows, meshes, times)
         tracks = [summary.tracks[number] for number in sorted(summary.tracks)]
         columns = {track.track: column for column, track in enumerate(tracks)}
-        with staged_file(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
             _write(file, "format", np.array(FORMAT))
             _write(file, "fps", np.array(fps))
             _write(file, "intrinsics", intrinsics)

@@ -140,9 +140,17 @@ class VideoFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder to this process; HmrError where another one writes into it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
+        """Make the folder and keep it to this process.
+
+        HmrError where it cannot be made, and where another process writes into it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise HmrError(
+                f"the folder {self.path} cannot be made: {error.strerror}.", "Choose another ", Option("out"), "."
+            ) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

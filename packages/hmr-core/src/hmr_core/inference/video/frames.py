@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,20 +107,22 @@ def video_file(path: Path) -> Iterator[Frames]:
 
     Raises HmrError, naming the file, where it cannot be read, is no video, or has no frame.
     """
-    try:
-        with utf8_name(path) as name, _capture(str(name), cv2.CAP_FFMPEG) as capture:
+    with ExitStack() as opened:
+        try:
+            name = opened.enter_context(utf8_name(path))
+            capture = opened.enter_context(_capture(str(name), cv2.CAP_FFMPEG))
             if capture is None:
                 raise HmrError(f"{path} is not a video that can be decoded{_instead(path)}.")
-            fps = _sensible_fps(capture.get(cv2.CAP_PROP_FPS))
-            count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            yield _frames(
-                str(path),
-                _decoded(capture, fps, str(path)),
-                fps=fps,
-                count=round(count) if math.isfinite(count) and 0 < count < 1e9 else None,
-            )
-    except OSError as error:
-        raise HmrError(f"the video {path} cannot be read: {error.strerror or error}.") from error
+        except OSError as error:  # of the video alone, and not of what is written while it is gone through
+            raise HmrError(f"the video {path} cannot be read: {error.strerror or error}.") from error
+        fps = _sensible_fps(capture.get(cv2.CAP_PROP_FPS))
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        yield _frames(
+            str(path),
+            _decoded(capture, fps, str(path)),
+            fps=fps,
+            count=round(count) if math.isfinite(count) and 0 < count < 1e9 else None,
+        )
 
 
 @contextmanager
