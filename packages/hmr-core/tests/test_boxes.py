@@ -12,7 +12,14 @@ import torch
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import UsageError
 from hmr_core.geometry.camera import project
-from hmr_core.inference.boxes import JOINTS_SHARE, check_box, check_sides, first_square, square_by_hand
+from hmr_core.inference.boxes import (
+    JOINTS_SHARE,
+    check_box,
+    check_sides,
+    first_square,
+    overlap_of_boxes,
+    square_by_hand,
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +101,12 @@ def test_a_box_has_a_size_that_a_hand_can_have(box: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("box", [np.array([1, 2, 30, 40]), np.array([1, 2, 30, 40], np.float32)])
 def test_boxes_may_be_arrays(box: Any) -> None:
     assert check_box(box, 640, 480) == (1, 2, 30, 40)
+
+
+def test_boxes_overlap_by_the_share_of_what_both_cover() -> None:
+    one = (10.0, 20.0, 30.0, 40.0)
+    assert overlap_of_boxes(one, one) == 1
+    assert overlap_of_boxes(one, (25.0, 20.0, 30.0, 40.0)) == pytest.approx(1 / 3)
+    assert overlap_of_boxes((15.0, 25.0, 10.0, 10.0), one) == pytest.approx(100 / 1200)  # one in the other
+    for beside in ((40.0, 20.0, 30.0, 40.0), (-90.0, -90.0, 5.0, 5.0)):  # an edge that both have has no area
+        assert overlap_of_boxes(one, beside) == overlap_of_boxes(beside, one) == 0

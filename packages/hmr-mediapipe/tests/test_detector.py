@@ -12,13 +12,14 @@ import pytest
 import torch
 from numpy import ndarray
 
+from hmr_core.inference.boxes import overlap_of_boxes
 from hmr_core.inference.predictor import box_around
 from hmr_core.plugins.photo_hands import Detection, FoundHand, InBox
 from hmr_core.testing import check_detector
 from hmr_mediapipe.config import DetectorConfig
 from hmr_mediapipe.detector import MediapipeDetector
 from hmr_mediapipe.finder import Found, distinct, with_small_ones
-from hmr_mediapipe.in_box import hand_in_box, overlap_of_boxes
+from hmr_mediapipe.in_box import hand_in_box
 from hmr_mediapipe.landmarks import SeenHand
 from hmr_mediapipe.looks import is_grey, tiles, tinted, whole
 from hmr_mediapipe.regions import Region

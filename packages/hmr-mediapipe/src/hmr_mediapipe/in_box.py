@@ -8,12 +8,12 @@ all that was seen, the hand counts that fits the box best.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from hmr_core.inference.boxes import overlap_of_boxes
 from hmr_core.inference.predictor import box_around
 from hmr_core.plugins.photo_hands import JOINTS, Box, InBox
 from hmr_mediapipe.finder import Finder
@@ -59,15 +59,6 @@ def hand_in_box(finder: Finder, image: UInt8[ndarray, "height width 3"], place: 
         if hand.presence >= finder.config.presence and overlap_of_boxes(place.box, _box_of(hand, place.box_of)) >= FITS
     ]
     return max(meant, key=fit, default=None)
-
-
-def overlap_of_boxes(one: Box, other: Box) -> float:
-    """The intersection over the union of two boxes."""
-    sides: Sequence[float] = [
-        max(0.0, min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i])) for i in (0, 1)
-    ]
-    both = sides[0] * sides[1]
-    return both / (one[2] * one[3] + other[2] * other[3] - both)
 
 
 def _box_of(hand: SeenHand, box_of: str) -> Box:

@@ -117,6 +117,14 @@ def square_by_hand(box: Box, joints_px: Float[ndarray, "21 2"], verts_px: Float[
     return Square(float(middle[0]), float(middle[1]), float((size - before - behind).max()))
 
 
+def overlap_of_boxes(one: Box, other: Box) -> float:
+    """The intersection of two boxes over their union, 0 to 1. Boxes have an area."""
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(np.add(one[:2], one[2:]), np.add(other[:2], other[2:]))
+    both = float(np.prod(np.maximum(high - low, 0)))
+    return both / (one[2] * one[3] + other[2] * other[3] - both)
+
+
 def _middle_and_size(box: Box) -> tuple[Float64[ndarray, "2"], Float64[ndarray, "2"]]:
     """The middle, pixels with pixel centres at integers, and width and height."""
     place, size = np.array(box[:2]), np.array(box[2:])

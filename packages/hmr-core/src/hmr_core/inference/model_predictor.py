@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -95,11 +95,6 @@ class ModelPredictor(Predictor):
         points, scale = self._look(looks, request)
         points = _scaled(self._with_mesh(points), scale)
         return [_found(points, i, place.side or SIDE, place.score) for i, place in enumerate(places)]
-
-    def faces(self, side: str) -> Int[ndarray, "f 3"]:
-        """The triangles of a hand of a side."""
-        faces: ndarray = self.layer.model.faces.numpy()
-        return faces if side == SIDE else faces[:, [0, 2, 1]]
 
     def as_report(self) -> dict[str, Any]:
         """What hands.json says of it."""

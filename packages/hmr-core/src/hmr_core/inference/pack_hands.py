@@ -19,10 +19,8 @@ from hmr_core.inference.predict import SamplePoints
 from hmr_core.inference.predictor import box_around
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.inference.shared import in_order
-from hmr_core.plugins.photo_hands import JOINTS, FoundHand, InBox
+from hmr_core.plugins.photo_hands import JOINTS, SHAPES, FoundHand, InBox
 from hmr_core.processes import Group
-
-_SHAPES = {"joints": (21, 3), "verts": (778, 3), "rotations": (16, 3), "betas": (10,), "confidence": (21,)}
 
 _AT_ONCE = 256
 """So many samples' annotations are read together."""
@@ -44,7 +42,7 @@ def predict_hands(
     HmrError names the sample in which it failed, and images and annotations that are damaged.
     """
     ids = pack.ids(rows)
-    arrays = {name: np.full((len(rows), *shape), np.nan, np.float32) for name, shape in _SHAPES.items()}
+    arrays = {name: np.full((len(rows), *shape), np.nan, np.float32) for name, shape in SHAPES.items()}
     for start in range(0, len(rows), _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
         pack.verify_annotations(chunk)
@@ -90,7 +88,7 @@ def found_of(points: SamplePoints) -> tuple[torch.Tensor, SamplePoints]:
     """Which hands were found, (n) bool, and their points: what is not said of each of them is not there."""
     found = torch.isfinite(points.joints).flatten(1).all(1)
     kept: dict[str, Any] = {"joints": points.joints}
-    for name in _SHAPES:
+    for name in SHAPES:
         array = getattr(points, name)
         whole = bool(found.any()) and bool(torch.isfinite(array[found]).all())
         kept[name] = array if whole or name == "joints" else None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
 from hmr_core.config import Section
@@ -22,16 +22,8 @@ from hmr_core.inference.photo_options import photo_options
 from hmr_core.inference.predictor import Predictor
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.plugins.failures import failures_told
-from hmr_core.plugins.photo_hands import Detection, FoundHand, HandPredictor, Sought
+from hmr_core.plugins.photo_hands import SHAPES, Detection, FoundHand, HandPredictor, Sought
 from hmr_core.plugins.specs import PredictorSpec
-
-_SHAPES = {
-    "joints": (21, 3),
-    "verts": (778, 3),
-    "rotations": (16, 3),
-    "betas": (10,),
-    "confidence": (21,),
-}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -77,11 +69,6 @@ class PluginPredictor(Predictor):
             raise HmrError(f"{self._who} gave {count} for {len(sought)} hands; valid: a list with one for each.")
         return [None if hand is None else self._scaled(self._checked(hand), request) for hand in found]
 
-    def faces(self, side: str) -> Int[ndarray, "f 3"]:
-        """The triangles of a hand of a side."""
-        faces: ndarray = self.layer.model.faces.numpy()
-        return faces if side == SIDES[0] else faces[:, [0, 2, 1]]
-
     def as_report(self) -> dict[str, Any]:
         """What hands.json says of it."""
         return {
@@ -102,7 +89,7 @@ class PluginPredictor(Predictor):
             raise HmrError(f"{self._who} gave {type(hand).__name__}; valid: FoundHand or None.")
         if hand.side not in SIDES:
             raise HmrError(f"{self._who} gave a hand of the side {hand.side!r}; valid: {', '.join(SIDES)}.")
-        for name, shape in _SHAPES.items():
+        for name, shape in SHAPES.items():
             array = getattr(hand, name)
             if array is None and name != "joints":
                 continue

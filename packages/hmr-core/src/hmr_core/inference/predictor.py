@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int, UInt8
 from numpy import ndarray
 
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.camera import project
 from hmr_core.hand.hand import GIVEN, HAND_SIZE, Hand
+from hmr_core.hand.joints import SIDES
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.source import HandModelSource
 from hmr_core.inference.boxes import GivenBoxes
@@ -106,9 +107,10 @@ class Predictor(ABC):
     def as_report(self) -> dict[str, Any]:
         """What hands.json says of it."""
 
-    @abstractmethod
-    def faces(self, side: str) -> ndarray | None:
-        """The triangles of a hand of a side, (f, 3), looking outwards; None where hands have no mesh."""
+    def faces(self, side: str) -> Int[ndarray, "f 3"]:
+        """The triangles of a hand of a side, looking outwards: the mirror image of a right hand's are turned over."""
+        faces: ndarray = self.layer.model.faces.numpy()
+        return faces if side == SIDES[0] else faces[:, [0, 2, 1]]
 
     def hand(self, found: FoundHand, camera: PhotoCamera, request: PhotoRequest, *, box: Box | None) -> Hand:
         """A hand that was found, with all that a picture's camera says of it.

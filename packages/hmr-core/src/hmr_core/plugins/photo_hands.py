@@ -64,6 +64,10 @@ class FoundHand:
     remarks: tuple[str, ...] = ()
 
 
+SHAPES = {"joints": (21, 3), "verts": (778, 3), "rotations": (16, 3), "betas": (10,), "confidence": (21,)}
+"""The arrays of a found hand, by name, and the shape of each."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeenBefore:
     """A hand that is sought near where it was in the frame before.

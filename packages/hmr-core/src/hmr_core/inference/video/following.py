@@ -27,6 +27,7 @@ from numpy import ndarray
 
 from hmr_core.geometry.camera import project
 from hmr_core.hand.joints import SIDES
+from hmr_core.inference.boxes import overlap_of_boxes
 from hmr_core.inference.camera import PhotoCamera
 from hmr_core.inference.predictor import Predictor, box_around
 from hmr_core.inference.request import PhotoRequest
@@ -187,7 +188,7 @@ class Follower:
         if places is None:
             places = self.predictor.find(image, self.request)
         boxes = [self._box(hand) for hand in seen]
-        places = [place for place in places if all(_overlap(place.box, box) <= SAME_BOX for box in boxes)]
+        places = [place for place in places if all(overlap_of_boxes(place.box, box) <= SAME_BOX for box in boxes)]
         found = [hand for hand in self._look(image, places) if hand is not None]
         found = [hand for hand in found if not any(_apart(hand, other) < SAME_HAND for other in seen)]
         return _without_doubles(sorted(found, key=lambda hand: -hand.score))
@@ -307,14 +308,6 @@ def _apart(hand: FoundHand, other: FoundHand) -> float:
     size = size_of(other.joints) / place_of(other.joints)[2]
     rays = [each.joints[:, :2] / np.maximum(each.joints[:, 2:], 1e-3) for each in (hand, other)]
     return float(np.linalg.norm(rays[0] - rays[1], axis=1).mean() / size)
-
-
-def _overlap(box: Box, other: Box) -> float:
-    """The share of the intersection of two boxes in their union."""
-    low = np.maximum(box[:2], other[:2])
-    high = np.minimum(np.add(box[:2], box[2:]), np.add(other[:2], other[2:]))
-    both = float(np.prod(np.maximum(high - low, 0)))
-    return both / (box[2] * box[3] + other[2] * other[3] - both)
 
 
 def _length(vector: ndarray) -> float:
