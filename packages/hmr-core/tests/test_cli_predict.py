@@ -252,3 +252,21 @@ def test_without_pictures_and_meshes_the_record_is_all_there_is(hmr: Run) -> Non
     assert [(photo["overlay"], photo["hands"][0]["mesh"]) for photo in record()["photos"]] == [(None, None)] * 3
     assert hmr(f"{PREDICT} a.png --box whole")[0] == 0  # the folder is known for one of predictions
     assert sorted(path.name for path in Path("hands").iterdir()) == ["a-1.obj", "a.png", "hands.json"]
+
+
+def test_a_predictor_is_told_from_a_model(hmr: Run) -> None:
+    status, _, err = hmr("predict mediapipe a.png --ckpt run")
+    assert status == 2
+    assert '--ckpt is for models: the predictor "mediapipe" finds hands and makes their meshes by itself.' in err
+    status, _, err = hmr("predict mediapipe a.png")
+    assert status == 2
+    assert 'predictor "mediapipe" is not installed: pip install hmr-mediapipe' in err
+    status, _, err = hmr("predict small a.png")
+    assert status == 2
+    assert 'the model "small" needs its weights: --ckpt FILE' in err
+    status, _, err = hmr(f"{PREDICT} a.png --set palm=0.3")
+    assert status == 2
+    assert "--set is for predictors" in err
+    status, _, err = hmr(f"{PREDICT} a.png --tiles")
+    assert status == 2
+    assert "--tiles is for detectors: add --detector NAME." in err

@@ -296,8 +296,14 @@ def _predictor(
     if boxes and (detector is not None or tiles):
         what = "--detector" if detector is not None else "--tiles"
         raise UsageError(f"{what} finds hands, and --box says where they are. Give one of them.")
-    if ckpt is None and is_predictor(name, registry):
-        unused = {"detector": detector, "detector-set": detector_sets, "solver": solver, "solver-ckpt": solver_ckpt}
+    if is_predictor(name, registry) and (ckpt is None or name not in registry.models()):
+        unused = {
+            "ckpt": ckpt,
+            "detector": detector,
+            "detector-set": detector_sets,
+            "solver": solver,
+            "solver-ckpt": solver_ckpt,
+        }
         for flag_name in (flag_name for flag_name, given in unused.items() if given):
             raise UsageError(
                 f'--{flag_name} is for models: the predictor "{name}" finds hands and makes their meshes by itself.'

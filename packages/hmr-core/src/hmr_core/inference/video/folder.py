@@ -183,7 +183,8 @@ def _check_asked(folder: Path, before: object, now: Mapping[str, Any]) -> None:
         if before.get(key) != now.get(key):
             raise UsageError(
                 f"{folder} was begun with {key} {json.dumps(before.get(key))}, and now it is "
-                f"{json.dumps(now.get(key))}. To go on, ask for the same; for something else choose another ",
+                f"{json.dumps(now.get(key))}.",
+                "To go on, ask for the same; for something else choose another ",
                 Option("out"),
                 ".",
             )
