@@ -192,8 +192,10 @@ def test_its_options_are_checked_before_anything_is_made(plugins: Any, image: nd
         load("toy", set={"leest": 0.7}, registry=plugins)
     with pytest.raises(UsageError, match="Input should be less than or equal to 1"):
         load("toy", set={"least": 7}, registry=plugins)
-    with pytest.raises(UsageError, match=r'^the predictor "toy" finds hands and makes meshes by itself'):
-        load("toy", detector="toy", registry=plugins)
+    others: tuple[dict[str, Any], ...] = ({"detector": "toy"}, {"solver": "iknet"}, {"solver": None})
+    for given in (*others, {"solver_ckpt": "weights"}):
+        with pytest.raises(UsageError, match=r'^the predictor "toy" finds hands and makes meshes by itself'):
+            load("toy", **given, registry=plugins)
     with pytest.raises(UsageError, match=r'^predictor "mediapipe" is not installed: pip install hmr-mediapipe$'):
         load("mediapipe", registry=plugins)
 

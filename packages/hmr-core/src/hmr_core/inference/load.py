@@ -61,11 +61,9 @@ def load(
     """
     registry = registry or discover()
     if model is None and is_predictor(str(ckpt), registry):
-        given = (solver_ckpt, detector, detector_set)
-        if any(value is not None for value in given):
+        if solver != SOLVER or any(value is not None for value in (solver_ckpt, detector, detector_set)):
             raise UsageError(
-                f'the predictor "{ckpt}" finds hands and makes meshes by itself: it takes no detector and no weights '
-                "of a solver."
+                f'the predictor "{ckpt}" finds hands and makes meshes by itself: it takes no detector and no solver.'
             )
         return load_predictor(
             str(ckpt), sets=override_texts(set), hand_model=hand_model, device=device, registry=registry
