@@ -198,14 +198,14 @@ def test_a_model_follows_hands_by_its_detector_or_by_a_box(
     command_line.plugins.append(
         fakes.plugin("small", hmr_models=lambda: [small_spec], hmr_detectors=lambda: [detector])
     )
-    world.write_video(Path("short.mp4"), "still", 3)
+    world.write_video(Path("short.mp4"), "still", 2)
     predict = "predict small --ckpt run --device cpu --no-pictures --solver none short.mp4"
     status, out, err = hmr(f"{predict} --detector seer --out seen")
     assert status == 0, err
-    assert "short.mp4: 3 frames, 1 hand: 1 right (3 frames)" in out
+    assert "short.mp4: 2 frames, 1 hand: 1 right (2 frames)" in out
     status, out, err = hmr(f"{predict} --box 100,60,120,120 --side left --out boxed")
     assert status == 0, err
-    assert "short.mp4: 3 frames, 1 hand: 1 left (3 frames)" in out
+    assert "short.mp4: 2 frames, 1 hand: 1 left (2 frames)" in out
     status, out, err = hmr(f"{predict} --out whole")
     assert status == 0, err
     assert "is taken for one right hand that fills it" in err
