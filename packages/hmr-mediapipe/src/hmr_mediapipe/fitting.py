@@ -53,7 +53,7 @@ class Fitting:
             chosen = {
                 i: hand
                 for i, hand in enumerate(hands)
-                if (begins_where_it_was(hand)) == begins and (hand.betas is not None) == holds
+                if _begins_where_it_was(hand) == begins and (hand.betas is not None) == holds
             }
             if chosen:
                 fit = self._fit(list(chosen.values()), torch.from_numpy(intrinsics))
@@ -99,7 +99,7 @@ def _betas(hands: Sequence[ToFit]) -> Float[Tensor, "n 10"] | None:
     return torch.stack(held) if held else None
 
 
-def begins_where_it_was(hand: ToFit) -> bool:
+def _begins_where_it_was(hand: ToFit) -> bool:
     """Whether the fit of a hand begins with the hand of the last frame."""
     before = hand.before
     return before is not None and before.side == hand.side and before.rotations is not None and before.betas is not None
@@ -107,7 +107,7 @@ def begins_where_it_was(hand: ToFit) -> bool:
 
 def _starts(hands: Sequence[ToFit]) -> HandFit | None:
     """Where fits begin: with the hands of the last frame, mirrored where they are left ones."""
-    if not begins_where_it_was(hands[0]):
+    if not _begins_where_it_was(hands[0]):
         return None
     joints, rotations, betas, verts = (
         [getattr(hand.before, name) for hand in hands] for name in ("joints", "rotations", "betas", "verts")

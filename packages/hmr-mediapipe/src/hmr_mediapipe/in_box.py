@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -66,5 +65,6 @@ def _box_of(hand: SeenHand, box_of: str) -> Box:
 
 
 def _is_in(region: Region, box: Box) -> bool:
+    """Whether a region's middle is in a box; pixel centres are at integers."""
     x, y, width, height = box
-    return bool(np.abs(region.x - x - width / 2) <= width / 2 and np.abs(region.y - y - height / 2) <= height / 2)
+    return -0.5 <= region.x - x <= width - 0.5 and -0.5 <= region.y - y <= height - 0.5

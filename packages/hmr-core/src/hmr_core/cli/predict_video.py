@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from hmr_core.inference.video.folder import VideoFolder
     from hmr_core.inference.video.frames import Frames
     from hmr_core.inference.video.session import VideoResult
+    from hmr_core.interrupts import StopRequest
+
+
+SHOWN = 12
+"""So many hands are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +165,7 @@ def predict_videos(
         overlay=pictures,
     )
     sources = _sources(files, video, out)
-    _check_one(lambda source: _check(source, check_there, resume=video.resume), sources)
+    _check_any(lambda source: _check(source, check_there, resume=video.resume), sources)
     predictor = make()
     about = {**predictor.as_report(), "started": provenance(current_command())}
     results = []
@@ -243,8 +248,8 @@ def _check(source: _Source, check_there: Callable[[Path], None], *, resume: bool
     source.folder.check(resume=resume)
 
 
-def _check_one(check: Callable[[_Source], None], sources: Sequence[_Source]) -> None:
-    """The first error, where there is nothing to do for any of the videos."""
+def _check_any(check: Callable[[_Source], None], sources: Sequence[_Source]) -> None:
+    """Raise the first error where none of the videos can be worked on; where some can, each error is told later."""
     errors = []
     for source in sources:
         try:
@@ -256,7 +261,12 @@ def _check_one(check: Callable[[_Source], None], sources: Sequence[_Source]) -> 
 
 
 def _predict(
-    predictor: Predictor, source: _Source, asked: VideoRequest, about: Mapping[str, Any], resume: bool, stop: Any
+    predictor: Predictor,
+    source: _Source,
+    asked: VideoRequest,
+    about: Mapping[str, Any],
+    resume: bool,
+    stop: StopRequest,
 ) -> VideoResult:
     """One video, with its progress."""
     from hmr_core.cli.progress import progress
@@ -285,6 +295,8 @@ def _predict(
 
 def _tell(result: VideoResult, overlay: bool) -> None:
     """Say what was made of a video."""
+    from hmr_core.inference.video.folder import ARRAYS, LINES, RECORD
+
     if not result.frames:
         return
     if result.done_before:
@@ -297,9 +309,5 @@ def _tell(result: VideoResult, overlay: bool) -> None:
         click.echo("note: OpenCV writes no video here, so there is none with the hands drawn over it", err=True)
     elif result.overlay is not None and result.overlay.endswith(".avi"):
         click.echo("note: OpenCV writes no MP4 here: the video with the hands is Motion JPEG in an AVI file", err=True)
-    written = ["hands.jsonl", "hands.npz", "video.json", *([result.overlay] if result.overlay else [])]
+    written = [LINES, ARRAYS, RECORD, *([result.overlay] if result.overlay else [])]
     click.echo(f"written: {result.folder}/ with {', '.join(written)}")
-
-
-SHOWN = 12
-"""So many hands are told of."""

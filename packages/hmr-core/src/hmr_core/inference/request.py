@@ -20,9 +20,9 @@ class PhotoRequest:
     boxes: of each hand x, y, width and height, pixels of the upright photo; or "whole" for a hand that fills the photo.
     None: where a detector sees hands; without a detector, one hand that fills the photo.
     box_of: hand or joints, what the boxes are tight around. sides: of all hands, or of each in a box; None: as the
-    detector or the predictor has them, right where neither tells. intrinsics: fx, fy, cx and
-    cy of the upright photo, or a matrix. fov: the angle of view along its longer side, degrees. depth: of the model's
-    root joint, metres. hand_size: from the wrist along the bones to the tip of the middle finger, millimetres.
+    detector or the predictor has them, right where neither tells. intrinsics: fx, fy, cx and cy of the upright photo,
+    or a matrix. fov: the angle of view along its longer side, degrees. depth: of the root joint of the model or
+    predictor, metres. hand_size: from the wrist along the bones to the tip of the middle finger, millimetres.
     Raises UsageError for what cannot be, and for two values of one thing.
     """
 

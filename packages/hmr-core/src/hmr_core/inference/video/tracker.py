@@ -108,8 +108,7 @@ class VideoWork:
 
     def now(self, image: UInt8[ndarray, "height width 3"], time_s: float) -> list[TrackedHand]:
         """The hands of the next frame at once, with the shapes that their tracks have so far."""
-        sightings = self.follower.step(image, time_s)
-        return self._hands([sighting for sighting in sightings if sighting.found.side == sighting.side], time_s)
+        return self._hands(self.follower.step(image, time_s), time_s)
 
     def settled(self, image: UInt8[ndarray, "height width 3"], index: int, time_s: float) -> Iterator[SettledFrame]:
         """Take the next frame; gives the hands of the frames that are settled now, which may be earlier ones."""
