@@ -470,6 +470,17 @@ def test_too_few_known_points_and_weights_and_noise_that_cannot_be(hand: HandMod
         seen.fit(fitter, noise_mm=0.0)
 
 
+def test_points_that_no_hand_has_in_view_are_not_known(hand: HandModel, fitter: ImageFitter) -> None:
+    """Seen along the ray of a pixel on one side, three points are near it and the others far to the other side."""
+    seen = seen_hands(hand, 1)
+    points = seen.joints_px.clone()
+    points[:, 3:, 0] += 1e7
+    with pytest.raises(
+        UnsolvableJointsError, match="3 of its image points that are near the ray of the hand are known"
+    ):
+        seen._replace(joints_px=points).fit(fitter)
+
+
 def test_odd_points_give_finite_hands_before_the_camera(hand: HandModel, fitter: ImageFitter) -> None:
     seen = seen_hands(hand, 6)
     points, joints = seen.joints_px.clone(), seen.joints.clone()

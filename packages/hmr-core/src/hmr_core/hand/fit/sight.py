@@ -76,6 +76,7 @@ def look_at(
     turned = seen @ turn
     ahead = turned[..., 2] > WIDEST * torch.linalg.vector_norm(turned, dim=-1)
     of_points = torch.where(ahead, of_points, 0.0)
+    _check_known("image points that are near the ray of the hand", points, of_points)
     flat = torch.where(ahead[..., None], turned[..., :2] / turned[..., 2:], 0.0)
     size_px, size = extent(points, of_points > 0), extent(flat, of_points > 0)
     _check_size("image points", size_px, size_px <= SMALLEST)
