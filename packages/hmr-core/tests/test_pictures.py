@@ -62,10 +62,13 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
 def test_opencv_opens_no_files() -> None:
     """It dies of a path that is not UTF-8, and under the C locale of any that is not ASCII."""
     openers = ("imread", "imwrite", "imreadmulti", "imwritemulti", "VideoCapture", "VideoWriter")
+    # Videos have no other reader and writer; these two pass names that OpenCV takes, and have tests of others.
+    videos = {"VideoCapture": "inference/video/frames.py", "VideoWriter": "inference/video/overlay.py"}
     found = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in (*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("tools/**/*.py"))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in openers
+        if not file.as_posix().endswith(videos.get(node.attr, "nowhere"))
     ]
     assert not found, f"read and write pictures by hmr_core.pictures: {', '.join(found)}"

@@ -25,7 +25,7 @@ def in_the_locale_s_encoding(source: str) -> list[int]:
         if name.endswith((".read_text", ".write_text")) or (name.startswith("subprocess.") and "text" in given):
             found.append(node.lineno)
         elif name in ("open", "os.fdopen") or (
-            name.endswith(".open") and name not in ("os.open", "spec.open", "dataset.open")
+            name.endswith(".open") and name not in ("os.open", "spec.open", "dataset.open", "archive.open")
         ):
             modes = [
                 one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)

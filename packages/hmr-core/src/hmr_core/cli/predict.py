@@ -187,7 +187,7 @@ def predict(
     NAME is a predictor, which needs no training (`hmr predictors` lists them), or a model with its --ckpt. FILE... are
     photos, or folders of photos; all boxes are for each of them. Leaves hands.json and, for each photo STEM, STEM.png
     (its hands drawn over it) and STEM-N.obj, the mesh of its N-th hand. A photo that cannot be predicted has its error
-    in hands.json, and the exit status is then 1. A photo without hands is none such.
+    in hands.json, and the exit status is then 1. A photo without hands is no error.
 
     Or FILE... are videos: their hands are followed, and each keeps its number and its side. Leaves STEM.mp4 (the hands
     drawn over the video), hands.jsonl (a line for each frame), hands.npz (the same as arrays) and video.json; each of
@@ -348,3 +348,6 @@ def _show(results: Sequence[PhotoResult]) -> None:
         click.echo(line)
     if len(lines) > LINES:
         click.echo(f"and {counted(len(lines) - LINES, 'more line')} like these; all is in hands.json")
+    if len(results) > 1:
+        hands, found = sum(len(result.hands) for result in results), sum(bool(result.hands) for result in results)
+        click.echo(f"{counted(hands, 'hand')} in {found} of {len(results)} photos")

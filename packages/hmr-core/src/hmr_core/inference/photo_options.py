@@ -15,10 +15,9 @@ def photo_options(spec: DetectorSpec | PredictorSpec, overrides: Sequence[str]) 
     Raises UsageError for an unknown key, a value of the wrong type, and one that has no effect.
     """
     example = next(iter(section_options(spec.config)), "key")
-    of_detector = isinstance(spec, DetectorSpec)
-    given_by = GivenBy(
-        "detector_set" if of_detector else "set",
-        command_line("hmr detectors" if of_detector else "hmr predictors", spec.name),
-        f"{example}=VALUE",
-    )
+    if isinstance(spec, DetectorSpec):
+        option, command = "detector_set", command_line("hmr detectors", spec.name)
+    else:
+        option, command = "set", command_line("hmr predictors", spec.name)
+    given_by = GivenBy(option, command, f"{example}=VALUE")
     return configure(spec.config, {}, overrides, given_by)

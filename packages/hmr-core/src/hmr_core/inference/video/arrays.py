@@ -159,13 +159,13 @@ def _write(file: zipfile.ZipFile, name: str, array: ndarray) -> None:
 
 
 def _write_pieces(
-    file: zipfile.ZipFile, name: str, kind: np.dtype[Any], shape: tuple[int, ...], pieces: Iterable[ndarray]
+    archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], shape: tuple[int, ...], pieces: Iterable[ndarray]
 ) -> None:
     """Write an array, as np.load reads it, of its pieces; the same array gives the same bytes."""
     info = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date
     info.compress_type = zipfile.ZIP_DEFLATED
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-    with file.open(info, "w", force_zip64=True) as member:
+    with archive.open(info, "w", force_zip64=True) as member:
         np.lib.format.write_array_header_2_0(member, header)
         for piece in pieces:
             member.write(np.ascontiguousarray(piece).tobytes())
