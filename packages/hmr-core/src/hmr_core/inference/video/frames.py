@@ -216,13 +216,17 @@ def _capture(source: str | int, backend: int) -> Iterator[Any]:
         capture.release()
 
 
+_SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT."""
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's warnings from the screen for a moment, and FFmpeg's: what fails is told in our own words."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # OpenCV reads it once, when it first opens a video
-    logging = cv2.utils.logging
+    logging: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # before OpenCV 5 they are cv2's own
     before = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
