@@ -1,9 +1,8 @@
-"""The networks' files, where they are on this machine, images by rule, and a picture of a hand."""
+"""Images by rule, and a picture of a hand."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,21 +18,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.plugins.photo_hands import FoundHand
 from hmr_core.viz.mesh_overlay import draw_mesh
-from hmr_mediapipe.fetch import missing_files
-from hmr_mediapipe.files import FETCH, networks_folder
 from hmr_mediapipe.looks import tinted
-
-
-@pytest.fixture(scope="session")
-def networks_folder_path() -> Path:
-    """The folder of MediaPipe's networks. Where it is not whole, tests are skipped, or fail under `make test`."""
-    folder = networks_folder()
-    if missing := missing_files(folder):
-        text = f"{folder} lacks {', '.join(missing)}: run {FETCH}"
-        if os.environ.get("HMR_TESTS_NEED") == "all":
-            pytest.fail(text)
-        pytest.skip(text)
-    return folder
 
 
 @pytest.fixture(scope="session")
