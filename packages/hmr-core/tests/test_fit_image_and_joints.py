@@ -19,7 +19,7 @@ from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points, mirror_ro
 from hmr_core.geometry.rays import rays, turn_to_ray
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.fit.chain import HandChain
-from hmr_core.hand.fit.image_and_joints import NOISE_SHARE, ImageFit, ImageFitter, begin, fit_image_and_joints
+from hmr_core.hand.fit.image_and_joints import NOISE_SHARE, ImageFit, ImageFitter, begin
 from hmr_core.hand.fit.image_least_squares import ImageLeastSquares, PlacedHands
 from hmr_core.hand.fit.least_squares import ROWS, minimise
 from hmr_core.hand.fit.prior import PosePrior
@@ -493,11 +493,3 @@ def test_odd_points_give_finite_hands_before_the_camera(hand: HandModel, fitter:
     fit = seen._replace(joints_px=points, joints=joints).fit(fitter)
     assert bool(torch.isfinite(fit.verts).all())
     assert float(fit.joints[..., 2].min()) > 0
-
-
-def test_the_function_is_the_fitter(hand: HandModel, fitter: ImageFitter) -> None:
-    seen = seen_hands(hand, 2)
-    by_function = fit_image_and_joints(
-        HandLayer(hand), seen.joints_px, seen.joints, seen.intrinsics, seen_at_px=seen.seen_at_px
-    )
-    assert torch.equal(by_function.verts, seen.fit(fitter).verts)

@@ -106,7 +106,22 @@ class ImageFitter:
         start: HandFit | None = None,
         steps: int = STEPS,
     ) -> ImageFit:
-        """Fit hands; see fit_image_and_joints."""
+        """Fit hands to points of pictures and to joints in space together, each hand on its own.
+
+        A left hand is mirrored by the caller (hmr_core.geometry.mirror), or fitted with a left hand's layer. joints_px:
+        pixels, OpenPose order. joints: metres, of any origin and roughly of a hand's size; their axes are those of
+        camera space or, where seen_at_px is given, of a camera that is turned to look along the ray of that pixel: what
+        networks say that see nothing but a crop, of which it is the middle. intrinsics: of each hand's picture.
+        point_weights, joint_weights: 1, or 0 for a point or joint that is not known, which may then be anything.
+        noise_px, noise_mm: the expected errors on each axis; noise_px None: NOISE_SHARE of the hand's size in the
+        picture. betas: the shape, which is then held. start: hands close to these, as of a video's last frame, in
+        camera space: the fit begins there. steps: the most iterations.
+
+        Where the fit goes wrong it is the one to the joints alone, put where the picture has the hand, and says so.
+        Returns float32 on the points' device, metres, camera space. Raises UnsolvableJointsError, naming the first
+        hand, for values that are not finite, points in one place, fewer known ones than FEWEST, and intrinsics that are
+        no camera's.
+        """
         for name, noise in (("noise_px", noise_px), ("noise_mm", noise_mm)):
             if noise is not None and not 0 < noise < float("inf"):
                 raise UsageError(f"{name}={noise}; valid: a number above 0.")
@@ -249,48 +264,3 @@ def in_camera_space(sight: Sight, hands: FittedHands) -> FittedHands:
     turn, local = sight.turn.permute(1, 2, 0), hands.local.clone()
     local[0] = times(turn, hands.local[0])
     return FittedHands(local=local, betas=hands.betas, place=times_vector(turn, hands.place))
-
-
-def fit_image_and_joints(
-    layer: HandLayer,
-    joints_px: Float[Tensor, "batch 21 2"],
-    joints: Float[Tensor, "batch 21 3"],
-    intrinsics: Float[Tensor, "batch 3 3"],
-    *,
-    seen_at_px: Float[Tensor, "batch 2"] | None = None,
-    point_weights: Float[Tensor, "batch 21"] | None = None,
-    joint_weights: Float[Tensor, "batch 21"] | None = None,
-    noise_px: float | None = None,
-    noise_mm: float = NOISE_MM,
-    betas: Float[Tensor, "batch 10"] | None = None,
-    start: HandFit | None = None,
-    steps: int = STEPS,
-) -> ImageFit:
-    """Fit a layer's hand to points of a picture and to joints in space together, each hand on its own.
-
-    layer: float32, of the hands' side; a left hand is mirrored by the caller (hmr_core.geometry.mirror), or fitted with
-    a left hand's layer. joints_px: pixels, OpenPose order. joints: metres, of any origin and roughly of a hand's size;
-    their axes are those of camera space or, where seen_at_px is given, of a camera that is turned to look along the ray
-    of that pixel: what networks say that see nothing but a crop, of which it is the middle. intrinsics: of each hand's
-    picture. point_weights, joint_weights: 1, or 0 for a point or joint that is not known, which may then be anything.
-    noise_px, noise_mm: the expected errors on each axis; noise_px None: NOISE_SHARE of the hand's size in the picture.
-    betas: the shape, which is then held. start: hands close to these, as of a video's last frame, in camera space: the
-    fit begins there. steps: the most iterations.
-
-    Where the fit goes wrong it is the one to the joints alone, put where the picture has the hand, and says so. Returns
-    float32 on the points' device, metres, camera space. Raises UnsolvableJointsError, naming the first hand, for values
-    that are not finite, points in one place, fewer known ones than FEWEST, and intrinsics that are no camera's.
-    """
-    return ImageFitter(layer)(
-        joints_px,
-        joints,
-        intrinsics,
-        seen_at_px=seen_at_px,
-        point_weights=point_weights,
-        joint_weights=joint_weights,
-        noise_px=noise_px,
-        noise_mm=noise_mm,
-        betas=betas,
-        start=start,
-        steps=steps,
-    )
