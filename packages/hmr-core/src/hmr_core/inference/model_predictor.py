@@ -15,7 +15,6 @@ from torch import Tensor
 from hmr_core.data.batch import as_input
 from hmr_core.data.crops import crop_size
 from hmr_core.errors import HmrError
-from hmr_core.geometry.camera import project
 from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points, mirror_rotations
 from hmr_core.hand.fit.lm import fit_hands
 from hmr_core.hand.layer import HandLayer
@@ -25,7 +24,7 @@ from hmr_core.inference.boxes import LOOKS, Square, first_square, square_by_hand
 from hmr_core.inference.crops import Look, crop_looks
 from hmr_core.inference.depth import bone_lengths, hand_size
 from hmr_core.inference.detecting import LoadedDetector
-from hmr_core.inference.predictor import Predictor, box_around
+from hmr_core.inference.predictor import Predictor, box_around, pixels_of
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.inference.roots import roots_by_size
 from hmr_core.inference.solving import LoadedSolver, solve
@@ -113,7 +112,9 @@ class ModelPredictor(Predictor):
         except UnsolvableJointsError:  # of a model that knows nothing yet
             return looks
         return [
-            Look(view.image, view.intrinsics, square_by_hand(view.box, *(_pixels(p, view.intrinsics) for p in points)))
+            Look(
+                view.image, view.intrinsics, square_by_hand(view.box, *(pixels_of(p, view.intrinsics) for p in points))
+            )
             for view, *points in zip(views, fit.joints.numpy(), fit.verts.numpy(), strict=True)
         ]
 
@@ -184,7 +185,7 @@ def _place(sought: Sought, intrinsics: Float64[ndarray, "3 3"]) -> Place:
         return Place(sought.box, sought.box_of, sought.side, 1.0)
     if isinstance(sought, SeenBefore):
         hand = sought.hand
-        return Place(box_around(_pixels(hand.joints, intrinsics)), JOINTS, hand.side, hand.score)
+        return Place(box_around(pixels_of(hand.joints, intrinsics)), JOINTS, hand.side, hand.score)
     return Place(sought.box, HAND, sought.side, sought.score)
 
 
@@ -245,8 +246,3 @@ def _scaled(points: Points, scale: Tensor | None) -> Points:
         return points
     times = scale[:, None, None]
     return replace(points, joints=points.joints * times, verts=None if points.verts is None else points.verts * times)
-
-
-def _pixels(joints: ndarray, intrinsics: Float64[ndarray, "3 3"]) -> ndarray:
-    pixels: ndarray = project(torch.from_numpy(joints).double(), torch.from_numpy(intrinsics)).float().numpy()
-    return pixels

@@ -105,8 +105,6 @@ def _at_depth(
 ) -> FoundHand:
     """A hand scaled to the annotated depth of its root joint, of the wrist or of the first joint that is known."""
     joint = next(joint for joint in (predictor.predictor.root_joint, WRIST, *range(len(joints))) if known[joint])
-    if not hand.joints[joint, 2] > 0:
-        raise HmrError(f'the predictor "{predictor.name}" gave a hand that is not before the camera.')
     return scaled(hand, float(joints[joint, 2]) / float(hand.joints[joint, 2]))
 
 

@@ -98,6 +98,8 @@ class PluginPredictor(Predictor):
                 raise HmrError(f"{self._who} gave {name} as {kind}; valid: a NumPy array, float32 {shape}.")
             if not np.isfinite(array).all():
                 raise HmrError(f"{self._who} gave {name} that are not finite.")
+        if not (hand.joints[:, 2] > 0).all():
+            raise HmrError(f"{self._who} gave a hand that is not before the camera.")
         return hand
 
     def _scaled(self, hand: FoundHand, request: PhotoRequest) -> FoundHand:

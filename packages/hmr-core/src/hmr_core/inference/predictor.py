@@ -117,8 +117,8 @@ class Predictor(ABC):
 
         box: as it was given; None: around the hand's mesh, or its joints where it has none.
         """
-        joints_px = _pixels(found.joints, camera.intrinsics)
-        outline = joints_px if found.verts is None else _pixels(found.verts, camera.intrinsics)
+        joints_px = pixels_of(found.joints, camera.intrinsics)
+        outline = joints_px if found.verts is None else pixels_of(found.verts, camera.intrinsics)
         return Hand(
             side=found.side,
             score=found.score,
@@ -173,6 +173,7 @@ def draw(image: ndarray | Path | str, hands: Sequence[Hand]) -> UInt8[ndarray, "
     return draw_hands(as_photo(image).image, hands)
 
 
-def _pixels(points: ndarray, intrinsics: Float64[ndarray, "3 3"]) -> ndarray:
+def pixels_of(points: ndarray, intrinsics: Float64[ndarray, "3 3"]) -> ndarray:
+    """Where points (n, 3), metres, camera space, are in the picture: (n, 2), float32."""
     pixels: ndarray = project(torch.from_numpy(points).double(), torch.from_numpy(intrinsics)).float().numpy()
     return pixels
