@@ -200,6 +200,14 @@ def test_its_options_are_checked_before_anything_is_made(plugins: Any, image: nd
         load("mediapipe", registry=plugins)
 
 
+def test_a_path_is_told_from_a_name(plugins: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    checkpoint.rename("toy")
+    for path in (Path("toy"), "./toy"):
+        assert load(path, device="cpu", registry=plugins).name == "small"
+    assert load("toy", registry=plugins).name == "toy"
+
+
 @pytest.mark.parametrize(
     ("gives", "text"),
     [
@@ -210,6 +218,7 @@ def test_its_options_are_checked_before_anything_is_made(plugins: Any, image: nd
         ({"joints": np.zeros((21, 3))}, r"gave joints as float64 \(21, 3\)"),
         ({"verts": np.full((778, 3), np.nan, np.float32)}, r"gave verts that are not finite\.$"),
         ({"betas": [0.0] * 10}, "gave betas as list"),
+        ({"joints": np.zeros((21, 3), np.float32)}, r"gave a hand that is not before the camera\.$"),
         ({"side": "Right"}, r"a hand of the side 'Right'; valid: right, left\.$"),
     ],
 )  # fmt: skip

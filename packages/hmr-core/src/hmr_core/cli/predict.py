@@ -82,7 +82,7 @@ def _intrinsics(ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.option(
     "--tiles",
     is_flag=True,
-    help="Look for small hands, too, in overlapping parts of the photo: finds more, more wrongly.",
+    help="Look for small hands, too, in overlapping parts of the photo. It finds more, and some that are none.",
 )
 @click.option(
     "--box",
@@ -223,21 +223,22 @@ def predict(
         hand_size=hand_size,
     )
 
+    of_videos = wants_videos(files, video)
+
     def make() -> Predictor:
         made = _predictor(
             name, ckpt, sets, detector, detector_sets, tiles, solver, solver_ckpt, hand_model, device, boxes=bool(boxes)
         )
         if not boxes and ckpt is not None and detector is None:
-            side = request.side or SIDES[0]
+            side, what = request.side or SIDES[0], "frame" if of_videos else "photo"
             click.echo(
-                f"note: neither --box nor --detector: each photo is taken for one {side} hand that fills it", err=True
+                f"note: neither --box nor --detector: each {what} is taken for one {side} hand that fills it", err=True
             )
         return made
 
-    if wants_videos(files, video):
-        for flag_name in (
-            flag_name for flag_name, given in {"json": as_json, "mesh": mesh not in (MESH, "none")}.items() if given
-        ):
+    if of_videos:
+        if as_json or mesh not in (MESH, "none"):
+            flag_name = "json" if as_json else "mesh"
             raise UsageError(f"--{flag_name} is for photos: the hands of a video are in its hands.jsonl.")
         return predict_videos(files, video, request, out, make, pictures=pictures)
     photos = list_photos(files)
@@ -296,7 +297,7 @@ def _predictor(
     if boxes and (detector is not None or tiles):
         what = "--detector" if detector is not None else "--tiles"
         raise UsageError(f"{what} finds hands, and --box says where they are. Give one of them.")
-    if is_predictor(name, registry) and (ckpt is None or name not in registry.models()):
+    if is_predictor(name, registry):
         unused = {
             "ckpt": ckpt,
             "detector": detector,
@@ -304,9 +305,9 @@ def _predictor(
             "solver": solver,
             "solver-ckpt": solver_ckpt,
         }
-        for flag_name in (flag_name for flag_name, given in unused.items() if given):
+        if useless := [flag_name for flag_name, given in unused.items() if given]:
             raise UsageError(
-                f'--{flag_name} is for models: the predictor "{name}" finds hands and makes their meshes by itself.'
+                f'--{useless[0]} is for models: the predictor "{name}" finds hands and makes their meshes by itself.'
             )
         return load_predictor(
             name, sets=(*sets, *(_TILES if tiles else ())), hand_model=hand_model, device=device, registry=registry

@@ -26,7 +26,7 @@ from hmr_core.evaluation.solver_options import check_solver_options
 from hmr_core.files import as_path
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.hand.layer_names import OWN
-from hmr_core.inference.load import is_predictor
+from hmr_core.inference.load import names_predictor
 from hmr_core.option_text import override_texts
 from hmr_core.plugins.recipes import Recipe, options, override, parse_recipe
 from hmr_core.plugins.registry import Registry, discover
@@ -99,7 +99,7 @@ def evaluate(
     """
     given = {name: value for name, value in locals().items() if name not in ("ckpt", "registry")}
     registry = registry or discover()
-    of_predictor = model is None and is_predictor(str(ckpt), registry)
+    of_predictor = model is None and names_predictor(ckpt, registry)
     request = EvaluationRequest(
         ckpt=None if of_predictor else Path(ckpt),
         model=str(ckpt) if of_predictor else model,

@@ -50,17 +50,17 @@ def load(
 ) -> Predictor:
     """What predicts the hands of photos: a run, a checkpoint or a released file of weights, or a predictor by its name.
 
-    ckpt: its path, or the name of a predictor, such as "mediapipe". model: its name, needed where the file itself does
-    not tell it. hand_model: a file; by default $HMR_HAND_MODEL's, then the synthetic hand. solver, solver_ckpt: what
-    makes a mesh where the model predicts joints alone, and its weights if it needs any; None for no mesh there.
-    detector: what finds the hands of photos for a model, and detector_set its options; without one, boxes are given or
-    a hand fills the photo. set: options of a predictor. device: cpu, cuda, cuda:N or mps; by default the best there is.
-    registry: the plugins; by default the installed ones.
+    ckpt: its path, or the name of a predictor, such as "mediapipe" ("./mediapipe" is a path). model: its name, needed
+    where the file itself does not tell it. hand_model: a file; by default $HMR_HAND_MODEL's, then the synthetic hand.
+    solver, solver_ckpt: what makes a mesh where the model predicts joints alone, and its weights if it needs any; None
+    for no mesh there. detector: what finds the hands of photos for a model, and detector_set its options; without one,
+    boxes are given or a hand fills the photo. set: options of a predictor. device: cpu, cuda, cuda:N or mps; by default
+    the best there is. registry: the plugins; by default the installed ones.
     Raises UsageError for a model of joints and for names and options that do not exist, HmrError for files that cannot
     be used.
     """
     registry = registry or discover()
-    if model is None and is_predictor(str(ckpt), registry):
+    if model is None and names_predictor(ckpt, registry):
         if solver != SOLVER or any(value is not None for value in (solver_ckpt, detector, detector_set)):
             raise UsageError(
                 f'the predictor "{ckpt}" finds hands and makes meshes by itself: it takes no detector and no solver.'
@@ -83,6 +83,11 @@ def load(
         device=device,
         registry=registry,
     )
+
+
+def names_predictor(ckpt: Path | str, registry: Registry) -> bool:
+    """Whether what is to be loaded is a predictor by its name, and no path; "./mediapipe" and Path("mediapipe") are."""
+    return isinstance(ckpt, str) and is_predictor(ckpt, registry)
 
 
 def is_predictor(name: str, registry: Registry) -> bool:
