@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,42 @@ def folder(tmp_path: Path, hand_view: ndarray, networks_folder_path: Path, monke
         video.write(np.roll(picture, 2 * frame, axis=1))
     video.release()
     return tmp_path
+
+
+def measured(file: str, key: str) -> dict[str, dict[str, str]]:
+    """The rows of a file of results, by one of its columns."""
+    with (ROOT / "results" / file).open(encoding="utf-8", newline="") as lines:
+        return {row[key]: row for row in csv.DictReader(lines)}
+
+
+def test_its_times_are_the_measured_ones() -> None:
+    rows = measured("photos_speed.csv", "step")
+    ms = {step: float(row["ms"]) for step, row in rows.items()}
+    parts = ("palm network", "hand network, 1", "fit of what was detected, 1")
+    frame = ms["tracked video, 40 frames"]
+    shown = (
+        f"| a photo with one hand, without drawing | {ms['photo with one hand, without drawing']:.0f} |",
+        f"| of that: palm network, hand network, fit | {', '.join(f'{ms[part]:.0f}' for part in parts)} |",
+        f"| a frame in which a hand is followed | {frame:.0f}, so {1000 / frame:.0f} frames a second |",
+        f"| the fit, 64 hands at once | {ms['fit of what was detected, 64']:.1f} a hand |",
+        f"of 1600 pixels | {ms['draw it (848x480)']:.0f}; {ms['draw a hand of 1600 px']:.0f} |",
+    )
+    assert [line for line in shown if line not in PAGE] == []
+
+
+def test_the_fit_s_figures_are_the_measured_ones() -> None:
+    page = (ROOT / "docs/solver.md").read_text(encoding="utf-8")
+    lines = page.partition("| given | PA-MPJPE |")[2].partition("\n\n")[0].splitlines()[2:]
+    with (ROOT / "results/photo_fit.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    both, alone = rows[::2], rows[1::2]
+    assert {row["fit"] for row in both} == {"image and joints"}
+    columns = ("pa_mm", "wrist_mm", "off_percent")
+    expected = [
+        [one["pa_mm"], one["wrist_mm"], one["off_percent"], one["depth_percent"], *(other[name] for name in columns)]
+        for one, other in zip(both, alone, strict=True)
+    ]
+    assert [[cell.strip() for cell in line.split("|")[2:-1]] for line in lines] == expected
 
 
 def test_a_photo_leaves_what_the_page_says(folder: Path) -> None:
