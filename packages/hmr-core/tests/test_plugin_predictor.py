@@ -219,6 +219,7 @@ def test_a_path_is_told_from_a_name(plugins: Any, checkpoint: Path, monkeypatch:
         ({"verts": np.full((778, 3), np.nan, np.float32)}, r"gave verts that are not finite\.$"),
         ({"betas": [0.0] * 10}, "gave betas as list"),
         ({"joints": np.zeros((21, 3), np.float32)}, r"gave a hand that is not before the camera\.$"),
+        ({"verts": np.full((778, 3), -1, np.float32)}, r"gave a hand that is not before the camera\.$"),
         ({"side": "Right"}, r"a hand of the side 'Right'; valid: right, left\.$"),
     ],
 )  # fmt: skip

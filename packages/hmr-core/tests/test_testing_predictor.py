@@ -215,7 +215,7 @@ class Refusing(Bright):
     ("kind", "says"),
     [
         (Unsure, "it sees no hand where one was given"),
-        (Behind, "behind the camera"),
+        (Behind, "a hand that is not before the camera"),
         (Away, "joints are in camera space"),
         (Unposed, "from what the hand layer makes of its rotations"),
         (Crowded, "another one when other hands are sought"),

@@ -98,7 +98,7 @@ class PluginPredictor(Predictor):
                 raise HmrError(f"{self._who} gave {name} as {kind}; valid: a NumPy array, float32 {shape}.")
             if not np.isfinite(array).all():
                 raise HmrError(f"{self._who} gave {name} that are not finite.")
-        if not (hand.joints[:, 2] > 0).all():
+        if hand.joints[:, 2].min() <= 0 or (hand.verts is not None and hand.verts[:, 2].min() <= 0):
             raise HmrError(f"{self._who} gave a hand that is not before the camera.")
         return hand
 
