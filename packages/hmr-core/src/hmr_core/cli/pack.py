@@ -150,7 +150,9 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         workers: int | None,
         force: bool,
         reader: str = OWN_READER,
+        hand_files: tuple[Path, ...] = (),
     ) -> None:
+        from hmr_core.data.open_tree import open_tree
         from hmr_core.data.pack.codecs import codec_named
         from hmr_core.data.pack.format import DEFAULT_MARGIN
         from hmr_core.data.pack.writer import write_pack
@@ -160,7 +162,7 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         try:
             with ExitStack() as stack:
                 summary = write_pack(
-                    (spec.open if reader == OWN_READER else spec.readers[reader])(root),
+                    open_tree(spec, root, hand_files) if reader == OWN_READER else spec.readers[reader](root),
                     out,
                     splits=splits or None,
                     subset=subset,
@@ -197,6 +199,15 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         choice = click.Choice([OWN_READER, *spec.readers])
         text = "What reads the data set; the pack is the same."
         command.params.append(click.Option(["--reader"], type=choice, default=OWN_READER, show_default=True, help=text))
+    if spec.open_posed:
+        text = (
+            "A hand model of MANO's (`hmr mano import` makes one), for the rotations of hands of its side; may be "
+            "given once for each side. By default $HMR_HAND_MODEL; without any, rotations are left out."
+        )
+        files = click.Path(path_type=Path)
+        command.params.append(
+            click.Option(["--hand-model", "hand_files"], type=files, multiple=True, metavar="FILE", help=text)
+        )
     return command
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hmr_core.config import Section
     from hmr_core.hand.layer import HandLayer
+    from hmr_core.hand.pose_basis import PoseBases
     from hmr_core.hand.solver import Solver
     from hmr_core.nn.model import PoseModel
     from hmr_core.plugins.photo_hands import Detector, HandPredictor
@@ -75,12 +76,15 @@ class DatasetSpec:
     open: makes the reader of the tree at a path.
     readers: other readers of the same data, by name; they give the same samples, and making one raises
     HmrError where what it needs is not installed.
+    open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
+    rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
     """
 
     name: str
     summary: str
     open: Callable[[Path], DatasetReader]
     readers: Mapping[str, Callable[[Path], DatasetReader]] = field(default_factory=dict)
+    open_posed: Callable[[Path, PoseBases], DatasetReader] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
