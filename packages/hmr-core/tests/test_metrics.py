@@ -158,6 +158,16 @@ def test_errors_keep_the_shape_of_the_batch(golden: dict[str, torch.Tensor]) -> 
     assert float(one.mpjpe_mm) == pytest.approx(flat.mpjpe_mm[0])
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_pck_counts_the_known_joints_alone(share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    errors_m = 0.06 * torch.rand(40, 21, generator=generator, dtype=torch.float64)
+    errors_m[1:][torch.rand(39, 21, generator=generator) > share] = torch.nan
+    for joint, curve in enumerate(metrics.pck_curves(errors_m)):
+        known = errors_m[:, joint][~errors_m[:, joint].isnan()]
+        assert curve.tolist() == [float((known <= threshold).double().mean()) for threshold in metrics.PCK_THRESHOLDS_M]
+
+
 def test_joints_that_are_not_known_count_for_nothing(golden: dict[str, torch.Tensor]) -> None:
     joints, true = golden["pred_joints"].numpy().copy(), golden["gt_joints"].numpy().copy()
     valid = np.ones((37, 21), dtype=bool)

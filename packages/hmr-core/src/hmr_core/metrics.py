@@ -223,9 +223,11 @@ def concatenate(parts: Sequence[SampleErrors]) -> SampleErrors:
 
 def pck_curves(joint_errors_m: Float[Tensor, "batch joints"]) -> Float[Tensor, "joints thresholds"]:
     """For each joint, the share of samples whose error is at most each of PCK_THRESHOLDS_M."""
-    sorted_errors = joint_errors_m.double().T.contiguous().sort(dim=1).values
+    errors = joint_errors_m.double().T.contiguous()
+    known = (~errors.isnan()).sum(1, keepdim=True)
+    # Beyond every threshold: a search among nan, which is below nothing, would count some of them as hits.
+    sorted_errors = errors.masked_fill(errors.isnan(), torch.inf).sort(dim=1).values
     thresholds = PCK_THRESHOLDS_M.to(sorted_errors.device).expand(len(sorted_errors), -1).contiguous()
-    known = (~sorted_errors.isnan()).sum(1, keepdim=True)  # nan is sorted last
     return torch.searchsorted(sorted_errors, thresholds, right=True).double() / known
 
 
