@@ -47,7 +47,7 @@ def joints_alone(mini_pack: Pack) -> SavedEvaluation:
     predictions = Predictions(
         model="small", split="sp0", subset="test", pack=mini_pack.info.digest, ids=mini_pack.ids(rows), joints=joints
     )
-    return SavedEvaluation(report=report, predictions=predictions)
+    return SavedEvaluation(folder=Path("small"), report=report, predictions=predictions)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def with_mesh(mini_pack: Pack, joints_alone: SavedEvaluation) -> SavedEvaluation
     rows = mini_pack.indices("sp0", "test")
     report = {**joints_alone.report, "solver": {"name": "flat"}, "protocol": "best", "metrics": figures(0.0)}
     arrays = {name: mini_pack.array(name, rows).astype(np.float32) for name in ("joints", "verts")}
-    return SavedEvaluation(report=report, predictions=replace(joints_alone.predictions, **arrays))
+    return SavedEvaluation(folder=Path("small"), report=report, predictions=replace(joints_alone.predictions, **arrays))
 
 
 def test_the_table_has_each_model_with_what_it_is_compared_with(

@@ -26,6 +26,7 @@ from hmr_core.viz.tiles import TILE_PX
 class SavedEvaluation:
     """The report and the predictions that an evaluation left in its folder."""
 
+    folder: Path
     report: Report
     predictions: Predictions
 
@@ -38,7 +39,7 @@ def read_evaluations(folders: Sequence[Path]) -> list[SavedEvaluation]:
             report = json.loads(read_bytes(folder / REPORT))
         except (OSError, ValueError) as error:
             raise HmrError(f"{folder} holds no evaluation: {error}. Give a folder that `hmr eval` wrote.") from error
-        found.append(SavedEvaluation(report=report, predictions=read_predictions(folder / PREDICTIONS)))
+        found.append(SavedEvaluation(folder=folder, report=report, predictions=read_predictions(folder / PREDICTIONS)))
     for folder, one in zip(folders, found, strict=True):
         if one.predictions.pack != found[0].predictions.pack or one.predictions.ids != found[0].predictions.ids:
             raise HmrError(f"{folder} and {folders[0]} are not of the same samples, so there is nothing to compare.")

@@ -1,0 +1,1 @@
+"""Evaluations of the same samples held against each other, with intervals: docs/compare.md."""
