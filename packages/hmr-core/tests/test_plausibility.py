@@ -17,6 +17,8 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.synthetic import load_synthetic_hand
 
+TIPS_FIRST = (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
+
 
 @pytest.fixture
 def hands(mini_pack: Pack) -> HandArrays:
@@ -82,6 +84,24 @@ def test_mano_s_order(hands: HandArrays) -> None:
     texts = [text for _, text in amiss(replace(hands, joints=joints))]
     assert texts[0] == "the joints look like MANO's order (16 joints, then the tips); here they are in OpenPose order"
     assert texts[1].startswith("the thumb's tip, joint 4, is up to ")
+
+
+@pytest.mark.parametrize(
+    ("order", "name"),
+    [
+        (MANO_TO_OPENPOSE, "MANO's order (16 joints, then the tips)"),
+        (TIPS_FIRST, "an order with each finger from its tip and the wrist last"),
+    ],
+)
+def test_another_order_is_seen_without_meshes(hands: HandArrays, order: tuple[int, ...], name: str) -> None:
+    joints = np.empty_like(hands.joints)
+    joints[:, list(order)] = hands.joints
+    remarks = found(replace(hands, joints=joints, verts=None))
+    assert misleading(remarks) == f"the joints look like {name}; here they are in OpenPose order"
+    unknown = np.ones_like(hands.joints_valid)
+    unknown[:, 8] = False
+    assert misleading(found(replace(hands, joints=joints, verts=None, joints_valid=unknown))) == ""
+    assert misleading(found(replace(hands, verts=None))) == ""
 
 
 def test_tips_in_another_order(hands: HandArrays) -> None:

@@ -11,7 +11,15 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from hmr_core.data.remarks import Level, Remark
-from hmr_core.hand.joints import BONES, FINGERS, JOINT_NAMES, MIDDLE_MCP, TIP_VERTICES, WRIST
+from hmr_core.hand.joints import (
+    BONES,
+    FINGERS,
+    JOINT_NAMES,
+    MANO_TO_OPENPOSE,
+    MIDDLE_MCP,
+    TIP_VERTICES,
+    WRIST,
+)
 from hmr_core.wording import listed
 
 TIPS = (4, 8, 12, 16, 20)
@@ -19,6 +27,14 @@ TIPS = (4, 8, 12, 16, 20)
 
 MANO_TIPS = (16, 17, 18, 19, 20)
 """Where the tips are when MANO's 16 joints come first."""
+
+ORDERS = {
+    "MANO's order (16 joints, then the tips)": MANO_TO_OPENPOSE,
+    "an order with each finger from its tip and the wrist last": (
+        20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16,
+    ),
+}  # fmt: skip
+"""Where the joints of our order are in others that data sets have."""
 
 TIP_TOLERANCE_M = 5e-4
 """How far a tip may be from its vertex; the release takes the one from the other, so that rounding alone is left."""
@@ -103,7 +119,7 @@ def plausibility(hands: HandArrays) -> Iterator[Remark]:
         if unit in UNITS:
             rescaled[name] = points / np.float32(UNITS[unit])
     hands = replace(hands, **rescaled)
-    for check in (_tips, _bones, _intrinsics, _places, _pose):
+    for check in (_tips, _joint_order, _bones, _intrinsics, _places, _pose):
         yield from check(hands)
 
 
@@ -187,6 +203,30 @@ def _vertex_at(tip: Float[ndarray, "n 3"], verts: Float[ndarray, "n 778 3"]) -> 
     apart = np.linalg.norm(verts - tip[:, None], axis=-1).max(0)
     nearest = int(apart.argmin())
     return nearest if apart[nearest] <= TIP_TOLERANCE_M else None
+
+
+def _joint_order(hands: HandArrays) -> Iterator[Remark]:
+    """Hands whose bones are no hand's as the joints are listed, and are one's in another order."""
+    hands = hands.chosen(np.asarray(hands.joints_valid.all(1)))
+    if not hands.ids or not _most(_with_odd_bones(hands.joints)):
+        return
+    if hands.verts is not None and _order(hands.joints, hands.verts[:, list(TIP_VERTICES)]) is not None:
+        return  # the meshes tell
+    for name, order in ORDERS.items():
+        if not _most(_with_odd_bones(hands.joints[:, list(order)])):
+            text = f"the joints look like {name}; here they are in OpenPose order"
+            yield Remark(level="wrong", text=text, misleads=True)
+            return
+
+
+def _with_odd_bones(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
+    """Which hands have a bone of a length that people's do not have."""
+    odd = np.zeros(len(joints), dtype=bool)
+    for parent, child in BONES:
+        low, high = BONE_M[_kind(child)]
+        lengths = np.linalg.norm(joints[:, child] - joints[:, parent], axis=-1)
+        odd |= ~((lengths >= low) & (lengths <= high))
+    return odd
 
 
 def _bones(hands: HandArrays) -> Iterator[Remark]:
