@@ -216,6 +216,11 @@ def test_a_solver_fills_the_mesh_figures_and_leaves_the_joints_as_they_are(hmr: 
     assert without["metrics"]["mpvpe_mm"] is None
     assert made["metrics"]["mpvpe_mm"] > 0
     assert made["metrics"]["pa_mpvpe_mm"] > 0
+    more = made["more"]
+    assert 0 < more["pa_f_5mm"] < more["pa_f_15mm"] < 1
+    quoted = f"F-scores after alignment: F@5 mm {more['pa_f_5mm']:.3f}, F@15 mm {more['pa_f_15mm']:.3f}"
+    assert quoted in out.splitlines()
+    assert without["more"]["pa_f_5mm"] is None
     assert (made["missing"], made["protocol"]) == ([], "published")
     assert f"{made['metrics']['mpvpe_mm']:.2f}" in out
     ((config, device, joints),) = FlatSolver.calls  # all samples in one call

@@ -11,11 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
+from hmr_core import metrics
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.evaluate import write_evaluation
 from hmr_core.evaluation.predictions import read_predictions
-from hmr_core.evaluation.scoring import rescore
+from hmr_core.evaluation.scoring import rescore, score
 
 
 def test_scoring_the_file_again_gives_the_same_figures(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:
@@ -37,6 +38,37 @@ def test_scoring_the_file_again_gives_the_same_figures(evaluation: Any, tmp_path
         assert evaluation.report["errors"]["id"] == predictions.ids
         assert (evaluation.report["errors"]["mpvpe_mm"], "mpvpe_mm" in file) == (None, False)
         assert "verts" not in file
+
+
+def test_further_metrics_are_those_of_the_functions(mini_pack: Pack) -> None:
+    rows, random = mini_pack.indices("sp0", "test"), np.random.default_rng(0)
+    true, true_verts = mini_pack.array("joints", rows), mini_pack.array("verts", rows)
+    joints = true + random.normal(scale=0.01, size=true.shape).astype(np.float32)
+    verts = true_verts + random.normal(scale=0.004, size=true_verts.shape).astype(np.float32)
+    more = score(mini_pack, rows, joints, verts).more
+    errors = metrics.errors(joints, true)
+    f, pa_f = (metrics.f_scores(verts, true_verts, aligned=aligned).mean(0) for aligned in (False, True))
+    assert more["auc_0_50mm"] == pytest.approx(metrics.auc(errors.joints_mm))
+    assert more["auc_20_50mm"] == pytest.approx(metrics.auc(errors.joints_mm, low_mm=20))
+    assert more["pa_auc_0_50mm"] > more["auc_0_50mm"]
+    assert (more["f_5mm"], more["f_15mm"]) == pytest.approx(tuple(f))
+    assert (more["pa_f_5mm"], more["pa_f_15mm"]) == pytest.approx(tuple(pa_f))
+    assert more["scale_mpjpe_mm"] == pytest.approx(metrics.scale_errors_mm(joints, true).mean())
+    assert more["scale_root_mpjpe_mm"] == pytest.approx(metrics.scale_root_errors_mm(joints, true).mean())
+    pixels = [
+        (camera @ hand.T).T[:, :2] / hand[:, 2:]
+        for points in (joints, true)
+        for camera, hand in zip(mini_pack.array("intrinsics", rows).astype(float), points.astype(float), strict=True)
+    ]
+    pred_px, true_px = np.array(pixels[: len(rows)]), np.array(pixels[len(rows) :])
+    box_px = np.ptp(true_px, axis=1).max(1)
+    within = metrics.pck_px(pred_px, true_px, box_px).mean(0)
+    assert [more[f"pck_box_{share}"] for share in (5, 10, 15)] == pytest.approx(list(within))
+    assert 0.05 < within[0] < within[1] < within[2]
+    assert [name for name, value in score(mini_pack, rows, joints, None).more.items() if value is None] == [
+        "f_5mm", "f_15mm", "pa_f_5mm", "pa_f_15mm",
+    ]  # fmt: skip
+    assert score(mini_pack, rows, joints, verts, further=False).more == {}
 
 
 def test_predictions_of_other_samples_are_refused(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:

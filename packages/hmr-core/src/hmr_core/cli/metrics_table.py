@@ -24,6 +24,8 @@ def show_metrics(report: Report) -> None:
         f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
     )
     show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
+    if quoted := _quoted(report.get("more", {})):
+        click.echo(quoted)
     baseline, checkpoint, hand = report.get("baseline"), report.get("checkpoint"), report.get("hand_model")
     if checkpoint:
         click.echo(f"checkpoint: {_checkpoint(checkpoint)}")
@@ -33,6 +35,14 @@ def show_metrics(report: Report) -> None:
         click.echo(f"note: {text}")
     if baseline and "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def _quoted(more: Mapping[str, float | None]) -> str:
+    """Those of the further metrics that are quoted most; empty where there is no mesh."""
+    at_5mm, at_15mm = more.get("pa_f_5mm"), more.get("pa_f_15mm")
+    if at_5mm is None or at_15mm is None:
+        return ""
+    return f"F-scores after alignment: F@5 mm {at_5mm:.3f}, F@15 mm {at_15mm:.3f}"
 
 
 def show_comparison(reports: Sequence[Report]) -> None:

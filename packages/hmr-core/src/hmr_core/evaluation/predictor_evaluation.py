@@ -154,7 +154,7 @@ def _found(
     metrics = None
     if count:
         verts = None if arrays["verts"] is None else arrays["verts"][there]
-        metrics = score(pack, rows[there], arrays["joints"][there], verts).metrics
+        metrics = score(pack, rows[there], arrays["joints"][there], verts, further=False).metrics
     mesh = "" if arrays["verts"] is None else "; its mesh is fitted to its joints"
     return {
         "hands": count,

@@ -191,4 +191,4 @@ def mean_pose_baseline(subject: Subject, subset: str, pictures: ImageDataset, ro
     except HmrError as error:
         return {"subset": subset, "metrics": None, "reason": str(error)}
     joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, mean_rows))
-    return {"subset": subset, "metrics": score(subject.pack, rows, joints, None).metrics}
+    return {"subset": subset, "metrics": score(subject.pack, rows, joints, None, further=False).metrics}

@@ -83,9 +83,9 @@ class Report(TypedDict, total=False):
     """A report. That of `hmr eval` has every key; that of `hmr score` has what the predictions file keeps.
 
     consumes: what the model was given. protocol: of the mesh, with what differs from it. hand_model, hand_layer: None
-    where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. missing: which
-    metrics there are not, and why. notes: what a reader of the metrics has to know. processes: how many predicted.
-    started: by what command, where and of which code.
+    where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. more: metrics
+    that other papers quote. missing: which metrics there are not, and why. notes: what a reader of the metrics has to
+    know. processes: how many predicted. started: by what command, where and of which code.
     recipe, checkpoint: None for a predictor, which has predictor, trained_on and found in their place.
     """
 
@@ -108,6 +108,7 @@ class Report(TypedDict, total=False):
     samples: int
     metrics: Metrics
     aligned: dict[str, Metrics]
+    more: Metrics
     missing: list[str]
     notes: list[str]
     baseline: Baseline

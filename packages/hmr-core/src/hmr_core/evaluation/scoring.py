@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy import ndarray
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
+from hmr_core.evaluation.further import further_errors, further_metrics, joined
 from hmr_core.evaluation.predictions import ERRORS, Predictions
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.geometry.alignment import DegeneratePointsError
@@ -26,13 +27,15 @@ _CHUNK = 512
 class Scores:
     """Errors sample by sample, in metres, and the metrics that they sum up to.
 
-    ids: the samples', in the order of the errors. notes: on the annotations.
+    ids: the samples', in the order of the errors. more: metrics beside the published table's, where they were asked
+    for. notes: on the annotations.
     """
 
     ids: list[str]
     errors: SampleErrors
     metrics: dict[str, float | None]
     aligned: dict[str, dict[str, float | None]]
+    more: dict[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def errors_mm(self) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class Scores:
             "samples": len(self.ids),
             "metrics": self.metrics,
             "aligned": self.aligned,
+            "more": self.more,
             "errors": {"id": self.ids} | errors,
         }
 
@@ -59,27 +63,40 @@ def score(
     rows: Int64[ndarray, " n"],
     joints: Float32[ndarray, "n 21 3"],
     verts: Float32[ndarray, "n 778 3"] | None,
+    *,
+    further: bool = True,
 ) -> Scores:
     """Hold predictions (metres, camera space) against the annotations of the same rows of a pack.
 
-    Joints that are not known count for nothing; of a pack without meshes, the joints alone are scored.
+    Joints that are not known count for nothing; of a pack without meshes, the joints alone are scored. further: whether
+    to compute what there is beside the published table's metrics, which takes longer than these.
     HmrError names the sample whose annotations are damaged, or whose points cannot be aligned.
     """
-    parts = []
+    parts, more = [], []
     for start in range(0, len(rows), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         pack.verify_annotations(rows[chunk])
+        mesh = None
         points = [joints[chunk], pack.array("joints", rows[chunk])]
         if verts is not None and "verts" in pack.info.arrays:
-            points += [verts[chunk], pack.array("verts", rows[chunk])]
+            mesh = verts[chunk]
+            points += [mesh, pack.array("verts", rows[chunk])]
         known = torch.from_numpy(pack.joints_valid(rows[chunk]))
         try:
             parts.append(sample_errors(*(torch.from_numpy(array) for array in points), known=known))
         except DegeneratePointsError as error:
             sample = pack.ids(rows[chunk])[error.index]
             raise HmrError(f"PA error of sample {sample}: {error.reason}") from error
+        if further:
+            more.append(further_errors(pack, rows[chunk], joints[chunk], mesh))
     errors = concatenate(parts)
-    return Scores(ids=pack.ids(rows), errors=errors, metrics=summarise(errors), aligned=summarise_aligned(errors))
+    return Scores(
+        ids=pack.ids(rows),
+        errors=errors,
+        metrics=summarise(errors),
+        aligned=summarise_aligned(errors),
+        more=further_metrics(joined(more)) if more else {},
+    )
 
 
 def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:

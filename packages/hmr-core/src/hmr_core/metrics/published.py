@@ -9,26 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.alignment import DegeneratePointsError, align
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
+from hmr_core.metrics.points import Array, in_kind_of
 
 PCK_THRESHOLDS_M = torch.linspace(0, 0.05, 20, dtype=torch.float64)
 """The error thresholds of the PCK curve: 20 from 0 to 50 mm, both ends included."""
 
 METRICS = ("mpjpe_mm", "pck_auc_0_50mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm")
 """The five metrics of the published table, in its order."""
-
-Array = TypeVar("Array", NDArray[Any], Tensor)
-"""What a caller works with: numpy's arrays or torch's tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +90,7 @@ def _in_mm(errors_m: Tensor | None, like: Any) -> Any:
     """Errors of a flat batch in millimetres, in the kind and the batch shape of the given points."""
     if errors_m is None:
         return None
-    errors_mm = (errors_m * 1000).reshape((*like.shape[:-2], *errors_m.shape[1:]))
-    return errors_mm if isinstance(like, Tensor) else errors_mm.numpy()
+    return in_kind_of((errors_m * 1000).reshape((*like.shape[:-2], *errors_m.shape[1:])), like)
 
 
 def _checked(joints: Array, true_joints: Array, verts: Array | None, true_verts: Array | None) -> list[Tensor]:
@@ -184,6 +180,29 @@ def sample_errors(
     )
 
 
+def pa_joint_errors(
+    pred_joints: Float[Tensor, "batch 21 3"],
+    joints: Float[Tensor, "batch 21 3"],
+    unknown: Bool[Tensor, "batch 21"],
+    *,
+    reflection: bool = True,
+) -> Float[Tensor, "batch 21"]:
+    """The error of each joint in metres, float64, after each sample's known joints were aligned; nan where not known.
+
+    Raises DegeneratePointsError as geometry.alignment.align has it.
+    """
+    if not bool(unknown.any()):
+        return _distances(align(pred_joints, joints, reflection=reflection), joints)
+    errors = torch.full_like(pred_joints[..., 0], torch.nan)
+    for index, hidden in enumerate(unknown):
+        source, target = pred_joints[index, ~hidden][None], joints[index, ~hidden][None]
+        try:
+            errors[index, ~hidden] = _distances(align(source, target, reflection=reflection), target)[0]
+        except DegeneratePointsError as error:
+            raise DegeneratePointsError(index, error.reason) from error
+    return errors
+
+
 def _pa_joints(
     pred_joints: Float[Tensor, "batch 21 3"],
     joints: Float[Tensor, "batch 21 3"],
@@ -192,16 +211,10 @@ def _pa_joints(
     reflection: bool,
 ) -> Float[Tensor, " batch"]:
     """The mean error of each sample's known joints after these were aligned."""
+    errors = pa_joint_errors(pred_joints, joints, unknown, reflection=reflection)
     if not bool(unknown.any()):
-        return _distances(align(pred_joints, joints, reflection=reflection), joints).mean(1)
-    errors = []
-    for index, hidden in enumerate(unknown):
-        source, target = pred_joints[index, ~hidden][None], joints[index, ~hidden][None]
-        try:
-            errors.append(_distances(align(source, target, reflection=reflection), target).mean())
-        except DegeneratePointsError as error:
-            raise DegeneratePointsError(index, error.reason) from error
-    return torch.stack(errors)
+        return errors.mean(1)
+    return torch.stack([own[~hidden].mean() for own, hidden in zip(errors, unknown, strict=True)])
 
 
 def known_mean(errors: Tensor, dim: int | None = None) -> Tensor:
@@ -221,20 +234,27 @@ def concatenate(parts: Sequence[SampleErrors]) -> SampleErrors:
     return SampleErrors(**{name: torch.cat(column) for name, column in columns.items()})
 
 
-def pck_curves(joint_errors_m: Float[Tensor, "batch joints"]) -> Float[Tensor, "joints thresholds"]:
-    """For each joint, the share of samples whose error is at most each of PCK_THRESHOLDS_M."""
+def pck_curves(
+    joint_errors_m: Float[Tensor, "batch joints"], thresholds_m: Float[Tensor, " thresholds"] = PCK_THRESHOLDS_M
+) -> Float[Tensor, "joints thresholds"]:
+    """For each joint, the share of samples whose error is at most each of the thresholds; nan where none is known."""
     errors = joint_errors_m.double().T.contiguous()
     known = (~errors.isnan()).sum(1, keepdim=True)
     # Beyond every threshold: a search among nan, which is below nothing, would count some of them as hits.
     sorted_errors = errors.masked_fill(errors.isnan(), torch.inf).sort(dim=1).values
-    thresholds = PCK_THRESHOLDS_M.to(sorted_errors.device).expand(len(sorted_errors), -1).contiguous()
+    thresholds = thresholds_m.to(sorted_errors.device).expand(len(sorted_errors), -1).contiguous()
     return torch.searchsorted(sorted_errors, thresholds, right=True).double() / known
 
 
-def pck_auc(joint_errors_m: Float[Tensor, "batch joints"]) -> float:
-    """The area under each joint's PCK curve (trapezoids, over 50 mm), averaged over the joints; 0..1."""
-    thresholds = PCK_THRESHOLDS_M.to(joint_errors_m.device)
-    areas = torch.trapezoid(pck_curves(joint_errors_m), thresholds) / thresholds[-1]
+def pck_auc(
+    joint_errors_m: Float[Tensor, "batch joints"], thresholds_m: Float[Tensor, " thresholds"] = PCK_THRESHOLDS_M
+) -> float:
+    """The area under each joint's PCK curve (trapezoids, over the thresholds' range), averaged over the joints; 0..1.
+
+    Joints that are known of no sample count for nothing; nan where no joint is known of any.
+    """
+    thresholds = thresholds_m.to(joint_errors_m.device)
+    areas = torch.trapezoid(pck_curves(joint_errors_m, thresholds), thresholds) / (thresholds[-1] - thresholds[0])
     return float(known_mean(areas))
 
 
