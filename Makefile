@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TESTING := beartype build hatchling optuna pytest pytest-xdist tensorboard wandb
+TESTING := beartype build hatchling optuna plotly pytest pytest-xdist tensorboard wandb
 DEV := $(TESTING) mypy ruff
 PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-iknet hmr-mediapipe)
 SETUP := .venv/.setup

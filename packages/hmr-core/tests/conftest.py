@@ -337,15 +337,38 @@ def start_hmr() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.stderr.close()
 
 
-@pytest.fixture(scope="session")
-def world() -> types.ModuleType:
-    """The module of made-up videos, and of a predictor that knows the hands in them."""
-    found = importlib.util.spec_from_file_location("video_world", Path(__file__).parent / "video_world.py")
+def module_beside(name: str) -> types.ModuleType:
+    """A module of this folder that holds no tests."""
+    found = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    sys.modules["video_world"] = module  # its dataclasses look themselves up there
+    sys.modules[name] = module  # its dataclasses look themselves up there
     found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def world() -> types.ModuleType:
+    """The module of made-up videos, and of a predictor that knows the hands in them."""
+    return module_beside("video_world")
+
+
+@pytest.fixture(scope="session")
+def made() -> types.ModuleType:
+    """The module of a comparison that is made by hand."""
+    return module_beside("made_comparison")
+
+
+@pytest.fixture(scope="session")
+def browser() -> types.ModuleType:
+    """The module that drives Chromium. Where there is none, tests are skipped, or fail under `make test`."""
+    module = module_beside("chromium")
+    if module.find_chromium() is None:
+        text = "there is no Chromium: apt-get install --no-install-recommends chromium"
+        if os.environ.get("HMR_TESTS_NEED") == "all":
+            pytest.fail(text)
+        pytest.skip(text)
     return module
 
 

@@ -72,6 +72,7 @@ def test_optional_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             'pip install "hmr-core[tensorboard]"',
         ),
         ("note", "wandb is not installed, which hmr train --wandb needs", 'pip install "hmr-core[wandb]"'),
+        ("note", "plotly is not installed, which hmr compare --html needs", 'pip install "hmr-core[report]"'),
         ("note", "optuna is not installed, which hmr sweep needs", 'pip install "hmr-core[sweep]"'),
         (
             "note",
@@ -97,7 +98,7 @@ def test_optional_packages_that_are_there(monkeypatch: pytest.MonkeyPatch) -> No
         return ModuleType(name)
 
     monkeypatch.setattr(environment, "import_module", load)
-    (level, text, remedy) = shown(environment.optional())[3]
+    (level, text, remedy) = shown(environment.optional())[4]
     assert level == "warning"
     assert text == (
         "manotorch is installed, but cannot be imported (TypeError: chumpy does not know this numpy): "

@@ -38,6 +38,11 @@ OPTIONAL = {
         command_line("hmr train", Option("wandb")),
         'pip install "hmr-core[wandb]"',
     ),
+    "plotly": (
+        "plotly",
+        command_line("hmr compare", Option("html")),
+        'pip install "hmr-core[report]"',
+    ),
     "optuna": ("optuna", "hmr sweep", 'pip install "hmr-core[sweep]"'),
     "manotorch": (
         "manotorch.manolayer",

@@ -18,7 +18,7 @@ from hmr_core.viz.mesh_overlay import draw_mesh
 from hmr_core.viz.skeleton import draw_skeleton
 
 TILE_PX = 192
-"""The side of a crop in a picture."""
+"""The side of a crop in a sheet."""
 
 _HEADER_PX, _CAPTION_PX, _NEXT_LINE_PX, _LEFT_PX = 26, 18, 14, 6
 _FONT, _BANNER_SIZE, _CAPTION_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0.36
@@ -27,24 +27,24 @@ _BACKGROUND, _TEXT = (24, 24, 28), (230, 230, 230)
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A sample's crop, TILE_PX wide and high: its RGB pixels, its camera, and where its joints are (metres)."""
+    """A sample's crop, a square: its RGB pixels, its camera, and where its joints are (metres)."""
 
     image: UInt8[ndarray, "size size 3"]
     intrinsics: Float[ndarray, "3 3"]
     true_joints: Float32[ndarray, "21 3"]
 
     @classmethod
-    def of(cls, dataset: ImageDataset, row: int) -> Tile:
-        """The tile of a row of the data set's pack, left hands as they are in the image."""
+    def of(cls, dataset: ImageDataset, row: int, side_px: int = TILE_PX) -> Tile:
+        """The tile of a row of the data set's pack, left hands as they are in the image. side_px: of the square."""
         batch = dataset.batch([Key(0, row)])
         assert batch.image is not None
-        scale = TILE_PX / dataset.image_size
-        image = cv2.resize(batch.image[0].numpy(), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+        scale = side_px / dataset.image_size
+        image = cv2.resize(batch.image[0].numpy(), (side_px, side_px), interpolation=cv2.INTER_AREA)
         camera = torch.from_numpy(pixel_scaling(scale)) @ batch.targets.intrinsics[0].double()
         joints = batch.targets.joints[0]
         if dataset.pack.left([row])[0]:  # the data set has it in the mirrored view
             image, joints = np.ascontiguousarray(image[:, ::-1]), mirror_points(joints)
-            camera = mirror_intrinsics(camera, camera.new_tensor(TILE_PX))
+            camera = mirror_intrinsics(camera, camera.new_tensor(side_px))
         return cls(image=image, intrinsics=camera.numpy(), true_joints=joints.numpy())
 
     def with_joints(self, joints_m: Float32[ndarray, "21 3"]) -> UInt8[ndarray, "size size 3"]:

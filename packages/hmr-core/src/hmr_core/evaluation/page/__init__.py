@@ -1,0 +1,1 @@
+"""A comparison of evaluations as a page: one HTML file that needs no network and no other file."""
