@@ -43,9 +43,8 @@ def where_shapes_are(typechecker: Callable[[Any], Any], jaxtyped: Any = jaxtypin
 # Shapes in signatures are checked in all that is imported from here on. jaxtyping's option of pytest comes too late for
 # that before its version 0.3.6.
 jaxtyping.jaxtyped = where_shapes_are  # by this name its hook finds the decorator
-jaxtyping.install_import_hook(
-    ["hmr_core", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_mediapipe", "hmr_rle"], "beartype.beartype"
-)
+PACKAGES = ["hmr_core", "hmr_datasets", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_mediapipe", "hmr_rle"]
+jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 
 from hmr_core.config import ModelConfig
 from hmr_core.data.oakink import open_oakink

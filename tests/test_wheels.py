@@ -123,7 +123,7 @@ def plugins(environment: Environment) -> dict[str, Any]:
 
 
 def test_wheels_hold_the_package_and_no_tests(wheels: dict[str, Path]) -> None:
-    assert set(wheels) == {"hmr-core", "hmr-i2l", "hmr-iknet", "hmr-integral", "hmr-mediapipe", "hmr-rle"}
+    assert set(wheels) == {"hmr-core", "hmr-datasets", "hmr-mediapipe", *(f"hmr-{name}" for name in PLUGINS)}
     for package, wheel in wheels.items():
         module = package.replace("-", "_")
         names = zipfile.ZipFile(wheel).namelist()
@@ -147,7 +147,7 @@ def test_a_plugin_works_with_core_alone(
     assert installed(alone) == {name}
     assert {plugin: entry["ok"] for plugin, entry in plugins(alone).items()} == {"core": True, name: True}
 
-    others = [f"hmr_{other}" for other in (*PLUGINS, "mediapipe") if other != name]
+    others = [f"hmr_{other}" for other in (*PLUGINS, "mediapipe", "datasets") if other != name]
     done = alone.python(
         "from importlib.util import find_spec\n"
         f"print([module for module in {others} if find_spec(module)])\n"

@@ -22,7 +22,7 @@ from provenance import REPOSITORY, write_rows
 from hmr_core.data.oakink import open_oakink
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.format import DEFAULT_MARGIN
-from hmr_core.data.pack.window import crop_window
+from hmr_core.data.pack.window import crop_window, joints_box
 
 FIXTURE = Path("packages/hmr-core/tests/data/oakink_mini/OakInk")
 DECODE_ROUNDS = 5
@@ -92,7 +92,9 @@ def tree_windows(root: Path, count: int) -> list[np.ndarray]:
     for sample_id in ids[:: max(1, len(ids) // count)][:count]:
         sample = reader.read(sample_id)
         frame = reader.read_image(sample)
-        x, y, width, height = crop_window(sample.joints, sample.intrinsics, sample.frame_size, DEFAULT_MARGIN)
+        x, y, width, height = crop_window(
+            joints_box(sample.joints, sample.intrinsics), sample.frame_size, DEFAULT_MARGIN
+        )
         windows.append(np.ascontiguousarray(frame[y : y + height, x : x + width]))
     return windows
 

@@ -107,6 +107,9 @@ def make_batch(model: I2LMeshNet, batch: int) -> tuple[Inputs, Targets]:
         verts=verts,
         rotations=torch.zeros(batch, 16, 3),
         betas=torch.zeros(batch, 10),
+        joints_known=torch.ones(batch, 21),
+        verts_known=torch.ones(batch),
+        pose_known=torch.ones(batch),
         root=joints[:, 0],
         intrinsics=camera,
     )

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from hmr_core.data.oakink import OakInkReader, open_oakink
 from hmr_core.data.pack.format import DEFAULT_MARGIN
-from hmr_core.data.pack.window import crop_window
+from hmr_core.data.pack.window import crop_window, joints_box
 from hmr_core.errors import HmrError
 from hmr_core.geometry.camera import PUBLISHED_DEPTH_EPSILON_M, project
 from hmr_core.geometry.crop import crop_affine, joint_box
@@ -37,7 +37,7 @@ def affine_of(sample: Sample, scale: float, angle: float, size: int) -> ndarray:
 
 def crop_difference(frame: ndarray, sample: Sample, margin: float, scale: float, angle: float, size: int) -> ndarray:
     """Absolute difference in grey levels between the crops made from the frame and from the window."""
-    x, y, width, height = crop_window(sample.joints, sample.intrinsics, FRAME_PX, margin)
+    x, y, width, height = crop_window(joints_box(sample.joints, sample.intrinsics), FRAME_PX, margin)
     affine = affine_of(sample, scale, angle, size)
     moved = affine.copy()
     moved[:, 2] += affine[:, :2] @ np.array([x, y])
@@ -97,7 +97,8 @@ def test_a_smaller_margin_misses_pixels(reader: OakInkReader) -> None:
 def test_windows_lie_in_the_frame(reader: OakInkReader) -> None:
     sample = reader.read(reader.split_ids("sp0", "all")[0])
     for shift_m in ((0, 0), (-0.6, 0), (9, 9), (-9, -9), (0, 2)):
-        x, y, width, height = crop_window(moved(sample, shift_m).joints, sample.intrinsics, FRAME_PX, DEFAULT_MARGIN)
+        box = joints_box(moved(sample, shift_m).joints, sample.intrinsics)
+        x, y, width, height = crop_window(box, FRAME_PX, DEFAULT_MARGIN)
         assert min(x, y) >= 0
         assert min(width, height) >= 1
         assert x + width <= 848
@@ -109,6 +110,6 @@ def test_joints_that_give_no_box(reader: OakInkReader) -> None:
     behind = sample.joints.copy()
     behind[5, 2] = -0.1
     with pytest.raises(HmrError, match="a joint lies behind the camera"):
-        crop_window(behind, sample.intrinsics, FRAME_PX, DEFAULT_MARGIN)
+        joints_box(behind, sample.intrinsics)
     with pytest.raises(HmrError, match="its joints are all in one place, so there is no box to crop"):
-        crop_window(np.repeat(sample.joints[:1], 21, 0), sample.intrinsics, FRAME_PX, DEFAULT_MARGIN)
+        joints_box(np.repeat(sample.joints[:1], 21, 0), sample.intrinsics)

@@ -26,7 +26,14 @@ def hands(mini_pack: Pack) -> HandArrays:
     arrays = {name: mini_pack.array(name, rows) for name in ("joints", "verts", "intrinsics", "rotations", "betas")}
     frames = mini_pack.array("frame_px", rows).astype(np.float32)
     known = np.ones((len(rows), 21), dtype=bool)
-    return HandArrays(ids=tuple(mini_pack.ids(rows)), joints_valid=known, frame_px=frames, **arrays)
+    return HandArrays(
+        ids=tuple(mini_pack.ids(rows)),
+        joints_valid=known,
+        verts_valid=known[:, 0],
+        pose_valid=known[:, 0],
+        frame_px=frames,
+        **arrays,
+    )
 
 
 def found(hands: HandArrays) -> list[Remark]:
@@ -184,6 +191,8 @@ def test_hands_of_every_shape_have_bones_in_range(which: str, mini_hand: HandMod
         ids=tuple(map(str, range(500))),
         joints=joints,
         joints_valid=np.ones((500, 21), dtype=bool),
+        verts_valid=np.ones(500, dtype=bool),
+        pose_valid=np.ones(500, dtype=bool),
         verts=verts,
         intrinsics=camera,
         rotations=np.zeros((500, 16, 3), np.float32),

@@ -181,6 +181,9 @@ def hand_targets(hand: HandModel) -> tuple[Targets, HandLayer]:
         verts=posed.verts + root[:, None],
         rotations=rotations,
         betas=betas,
+        joints_known=torch.ones(2, 21),
+        verts_known=torch.ones(2),
+        pose_known=torch.ones(2),
         root=root,
         intrinsics=torch.eye(3).expand(2, 3, 3),
     )

@@ -49,6 +49,9 @@ def truth() -> Targets:
         verts=hand.verts + root[:, None],
         rotations=rotations,
         betas=betas,
+        joints_known=torch.ones(4, 21),
+        verts_known=torch.ones(4),
+        pose_known=torch.ones(4),
         root=root,
         intrinsics=torch.eye(3).expand(4, 3, 3),
     )

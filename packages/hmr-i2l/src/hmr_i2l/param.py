@@ -19,6 +19,7 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.joints import WRIST
 from hmr_core.hand.solver import measured_bone
+from hmr_core.nn.known import known_l1
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.model import I2LMeshNet
@@ -87,7 +88,7 @@ class I2LParam(I2LMeshNet):
 
         `rotation`: of the entries of the rotation matrices. `shape`: of the betas. `joint`, `vertex`: of the posed
         hand's points relative to the root joint, in units of each true hand's bone 0-9; visible or not, since the
-        parameters are of the whole hand.
+        parameters are of the whole hand. What the annotations lack counts for nothing.
         """
         assert prediction.rotations is not None
         assert prediction.betas is not None
@@ -97,11 +98,13 @@ class I2LParam(I2LMeshNet):
         matrices, true_matrices = (axis_angle_to_matrix(r) for r in (prediction.rotations, targets.rotations))
         bone = measured_bone(targets.joints)[:, None, None]
         root, true_root = (joints[:, WRIST : WRIST + 1] for joints in (prediction.joints, targets.joints))
+        joints, verts = ((points - root) / bone for points in (prediction.joints, prediction.verts))
+        true_joints, true_verts = ((points - true_root) / bone for points in (targets.joints, targets.verts))
         return {
-            "rotation": weights.rotation * F.l1_loss(matrices, true_matrices),
-            "shape": weights.shape * F.l1_loss(prediction.betas, targets.betas),
-            "joint": weights.joint * F.l1_loss((prediction.joints - root) / bone, (targets.joints - true_root) / bone),
-            "vertex": weights.vertex * F.l1_loss((prediction.verts - root) / bone, (targets.verts - true_root) / bone),
+            "rotation": weights.rotation * known_l1(matrices, true_matrices, targets.pose_known),
+            "shape": weights.shape * known_l1(prediction.betas, targets.betas, targets.pose_known),
+            "joint": weights.joint * known_l1(joints, true_joints, targets.joints_known),
+            "vertex": weights.vertex * known_l1(verts, true_verts, targets.verts_known),
         }
 
     def pretrain(self) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hmr_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_axis_angle
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.hand.solver import measured_bone
+from hmr_core.nn.known import known_l1
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_iknet.config import IKNetConfig
 
@@ -55,7 +56,7 @@ class IKNet(PoseModel):
 
         `rotation`: of the entries of the rotation matrices, absolute. `joint`, `vertex`: of the points relative to
         joint 9 in units of each hand's own bone 0-9, absolute; both in the same frame, so that the wrist's rotation
-        counts in all points.
+        counts in all points. What the annotations lack counts for nothing.
         """
         assert prediction.rotations is not None
         assert prediction.joints is not None
@@ -65,9 +66,9 @@ class IKNet(PoseModel):
         joints, verts = _in_bones(prediction.joints, prediction.verts)
         true_joints, true_verts = _in_bones(targets.joints, targets.verts)
         return {
-            "rotation": weights.rotation * F.l1_loss(predicted, truth),
-            "joint": weights.joint * F.l1_loss(joints, true_joints),
-            "vertex": weights.vertex * F.l1_loss(verts, true_verts),
+            "rotation": weights.rotation * known_l1(predicted, truth, targets.pose_known),
+            "joint": weights.joint * known_l1(joints, true_joints, targets.joints_known),
+            "vertex": weights.vertex * known_l1(verts, true_verts, targets.verts_known),
         }
 
 

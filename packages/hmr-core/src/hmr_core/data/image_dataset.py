@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hmr_core.data.augment import Augmentation, draw, identity
 from hmr_core.data.batch import Batch, Key
-from hmr_core.data.crops import PUBLISHED_CROP, Boxes, Crops, joints_to_boxes, make_crops, warp
+from hmr_core.data.crops import PUBLISHED_CROP, Boxes, Crops, make_crops, warp
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sides import mirror_window
 from hmr_core.data.targets import LEARNT, make_targets, read_hands, visibility
@@ -40,6 +40,7 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
     - "joints" (21, 3) and "verts" (778, 3): metres, camera space of the crop; joints in OpenPose order
     - "joints_uvd" (21, 3) and "verts_uvd" (778, 3): u, v in 0..1 across the crop, depth in 0..1 around the root joint
     - "joints_vis" (21,) and "verts_vis" (778,): 1 where a point counts, else 0; a joint that is not known never counts
+    - "joints_known" (21,), "verts_known", "pose_known" (rotations and betas): 1 where the annotations have it, else 0
     - "rotations" (16, 3): axis-angle of MANO's joints, flat hand; "betas" (10,): the shape
     - "root": (3,), the root joint, metres
 
@@ -107,7 +108,7 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
             self.pack.verify_annotations(rows)
         augmentation = identity(len(ids)) if self.augment is None else draw(self.augment, self.seed, epoch, ids)
         hands = read_hands(self.pack, rows)
-        crops = self.crops(joints_to_boxes(hands.joints, hands.intrinsics), hands.intrinsics, augmentation)
+        crops = self.crops(hands.boxes(), hands.intrinsics, augmentation)
         targets = make_targets(hands, crops, root_joint=self.root_joint, image_size=self.image_size)
         if self.augment is not None:
             frame_px = torch.from_numpy(self.pack.array("frame_px", rows)).double()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmr_core.data.augment import identity, sample_generator
 from hmr_core.data.batch import Batch, Key
-from hmr_core.data.crops import NOMINAL_SIZE, PUBLISHED_CROP, joints_to_boxes, make_crops
+from hmr_core.data.crops import NOMINAL_SIZE, PUBLISHED_CROP, make_crops
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.targets import AnnotatedHands, make_targets, read_hands
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -62,7 +62,7 @@ class JointDataset:
             hands = _augment(hands, drawn, self.layer, self.root_joint)
             noise = np.stack([d.noise_mm for d in drawn])
         crops = make_crops(
-            joints_to_boxes(hands.joints, hands.intrinsics),
+            hands.boxes(),
             hands.intrinsics,
             identity(len(ids)),
             bbox_expand=PUBLISHED_CROP.bbox_expand,
@@ -139,4 +139,6 @@ def _replace(hands: AnnotatedHands, drawn: Sequence[_Drawn], layer: HandLayer, r
         verts=hands.verts.index_copy(0, torch.tensor(rows), posed.verts.double() + root),
         rotations=hands.rotations.index_copy(0, torch.tensor(rows), rotations),
         betas=hands.betas.index_copy(0, torch.tensor(rows), betas),
+        verts_valid=hands.verts_valid.index_fill(0, torch.tensor(rows), True),
+        pose_valid=hands.pose_valid.index_fill(0, torch.tensor(rows), True),
     )

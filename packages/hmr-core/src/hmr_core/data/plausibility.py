@@ -75,6 +75,8 @@ class HandArrays:
     joints_valid: Bool[ndarray, "n 21"]
     intrinsics: Float[ndarray, "n 3 3"]
     frame_px: Float[ndarray, "n 2"]
+    verts_valid: Bool[ndarray, " n"]
+    pose_valid: Bool[ndarray, " n"]
     verts: Float[ndarray, "n 778 3"] | None = None
     rotations: Float[ndarray, "n 16 3"] | None = None
     betas: Float[ndarray, "n 10"] | None = None
@@ -95,11 +97,16 @@ class HandArrays:
         return replace(self, **arrays)
 
 
-_ARRAYS = ("joints", "joints_valid", "intrinsics", "frame_px", "verts", "rotations", "betas")
+_ARRAYS = (
+    "joints", "joints_valid", "intrinsics", "frame_px", "verts_valid", "pose_valid", "verts", "rotations", "betas",
+)  # fmt: skip
 
 
 def plausibility(hands: HandArrays) -> Iterator[Remark]:
-    """What the annotations of some samples say of themselves."""
+    """What the annotations of some samples say of themselves; those without the middle knuckle have nothing to say."""
+    hands = hands.chosen(hands.joints_valid[:, MIDDLE_MCP])
+    if not hands.ids:
+        return
     finite = np.ones(len(hands.ids), dtype=bool)
     for array in hands.there().values():
         finite &= np.isfinite(array).reshape(len(finite), -1).all(1)
@@ -111,11 +118,12 @@ def plausibility(hands: HandArrays) -> Iterator[Remark]:
         return
     rescaled: dict[str, Any] = {}
     for name, points in (("joints", hands.joints), ("verts", hands.verts)):
-        if points is None:
+        if points is None or (name == "verts" and not hands.verts_valid.any()):
             continue
-        unit = likely_unit(name, points)
+        known = points[hands.verts_valid] if name == "verts" else points
+        unit = likely_unit(name, known)
         if unit != "metres":
-            yield Remark(level="wrong", text=unit_text(name, unit, points), misleads=True)
+            yield Remark(level="wrong", text=unit_text(name, unit, known), misleads=True)
         if unit in UNITS:
             rescaled[name] = points / np.float32(UNITS[unit])
     hands = replace(hands, **rescaled)
@@ -152,7 +160,7 @@ def unit_text(name: str, unit: str, points: Float[ndarray, "n points 3"]) -> str
 
 def _tips(hands: HandArrays) -> Iterator[Remark]:
     """The tips of the fingers against the meshes: joints TIPS are vertices TIP_VERTICES."""
-    hands = hands.chosen(np.asarray(hands.joints_valid[:, list(TIPS)].all(1)))
+    hands = hands.chosen(np.asarray(hands.joints_valid[:, list(TIPS)].all(1) & hands.verts_valid))
     if hands.verts is None or not hands.ids:
         return
     tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
@@ -314,7 +322,8 @@ def _places(hands: HandArrays) -> Iterator[Remark]:
 
 def _pose(hands: HandArrays) -> Iterator[Remark]:
     """Axis-angle vectors in radians, betas in standard deviations."""
-    if hands.rotations is None or hands.betas is None:
+    hands = hands.chosen(hands.pose_valid)
+    if hands.rotations is None or hands.betas is None or not hands.ids:
         return
     angles, betas = np.linalg.norm(hands.rotations, axis=-1), np.abs(hands.betas).max(1)
     long, odd = angles.max(1) > ANGLE_LIMIT, betas > BETAS_LIMIT

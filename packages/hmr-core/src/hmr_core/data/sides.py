@@ -16,10 +16,13 @@ from numpy import ndarray
 from torch import Tensor
 
 from hmr_core.data.pack.reader import Pack, Window
-from hmr_core.geometry.mirror import mirror_intrinsics, mirror_points, mirror_rotations
+from hmr_core.geometry.mirror import mirror_boxes, mirror_intrinsics, mirror_points, mirror_rotations
 
 MIRRORED = {"joints": mirror_points, "verts": mirror_points, "rotations": mirror_rotations}
-"""The arrays that change in the mirrored view beside intrinsics, and how."""
+"""The arrays that change in the mirrored view whatever the frame's width, and how."""
+
+MIRRORED_BY_WIDTH = {"intrinsics": mirror_intrinsics, "box_px": mirror_boxes}
+"""Those that change with the frame's width, and how."""
 
 
 def mirror_left(pack: Pack, rows: Int64[ndarray, " n"], arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -31,11 +34,11 @@ def mirror_left(pack: Pack, rows: Int64[ndarray, " n"], arrays: Mapping[str, Ten
     if not bool(left.any()):
         return dict(arrays)
     mirrored = {name: function(arrays[name]) for name, function in MIRRORED.items() if name in arrays}
-    if "intrinsics" in arrays:
-        width_px = torch.from_numpy(pack.array("frame_px", rows)[:, 0]).to(arrays["intrinsics"].dtype)
-        mirrored["intrinsics"] = mirror_intrinsics(arrays["intrinsics"], width_px)
+    for name in MIRRORED_BY_WIDTH.keys() & arrays.keys():
+        width_px = torch.from_numpy(pack.array("frame_px", rows)[:, 0]).to(arrays[name].dtype)
+        mirrored[name] = MIRRORED_BY_WIDTH[name](arrays[name], width_px)
     return {
-        name: torch.where(left[:, None, None], mirrored[name], array) if name in mirrored else array
+        name: torch.where(left.view(-1, *[1] * (array.ndim - 1)), mirrored[name], array) if name in mirrored else array
         for name, array in arrays.items()
     }
 

@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from hmr_core.data.crops import Crops, points_to_pixels
+from hmr_core.data.crops import Boxes, Crops, joints_to_boxes, points_to_pixels
 from hmr_core.data.pack.format import ARRAYS
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sides import mirror_left
 from hmr_core.geometry.camera import pixels_to_uvd
 from hmr_core.geometry.crop import transform_px
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from hmr_core.hand.joints import WRIST
+from hmr_core.hand.joints import MIDDLE_MCP, WRIST
 from hmr_core.nn.model import Targets
 
 VISIBLE_SHARE = 0.3
@@ -31,29 +31,51 @@ class AnnotatedHands:
     """Annotated hands: metres and axis-angle, camera space, float64; rotations are of MANO's 16 joints. All are right
     hands: left ones are in the mirrored view.
 
-    Joints that are not known (joints_valid) are at the wrist, so that boxes are of the known ones. meshes: whether the
-    data set has verts; where it lacks verts, rotations or betas they are 0, and a model that learns from them is
-    refused before it begins.
+    Joints that are not known (joints_valid) are at the wrist, so that boxes are of the known ones. verts_valid: the
+    samples whose verts are known, pose_valid: those whose rotations and betas are; the others' are 0, and where the
+    data set has none at all, a model that learns from them is refused before it begins. box_px: annotated boxes (x, y,
+    width, height) in the frame; None where the data set has none.
     """
 
     joints: Float64[Tensor, "batch 21 3"]
     joints_valid: Bool[Tensor, "batch 21"]
-    meshes: bool
+    verts_valid: Bool[Tensor, " batch"]
+    pose_valid: Bool[Tensor, " batch"]
     verts: Float64[Tensor, "batch 778 3"]
     rotations: Float64[Tensor, "batch 16 3"]
     betas: Float64[Tensor, "batch 10"]
     intrinsics: Float64[Tensor, "batch 3 3"]
+    box_px: Float64[Tensor, "batch 4"] | None = None
+
+    def boxes(self) -> Boxes:
+        """The boxes that crops are made of: the joints', or the annotated one where the middle knuckle is not known."""
+        boxes = joints_to_boxes(self.joints, self.intrinsics)
+        alone = ~self.joints_valid[:, MIDDLE_MCP]
+        if self.box_px is None or not bool(alone.any()):
+            return boxes
+        corner, size = self.box_px[:, :2], self.box_px[:, 2:]
+        return Boxes(
+            centre_px=torch.where(alone[:, None], torch.trunc(corner + size / 2), boxes.centre_px),
+            side_px=torch.where(alone, size.amax(1), boxes.side_px),
+        )
 
 
 def read_hands(pack: Pack, rows: Int64[ndarray, " n"]) -> AnnotatedHands:
     """The annotations of rows of a pack, left hands in the mirrored view."""
-    there = [name for name in ("joints", "verts", "rotations", "betas", "intrinsics") if name in pack.info.arrays]
+    names = ("joints", "verts", "rotations", "betas", "intrinsics", "box_px")
+    there = [name for name in names if name in pack.info.arrays]
     given: dict[str, Tensor] = {name: torch.from_numpy(pack.array(name, rows)).double() for name in there}
     arrays = mirror_left(pack, rows, given)
     absent = {name: arrays["joints"].new_zeros(len(rows), *ARRAYS[name].shape) for name in LEARNT if name not in there}
     known = torch.from_numpy(pack.joints_valid(rows))
     arrays["joints"] = torch.where(known[..., None], arrays["joints"], arrays["joints"][:, WRIST, None])
-    return AnnotatedHands(joints_valid=known, meshes="verts" in there, **arrays, **absent)
+    return AnnotatedHands(
+        joints_valid=known,
+        verts_valid=torch.from_numpy(pack.verts_valid(rows)),
+        pose_valid=torch.from_numpy(pack.pose_valid(rows)),
+        **arrays,
+        **absent,
+    )
 
 
 def make_targets(hands: AnnotatedHands, crops: Crops, *, root_joint: int, image_size: int) -> Targets:
@@ -70,11 +92,14 @@ def make_targets(hands: AnnotatedHands, crops: Crops, *, root_joint: int, image_
         joints_uvd=joints_uvd.float(),
         joints_vis=hands.joints_valid.float(),
         verts_uvd=verts_uvd.float(),
-        verts_vis=torch.full(verts_uvd.shape[:2], float(hands.meshes)),
+        verts_vis=hands.verts_valid.float()[:, None].expand(verts_uvd.shape[:2]).contiguous(),
         joints=(hands.joints @ crops.rotation.mT).float(),
         verts=(hands.verts @ crops.rotation.mT).float(),
         rotations=torch.cat([wrist[:, None], hands.rotations[:, 1:]], dim=1).float(),
         betas=hands.betas.float(),
+        joints_known=hands.joints_valid.float(),
+        verts_known=hands.verts_valid.float(),
+        pose_known=hands.pose_valid.float(),
         root=(crops.rotation @ root[..., None]).squeeze(-1).float(),
         intrinsics=crops.intrinsics.float(),
     )

@@ -19,6 +19,13 @@ def mirror_rotations(rotations: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*ba
     return rotations * rotations.new_tensor([1, -1, -1])
 
 
+def mirror_boxes(boxes: Float[Tensor, "*batch 4"], width_px: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4"]:
+    """Boxes (x, y, width, height, pixels) in the mirrored view of images of these widths: see mirror_intrinsics."""
+    mirrored = boxes.clone()
+    mirrored[..., 0] = width_px - 1 - (boxes[..., 0] + boxes[..., 2])
+    return mirrored
+
+
 def mirror_intrinsics(
     intrinsics: Float[Tensor, "*batch 3 3"], width_px: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3 3"]:

@@ -76,6 +76,8 @@ class Targets(TensorRecord):
     joints, verts: metres, camera space. rotations: of MANO's 16 joints, axis-angle, flat hand; the wrist's in camera
     space. betas: the shape; augmentation of joints by a scale factor leaves it as it is. root: the root joint, metres.
     intrinsics: of the crop's camera, in the crop's pixels, for a loss that projects.
+    joints_known, verts_known, pose_known: 1 where the annotations have a joint, the verts, the rotations and betas,
+    seen or not; else 0, and what stands there is nothing to learn from.
     """
 
     joints_uvd: Float[Tensor, "batch 21 3"]
@@ -86,6 +88,9 @@ class Targets(TensorRecord):
     verts: Float[Tensor, "batch 778 3"]
     rotations: Float[Tensor, "batch 16 3"]
     betas: Float[Tensor, "batch 10"]
+    joints_known: Float[Tensor, "batch 21"]
+    verts_known: Float[Tensor, " batch"]
+    pose_known: Float[Tensor, " batch"]
     root: Float[Tensor, "batch 3"]
     intrinsics: Float[Tensor, "batch 3 3"]
 

@@ -27,7 +27,12 @@ KNOWN: dict[str, dict[str, Known]] = {
         "i2l": Known("hmr-i2l", "I2L-MeshNet: joints and mesh from lixel heat maps", "pose_net.conv_x.0.weight"),
         "iknet": Known("hmr-iknet", "IKNet: joints to rotations and shape of the hand", "invk_layers.0.weight"),
     },
-    "dataset": {},
+    "dataset": {
+        "freihand": Known("hmr-datasets", "FreiHAND v2"),
+        "ho3d": Known("hmr-datasets", "HO-3D v2 and v3"),
+        "dexycb": Known("hmr-datasets", "DexYCB"),
+        "interhand": Known("hmr-datasets", "InterHand2.6M"),
+    },
     "solver": {
         "iknet": Known("hmr-iknet", "joints to mesh: IKNet and a fit behind it"),
     },

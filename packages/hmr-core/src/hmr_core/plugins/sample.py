@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -13,23 +13,38 @@ from numpy import ndarray
 
 Side = Literal["right", "left"]
 
+LABELS = ("sequence", "subject", "object", "view", "intent", "image")
+"""What a sample may be said to belong to: the recording, the person, the object in the hand, the camera, what is done
+with the object, and the picture, which two hands of it share.
+"""
+
+LABEL_LENGTH = 64
+"""No label is longer than so many characters."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One hand in one image. Lengths in metres, camera space (x right, y down, z away), OpenPose joint order.
 
-    What a data set lacks stays None; a reader gives the same arrays for every sample.
+    What a data set lacks stays None; a reader gives the same arrays, masks and labels for every sample. Where a mask
+    says that something is not known, any numbers will do.
 
     id: printable ASCII, unique in the data set.
     frame_size: (width, height) of the image in pixels.
     intrinsics: of the image's camera, in pixels; the first pixel's centre is at 0, 0.
     side: which hand it is. A left hand is given as it is, not mirrored.
-    joints_valid: which joints are known; None where all are. What the others' entries hold does not matter. The wrist
-    and the middle knuckle (joints 0 and 9) must be known: models take one of them as the root.
-    verts: in MANO's vertex order.
+    joints_valid: which joints are known; None where all are. The wrist and the middle knuckle (joints 0 and 9) must be
+    known: models take one of them as the root. Where there is a box_px, the wrist is enough.
+    verts: in MANO's vertex order. verts_valid: whether this sample's are known; None where all samples' are.
     rotations: axis-angle of MANO's 16 joints, the wrist's in camera space; relative to the flat hand.
-    betas: MANO's shape.
+    betas: MANO's shape. pose_valid: whether this sample's rotations and betas are known; None where all samples' are.
     object_pose: object to camera space.
+    box_px: the annotated box of the hand: x, y, width and height in the image. Crops are made of the joints' box, and
+    of this one where the middle knuckle is not known.
+    labels: what the sample belongs to, by names of LABELS; printable ASCII, "" where it is not known.
+    frame_number: of the image in its sequence as this view has it, for speeds.
+    joints_px: the joints in the image as they were annotated there, nan where they were not. They are compared with
+    the projected joints, and not packed.
     """
 
     id: str
@@ -40,9 +55,27 @@ class Sample:
     joints: Float32[ndarray, "21 3"]
     joints_valid: Bool[ndarray, "21"] | None = None
     verts: Float32[ndarray, "778 3"] | None = None
+    verts_valid: bool | None = None
     rotations: Float32[ndarray, "16 3"] | None = None
     betas: Float32[ndarray, "10"] | None = None
+    pose_valid: bool | None = None
     object_pose: Float32[ndarray, "4 4"] | None = None
+    box_px: Float32[ndarray, "4"] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    frame_number: int | None = None
+    joints_px: Float32[ndarray, "21 2"] | None = None
+
+
+class Missing(NamedTuple):
+    """Files that listed samples lack.
+
+    where: the folder that lacks them. names: of the files. total: how many there should be. remedy: what to do.
+    """
+
+    where: str
+    names: Sequence[str]
+    total: int
+    remedy: str
 
 
 @runtime_checkable

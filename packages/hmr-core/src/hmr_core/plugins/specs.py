@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hmr_core.hand.solver import Solver
     from hmr_core.nn.model import PoseModel
     from hmr_core.plugins.photo_hands import Detector, HandPredictor
-    from hmr_core.plugins.sample import DatasetReader
+    from hmr_core.plugins.sample import DatasetReader, Missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,14 @@ class ModelSpec:
 class DatasetSpec:
     """A data set that `hmr pack` can pack.
 
-    open: makes the reader of the tree at a path.
+    open: makes the reader of the tree at a path; HmrError for what is no tree of this data set.
     readers: other readers of the same data, by name; they give the same samples, and making one raises
     HmrError where what it needs is not installed.
     open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
     rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
+    documented: how many samples the subsets of each split have by the documentation of the release that open's reader
+    names; for another release, nothing is expected. documented_release: that release.
+    missing: which files the samples of some ids lack, found without opening one; None where nothing tells cheaply.
     """
 
     name: str
@@ -85,6 +88,9 @@ class DatasetSpec:
     open: Callable[[Path], DatasetReader]
     readers: Mapping[str, Callable[[Path], DatasetReader]] = field(default_factory=dict)
     open_posed: Callable[[Path, PoseBases], DatasetReader] | None = None
+    documented: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    documented_release: str = ""
+    missing: Callable[[Any, Sequence[str]], Iterator[Missing]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

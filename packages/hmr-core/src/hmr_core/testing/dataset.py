@@ -154,7 +154,7 @@ def _check_samples(reader: DatasetReader, lists: Mapping[str, Mapping[str, Seque
 def _check_types(sample: Sample) -> None:
     """Annotations are float32 arrays: a pack stores no other."""
     for name, spec in fmt.ARRAYS.items():
-        value = None if name in (*fmt.PLACES, "side", "joints_valid") else getattr(sample, name)
+        value = getattr(sample, name, None) if spec.dtype == "<f4" else None
         if value is not None and not (isinstance(value, np.ndarray) and value.dtype == np.float32):
             kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
             _fail(f"{name} of {sample.id} are {kind}; valid: a numpy array of float32 {spec.shape}")

@@ -32,6 +32,9 @@ def golden_targets(golden: Mapping[str, Tensor], dtype: torch.dtype) -> Targets:
         verts=golden["in_target_verts_3d"].to(dtype),
         rotations=torch.zeros(count, 16, 3, dtype=dtype),
         betas=torch.zeros(count, 10, dtype=dtype),
+        joints_known=torch.ones(count, 21, dtype=dtype),
+        verts_known=torch.ones(count, dtype=dtype),
+        pose_known=torch.ones(count, dtype=dtype),
         root=golden["in_target_root_joint"].to(dtype),
         intrinsics=golden["in_target_cam_intr"].to(dtype),
     )

@@ -381,6 +381,9 @@ def _targets(image_size: int, root_joint: int, generator: torch.Generator) -> Ta
         verts=camera_space[:, N_JOINTS:],
         rotations=0.5 * torch.randn(BATCH, 16, 3, generator=generator),
         betas=torch.randn(BATCH, 10, generator=generator),
+        joints_known=torch.ones(BATCH, N_JOINTS),
+        verts_known=torch.ones(BATCH),
+        pose_known=torch.ones(BATCH),
         root=camera_space[:, root_joint],
         intrinsics=intrinsics,
     )

@@ -12,6 +12,7 @@ from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
+from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.plugins.recipes import Recipe
 from hmr_core.plugins.run import Run, RunData, RunHand
 from hmr_core.plugins.specs import ModelSpec
@@ -65,7 +66,21 @@ def check_subset(pack: Pack, split: str, subset: str) -> None:
 def check_data(spec: ModelSpec, pack: Pack, split: str, subset: str, tell: Tell) -> None:
     """Warn of odd samples to train or to validate on; HmrError for data that nobody, or not this model, trains on."""
     pack.require(*spec.learns_from, by=f"training {spec.name}")
-    if spec.consumes == "joints" and not pack.joints_valid(pack.indices(split, subset)).all():
+    rows = pack.indices(split, subset)
+    known = {"verts": pack.verts_valid(rows), "rotations": pack.pose_valid(rows), "betas": pack.pose_valid(rows)}
+    for name in spec.learns_from:
+        if not known[name].any():
+            raise HmrError(
+                f"training {spec.name} needs {name}, which no sample of {split} {subset} in {pack.path} has. Use "
+                "another model, or a data set that has them."
+            )
+    joints_known = pack.joints_valid(rows)
+    if not joints_known[:, MIDDLE_MCP].all():
+        raise HmrError(
+            f"some samples of {split} {subset} in {pack.path} have a box and no joints, and nothing can be learnt from "
+            "them. Train on another subset."
+        )
+    if spec.consumes == "joints" and not joints_known.all():
         raise HmrError(
             f"training {spec.name} needs every joint, and some of {split} {subset} in {pack.path} are not known. Use a "
             "model of images, or a data set whose joints are all known."

@@ -7,21 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from hmr_core.arrays import real_array
 from hmr_core.data.pack.codecs import Codec
 from hmr_core.data.pack.format import ARRAYS, PLACES, ArraySpec, arrays_with, item_checksum
 from hmr_core.data.pack.journal import EncodedSample, record_checksum, record_type
-from hmr_core.data.pack.window import crop_window
+from hmr_core.data.pack.window import annotated_box, crop_window, joints_box
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_core.hand.joints import JOINT_NAMES, MIDDLE_MCP, SIDES, WRIST
-from hmr_core.plugins.sample import DatasetReader, Sample
+from hmr_core.plugins.sample import LABEL_LENGTH, LABELS, DatasetReader, Sample
 
 ROOTS = (WRIST, MIDDLE_MCP)
 """The joints that must be known of every sample: models take one of them as the root."""
+
+MASKS = {"verts_valid": ("verts",), "pose_valid": ("rotations", "betas")}
+"""The arrays that a sample may have no entries of, by what says whether it has them."""
 
 _SAME_ARRAYS = "A reader gives the same arrays for every sample."
 
@@ -52,13 +55,7 @@ class Encoder:
         frame = self.reader.read_image(sample)
         frame_px = checked_frame_size(sample)
         _check_frame(frame, frame_px)
-        x, y, width, height = crop_window(
-            annotations["joints"][_known(annotations)],
-            annotations["intrinsics"],
-            frame_px,
-            self.margin,
-            mirrored=sample.side == "left",
-        )
+        x, y, width, height = crop_window(_hand_box(annotations), frame_px, self.margin, mirrored=sample.side == "left")
         image = self.codec.encode(np.ascontiguousarray(frame[y : y + height, x : x + width]))
         places = {"window_px": (x, y, width, height), "frame_px": frame_px}
         rows = {
@@ -93,24 +90,31 @@ def failures_named(sample_id: str) -> Iterator[None]:
 def stored_annotations(sample: Sample) -> dict[str, ndarray]:
     """What is stored of a sample besides its window, checked: a plugin's reader may give anything.
 
-    Arrays that the sample lacks are absent; joints that are not known are 0.
+    Arrays that the sample lacks are absent; what is not known is 0.
     """
-    rows: dict[str, ndarray] = {}
+    rows = _stored_labels(sample.labels)
     for name, spec in ARRAYS.items():
-        given = getattr(sample, name) if name not in PLACES else None
-        if name in PLACES or (spec.optional and given is None):
+        given = None if name in PLACES else getattr(sample, name, None)
+        if given is None and (name in PLACES or spec.optional):
             continue
         if name == "side":
             rows[name] = _stored_side(given)
         elif name == "joints_valid":
             rows[name] = _stored_mask(given)
+        elif name in MASKS:
+            rows[name] = _stored_flag(name, given)
         else:
             rows[name] = _stored_numbers(name, given, spec)
+    _check_known(rows)
     rows["joints"][~_known(rows)] = 0
+    for mask, names in MASKS.items():
+        for name in names:
+            if mask in rows and not rows[mask]:
+                rows[name][...] = 0
     for name, row in rows.items():
-        if not np.isfinite(row).all():
+        if row.dtype.kind == "f" and not np.isfinite(row).all():
             raise HmrError(f"the reader gave {name} with numbers that are not finite.")
-    return rows
+    return {name: rows[name] for name in ARRAYS if name in rows}
 
 
 def stored_arrays(annotations: Iterable[str]) -> tuple[str, ...]:
@@ -150,18 +154,57 @@ def _stored_mask(given: object) -> ndarray:
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != ARRAYS["joints_valid"].shape:
         raise HmrError(f"the reader gave joints_valid of {mask.dtype} {mask.shape}, not of bool (21,).")
-    if lacking := [joint for joint in ROOTS if not mask[joint]]:
+    return mask.astype(ARRAYS["joints_valid"].dtype)
+
+
+def _stored_flag(name: str, given: object) -> ndarray:
+    if not isinstance(given, bool | np.bool_):
+        raise HmrError(f"the reader gave the {name} {given!r:.80}; valid: True or False.")
+    return np.array(given, dtype=ARRAYS[name].dtype)
+
+
+def _stored_labels(given: object) -> dict[str, ndarray]:
+    """The labels, in the format's order."""
+    if not isinstance(given, Mapping) or (unknown := [name for name in given if name not in LABELS]):
+        what = f"the label {unknown[0]!r:.80}" if isinstance(given, Mapping) else f"labels that are {given!r:.80}"
+        raise HmrError(f"the reader gave {what}; valid: texts by the names {', '.join(LABELS)}.")
+    for name, text in given.items():
+        if not isinstance(text, str) or not text.isascii() or not (text.isprintable() and len(text) <= LABEL_LENGTH):
+            raise HmrError(
+                f"the reader gave the label {name} {text!r:.80}; valid: at most {LABEL_LENGTH} printable ASCII "
+                "characters."
+            )
+    return {f"label_{name}": np.array(text.encode("ascii"), f"S{LABEL_LENGTH}") for name, text in given.items()}
+
+
+def _check_known(rows: Mapping[str, ndarray]) -> None:
+    """HmrError for a sample without a root that models need, and for a mask of arrays that there are not."""
+    known = _known(rows)
+    roots = ROOTS[:1] if "box_px" in rows else ROOTS
+    if lacking := [joint for joint in roots if not known[joint]]:
         raise HmrError(
             f"joint {lacking[0]} ({JOINT_NAMES[lacking[0]]}) is not known, and models take it as the root. A reader "
             "must not list such samples."
         )
-    return mask.astype(ARRAYS["joints_valid"].dtype)
+    for mask, names in MASKS.items():
+        if mask in rows and (lacks := [name for name in names if name not in rows]):
+            raise HmrError(f"the reader gave {mask} and no {lacks[0]}: where it is not known, any numbers will do.")
+    if "box_px" in rows and not (rows["box_px"][2:] > 0).all():
+        raise HmrError(f"the reader gave the box_px {rows['box_px'].tolist()}; valid: x, y, width, height above 0.")
 
 
 def _known(annotations: Mapping[str, ndarray]) -> Bool[ndarray, "21"]:
     """Which joints of a sample are known."""
     mask = annotations.get("joints_valid")
     return np.ones(21, dtype=bool) if mask is None else mask.astype(bool)
+
+
+def _hand_box(annotations: Mapping[str, ndarray]) -> tuple[Float64[ndarray, "2"], float]:
+    """The centre and the side, in the frame's pixels, of the square that crops are made of."""
+    known = _known(annotations)
+    if not known[MIDDLE_MCP]:
+        return annotated_box(annotations["box_px"])
+    return joints_box(annotations["joints"][known], annotations["intrinsics"])
 
 
 def _check_arrays(arrays: tuple[str, ...], annotations: Mapping[str, ndarray]) -> None:

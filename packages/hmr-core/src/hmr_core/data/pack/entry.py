@@ -62,7 +62,7 @@ def check_pack(pack: Pack, split: str, subset: str) -> list[str]:
             f"Mend the data set, and pack it again; `{_doctor(pack)}` says more.",
         )
     parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    odd = np.concatenate([part[odd_hands(pack.array("joints", part))] for part in parts])
+    odd = np.concatenate([part[odd_hands(pack.array("joints", part), pack.joints_valid(part))] for part in parts])
     if not len(odd):
         return []
     return [
@@ -78,6 +78,8 @@ def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> HandArrays:
     return HandArrays(
         ids=tuple(pack.ids(rows)),
         joints_valid=pack.joints_valid(rows),
+        verts_valid=pack.verts_valid(rows),
+        pose_valid=pack.pose_valid(rows),
         frame_px=pack.array("frame_px", rows).astype(np.float32),
         **{name: pack.array(name, rows) for name in names},
     )
@@ -87,24 +89,28 @@ def read_hands(samples: Sequence[Sample]) -> HandArrays:
     """The annotations of some samples as their reader gave them; HmrError for what cannot be stored."""
     stored = [stored_annotations(sample) for sample in samples]
     there = [name for name in _LOOKED_AT if all(name in arrays for arrays in stored)]
-    every = np.ones(21, dtype=bool)
+    masks = {"joints_valid": np.ones(21, bool), "verts_valid": np.ones((), bool), "pose_valid": np.ones((), bool)}
+    known: dict[str, ndarray] = {
+        name: np.stack([arrays.get(name, every).astype(bool) for arrays in stored]) for name, every in masks.items()
+    }
     return HandArrays(
         ids=tuple(sample.id for sample in samples),
-        joints_valid=np.stack([arrays.get("joints_valid", every).astype(bool) for arrays in stored]),
+        **known,
         frame_px=np.array([checked_frame_size(sample) for sample in samples], dtype=np.float32),
         **{name: np.stack([arrays[name] for arrays in stored]) for name in there},
     )
 
 
-def odd_hands(joints: Float[ndarray, "n 21 3"]) -> Bool[ndarray, " n"]:
+def odd_hands(joints: Float[ndarray, "n 21 3"], known: Bool[ndarray, "n 21"]) -> Bool[ndarray, " n"]:
     """Which hands (metres, camera space) have no hand's size, or are where no camera of the data sets sees them.
 
-    Joints that are not known are 0, so that they count as near.
+    Joints that are not known are 0, so that they count as near. Without its middle knuckle a hand has no size.
     """
     joints = joints.astype(np.float64)  # the largest float32 has no square in float32
     with np.errstate(invalid="ignore"):  # of what is not finite
         palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=-1)
-    odd: ndarray = ~((palm >= PALM_M[0]) & (palm <= PALM_M[1]) & (joints[..., 2].max(1) <= FARTHEST_M))
+    sized = ~known[:, MIDDLE_MCP] | ((palm >= PALM_M[0]) & (palm <= PALM_M[1]))
+    odd: ndarray = ~(sized & (joints[..., 2].max(1) <= FARTHEST_M))
     return odd
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from hmr_core.errors import HmrError, Option
 from hmr_core.file_kinds import HDF5
 from hmr_core.files import NotAFileError, open_descriptor
+from hmr_core.plugins.sample import LABEL_LENGTH, LABELS
 from hmr_core.shell import command_line
 
 FORMAT = "hmr-pack/1"
@@ -58,13 +59,21 @@ ARRAYS: Mapping[str, ArraySpec] = {
     "joints": ArraySpec("<f4", (21, 3), "metres, camera space, OpenPose joint order"),
     "joints_valid": ArraySpec("|u1", (21,), "1 where a joint is known, else 0, and its entry 0 0 0", optional=True),
     "verts": ArraySpec("<f4", (778, 3), "metres, camera space, MANO vertex order", optional=True),
+    "verts_valid": ArraySpec("|u1", (), "1 where verts are known, else 0, and they are 0", optional=True),
     "intrinsics": ArraySpec("<f4", (3, 3), "of the frame's camera, pixels"),
     "rotations": ArraySpec(
         "<f4", (16, 3), "axis-angle, MANO joint order, wrist in camera space, relative to flat hand", optional=True
     ),
     "betas": ArraySpec("<f4", (10,), "MANO's betas", optional=True),
+    "pose_valid": ArraySpec("|u1", (), "1 where rotations and betas are known, else 0, and they are 0", optional=True),
     "object_pose": ArraySpec("<f4", (4, 4), "object to camera space, metres", optional=True),
     "side": ArraySpec("|u1", (), "0 a right hand, 1 a left one, as it is in the image"),
+    "box_px": ArraySpec("<f4", (4,), "the annotated box in the frame: x, y, width, height", optional=True),
+    "frame_number": ArraySpec("<i4", (), "of the frame in its sequence, as its view has it", optional=True),
+    **{
+        f"label_{name}": ArraySpec(f"|S{LABEL_LENGTH}", (), f"the {name} that the sample belongs to", optional=True)
+        for name in LABELS
+    },
     "window_px": ArraySpec("<i4", (4,), "the stored window in the frame: x, y, width, height"),
     "frame_px": ArraySpec("<i4", (2,), "the frame's width, height"),
 }

@@ -22,6 +22,7 @@ from hmr_core.data.pack.layout import ArrayLocation, read_into, read_rows, struc
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.pictures import decode
+from hmr_core.plugins.sample import LABELS
 from hmr_core.shell import command_line
 from hmr_core.system import will_read
 
@@ -61,6 +62,11 @@ class PackInfo:
     digest: str
     counts: Mapping[str, Mapping[str, int]]
     aliases: Mapping[str, str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is known that the samples belong to, of plugins.sample.LABELS."""
+        return tuple(name for name in LABELS if f"label_{name}" in self.arrays)
 
     @property
     def synthetic(self) -> bool:
@@ -162,6 +168,26 @@ class Pack:
         if "joints_valid" in self.info.arrays:
             return self.array("joints_valid", rows).astype(bool)
         return np.ones((len(rows), 21), dtype=bool)
+
+    def verts_valid(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, " rows"]:
+        """Of which of the given rows the mesh is known: all where the pack has no mask, none where it has no verts."""
+        return self._valid("verts_valid", "verts", rows)
+
+    def pose_valid(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, " rows"]:
+        """The same of rotations and betas."""
+        return self._valid("pose_valid", "rotations", rows)
+
+    def labels(self, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> list[str]:
+        """What the samples in the given rows belong to (plugins.sample.LABELS): "" where it is not known.
+
+        HmrError for a label that the data set lacks.
+        """
+        return [value.decode("ascii", errors="replace") for value in self.array(f"label_{name}", rows).tolist()]
+
+    def _valid(self, mask: str, name: str, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, " rows"]:
+        if mask in self.info.arrays:
+            return self.array(mask, rows).astype(bool)
+        return np.full(len(rows), name in self.info.arrays)
 
     def left(self, rows: Sequence[int] | Integer[ndarray, " rows"]) -> Bool[ndarray, " rows"]:
         """Which of the given rows are left hands."""

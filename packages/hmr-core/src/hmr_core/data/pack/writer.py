@@ -206,7 +206,12 @@ def _encode_rest(
 
 def _odd(journal: Journal, ids: Sequence[str]) -> list[str]:
     """The samples whose hands cannot be what they should be; a few are no reason to stop."""
-    which = np.concatenate([odd_hands(records["joints"]) for records in journal.records()])
+    parts = []
+    for records in journal.records():
+        masked = "joints_valid" in (records.dtype.names or ())
+        known = records["joints_valid"].astype(bool) if masked else np.ones((len(records), 21), dtype=bool)
+        parts.append(odd_hands(records["joints"], known))
+    which = np.concatenate(parts)
     return [ids[row] for row in np.flatnonzero(which).tolist()]
 
 
