@@ -15,8 +15,11 @@ import torch
 from numpy import ndarray
 
 from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core.data.oakink.layout import SampleKey
+from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.geometry.rotations import axis_angle_to_matrix
+from hmr_core.plugins.sample import LABELS
 
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 SAMPLE = "A01001_0001_0000__2021-09-26-19-59-58__0__12__0"
@@ -304,3 +307,34 @@ def test_a_reader_can_be_sent_to_a_worker(reader: OakInkReader) -> None:
     data = pickle.dumps(reader)
     assert len(data) < 2000
     assert pickle.loads(data).read(SAMPLE).id == SAMPLE
+
+
+def test_samples_say_what_they_belong_to() -> None:
+    labels = SampleKey.from_id("A01001_0001_0000__2021-09-26-19-59-58__0__12__3").labels
+    assert labels == {
+        "sequence": "A01001_0001_0000/2021-09-26-19-59-58",
+        "subject": "0000",
+        "object": "A01001",
+        "view": "south_west",
+        "intent": "use",
+        "image": "A01001_0001_0000/2021-09-26-19-59-58/3/12",
+    }
+    assert tuple(labels) == LABELS
+    giver, receiver = (
+        SampleKey.from_id(f"S10012_0004_0003_0007__2021-10-05-15-51-12__{hand}__103__1").labels for hand in (0, 1)
+    )
+    assert (giver["subject"], receiver["subject"]) == ("0003", "0007")
+    assert giver["intent"] == "handover"
+    assert giver["image"] == receiver["image"]
+    for odd in ("lab", "A01001_0009_0000", "A01001_0004"):
+        odd_labels = SampleKey.from_id(f"{odd}__2021__0__1__0").labels
+        assert [odd_labels[name] for name in ("sequence", "subject", "object", "intent")] == [f"{odd}/2021", "", "", ""]
+
+
+def test_a_pack_keeps_them(mini_pack: Pack) -> None:
+    rows = mini_pack.indices("sp0", "all")
+    keys = [SampleKey.from_id(sample) for sample in mini_pack.ids(rows)]
+    assert mini_pack.info.labels == LABELS
+    for name in LABELS:
+        assert mini_pack.labels(name, rows) == [key.labels[name] for key in keys]
+    assert mini_pack.array("frame_number", rows).tolist() == [key.frame for key in keys]

@@ -24,6 +24,9 @@ SPLIT_FOLDERS = {"sp0": "split0", "sp1": "split1", "sp2": "split2", "sp0-ho": "s
 ALIASES = {"default": "sp0", "subject": "sp1", "object": "sp2", "handobject": "sp0-ho"}
 """The release's name of each split -> ours."""
 
+INTENTS = {"0001": "use", "0002": "hold", "0003": "liftup", "0004": "handover"}
+"""What is done with the object, by the second part of a sequence's name."""
+
 SUBSETS = ("train", "val", "train+val", "test", "all")
 
 FRAME_SIZE = (848, 480)
@@ -64,6 +67,24 @@ class SampleKey:
         """Whether a text is the id of a sample."""
         parts = text.split("__")
         return len(parts) == 5 and all(part.isdecimal() for part in parts[2:]) and int(parts[4]) < len(CAMERAS)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the sample belongs to, by the names of plugins.sample.LABELS.
+
+        A sequence's name is OBJECT_INTENT_SUBJECT/TIME. Handovers have two subjects, the giver and the receiver: hand 0
+        is the first one's. A name of another form says nothing of object, intent and subject.
+        """
+        parts = self.sequence.partition("/")[0].split("_")
+        known = len(parts) > 2 + self.hand and parts[1] in INTENTS
+        return {
+            "sequence": self.sequence,
+            "subject": parts[2 + self.hand] if known else "",
+            "object": parts[0] if known else "",
+            "view": CAMERAS[self.camera],
+            "intent": INTENTS[parts[1]] if known else "",
+            "image": f"{self.sequence}/{self.camera}/{self.frame}",
+        }
 
     @property
     def image_name(self) -> str:

@@ -116,7 +116,7 @@ class OikitReader:
 
     def read(self, sample_id: str) -> Sample:
         """The annotations of a sample, in camera space; HmrError naming the sample and what is wrong with it."""
-        SampleKey.from_id(sample_id)
+        key = SampleKey.from_id(sample_id)
         images, index = self._images(), self._place(sample_id)
         try:
             rotations, _ = read_mano(self.root / "image" / "anno" / "general_info" / f"{sample_id}.pkl")
@@ -133,6 +133,8 @@ class OikitReader:
                 rotations=rotations,
                 betas=given["get_mano_shape"],
                 object_pose=given["get_obj_transf"],
+                labels=key.labels,
+                frame_number=key.frame,
             )
         except HmrError as error:
             raise HmrError(f"sample {sample_id}: {error.message}", *error.remedy) from error

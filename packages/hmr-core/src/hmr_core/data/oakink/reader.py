@@ -75,6 +75,8 @@ class OakInkReader:
                 rotations=rotations,
                 betas=betas,
                 object_pose=read_array(anno / "obj_transf" / file_name, (4, 4)),
+                labels=key.labels,
+                frame_number=key.frame,
             )
         except HmrError as error:
             raise HmrError(f"sample {sample_id}: {error.message}", *error.remedy) from error
