@@ -112,10 +112,10 @@ $(foreach split,$(SPLITS),\
 # In the order in which they are begun: the longest training first.
 $(DEMO)/%/metrics.txt: $(DEMO)/%/integral.trained $(DEMO)/%/i2l.trained $(DEMO)/%/rle.trained \
 		$(EVALUATIONS:%=$(DEMO)/\%/eval/%/report.json)
-	$(BIN)/python tools/compare.py $(EVALUATIONS:%=$(@D)/eval/%) >$@
+	$(BIN)/hmr compare $(EVALUATIONS:%=$(@D)/eval/%) --data $(DEMO)/oakink.h5 >$@
 
 $(DEMO)/%/models.png: $(DEMO)/%/metrics.txt
-	$(BIN)/python tools/compare.py $(MODELS:%=$(@D)/eval/%) --picture $@ --data $(DEMO)/oakink.h5 $(DEMO_HAND) >/dev/null
+	$(BIN)/hmr compare $(MODELS:%=$(@D)/eval/%) --picture $@ --data $(DEMO)/oakink.h5 $(DEMO_HAND) >/dev/null
 
 $(DEMO)/%/checked: $(DEMO)/%/metrics.txt $(DEMO)/%/models.png
 	$(BIN)/python tools/check_demo.py $(EVALUATIONS:%=$(@D)/eval/%/report.json) $(if $(DEMO_TRAIN),--metrics-only)

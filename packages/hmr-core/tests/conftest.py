@@ -21,6 +21,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -34,6 +35,10 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.evaluation.evaluate import Evaluation, evaluate
+from hmr_core.evaluation.predictions import Predictions, write_predictions
+from hmr_core.evaluation.report import report_text
+from hmr_core.evaluation.saved import SavedEvaluation
+from hmr_core.evaluation.scoring import score
 from hmr_core.evaluation.subject import EvaluationSubject
 from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.events import Event, StepDone
@@ -238,6 +243,56 @@ def evaluation(run: Run, small_spec: ModelSpec, mini_pack: Pack, evaluate_on: Ca
     return evaluate_on(
         small_spec, load_checkpoint(run.folder, small_spec), mini_pack, split="sp0", subset="test", **options
     )
+
+
+@pytest.fixture
+def evaluated(mini_pack: Pack) -> Callable[..., SavedEvaluation]:
+    """Makes an evaluation by name, whose joints and mesh are the true ones and normal noise of so many mm.
+
+    folder: where to write it, as `hmr eval` leaves it, but for the picture; None for nowhere.
+    """
+
+    def make(
+        name: str,
+        noise_mm: float,
+        *,
+        mesh: bool = True,
+        seed: int = 0,
+        folder: Path | None = None,
+        subset: str = "test",
+    ) -> SavedEvaluation:
+        rows = mini_pack.indices("sp0", subset)
+        generator = np.random.default_rng(seed)
+        arrays = {}
+        for array in ("joints", "verts") if mesh else ("joints",):
+            true = mini_pack.array(array, rows).astype(np.float32)
+            arrays[array] = true + generator.normal(0, noise_mm * 1e-3, true.shape).astype(np.float32)
+        scores = score(mini_pack, rows, arrays["joints"], arrays.get("verts"))
+        errors = {key: None if e is None else e.astype(np.float32) for key, e in scores.errors_mm().items()}
+        predictions = Predictions(
+            model=name,
+            split="sp0",
+            subset=subset,
+            pack=mini_pack.info.digest,
+            ids=mini_pack.ids(rows),
+            **arrays,
+            **errors,
+        )
+        report: Any = {
+            "model": name, "split": "sp0", "subset": subset, "samples": len(rows), "synthetic": False, "solver": None,
+            "protocol": "published", "metrics": scores.metrics, "aligned": scores.aligned, "missing": [],
+            "notes": ["all say this", f"{name} says this"], "published": {"mpjpe_mm": 8.14},
+            "baseline": {"subset": "train", "metrics": {"mpjpe_mm": 30.0}},
+            "pack": {"path": str(mini_pack.path), "blake2b": mini_pack.info.digest, "release": mini_pack.info.release},
+            "checkpoint": {"path": f"runs/{name}/last.safetensors"}, "errors": scores.as_report()["errors"],
+        }  # fmt: skip
+        if folder is not None:
+            folder.mkdir(parents=True)
+            write_predictions(folder / "predictions.h5", predictions)
+            (folder / "report.json").write_text(report_text(report))
+        return SavedEvaluation(folder=folder or Path("eval") / name, report=report, predictions=predictions)
+
+    return make
 
 
 class Said(NamedTuple):

@@ -17,6 +17,7 @@ NAMES = {
     "HmrError",
     "ImageDataset",
     "Tracker",
+    "compare",
     "draw",
     "evaluate",
     "load",
@@ -28,7 +29,7 @@ NAMES = {
 }
 """What DESIGN promises."""
 
-WITHOUT_TORCH = ("Hand", "HmrError", "evaluate", "open_pack", "resume", "train")
+WITHOUT_TORCH = ("Hand", "HmrError", "compare", "evaluate", "open_pack", "resume", "train")
 """What brings no torch before it has work to do."""
 
 

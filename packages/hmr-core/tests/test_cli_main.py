@@ -42,7 +42,7 @@ def test_help_groups_the_commands_in_the_order_of_use(fakes: Any) -> None:
     names = [
         line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line.split()[0] in LAZY_COMMANDS
     ]
-    expected = ("synth", "mano", "pack", "train", "runs", "sweep", "eval", "score", "ckpt", "predict")
+    expected = ("synth", "mano", "pack", "train", "runs", "sweep", "eval", "compare", "score", "ckpt", "predict")
     assert names == [*expected, "doctor", "models", "datasets", "solvers", "detectors", "predictors", "plugins"]
     assert "From plugins" not in shown
 

@@ -11,47 +11,16 @@ import numpy as np
 import pytest
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.evaluation.comparing import groups
 from hmr_core.evaluation.comparing.compare import NO_PACK, compare
+from hmr_core.evaluation.comparing.groups import Annotated, grouping
 from hmr_core.evaluation.comparing.measures import METRICS
-from hmr_core.evaluation.predictions import Predictions
 from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.evaluation.scoring import score
+from hmr_core.hand.joints import JOINT_NAMES
 
 Evaluated = Callable[..., SavedEvaluation]
-
-
-@pytest.fixture
-def evaluated(mini_pack: Pack) -> Evaluated:
-    """An evaluation by name, whose joints and mesh are the true ones and normal noise of so many mm."""
-
-    def make(name: str, noise_mm: float, *, mesh: bool = True, seed: int = 0) -> SavedEvaluation:
-        rows = mini_pack.indices("sp0", "test")
-        generator = np.random.default_rng(seed)
-        arrays = {}
-        for array in ("joints", "verts") if mesh else ("joints",):
-            true = mini_pack.array(array, rows).astype(np.float32)
-            arrays[array] = true + generator.normal(0, noise_mm * 1e-3, true.shape).astype(np.float32)
-        scores = score(mini_pack, rows, arrays["joints"], arrays.get("verts"))
-        errors = {key: None if e is None else e.astype(np.float32) for key, e in scores.errors_mm().items()}
-        predictions = Predictions(
-            model=name,
-            split="sp0",
-            subset="test",
-            pack=mini_pack.info.digest,
-            ids=mini_pack.ids(rows),
-            **arrays,
-            **errors,
-        )
-        report = {
-            "model": name, "split": "sp0", "subset": "test", "samples": len(rows), "synthetic": False, "solver": None,
-            "protocol": "published", "metrics": scores.metrics, "aligned": scores.aligned, "missing": [],
-            "notes": ["all say this", f"{name} says this"], "published": {"mpjpe_mm": 8.14},
-            "baseline": {"subset": "train", "metrics": {"mpjpe_mm": 30.0}},
-        }  # fmt: skip
-        return SavedEvaluation(folder=Path("eval") / name, report=report, predictions=predictions)
-
-    return make
 
 
 def test_metrics_are_the_reports_and_lie_inside_their_intervals(mini_pack: Pack, evaluated: Evaluated) -> None:
@@ -73,11 +42,13 @@ def test_metrics_are_the_reports_and_lie_inside_their_intervals(mini_pack: Pack,
 def test_without_the_pack_there_is_what_the_predictions_have(mini_pack: Pack, evaluated: Evaluated) -> None:
     evaluations = [evaluated("a", 3.0), evaluated("b", 6.0, mesh=False)]
     whole, alone = compare(evaluations, mini_pack), compare(evaluations, None)
+    frames = compare(evaluations, mini_pack, cluster="sample")
     assert NO_PACK in alone.notes
     assert NO_PACK not in whole.notes
     for key in ("mpjpe_mm", "pa_mpjpe_mm"):
-        for one, other in zip(alone.row(key).values, whole.row(key).values, strict=True):
+        for one, other in zip(alone.row(key).values, frames.row(key).values, strict=True):
             assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-5)
+    assert (alone.cluster, whole.cluster) == (None, "sequence")
     for key in ("pck_auc_0_50mm", "wrist_mpjpe_mm"):
         values = alone.row(key).values
         assert [one.value for one in values] == pytest.approx([one.value for one in whole.row(key).values])
@@ -151,6 +122,103 @@ def test_joints_that_are_not_known_count_for_nothing(
     for row in compare([one], mini_pack).metrics:
         metrics = one.report["aligned"]["wrist"] if row.metric.startswith("wrist_") else one.report["metrics"]
         assert row.values[0].value == pytest.approx(metrics[row.metric.removeprefix("wrist_")], rel=1e-9)
+
+
+def test_sequences_are_drawn_whole(mini_pack: Pack, evaluated: Evaluated) -> None:
+    rows = mini_pack.indices("sp0", "test")
+    sequences = np.array(mini_pack.labels("sequence", rows))
+    one = evaluated("a", 3.0)
+    level = {name: 1 + 3 * place for place, name in enumerate(np.unique(sequences))}
+    noise = one.predictions.joints - mini_pack.array("joints", rows)
+    joints = mini_pack.array("joints", rows) + noise * np.array([level[name] for name in sequences])[:, None, None]
+    one = replace(one, predictions=replace(one.predictions, joints=joints.astype(np.float32)))
+    by_sequence, by_sample, by_object = (compare([one], mini_pack, cluster=name) for name in (None, "sample", "object"))
+    assert (by_sequence.cluster, by_sequence.clusters) == ("sequence", len(level))
+    assert (by_sample.cluster, by_sample.clusters) == (None, 24)
+    assert by_object.cluster == "object"
+    widths = []
+    for comparison in (by_sequence, by_sample):
+        (value,) = comparison.row("mpjpe_mm").values
+        assert value.low is not None
+        assert value.high is not None
+        widths.append(value.high - value.low)
+    assert widths[0] > 1.5 * widths[1]
+    assert f"over {len(level)} sequences" in " ".join(by_sequence.notes)
+    with pytest.raises(UsageError, match=r'no label "sequenc" in .*mini\.h5 to draw .*Valid: sequence, .*, sample'):
+        compare([one], mini_pack, cluster="sequenc")
+
+
+def test_breakdowns_are_the_metrics_of_their_groups(mini_pack: Pack, evaluated: Evaluated) -> None:
+    rows = mini_pack.indices("sp0", "test")
+    one, other = evaluated("a", 3.0), evaluated("b", 6.0, mesh=False)
+    comparison = compare([one, other], mini_pack)
+    found = {(breakdown.by, breakdown.metric): breakdown.groups for breakdown in comparison.breakdowns}
+    assert {by for by, _ in found} == {"joint", "finger", "subject", "object", "view", "intent", "sequence", "size"}
+    errors = score(mini_pack, rows, one.predictions.joints, None).errors.joints.numpy() * 1000
+    joints = {group.name: group.values[0].value for group in found["joint", "mpjpe_mm"]}
+    assert list(joints) == list(JOINT_NAMES)
+    np.testing.assert_allclose(list(joints.values()), errors.mean(0))
+    fingers = {group.name: group.values[0].value for group in found["finger", "mpjpe_mm"]}
+    assert fingers["thumb"] == pytest.approx(errors[:, 1:5].mean())
+    assert fingers["little"] == pytest.approx(errors[:, 17:].mean())
+    assert fingers["wrist"] == pytest.approx(errors[:, 0].mean())
+    for by in ("subject", "object", "view", "intent", "sequence"):
+        labels = np.array(mini_pack.labels(by, rows))
+        groups = found[by, "pa_mpjpe_mm"]
+        assert [group.name for group in groups] == sorted(set(labels))
+        for group in groups:
+            assert group.samples == (labels == group.name).sum()
+            assert one.predictions.pa_mpjpe_mm is not None
+            mean = one.predictions.pa_mpjpe_mm[labels == group.name].mean()
+            assert group.values[0].value == pytest.approx(mean, rel=1e-4)
+    assert found["view", "mpvpe_mm"][0].values[1].value is None
+    assert found["sequence", "mpjpe_mm"][0].values[0].low is None  # a single sequence has no interval
+    assert sum(group.samples for group in found["size", "mpjpe_mm"]) == 24
+    assert [breakdown.by for breakdown in compare([one], mini_pack, by=["finger"]).breakdowns] == ["finger"]
+
+
+def test_hands_of_few_pixels_and_hands_that_leave_the_picture_are_told_apart(mini_pack: Pack) -> None:
+    samples = Annotated(mini_pack, mini_pack.indices("sp0", "all"))
+    assert grouping(samples, "visibility") is None  # all joints of all samples are in the picture
+    size = grouping(samples, "size")
+    assert size is not None
+    sides_px = [float(name.split()[0]) for name in size.names]
+    assert sides_px == sorted(sides_px)
+    assert np.ptp(np.bincount(size.of)) <= 1
+    assert grouping(samples, "side") is None  # all are right hands
+
+
+def test_visible_shares_are_counted_over_the_known_joints(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = np.ones((3, 21), dtype=bool)
+    known[2, 10:] = False
+    points_px = np.full((3, 21, 2), 5.0)
+    points_px[1, :6] = -1  # 15 of 21 inside: less than 3 of 4
+    points_px[2, 10:] = -1  # none of which is known
+    monkeypatch.setattr(groups, "_joints_px", lambda samples: (points_px, known))
+    found = grouping(Annotated(mini_pack, np.arange(3)), "visibility")
+    assert found is not None
+    assert [found.names[group] for group in found.of] == [
+        "all joints in the picture", "from 50 %", "all joints in the picture",
+    ]  # fmt: skip
+
+
+def test_what_samples_cannot_be_broken_down_by_is_told(mini_pack: Pack, evaluated: Evaluated) -> None:
+    one = evaluated("a", 3.0)
+    with pytest.raises(UsageError, match=r'no breakdown by "fingers"\. Did you mean "finger"\? Valid: joint, finger, '):
+        compare([one], mini_pack, by=["fingers"])
+    with pytest.raises(UsageError, match=r"mini\.h5 does not tell these samples apart by side: .*Leave it out"):
+        compare([one], mini_pack, by=["side"])
+    with pytest.raises(HmrError, match="a breakdown needs the pack"):
+        compare([one], None, by=["finger"])
+
+
+def test_the_curve_is_the_share_of_joints_within_each_millimetre(mini_pack: Pack, evaluated: Evaluated) -> None:
+    one = evaluated("a", 5.0)
+    errors = score(mini_pack, mini_pack.indices("sp0", "test"), one.predictions.joints, None).errors.joints.numpy()
+    (curve, *_) = compare([one, evaluated("b", 9.0)], mini_pack).curves
+    assert (curve.kind, curve.thresholds_mm[:2], curve.thresholds_mm[-1]) == ("pck", [0, 1], 50)
+    assert curve.shares[0][8] == pytest.approx((errors <= 0.008).mean())
+    assert curve.shares[0][8] > curve.shares[1][8]
 
 
 def test_another_pack_is_refused(mini_pack: Pack, evaluated: Evaluated) -> None:

@@ -32,6 +32,7 @@ FLOORS = (
         "shell",
         "staging",
         "system",
+        "text_table",
         "versions",
         "wording",
         "worker_error",

@@ -1,21 +1,18 @@
-"""Evaluations side by side: which are comparable, what the table and the picture show."""
+"""Evaluations side by side: what the picture shows."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from hmr_core.cli.metrics_table import show_comparison
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
-from hmr_core.evaluation.predictions import Predictions, write_predictions
-from hmr_core.evaluation.saved import SavedEvaluation, draw_comparison, read_evaluations
+from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.saved import SavedEvaluation, draw_comparison
 from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.comparison import SAMPLES
 from hmr_core.viz.tiles import TILE_PX, Tile, caption, wrapped
@@ -59,18 +56,6 @@ def with_mesh(mini_pack: Pack, joints_alone: SavedEvaluation) -> SavedEvaluation
     return SavedEvaluation(folder=Path("small"), report=report, predictions=replace(joints_alone.predictions, **arrays))
 
 
-def test_the_table_has_each_model_with_what_it_is_compared_with(
-    joints_alone: SavedEvaluation, with_mesh: SavedEvaluation, capsys: pytest.CaptureFixture[str]
-) -> None:
-    show_comparison([joints_alone.report, with_mesh.report])
-    head, _, *lines = capsys.readouterr().out.splitlines()
-    assert head == "sp0 test, 24 samples, synthetic data"
-    references = ["mean pose of train", "published, on OakInk-Image"]
-    starts = ["small", *references, "small + flat, best", *references]
-    assert [line.strip().split("  ")[0] for line in lines] == starts
-    assert [line.split()[-5] for line in lines] == ["11.50", "30.00", "8.14", "0.00", "30.00", "8.14"]
-
-
 def test_the_picture_has_a_row_for_each_chosen_sample_from_easy_to_hard(
     mini_pack: Pack, joints_alone: SavedEvaluation, with_mesh: SavedEvaluation
 ) -> None:
@@ -109,35 +94,6 @@ def test_captions_are_broken_where_they_no_longer_fit_after_underscores(text: st
     assert all(line.endswith("_") for line in lines[:-1]) or "_" not in text
     for line in lines:
         assert (caption(line, 10 * TILE_PX)[:, TILE_PX:] == caption("", 1)).all()
-
-
-def write(folder: Path, one: SavedEvaluation) -> Path:
-    folder.mkdir()
-    (folder / "report.json").write_text(json.dumps(one.report))
-    write_predictions(folder / "predictions.h5", one.predictions)
-    return folder
-
-
-def test_evaluations_of_the_same_samples_are_read(tmp_path: Path, joints_alone: Any, with_mesh: Any) -> None:
-    found = read_evaluations([write(tmp_path / "a", joints_alone), write(tmp_path / "b", with_mesh)])
-    assert [one.report["metrics"]["mpjpe_mm"] for one in found] == [11.5, 0.0]
-    assert found[1].predictions.verts is not None
-
-
-@pytest.mark.parametrize("change", [{"pack": "another"}, {"ids": "turned"}])
-def test_evaluations_of_other_samples_are_not_compared(
-    tmp_path: Path, joints_alone: SavedEvaluation, change: dict[str, Any]
-) -> None:
-    if "ids" in change:
-        change = {"ids": joints_alone.predictions.ids[::-1]}
-    other = replace(joints_alone, predictions=replace(joints_alone.predictions, **change))
-    with pytest.raises(HmrError, match=r"b and .*a are not of the same samples, so there is nothing to compare"):
-        read_evaluations([write(tmp_path / "a", joints_alone), write(tmp_path / "b", other)])
-
-
-def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HmrError, match=r"nothing holds no evaluation: .*Give a folder that `hmr eval` wrote"):
-        read_evaluations([tmp_path / "nothing"])
 
 
 def test_another_pack_is_refused(mini_pack: Pack, joints_alone: SavedEvaluation) -> None:

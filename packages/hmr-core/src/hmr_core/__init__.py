@@ -15,6 +15,7 @@ __all__ = [
     "HmrError",
     "ImageDataset",
     "Tracker",
+    "compare",
     "draw",
     "evaluate",
     "load",
@@ -31,6 +32,7 @@ _HOMES = {
     "HmrError": "hmr_core.errors",
     "ImageDataset": "hmr_core.data.image_dataset",
     "Tracker": "hmr_core.inference.video.tracker",
+    "compare": "hmr_core.evaluation.comparing.session",
     "draw": "hmr_core.inference.predictor",
     "evaluate": "hmr_core.evaluation.session",
     "load": "hmr_core.inference.load",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from hmr_core.data.image_dataset import ImageDataset
     from hmr_core.data.pack.reader import open_pack
     from hmr_core.errors import HmrError
+    from hmr_core.evaluation.comparing.session import compare
     from hmr_core.evaluation.session import evaluate
     from hmr_core.hand.hand import Hand
     from hmr_core.hand.layer import HandLayer

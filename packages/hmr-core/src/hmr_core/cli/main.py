@@ -47,6 +47,9 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         ),
         "sweep": LazyCommand("hmr_core.cli.sweep", "sweep", "Train with many options, chosen by Optuna, and compare."),
         "eval": LazyCommand("hmr_core.cli.evaluate", "evaluate", "Score a checkpoint: metrics, predictions, pictures."),
+        "compare": LazyCommand(
+            "hmr_core.cli.compare", "compare", "Evaluations side by side: intervals, and whether they differ."
+        ),
         "score": LazyCommand("hmr_core.cli.score", "score", "Score a predictions file again, without a model."),
         "ckpt": LazyCommand("hmr_core.cli.ckpt", "ckpt", "Identify a weights file; make a released one a checkpoint."),
     },

@@ -1,8 +1,8 @@
-"""Tables of metrics: of one evaluation, as `hmr eval` and `hmr score` print it, and of several."""
+"""The table of metrics of an evaluation, as `hmr eval` and `hmr score` print it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import click
 
@@ -43,20 +43,6 @@ def _quoted(more: Mapping[str, float | None]) -> str:
     if at_5mm is None or at_15mm is None:
         return ""
     return f"F-scores after alignment: F@5 mm {at_5mm:.3f}, F@15 mm {at_15mm:.3f}"
-
-
-def show_comparison(reports: Sequence[Report]) -> None:
-    """Print several evaluations of the same subset as one table, each with what it is to be compared with."""
-    from hmr_core.evaluation.report import evaluation_name
-
-    first = reports[0]
-    note = ", synthetic data" if first["synthetic"] else ""
-    click.echo(f"{first['split']} {first['subset']}, {counted(first['samples'], 'sample')}{note}")
-    rows = []
-    for report in reports:
-        rows.append([evaluation_name(report), *_cells(report["metrics"])])
-        rows += [[f"  {label}", *cells] for label, *cells in _references(report)]
-    show_table(_TITLES, rows)
 
 
 def _references(report: Report) -> list[list[str]]:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import click
 
+from hmr_core.text_table import aligned
+
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; each row has a text for every column."""
     if sys.stdout.isatty():
         _rich_table(columns, rows)
         return
-    lines = [columns, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    for line in aligned(columns, rows):
+        click.echo(line)
 
 
 def show_record(fields: Sequence[tuple[str, str]]) -> None:

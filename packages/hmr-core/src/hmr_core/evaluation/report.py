@@ -35,7 +35,7 @@ def evaluation_name(report: Report) -> str:
     """What to call an evaluation among others: the model, what made its mesh, and the protocol if not the published."""
     solver = report.get("solver")
     by = f" + {solver['name']}" if solver else ""
-    protocol = "" if report["protocol"] == "published" else f", {report['protocol']}"
+    protocol = "" if report.get("protocol", "published") == "published" else f", {report['protocol']}"
     return f"{report['model']}{by}{protocol}"
 
 

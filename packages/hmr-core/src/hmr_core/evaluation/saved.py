@@ -1,4 +1,4 @@
-"""Evaluations as their folders have them, and several of the same samples side by side."""
+"""An evaluation as its folder has it, and a picture of several side by side."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
@@ -21,6 +22,8 @@ from hmr_core.files import read_bytes
 from hmr_core.viz.comparison import Column, comparison_sheet
 from hmr_core.viz.tiles import TILE_PX
 
+_HOW = "Give a folder that `hmr eval` wrote; its default is eval/NAME-SPLIT-SUBSET."
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavedEvaluation:
@@ -31,19 +34,25 @@ class SavedEvaluation:
     predictions: Predictions
 
 
-def read_evaluations(folders: Sequence[Path]) -> list[SavedEvaluation]:
-    """Read what `hmr eval` left in these folders; HmrError unless all are of the same samples of one pack."""
-    found = []
-    for folder in folders:
-        try:
-            report = json.loads(read_bytes(folder / REPORT))
-        except (OSError, ValueError) as error:
-            raise HmrError(f"{folder} holds no evaluation: {error}. Give a folder that `hmr eval` wrote.") from error
-        found.append(SavedEvaluation(folder=folder, report=report, predictions=read_predictions(folder / PREDICTIONS)))
-    for folder, one in zip(folders, found, strict=True):
-        if one.predictions.pack != found[0].predictions.pack or one.predictions.ids != found[0].predictions.ids:
-            raise HmrError(f"{folder} and {folders[0]} are not of the same samples, so there is nothing to compare.")
-    return found
+def read_evaluation(folder: Path) -> SavedEvaluation:
+    """Read what `hmr eval` left in a folder; HmrError when it is not there, damaged, or not of one evaluation."""
+    try:
+        report = json.loads(read_bytes(folder / REPORT))
+        pack, ids = report["pack"]["blake2b"], report["errors"]["id"]
+    except OSError as error:
+        raise HmrError(
+            f"{folder} holds no evaluation: there is no {REPORT} that can be read ({error.strerror}).", _HOW
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise HmrError(f"{folder} holds no evaluation: its {REPORT} is not a whole report.", _HOW) from error
+    predictions = read_predictions(folder / PREDICTIONS)
+    if predictions.pack != pack or predictions.ids != ids:
+        raise HmrError(f"{REPORT} and {PREDICTIONS} in {folder} are not of one evaluation. Evaluate again.")
+    for name in ("joints", "verts"):
+        points = getattr(predictions, name)
+        if points is not None and (bad := np.flatnonzero(~np.isfinite(points).all((1, 2))).tolist()):
+            raise HmrError(f"the {name} of {ids[bad[0]]} in {folder} are not finite. Evaluate again.")
+    return SavedEvaluation(folder=folder, report=report, predictions=predictions)
 
 
 def draw_comparison(

@@ -12,15 +12,19 @@ from numpy import ndarray
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.comparing.bootstrap import CONFIDENCE, DRAWS
+from hmr_core.evaluation.comparing.breakdowns import breakdowns, check_by
+from hmr_core.evaluation.comparing.clusters import clusters_of
 from hmr_core.evaluation.comparing.comparison import Comparison, Interval, MetricRow, Pair, Reference
+from hmr_core.evaluation.comparing.curves import curves
+from hmr_core.evaluation.comparing.groups import Annotated
 from hmr_core.evaluation.comparing.measures import METRICS, Measure, Metric, sample_measures, stored_measures
 from hmr_core.evaluation.comparing.resampling import Resampling
 from hmr_core.evaluation.comparing.sentences import difference_sentence
+from hmr_core.evaluation.predictions import Predictions
 from hmr_core.evaluation.report import evaluation_name
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.evaluation.scoring import score
-from hmr_core.metrics import SampleErrors
 from hmr_core.wording import counted
 
 FEW_CLUSTERS = 10
@@ -30,20 +34,35 @@ NO_PACK = "without the pack there are no breakdowns, no curves, and intervals of
 
 
 def compare(
-    evaluations: Sequence[SavedEvaluation], pack: Pack | None, *, seed: int = 0, draws: int = DRAWS
+    evaluations: Sequence[SavedEvaluation],
+    pack: Pack | None,
+    *,
+    by: Sequence[str] | None = None,
+    cluster: str | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Comparison:
-    """Hold evaluations of the same samples against each other.
+    """Hold evaluations of the same samples, in the same order, against each other.
 
-    pack: theirs; without it there is what the predictions have by themselves, and a note. seed, draws: of the
-    intervals; the same ones give the same comparison. HmrError for a pack that is not theirs.
+    pack: theirs; without it there is what the predictions have by themselves, and a note. by: what to break metrics
+    down by; None for all that the pack allows. cluster: what is drawn for the intervals, as `clusters_of` has it.
+    seed, draws: of the intervals; the same ones give the same comparison.
+    HmrError for a pack that is not theirs, and UsageError for what it cannot tell apart.
     """
+    check_by(by or ())
+    if by and pack is None:
+        raise HmrError("a breakdown needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
     names = unique_names(evaluations)
-    first = evaluations[0]
-    errors = None if pack is None else [_errors(one, pack) for one in evaluations]
-    measured = (
-        [stored_measures(one.predictions) for one in evaluations] if errors is None else [*map(sample_measures, errors)]
-    )
-    resampling = Resampling(np.arange(len(first.predictions.ids)), None, seed, draws)
+    first = evaluations[0].predictions
+    annotated = None if pack is None else Annotated(pack, _rows(first, pack))
+    label, clusters = clusters_of(annotated, len(first.ids), cluster)
+    resampling = Resampling(clusters, label, seed, draws)
+    if annotated is None:
+        errors, measured = [], [stored_measures(one.predictions) for one in evaluations]
+    else:
+        points = [(one.predictions.joints, one.predictions.verts) for one in evaluations]
+        errors = [score(annotated.pack, annotated.rows, *of_one).errors for of_one in points]
+        measured = [*map(sample_measures, errors)]
     rows = [
         row
         for metric in METRICS
@@ -51,23 +70,23 @@ def compare(
     ]
     return Comparison(
         names=names,
-        split=first.predictions.split,
-        subset=first.predictions.subset,
-        samples=len(first.predictions.ids),
-        cluster=None,
+        split=first.split,
+        subset=first.subset,
+        samples=len(first.ids),
+        cluster=label,
         clusters=resampling.count,
         confidence=CONFIDENCE,
         seed=seed,
         draws=draws,
-        ids=first.predictions.ids,
+        ids=first.ids,
         metrics=rows,
         pairs=_pairs(names, measured, resampling),
-        breakdowns=[],
-        curves=[],
+        breakdowns=[] if annotated is None else [*breakdowns(annotated, errors, measured, resampling, by)],
+        curves=[*curves(errors)],
         references=[one for name, saved in zip(names, evaluations, strict=True) for one in _references(name, saved)],
         errors_mm=_errors_mm(names, measured),
         notes=[*_own_notes(pack, resampling), *_report_notes(names, [one.report for one in evaluations])],
-        synthetic=first.report["synthetic"],
+        synthetic=evaluations[0].report["synthetic"],
     )
 
 
@@ -80,15 +99,15 @@ def unique_names(evaluations: Sequence[SavedEvaluation]) -> list[str]:
     ]
 
 
-def _errors(one: SavedEvaluation, pack: Pack) -> SampleErrors:
-    """The errors of an evaluation's predictions; HmrError for a pack that they are not of."""
-    predictions = one.predictions
-    rows: Int64[ndarray, " samples"] = pack.indices(predictions.split, predictions.subset)
-    if pack.info.digest != predictions.pack or pack.ids(rows) != predictions.ids:
+def _rows(predictions: Predictions, pack: Pack) -> Int64[ndarray, " samples"]:
+    """The rows of the predictions' samples in their pack; HmrError for a pack that they are not of."""
+    if pack.info.digest != predictions.pack:
         raise HmrError(
             f"the evaluations are not of {pack.path} (its digest is another).", "Give theirs with ", Option("data"), "."
         )
-    return score(pack, rows, predictions.joints, predictions.verts).errors
+    rows = pack.indices(predictions.split, predictions.subset)
+    place = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
+    return np.array([place[sample] for sample in predictions.ids], dtype=np.int64)
 
 
 def _row(

@@ -64,12 +64,12 @@ class Measure:
 def sample_measures(errors: SampleErrors) -> dict[str, Measure]:
     """The measures of samples whose errors are known joint by joint; their means are the report's metrics."""
     found = {
-        "mpjpe_mm": _of_joints(1000 * errors.joints),
-        "pck_auc_0_50mm": _of_joints(pck_areas(errors.joints), each_joint_alike=True),
+        "mpjpe_mm": joint_measure(1000 * errors.joints),
+        "pck_auc_0_50mm": joint_measure(pck_areas(errors.joints), each_joint_alike=True),
         "mpvpe_mm": _of_samples(errors.verts),
         "pa_mpjpe_mm": _of_samples(errors.pa_joints),
         "pa_mpvpe_mm": _of_samples(errors.pa_verts),
-        "wrist_mpjpe_mm": _of_joints(1000 * errors.wrist_joints),
+        "wrist_mpjpe_mm": joint_measure(1000 * errors.wrist_joints),
         "wrist_mpvpe_mm": _of_samples(errors.wrist_verts),
     }
     return {key: measure for key, measure in found.items() if measure is not None}
@@ -81,15 +81,7 @@ def stored_measures(predictions: Predictions) -> dict[str, Measure]:
     return {key: _measure(array.astype(np.float64)) for key, array in stored.items() if array is not None}
 
 
-def pck_areas(errors_m: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
-    """The area that each error by itself has under the PCK curve (0..1): the curve's is their mean. nan stays."""
-    thresholds = PCK_THRESHOLDS_M.to(errors_m.device)
-    within = (errors_m.double()[..., None] <= thresholds).double()
-    areas: Tensor = torch.trapezoid(within, thresholds) / thresholds[-1]
-    return areas.masked_fill(errors_m.isnan(), torch.nan)
-
-
-def _of_joints(values: Float[Tensor, "batch joints"], *, each_joint_alike: bool = False) -> Measure:
+def joint_measure(values: Float[Tensor, "batch joints"], *, each_joint_alike: bool = False) -> Measure:
     """Of values of single joints: the mean over all of them, or over the joints' means over samples.
 
     These differ where some joints are not known. Then a sample counts for as many as it has of them, and for more where
@@ -104,6 +96,14 @@ def _of_joints(values: Float[Tensor, "batch joints"], *, each_joint_alike: bool 
     with np.errstate(invalid="ignore"):
         means = np.where(known, array * shares, 0).sum(1) / weights
     return Measure(means, weights)
+
+
+def pck_areas(errors_m: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
+    """The area that each error by itself has under the PCK curve (0..1): the curve's is their mean. nan stays."""
+    thresholds = PCK_THRESHOLDS_M.to(errors_m.device)
+    within = (errors_m.double()[..., None] <= thresholds).double()
+    areas: Tensor = torch.trapezoid(within, thresholds) / thresholds[-1]
+    return areas.masked_fill(errors_m.isnan(), torch.nan)
 
 
 def _of_samples(errors_m: Float[Tensor, " batch"] | None) -> Measure | None:

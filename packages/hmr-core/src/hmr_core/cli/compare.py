@@ -1,0 +1,104 @@
+"""`hmr compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hmr_core.cli.options import data_option, hand_model_option
+
+if TYPE_CHECKING:
+    from hmr_core.data.pack.reader import Pack
+    from hmr_core.evaluation.saved import SavedEvaluation
+
+FORMATS = ("text", "json", "csv", "markdown", "latex")
+
+
+@click.command()
+@click.argument("evaluations", metavar="EVAL...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@data_option
+@click.option(
+    "--by",
+    metavar="NAME",
+    multiple=True,
+    help="Break the metrics down by joint, finger, subject, object, view, intent, sequence, side, visibility or size; "
+    "can be repeated. By default JSON and CSV have all that the pack knows, and tables have none.",
+)
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="What the intervals draw whole: a label of the pack, or sample; by default sequence, then subject, then "
+    "sample.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="By default what the ending of --out says, else text."
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file, not to stdout.")
+@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw samples side by side as a PNG.")
+@hand_model_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
+@click.option(
+    "--draws", type=click.IntRange(min=100), default=2000, show_default=True, help="How often samples are drawn anew."
+)
+def compare(
+    evaluations: tuple[Path, ...],
+    data: Path | None,
+    by: tuple[str, ...],
+    cluster: str | None,
+    format_: str | None,
+    out: Path | None,
+    picture: Path | None,
+    hand_model: Path | None,
+    seed: int,
+    draws: int,
+) -> None:
+    """Compare evaluations of the same samples: metrics with 95 % intervals, and whether they differ.
+
+    EVAL is a folder that `hmr eval` left, or a file of predictions (`hmr score --help`).
+
+    \b
+    Examples:
+      hmr compare eval/integral-sp0-test eval/rle-sp0-test
+      hmr compare eval/integral-sp0-test eval/rle-sp0-test --by finger --by object
+      hmr compare eval/integral-sp0-test mine.h5 --data data/oakink.h5 --out table.tex
+      hmr compare eval/* --format csv > comparison.csv
+      hmr compare eval/* --picture models.png
+
+    Intervals are made by drawing whole sequences anew, since frames of one sequence resemble each other; differences
+    are taken sample by sample: docs/compare.md. The pack is the one that the reports name, if it is still there.
+    """
+    from hmr_core.evaluation.comparing.reading import open_evaluations
+
+    found, pack = open_evaluations(evaluations, data)
+
+    from hmr_core.evaluation.comparing.compare import compare as compare_read
+    from hmr_core.evaluation.comparing.writers import ENDINGS, WRITERS
+    from hmr_core.staging import write_text
+
+    written_as = format_ or (ENDINGS.get(out.suffix.lower()) if out is not None else None) or "text"
+    whole = written_as in ("json", "csv")
+    comparison = compare_read(found, pack, by=by or (None if whole else ()), cluster=cluster, seed=seed, draws=draws)
+    text = WRITERS[written_as](comparison)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"written: {out}", err=True)
+    if picture is not None:
+        _draw(found, pack, picture, hand_model)
+
+
+def _draw(found: Sequence[SavedEvaluation], pack: Pack | None, picture: Path, hand_model: Path | None) -> None:
+    """Draw some samples of the evaluations side by side."""
+    from hmr_core.errors import HmrError, Option
+    from hmr_core.evaluation.saved import draw_comparison
+    from hmr_core.hand.source import find_hand_model
+    from hmr_core.pictures import write_png
+
+    if pack is None:
+        raise HmrError("the picture needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
+    write_png(picture, draw_comparison(found, pack, find_hand_model(hand_model).model.faces.numpy()))
+    click.echo(f"picture: {picture}", err=True)

@@ -1,0 +1,137 @@
+"""Which evaluations are compared, and the pack that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmr_core.data.default_pack import default_pack
+from hmr_core.data.pack.reader import Pack
+from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.evaluation.predictions import SHAPES, Predictions, read_predictions
+from hmr_core.evaluation.report_keys import Report
+from hmr_core.evaluation.rescoring import score_predictions
+from hmr_core.evaluation.saved import SavedEvaluation, read_evaluation
+from hmr_core.files import is_there
+from hmr_core.shell import command_line
+from hmr_core.wording import counted, listed
+
+
+def open_evaluations(paths: Sequence[Path], data: Path | None = None) -> tuple[list[SavedEvaluation], Pack | None]:
+    """Read evaluations of the same samples, all in the order of the first, and open their pack.
+
+    paths: folders that `hmr eval` left, and files of predictions, which are scored. data: their pack; None for the
+    default pack or the one that a report names, whichever is theirs, and for none where neither is.
+    Raises UsageError for a path given twice, and HmrError for what is no evaluation, for evaluations of other samples,
+    for a pack that is not theirs, and for predictions alone without a pack.
+    """
+    if not paths:
+        raise UsageError("no evaluation is named. Give one folder of `hmr eval` at least.")
+    for place, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:place]}:
+            raise UsageError(f"{path} is given twice. Give each evaluation once.")
+    found: list[SavedEvaluation | tuple[Path, Predictions]] = [
+        (path, read_predictions(path)) if path.is_file() else read_evaluation(path) for path in paths
+    ]
+    folders = [one for one in found if isinstance(one, SavedEvaluation)]
+    pack = Pack(data) if data is not None else _their_pack(folders)
+    evaluations = [one if isinstance(one, SavedEvaluation) else _scored(*one, pack) for one in found]
+    _check_same(evaluations)
+    return [_in_order(one, evaluations[0].predictions.ids) for one in evaluations], pack
+
+
+def _their_pack(folders: Sequence[SavedEvaluation]) -> Pack | None:
+    """The default pack, or that which a report names, if it is there and is the one that they were made on."""
+    if not folders:
+        return Pack(default_pack())
+    for path in (default_pack(), *(Path(one.report["pack"]["path"]) for one in folders)):
+        if not is_there(path):
+            continue
+        try:
+            pack = Pack(path)
+        except HmrError:
+            continue  # something else of that name, or damaged: comparing goes without
+        if pack.info.digest == folders[0].predictions.pack:
+            return pack
+    return None
+
+
+def _scored(path: Path, predictions: Predictions, pack: Pack | None) -> SavedEvaluation:
+    """An evaluation of predictions alone."""
+    if pack is None:
+        raise HmrError(
+            f"{path} has predictions alone, and the pack that they are compared on was not found.",
+            "Name it with ",
+            Option("data"),
+            ".",
+        )
+    report = score_predictions(path, predictions, pack)
+    errors: dict[str, Any] = {
+        name: np.asarray(values, dtype=np.float32)
+        for name, values in report["errors"].items()
+        if name != "id" and values is not None
+    }
+    predictions = replace(predictions, pack=pack.info.digest, **errors)
+    return SavedEvaluation(folder=path, report=report, predictions=predictions)
+
+
+def _check_same(evaluations: Sequence[SavedEvaluation]) -> None:
+    """HmrError for the first evaluation that is not of the samples of the first one."""
+    first = evaluations[0]
+    for one in evaluations[1:]:
+        ours, theirs = set(first.predictions.ids), set(one.predictions.ids)
+        if ours != theirs:
+            raise HmrError(
+                f"{one.folder} is of {_subset(one)}, and {first.folder} of {_subset(first)}, so there is nothing to "
+                f"compare sample by sample: {_lacking(one, ours - theirs)}; {_lacking(first, theirs - ours)}.",
+                f"Evaluate both on one subset: `{_again(one, first)}`",
+            )
+        if one.predictions.pack != first.predictions.pack:
+            raise HmrError(
+                f"{one.folder} and {first.folder} are of the same ids in two packs ({_pack(one)} and {_pack(first)}), "
+                "in which samples of one id may differ.",
+                f"Evaluate both on one pack: `{_again(one, first)}`",
+            )
+
+
+def _in_order(one: SavedEvaluation, ids: list[str]) -> SavedEvaluation:
+    """An evaluation with its samples in the order of these ids, which it has."""
+    predictions = one.predictions
+    if predictions.ids == ids:
+        return one
+    place = {sample: i for i, sample in enumerate(predictions.ids)}
+    order = np.array([place[sample] for sample in ids])
+    arrays = {name: array[order] for name in SHAPES if (array := getattr(predictions, name)) is not None}
+    return replace(one, predictions=replace(predictions, ids=list(ids), **arrays))
+
+
+def _subset(one: SavedEvaluation) -> str:
+    predictions = one.predictions
+    return f"{predictions.split} {predictions.subset} ({counted(len(predictions.ids), 'sample')})"
+
+
+def _lacking(one: SavedEvaluation, ids: set[str]) -> str:
+    return f"{one.folder} lacks {listed(sorted(ids)) if ids else 'none'}"
+
+
+def _pack(one: SavedEvaluation) -> str:
+    return _pack_path(one.report) or f"digest {one.predictions.pack[:8]}"
+
+
+def _pack_path(report: Report) -> str:
+    return report["pack"]["path"] if "pack" in report else ""
+
+
+def _again(one: SavedEvaluation, first: SavedEvaluation) -> str:
+    """The command that evaluates one on the samples of the first."""
+    checkpoint = one.report.get("checkpoint")
+    words = [one.report["model"]]
+    options = [Option("ckpt", checkpoint["path"])] if checkpoint else []
+    options += [Option("split", first.predictions.split), Option("subset", first.predictions.subset)]
+    if path := _pack_path(first.report):
+        options.append(Option("data", path))
+    return command_line("hmr eval", *words, *options)

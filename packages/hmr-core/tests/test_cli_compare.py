@@ -1,0 +1,96 @@
+"""`hmr compare` as its user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hmr_core
+from hmr_core.data.pack.reader import Pack
+from hmr_core.evaluation.comparing.writers import as_json
+from hmr_core.evaluation.saved import SavedEvaluation
+from hmr_core.pictures import read_picture
+from hmr_core.viz.tiles import TILE_PX
+
+Evaluated = Callable[..., SavedEvaluation]
+
+
+@pytest.fixture
+def two(command_line: Any, evaluated: Evaluated) -> None:
+    """Two evaluations in the folders a and b, of which b is the better one."""
+    evaluated("a", 6.0, folder=Path("a"))
+    evaluated("b", 3.0, folder=Path("b"), mesh=False)
+
+
+def test_two_evaluations_are_compared(command_line: Any, two: None) -> None:
+    status, out, err = command_line("compare", "a", "b")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "sp0 test, 24 samples; 95 % intervals over 5 sequences"
+    assert [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in lines[2:10]] == [
+        "a", "95 % interval", "mean pose of train", "published, on OakInk-Image",
+        "b", "95 % interval", "mean pose of train", "published, on OakInk-Image",
+    ]  # fmt: skip
+    assert any(line.startswith("MPJPE  ") and "b is better by " in line for line in lines)
+    assert "by finger" not in out
+    status, out, _ = command_line("compare", "a", "b", "--by", "finger", "--by", "view", "--cluster", "sample")
+    assert status == 0
+    assert "95 % intervals over single samples" in out
+    assert "MPJPE mm by finger:" in out
+    assert "PA-MPJPE mm by view:" in out
+    assert "by joint" not in out
+
+
+def test_each_format_is_written_by_its_name_or_the_file_s_ending(command_line: Any, two: None) -> None:
+    for name, begin in (
+        ("c.json", '{\n "format": "hmr-comparison/1"'), ("c.csv", "kind,by,group,"), ("c.md", "sp0 test, 24 samples"),
+        ("c.tex", "% sp0 test, 24 samples"), ("c.txt", "sp0 test, 24 samples; 95 %"), ("c", "sp0 test, 24 samples"),
+    ):  # fmt: skip
+        status, out, err = command_line("compare", "a", "b", "--out", name)
+        assert (status, out, err) == (0, "", f"written: {name}\n")
+        assert Path(name).read_text().startswith(begin)
+    found = json.loads(Path("c.json").read_text())
+    assert {breakdown["by"] for breakdown in found["breakdowns"]} >= {"joint", "finger", "subject", "object", "view"}
+    status, out, _ = command_line("compare", "a", "b", "--format", "latex", "--by", "finger")
+    assert status == 0
+    assert out.count(r"\begin{tabular}") == 2
+
+
+def test_python_gives_the_same(command_line: Any, two: None) -> None:
+    comparison = hmr_core.compare(["a", Path("b")], by=["finger"], cluster="sample")
+    assert command_line("compare", "a", "b", "--by", "finger", "--cluster", "sample", "--format", "json").out == (
+        as_json(comparison)
+    )
+    other = hmr_core.compare(["a", "b"], cluster="sample", seed=1, draws=500, by=())
+    assert other.row("mpjpe_mm").values[0].value == comparison.row("mpjpe_mm").values[0].value
+    assert other.row("mpjpe_mm").values[0].low != comparison.row("mpjpe_mm").values[0].low
+
+
+def test_the_picture_shows_them_side_by_side(command_line: Any, two: None, mini_pack: Pack) -> None:
+    status, _, err = command_line("compare", "a", "b", "--picture", "models.png")
+    assert (status, err) == (0, "picture: models.png\n")
+    assert read_picture(Path("models.png")).shape[1] == (1 + 2 + 1) * TILE_PX
+    report = json.loads(Path("a/report.json").read_text())
+    report["pack"]["path"] = "gone.h5"
+    Path("a/report.json").write_text(json.dumps(report))
+    status, _, err = command_line("compare", "a", "--picture", "models.png")
+    assert status == 1
+    assert "error: the picture needs the pack, and it was not found. Name it with --data." in err
+    assert command_line("compare", "a", "--data", str(mini_pack.path), "--picture", "again.png").status == 0
+
+
+def test_mistakes_are_told(command_line: Any, two: None) -> None:
+    assert command_line("compare").status == 2
+    status, _, err = command_line("compare", "a", "--by", "fingers")
+    assert status == 2
+    assert 'error: there is no breakdown by "fingers". Did you mean "finger"?' in err
+    status, _, err = command_line("compare", "a", "a/")
+    assert status == 2
+    assert "error: a is given twice. Give each evaluation once." in err
+    status, _, err = command_line("compare", "nothing")
+    assert status == 1
+    assert "error: nothing holds no evaluation: " in err
