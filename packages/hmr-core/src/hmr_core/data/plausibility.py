@@ -107,6 +107,8 @@ def plausibility(hands: HandArrays) -> Iterator[Remark]:
     hands = hands.chosen(hands.joints_valid[:, MIDDLE_MCP])
     if not hands.ids:
         return
+    if not hands.ids:
+        return
     finite = np.ones(len(hands.ids), dtype=bool)
     for array in hands.there().values():
         finite &= np.isfinite(array).reshape(len(finite), -1).all(1)
@@ -218,8 +220,10 @@ def _joint_order(hands: HandArrays) -> Iterator[Remark]:
     hands = hands.chosen(np.asarray(hands.joints_valid.all(1)))
     if not hands.ids or not _most(_with_odd_bones(hands.joints)):
         return
-    if hands.verts is not None and _order(hands.joints, hands.verts[:, list(TIP_VERTICES)]) is not None:
-        return  # the meshes tell
+    meshed = hands.chosen(hands.verts_valid)
+    verts = meshed.verts if meshed.ids else None
+    if verts is not None and _order(meshed.joints, verts[:, list(TIP_VERTICES)]) is not None:
+        return  # the tips tell
     for name, order in ORDERS.items():
         if not _most(_with_odd_bones(hands.joints[:, list(order)])):
             text = f"the joints look like {name}; here they are in OpenPose order"

@@ -80,7 +80,10 @@ class Missing(NamedTuple):
 
 @runtime_checkable
 class DatasetReader(Protocol):
-    """What `hmr pack` needs of a data set. It is sent to worker processes, so it must be cheap to pickle."""
+    """What `hmr pack` needs of a data set. It is sent to worker processes, so it must be cheap to pickle.
+
+    A reader may have `notes`, too: see `reader_notes`.
+    """
 
     @property
     def name(self) -> str:
@@ -102,10 +105,19 @@ class DatasetReader(Protocol):
         """
 
     def split_ids(self, split: str, subset: str) -> Sequence[str]:
-        """The ids of a subset in the data set's order; HmrError when its list cannot be read."""
+        """The ids of a subset in the data set's order; HmrError when its list cannot be read, or why there is none."""
 
     def read(self, sample_id: str) -> Sample:
         """The annotations of a sample; HmrError naming the sample and the file when one is missing or unreadable."""
 
     def read_image(self, sample: Sample) -> np.ndarray:
         """The sample's frame, (height, width, 3) uint8 RGB; HmrError naming the sample and the file."""
+
+
+def reader_notes(reader: DatasetReader) -> list[str]:
+    """What a reader has to say of its data set: the texts of its `notes`, if it has any.
+
+    Such as how many frames were left out because they have no annotation, or what the tree lacks. They are asked for
+    when the lists were read, and shown where the data set is packed or examined.
+    """
+    return [str(note) for note in getattr(reader, "notes", ())]

@@ -79,7 +79,8 @@ class DatasetSpec:
     open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
     rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
     documented: how many samples the subsets of each split have by the documentation of the release that open's reader
-    names; for another release, nothing is expected. documented_release: that release.
+    names; for another release, nothing is expected. documented_release: that release; ""
+    where each release has splits of its own names.
     missing: which files the samples of some ids lack, found without opening one; None where nothing tells cheaply.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.splits import WHOLE, find_split, find_subset, is_name
-from hmr_core.errors import HmrError, Option
+from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.sample import DatasetReader
 
 ROW_ORDER = (WHOLE, "train+val", "test", "train", "val")
@@ -53,7 +53,8 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
     With neither splits nor subset, everything that the reader lists. Splits without a subset: all of theirs but `all`,
     whose samples need not be theirs. Every list of these splits whose samples are all packed is stored, so that
     train+val brings train and val with it.
-    Raises UsageError for a split or subset that the data set does not have, HmrError for a reader with bad names.
+    Raises UsageError for a split or subset that the data set does not have, HmrError for a reader with bad names, and
+    whatever HmrError the reader has for a list that there should be.
     """
     there, aliases = reader.splits(), dict(reader.aliases)
     _check_names(reader, there)
@@ -63,6 +64,8 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
         raise HmrError(f"{where} has no lists of samples, so there is nothing to pack.")
     if subset is not None:
         for split in chosen:
+            if subset not in there[split]:
+                _ask_why(reader, split, subset)
             find_subset(subset, split, there[split], where)
     lists = {split: {name: reader.split_ids(split, name) for name in there[split]} for split in chosen}
 
@@ -98,6 +101,18 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
         for split, subsets in lists.items()
     }
     return Selection(ids, rows, {alias: split for alias, split in aliases.items() if split in rows})
+
+
+def _ask_why(reader: DatasetReader, split: str, subset: str) -> None:
+    """Raise the reader's HmrError, if it has one to say why there is no such list, such as annotations that lack."""
+    try:
+        reader.split_ids(split, subset)
+    except UsageError:
+        return
+    except HmrError:
+        raise
+    except Exception:  # a plugin's reader may raise anything
+        return
 
 
 def _check_names(reader: DatasetReader, splits: Mapping[str, Sequence[str]]) -> None:

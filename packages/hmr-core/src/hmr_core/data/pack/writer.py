@@ -29,7 +29,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.selection import Selection, select
 from hmr_core.data.pack.workers import encode_all
 from hmr_core.errors import HmrError, Option, UsageError
-from hmr_core.plugins.sample import DatasetReader
+from hmr_core.plugins.sample import DatasetReader, reader_notes
 from hmr_core.system import usable_cpus
 
 SAMPLES_PER_WORKER = 500
@@ -115,7 +115,7 @@ def write_pack(
         info = Pack(out).info
         seconds = time.monotonic() - started
         return PackSummary(out, samples, info.size_bytes, info.image_bytes, info.counts, seconds, was_finished=True)
-    notes = check_data_set(reader, selection)
+    notes = [*reader_notes(reader), *check_data_set(reader, selection)]
     with _described(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_journal(out, head, samples, partial(on_bytes, READING)) as journal:
