@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hmr_core.plugins import DatasetSpec, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from hmr_core.hand.pose_basis import PoseBases
+    from hmr_core.plugins.sample import DatasetReader, Missing
 
 
 @hookimpl
 def hmr_datasets() -> list[DatasetSpec]:
     """The data sets."""
-    return []
+    from hmr_datasets.freihand import layout as freihand
+
+    return [
+        DatasetSpec(
+            name=freihand.NAME,
+            summary="FreiHAND v2: the folder of the archive (training, evaluation, training_*.json)",
+            open=_open_freihand,
+            open_posed=_open_posed_freihand,
+            documented=freihand.DOCUMENTED,
+            documented_release=freihand.RELEASE,
+            missing=_missing_of_freihand,
+        ),
+    ]
+
+
+def _open_freihand(root: Path) -> DatasetReader:
+    from hmr_datasets.freihand.reader import FreiHANDReader
+
+    return FreiHANDReader(root)
+
+
+def _open_posed_freihand(root: Path, bases: PoseBases) -> DatasetReader:
+    from hmr_datasets.freihand.reader import FreiHANDReader
+
+    return FreiHANDReader(root, bases.get("right"))
+
+
+def _missing_of_freihand(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:
+    from hmr_datasets.freihand.reader import FreiHANDReader, missing
+
+    assert isinstance(reader, FreiHANDReader)
+    return missing(reader, ids)
