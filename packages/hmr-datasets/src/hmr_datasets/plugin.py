@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def hmr_datasets() -> list[DatasetSpec]:
     """The data sets."""
     from hmr_datasets.freihand import layout as freihand
+    from hmr_datasets.ho3d import layout as ho3d
 
     return [
         DatasetSpec(
@@ -28,6 +29,13 @@ def hmr_datasets() -> list[DatasetSpec]:
             documented=freihand.DOCUMENTED,
             documented_release=freihand.RELEASE,
             missing=_missing_of_freihand,
+        ),
+        DatasetSpec(
+            name=ho3d.NAME,
+            summary="HO-3D v2 or v3: the folder of the archive (train, evaluation, train.txt, evaluation.txt)",
+            open=_open_ho3d,
+            documented=ho3d.DOCUMENTED,
+            missing=_missing_of_ho3d,
         ),
     ]
 
@@ -48,4 +56,17 @@ def _missing_of_freihand(reader: DatasetReader, ids: Sequence[str]) -> Iterator[
     from hmr_datasets.freihand.reader import FreiHANDReader, missing
 
     assert isinstance(reader, FreiHANDReader)
+    return missing(reader, ids)
+
+
+def _open_ho3d(root: Path) -> DatasetReader:
+    from hmr_datasets.ho3d.reader import HO3DReader
+
+    return HO3DReader(root)
+
+
+def _missing_of_ho3d(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:
+    from hmr_datasets.ho3d.reader import HO3DReader, missing
+
+    assert isinstance(reader, HO3DReader)
     return missing(reader, ids)
