@@ -171,11 +171,11 @@ class Chromium:
         self.mouse("mouseReleased", x, y)
 
     def drag(self, x: float, y: float, to_x: float, to_y: float) -> None:
-        """Drag from one place of the screen to another, in steps as a hand does."""
+        """Drag from one place of the screen to another, in two steps."""
         self.mouse("mouseMoved", x, y)
         self.mouse("mousePressed", x, y, down=True)
-        for step in range(1, 6):
-            self.mouse("mouseMoved", x + (to_x - x) * step / 5, y + (to_y - y) * step / 5, down=True)
+        for step in (1, 2):
+            self.mouse("mouseMoved", x + (to_x - x) * step / 2, y + (to_y - y) * step / 2, down=True)
         self.mouse("mouseReleased", to_x, to_y)
 
     def press(self, key: str) -> None:
