@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import types
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hmr_core.data.image_dataset import ImageDataset
+from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.comparing.comparison import Comparison
 from hmr_core.evaluation.page import choice, plotly_js
@@ -23,11 +28,17 @@ from hmr_core.evaluation.page.choice import MOST_LISTED, MOST_PICTURES, Groups, 
 from hmr_core.evaluation.page.gallery import NO_PICTURES
 from hmr_core.evaluation.page.hands import PANEL_PX, UNKNOWN, Panel, Points, SampleHands, panels_of, sample_hands
 from hmr_core.evaluation.page.page import SCRIPTS, comparison_page
+from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.hand.model import HandModel
 from hmr_core.pictures import decode
 from hmr_core.plugins.recipes import DataConfig
 from hmr_core.viz.tiles import Tile
 
+sys.path.append(str(Path(__file__).parent))  # packing workers import it, too
+snapshots = import_module("snapshots")
+
+PNG = codec_named("png")
 NOTHING = Groups(worst=[], best=[], differing=[])
 
 
@@ -164,16 +175,29 @@ def test_a_hand_is_drawn_over_its_crop(made: types.ModuleType, mini_pack: Pack, 
     ]
 
 
-def test_what_is_not_known_of_a_hand_is_not_drawn(
-    made: types.ModuleType, mini_pack: Pack, mini_hand: HandModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    valid = np.ones((1, 21), dtype=bool)
-    valid[0, 7] = False
-    monkeypatch.setattr(Pack, "joints_valid", lambda self, rows: valid)
-    hands = sample_hands(made.made_evaluations(mini_pack), mini_pack, mini_hand.faces.numpy(), [0])[0]
-    assert (hands.truth.joints[7] == UNKNOWN).all()
-    assert (hands.truth.joints[[*range(7), *range(8, 21)]] != UNKNOWN).all()
-    assert (hands.predicted[0].joints != UNKNOWN).all()
+def test_left_hands_and_joints_that_are_not_known(tmp_path: Path) -> None:
+    write_pack(snapshots.Snapshots(snapshots.make_snapshots(tmp_path / "data")), tmp_path / "pack.h5", codec=PNG)
+    pack = Pack(tmp_path / "pack.h5")
+    rows = pack.indices("studio", "test")
+    predictions = Predictions(
+        model="a",
+        split="studio",
+        subset="test",
+        pack=pack.info.digest,
+        ids=pack.ids(rows),
+        joints=pack.array("joints", rows).astype(np.float32),
+    )
+    one = SavedEvaluation(folder=tmp_path, report={}, predictions=predictions)
+    hands = sample_hands([one], pack, np.zeros((1, 3), int), [0, 1])
+    assert [hands[i].left for i in (0, 1)] == [False, True]
+    unknown = [4, 8, 20]
+    assert np.flatnonzero((hands[0].truth.joints == UNKNOWN).all(1)).tolist() == unknown
+    assert (hands[0].predicted[0].joints != UNKNOWN).all()
+    assert (hands[1].truth.joints != UNKNOWN).all()
+    assert hands[0].truth.verts is None
+    # The crop of the left hand shows it as it is in the frame, where the joints were drawn.
+    true, predicted = (decode(panel.jpeg) for panel in hands[1].panels)
+    np.testing.assert_array_equal(true, predicted)
 
 
 def test_another_pack_is_refused(made: types.ModuleType, mini_pack: Pack, mini_hand: HandModel) -> None:
@@ -251,7 +275,7 @@ def test_a_page_of_many_samples_stays_below_25_mb(made: types.ModuleType) -> Non
     verts = np.full((778, 3), 123, dtype=np.int16)
     one = Points(joints=verts[:21], verts=verts)
     panels = [Panel(kind="joints", evaluation=i % 4, jpeg=bytes(15_000)) for i in range(9)]
-    hands = SampleHands(left=False, panels=panels, truth=one, predicted=[one] * 4)
+    hands = SampleHands(labels={}, left=False, panels=panels, truth=one, predicted=[one] * 4)
     page = comparison_page(comparison, groups, dict.fromkeys(groups.samples, hands), verts.astype(int), "x" * 5_000_000)
     assert 10e6 < len(page.encode()) < 25e6
     assert "Of 30,000 samples, the list and the points above have 10," in page

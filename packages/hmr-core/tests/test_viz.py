@@ -116,7 +116,7 @@ class Blob(ImageDataset):
         rows, columns = np.mgrid[:size, :size]
         image = 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (size / 20) ** 2))
         picture = torch.from_numpy(image.round().astype(np.uint8))[None, ..., None].repeat(1, 1, 1, 3)
-        targets = types.SimpleNamespace(intrinsics=intrinsics[None], joints=joints)
+        targets = types.SimpleNamespace(intrinsics=intrinsics[None], joints=joints, joints_known=torch.ones(1, 21))
         return types.SimpleNamespace(image=picture, targets=targets)
 
 
@@ -132,7 +132,16 @@ def test_a_tile_s_camera_sees_a_point_where_the_tile_shows_it(size: int) -> None
 
 def test_points_nowhere_near_the_image_do_no_harm() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
-    draw_skeleton(image, np.full((21, 2), [np.nan, 1e30]))
+    draw_skeleton(image, np.full((21, 2), [np.inf, 1e30]))
+
+
+def test_joints_that_are_not_known_are_not_drawn() -> None:
+    image = np.zeros((120, 120, 3), np.uint8)
+    joints = np.array([[60.0, 110], *((20 * finger, 20 * joint) for finger in range(1, 6) for joint in range(1, 5))])
+    joints[7] = np.nan  # the index finger's are at x = 40
+    draw_skeleton(image, joints)
+    seen = [tuple(image[y, 40]) == FINGER_COLORS[1] for y in (20, 30, 40, 50, 60, 70, 80)]
+    assert seen == [True, True, True, False, False, False, True]
 
 
 def test_the_title_of_a_tree_s_sheet_says_which_samples_it_counts(

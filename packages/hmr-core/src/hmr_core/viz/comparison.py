@@ -33,7 +33,8 @@ def comparison_sheet(
     rows: of the data set's pack, which the columns are of. faces: of the meshes; a column without a mesh has its joints
     alone. The samples are spread evenly over the order of the columns' mean error.
     """
-    true_joints = dataset.pack.array("joints", rows)
+    known = dataset.pack.joints_valid(rows)[..., None]
+    true_joints = np.where(known, dataset.pack.array("joints", rows), np.nan)
     errors_mm = np.stack([_errors_mm(column.joints, true_joints) for column in columns])
     order = np.argsort(errors_mm.mean(0), kind="stable")
     places = np.linspace(0.05, 0.95, min(SAMPLES, len(order))) * (len(order) - 1)
@@ -58,4 +59,6 @@ def comparison_sheet(
 
 
 def _errors_mm(joints: Float32[ndarray, "n 21 3"], true_joints: Float32[ndarray, "n 21 3"]) -> Float64[ndarray, " n"]:
-    return np.asarray(np.linalg.norm(joints.astype(np.float64) - true_joints, axis=-1).mean(-1) * 1000)
+    """The mean over the joints that are known."""
+    distances_m = np.linalg.norm(joints.astype(np.float64) - true_joints, axis=-1)
+    return np.asarray(np.nanmean(distances_m, axis=-1) * 1000)

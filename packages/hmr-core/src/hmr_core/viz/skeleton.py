@@ -24,13 +24,19 @@ def draw_skeleton(
 ) -> None:
     """Draw 21 joints (pixels of the image, OpenPose order) and their bones, in place; each finger in its own colour.
 
-    Points far outside the image are clipped to where OpenCV can draw them.
+    Joints that are nan are left out, with their bones. Points far outside the image are clipped to where OpenCV can
+    draw them.
     """
+    known = ~np.isnan(joints_px).any(axis=1)
     points = np.clip(np.nan_to_num(joints_px), -4096, 4096)
     fixed = np.round(points * (1 << _SHIFT)).astype(int)
     for parent, child in BONES:
+        if not (known[parent] and known[child]):
+            continue
         finger = FINGER_COLORS[(child - 1) // 4]
         cv2.line(image, tuple(fixed[parent]), tuple(fixed[child]), finger, thickness, cv2.LINE_AA, _SHIFT)
     for joint, point in enumerate(fixed):
+        if not known[joint]:
+            continue
         dot = FINGER_COLORS[(joint - 1) // 4] if joint else WRIST_COLOR
         cv2.circle(image, tuple(point), (thickness + 1) << _SHIFT, dot, -1, cv2.LINE_AA, _SHIFT)

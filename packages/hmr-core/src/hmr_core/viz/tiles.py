@@ -27,7 +27,7 @@ _BACKGROUND, _TEXT = (24, 24, 28), (230, 230, 230)
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A sample's crop, a square: its RGB pixels, its camera, and where its joints are (metres)."""
+    """A sample's crop, a square: its RGB pixels, its camera, and where its joints are (metres; nan: not known)."""
 
     image: UInt8[ndarray, "size size 3"]
     intrinsics: Float[ndarray, "3 3"]
@@ -41,7 +41,8 @@ class Tile:
         scale = side_px / dataset.image_size
         image = cv2.resize(batch.image[0].numpy(), (side_px, side_px), interpolation=cv2.INTER_AREA)
         camera = torch.from_numpy(pixel_scaling(scale)) @ batch.targets.intrinsics[0].double()
-        joints = batch.targets.joints[0]
+        known = batch.targets.joints_known[0].bool()
+        joints = batch.targets.joints[0].masked_fill(~known[:, None], torch.nan)
         if dataset.pack.left([row])[0]:  # the data set has it in the mirrored view
             image, joints = np.ascontiguousarray(image[:, ::-1]), mirror_points(joints)
             camera = mirror_intrinsics(camera, camera.new_tensor(side_px))

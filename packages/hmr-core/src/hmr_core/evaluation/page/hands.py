@@ -52,8 +52,12 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleHands:
-    """A sample's pictures, the truth's first; its true hand, and the predicted ones in the order of the evaluations."""
+    """A sample's pictures, the truth's first; its true hand, and the predicted ones in the order of the evaluations.
 
+    labels: what the sample belongs to, by name, such as its subject.
+    """
+
+    labels: dict[str, str]
     left: bool
     panels: list[Panel]
     truth: Points
@@ -99,8 +103,9 @@ def sample_hands(
             )
             for one in evaluations
         ]
+        labels = {name: label for name in pack.info.labels if (label := pack.labels(name, [row])[0])}
         left = bool(pack.left([row])[0])
-        found[sample] = SampleHands(left=left, panels=panels, truth=truth, predicted=predicted)
+        found[sample] = SampleHands(labels=labels, left=left, panels=panels, truth=truth, predicted=predicted)
     return found
 
 
@@ -110,7 +115,8 @@ def _panel(kind: Kind, evaluation: int | None, picture: UInt8[ndarray, "size siz
 
 
 def _true_verts(pack: Pack, row: int) -> Float32[ndarray, "778 3"] | None:
-    verts: ndarray | None = pack.array("verts", [row])[0] if "verts" in pack.info.arrays else None
+    """The true mesh, where the data set has this sample's."""
+    verts: ndarray | None = pack.array("verts", [row])[0] if pack.verts_valid([row])[0] else None
     return verts
 
 

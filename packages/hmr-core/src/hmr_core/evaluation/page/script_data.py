@@ -56,6 +56,7 @@ def script_data(
         "groups": {name: [place[sample] for sample in samples] for name, samples in vars(groups).items()},
         "hands": {
             place[sample]: {
+                "labels": one.labels,
                 "left": one.left,
                 "truth": _points(one.truth),
                 "predicted": [_points(points) for points in one.predicted],

@@ -70,6 +70,9 @@ function showSample(sample) {
   const card = document.querySelector(`.card[data-sample="${sample}"]`);
   const hand = page.hands[sample];
   document.getElementById("viewer-title").textContent = page.ids[sample];
+  document.getElementById("viewer-labels").textContent = hand
+    ? Object.entries(hand.labels).map(([name, label]) => `${name} ${label}`).join(", ")
+    : "";
   const list = document.getElementById("viewer-errors");
   list.replaceChildren(...Object.keys(page.errors).map((metric) => {
     const row = document.createElement("tr");
