@@ -45,7 +45,7 @@ def test_further_metrics_are_those_of_the_functions(mini_pack: Pack) -> None:
     true, true_verts = mini_pack.array("joints", rows), mini_pack.array("verts", rows)
     joints = true + random.normal(scale=0.01, size=true.shape).astype(np.float32)
     verts = true_verts + random.normal(scale=0.004, size=true_verts.shape).astype(np.float32)
-    more = score(mini_pack, rows, joints, verts).more
+    more = score(mini_pack, rows, joints, verts, further=True).more
     errors = metrics.errors(joints, true)
     f, pa_f = (metrics.f_scores(verts, true_verts, aligned=aligned).mean(0) for aligned in (False, True))
     assert more["auc_0_50mm"] == pytest.approx(metrics.auc(errors.joints_mm))
@@ -65,10 +65,9 @@ def test_further_metrics_are_those_of_the_functions(mini_pack: Pack) -> None:
     within = metrics.pck_px(pred_px, true_px, box_px).mean(0)
     assert [more[f"pck_box_{share}"] for share in (5, 10, 15)] == pytest.approx(list(within))
     assert 0.05 < within[0] < within[1] < within[2]
-    assert [name for name, value in score(mini_pack, rows, joints, None).more.items() if value is None] == [
-        "f_5mm", "f_15mm", "pa_f_5mm", "pa_f_15mm",
-    ]  # fmt: skip
-    assert score(mini_pack, rows, joints, verts, further=False).more == {}
+    without = score(mini_pack, rows, joints, None, further=True).more
+    assert [name for name, value in without.items() if value is None] == ["f_5mm", "f_15mm", "pa_f_5mm", "pa_f_15mm"]
+    assert score(mini_pack, rows, joints, verts).more == {}
 
 
 def test_predictions_of_other_samples_are_refused(evaluation: Any, tmp_path: Path, mini_pack: Pack) -> None:

@@ -17,7 +17,7 @@ from hmr_core.cli.options import (
     workers_option,
 )
 from hmr_core.errors import HmrError
-from hmr_core.plugins.solver_presets import PROTOCOLS
+from hmr_core.evaluation.protocols import EVALUATION_PROTOCOLS
 from hmr_core.shell import flag
 
 PARENT = Path("eval")
@@ -58,10 +58,11 @@ PARENT = Path("eval")
 )
 @click.option(
     "--protocol",
-    type=click.Choice(PROTOCOLS),
+    type=click.Choice(EVALUATION_PROTOCOLS),
     default="published",
     show_default=True,
-    help="The solver's options: as in the literature, or the best there are.",
+    help="The solver's options: as in the literature, or the best there are. official: as in the literature, and also "
+    "scored by the rules of the data set's authors.",
 )
 @hand_model_option
 @hand_layer_option
@@ -73,8 +74,14 @@ PARENT = Path("eval")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the results; by default eval/NAME-SPLIT-SUBSET[-SOLVER[-best]]. A repeated evaluation replaces "
-    "itself alone.",
+    help="Folder of the results; by default eval/NAME-SPLIT-SUBSET[-SOLVER][-best|-official]. A repeated evaluation "
+    "replaces itself alone.",
+)
+@click.option(
+    "--submission",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the predictions in the form that the data set's authors take into a folder, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, as report.json has it, and no table.")
 def evaluate(
@@ -96,6 +103,7 @@ def evaluate(
     max_restarts: int | None,
     workers: int | None,
     out: Path | None,
+    submission: Path | None,
     as_json: bool,
 ) -> None:
     """Score a model's checkpoint or a predictor on a subset of a split, by the published protocol.
@@ -115,6 +123,7 @@ def evaluate(
       hmr eval iknet --ckpt runs/iknet-sp0-tiny --set data.noise_mm=5
       hmr eval i2l --ckpt runs/i2l-sp0-published --gpus 4
       hmr eval mediapipe --split sp0
+      hmr eval i2l --ckpt runs/i2l-freihand --split freihand --protocol official --submission submission
 
     The root joint's depth is given, errors are in camera space, PA allows reflections: docs/protocol.md. Leaves
     report.json, predictions.h5 and contact_sheet.png (best, median and worst samples); nothing if any sample fails.
@@ -145,6 +154,7 @@ def evaluate(
         workers=workers,
         out=out,
         parent=PARENT,
+        submission=submission,
         command=current_command(),
     )
     if where is not None:
@@ -164,6 +174,8 @@ def evaluate(
         return
     show_metrics(evaluation.report)
     click.echo(f"written: {evaluation.folder}/ with {', '.join(RESULTS)}")
+    if submission is not None:
+        click.echo(f"written: {submission}/, the submission")
 
 
 def _warn(warning: HmrError) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 
 from hmr_core.cli.table import show_table
-from hmr_core.evaluation.report_keys import CheckpointRecord, Report
+from hmr_core.evaluation.report_keys import CheckpointRecord, OfficialRecord, Report
 from hmr_core.hand.source import HandModelRecord
 from hmr_core.metrics import METRICS
 from hmr_core.wording import counted
@@ -26,6 +26,8 @@ def show_metrics(report: Report) -> None:
     show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
     if quoted := _quoted(report.get("more", {})):
         click.echo(quoted)
+    if official := report.get("official"):
+        show_official(official)
     baseline, checkpoint, hand = report.get("baseline"), report.get("checkpoint"), report.get("hand_model")
     if checkpoint:
         click.echo(f"checkpoint: {_checkpoint(checkpoint)}")
@@ -35,6 +37,15 @@ def show_metrics(report: Report) -> None:
         click.echo(f"note: {text}")
     if baseline and "reason" in baseline:
         click.echo(f"note: no baseline: {baseline['reason']}")
+
+
+def show_official(official: OfficialRecord) -> None:
+    """Print what a data set's own scorer says, and what that is."""
+    click.echo(f"by {official['scorer']}:")
+    rows = [[name, "-" if value is None else f"{value:.3f}"] for name, value in official["metrics"].items()]
+    show_table(("metric", "value"), rows)
+    for rule in official["rules"]:
+        click.echo(f"  {rule}")
 
 
 def _quoted(more: Mapping[str, float | None]) -> str:

@@ -19,7 +19,8 @@ from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.sides import mirror_left_arrays
-from hmr_core.evaluation.predictions import Predictions, labels, write_predictions
+from hmr_core.evaluation.official import ROOT_GIVEN, check_mesh, score_officially
+from hmr_core.evaluation.predictions import GIVEN, Predictions, labels, write_predictions
 from hmr_core.evaluation.report import NO_MESH, make_report, model_baseline, model_notes, report_text, sheet_title
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
@@ -29,6 +30,7 @@ from hmr_core.hand.solver import HandFit
 from hmr_core.inference.predict import SamplePoints, annotated_roots
 from hmr_core.inference.shared import predict_shared
 from hmr_core.inference.solving import solve
+from hmr_core.plugins.official import SubmissionForm
 from hmr_core.plugins.solver_presets import mesh_already
 from hmr_core.processes import ALONE, PATIENCE_S, Place, joined
 from hmr_core.viz.contact_sheet import contact_sheet
@@ -117,12 +119,12 @@ def evaluate_shared(
         **_mesh_arrays(mesh),
     }
     arrays = mirror_left_arrays(subject.pack, rows, arrays)
-    scores = score(subject.pack, rows, arrays["joints"], arrays["verts"])
+    scores = score(subject.pack, rows, arrays["joints"], arrays["verts"], further=True)
     report = make_report(
         subject,
         scores,
-        notes=model_notes(subject, mismatch_mm),
-        missing=[] if scores.errors.verts is not None else [NO_MESH],
+        notes=[*scores.truth_notes(), *model_notes(subject, mismatch_mm)],
+        missing=scores.missing(NO_MESH if arrays["verts"] is None else None),
         baseline=model_baseline(subject, pictures, rows),
         mismatch_mm=mismatch_mm,
         device=device.type if where.count > 1 else str(device),
@@ -142,6 +144,11 @@ def make_evaluation(
     pictures: ImageDataset,
 ) -> Evaluation:
     """What an evaluation leaves. arrays: of the predictions, by the names of SHAPES; None for those there are not."""
+    if subject.own.rules is not None:
+        report["official"] = score_officially(
+            subject.own.rules, subject.pack, rows, arrays["joints"], arrays["verts"], root_given=True
+        )
+        report["notes"].append(ROOT_GIVEN)
     errors = {name: None if e is None else e.astype(np.float32) for name, e in scores.errors_mm().items()}
     columns: dict[str, Any] = {**arrays, **errors}
     return Evaluation(
@@ -150,6 +157,7 @@ def make_evaluation(
             split=subject.split,
             subset=subject.subset,
             pack=subject.pack.info.digest,
+            depth_from=GIVEN,
             labels=labels(report),
             ids=scores.ids,
             **columns,
@@ -166,6 +174,15 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and predictions.h5 into an existing folder."""
     write_predictions(folder / PREDICTIONS, evaluation.predictions)
     (folder / REPORT).write_text(report_text(evaluation.report), encoding="utf-8")
+
+
+def write_submission(folder: Path, form: SubmissionForm, evaluation: Evaluation) -> None:
+    """Write the predictions in the form of the data set's authors into an existing folder; HmrError without the mesh
+    that it needs.
+    """
+    found = evaluation.predictions
+    check_mesh(form, found.verts is not None)
+    form.write(folder, found.split, found.ids, found.joints, found.verts)
 
 
 def draw_contact_sheet(
@@ -218,9 +235,11 @@ def _predict(
         model.use_hand(layer.model)
     loader = Loader(open_dataset(spec, recipe, subject.pack, layer=layer, verify=True), workers=workers, device=device)
 
-    def no_second_mesh(part: SamplePoints) -> None:
+    def check_meshes(part: SamplePoints) -> None:
         if part.verts is not None and subject.solver is not None:
             raise mesh_already(spec)
+        if subject.own.form is not None:
+            check_mesh(subject.own.form, part.verts is not None or subject.solver is not None)
 
     with joined(where, device, PATIENCE_S) as group:
         return predict_shared(
@@ -231,7 +250,7 @@ def _predict(
             roots=annotated_roots,
             layer=layer,
             batch_size=batch_size,
-            check=no_second_mesh,
+            check=check_meshes,
             on_batch=on_batch,
         )
 

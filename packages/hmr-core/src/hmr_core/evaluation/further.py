@@ -57,7 +57,10 @@ def further_errors(
     pred_px, true_px = project(pred, intrinsics), project(true, intrinsics)
     mesh = {}
     if verts is not None:
-        pred_mesh, true_mesh = (torch.from_numpy(array).double() for array in (verts, pack.array("verts", rows)))
+        meshed = pack.verts_valid(rows)
+        pred_mesh, true_mesh = (
+            torch.from_numpy(array[meshed]).double() for array in (verts, pack.array("verts", rows))
+        )
         mesh = {
             "f": flat_f_scores(pred_mesh, true_mesh),
             "pa_f": flat_f_scores(align(pred_mesh, true_mesh), true_mesh),

@@ -1,13 +1,14 @@
 """The file of predictions: what an evaluation leaves as predictions.h5, and anybody can write. docs/predictions.md.
 
-Root attributes: format, split, subset, units, frame, joint_order (`MEANINGS`); and, of an evaluation, model, pack (the
-digest of the pack it was made on) and labels, a JSON object with what a reader of metrics has to know, as it stands in
-report.json: consumes, notes, protocol, solver, hand_model, hand_layer; of a predictor also trained_on and found.
+Root attributes: format, split, subset, units, frame, joint_order (`MEANINGS`); perhaps depth_from (GIVEN, PREDICTED);
+and, of an evaluation, model, pack (the digest of the pack it was made on) and labels, a JSON object with what a reader
+of metrics has to know, as it stands in report.json: consumes, notes, protocol, solver, hand_model, hand_layer; of a
+predictor also trained_on and found.
 Data sets: id (n), joints (n, 21, 3) and, if there is a mesh, verts (n, 778, 3); metres, camera space, OpenPose order.
 If the mesh is a posed hand model's, also rotations (n, 16, 3), axis-angle of MANO's joints, the wrist's in camera
 space, relative to the flat hand; and betas (n, 10). If the model says how sure it is of each joint, confidence (n, 21),
 0..1. An evaluation adds each sample's errors, (n) in mm: mpjpe_mm, pa_mpjpe_mm and, of a mesh, mpvpe_mm, pa_mpvpe_mm.
-Their means are the metrics of the same names.
+Their means are the metrics of the same names; samples without truth have nan.
 
 An evaluation's file is HDF5 behind a block with the digest of all that follows it, which is compared before the HDF5
 library sees the file: it may end the process where a file was damaged.
@@ -52,6 +53,11 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 """Of each sample's arrays. All but the joints may be missing."""
 
+GIVEN, PREDICTED = "annotations", "predicted"
+"""Where a hand's depth is from, as the attribute depth_from says: the annotated depth of its root, or the prediction
+itself. Metrics in camera space as if nothing had been given are computed of the second alone.
+"""
+
 FARTHEST_APART_M = 0.2
 """The middle of a mesh is no farther than this from the middle of its joints, which is the length of a hand."""
 
@@ -67,8 +73,8 @@ class Predictions:
     """Predicted points of a subset (metres, camera space); rotations and betas where a hand model was posed.
 
     mpjpe_mm and the like: each sample's errors, where an evaluation computed them. pack: the digest of the pack that
-    the predictions were made on, "" where the file does not say. labels: of a report, as `labels` takes them from it.
-    sealed: whether the file that they were read from has a digest.
+    the predictions were made on. depth_from: GIVEN or PREDICTED. Both are "" where the file does not say. labels: of a
+    report, as `labels` takes them from it. sealed: whether the file that they were read from has a digest.
     """
 
     model: str
@@ -85,6 +91,7 @@ class Predictions:
     mpvpe_mm: Float32[ndarray, " n"] | None = None
     pa_mpjpe_mm: Float32[ndarray, " n"] | None = None
     pa_mpvpe_mm: Float32[ndarray, " n"] | None = None
+    depth_from: str = ""
     labels: Mapping[str, Any] = field(default_factory=dict)
     sealed: bool = field(default=False, compare=False)
 
@@ -107,6 +114,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             subset=predictions.subset,
             pack=predictions.pack,
             labels=json.dumps(predictions.labels),
+            **({"depth_from": predictions.depth_from} if predictions.depth_from else {}),
             **MEANINGS,
         )
         file["id"] = np.array([i.encode() for i in predictions.ids])
@@ -138,6 +146,9 @@ def read_predictions(path: Path) -> Predictions:
                     raise HmrError(f'{path}: {name} is "{attributes[name]}"; valid: "{ours}". {_HOW}')
             arrays = {name: _array(file, name) for name in SHAPES if name in file or name == "joints"}
             ids = _ids(file)
+            if attributes.get("depth_from", GIVEN) not in (GIVEN, PREDICTED):
+                given = attributes["depth_from"]
+                raise HmrError(f'{path}: depth_from is "{given}"; valid: "{GIVEN}" or "{PREDICTED}". {_HOW}')
             kept = json.loads(attributes["labels"]) if sealed else {}  # our own, which nobody changed
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise HmrError(f"{path} cannot be read as predictions: {error}. {_HOW}") from error
@@ -156,6 +167,7 @@ def read_predictions(path: Path) -> Predictions:
         subset=attributes["subset"],
         pack=attributes.get("pack", ""),
         ids=ids,
+        depth_from=attributes.get("depth_from", ""),
         labels=kept,
         sealed=sealed,
         **arrays,

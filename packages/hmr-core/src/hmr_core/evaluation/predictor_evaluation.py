@@ -79,17 +79,18 @@ def evaluate_predictor(
         arrays |= dict.fromkeys(_MESH)
     stand_in = _stand_in(subject)
     _fill(arrays, subject, stand_in, ~there, pictures, rows)
-    scores = score(pack, rows, arrays["joints"], arrays["verts"])
+    scores = score(pack, rows, arrays["joints"], arrays["verts"], further=True)
     found_alone = _found(pack, rows, arrays, there, stand_in)
     report = make_report(
         subject,
         scores,
         notes=[
+            *scores.truth_notes(),
             f"{subject.name} was trained on {TRAINED_ON}",
             *_found_notes(found_alone, len(rows)),
             *hand_notes(subject.hand, mismatch_mm),
         ],
-        missing=[] if no_mesh is None else [no_mesh],
+        missing=scores.missing(no_mesh),
         baseline=mean_pose_baseline(subject, MEAN_OF, pictures, rows),
         mismatch_mm=mismatch_mm,
         device=device.type if where.count > 1 else str(device),
@@ -154,7 +155,7 @@ def _found(
     metrics = None
     if count:
         verts = None if arrays["verts"] is None else arrays["verts"][there]
-        metrics = score(pack, rows[there], arrays["joints"][there], verts, further=False).metrics
+        metrics = score(pack, rows[there], arrays["joints"][there], verts).metrics
     mesh = "" if arrays["verts"] is None else "; its mesh is fitted to its joints"
     return {
         "hands": count,

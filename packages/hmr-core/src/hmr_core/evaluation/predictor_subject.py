@@ -40,7 +40,7 @@ class PredictorSubject(Subject):
         return {
             **self._as_report(),
             "consumes": "image",
-            "protocol": "published",
+            "protocol": self.protocol("published"),
             "solver": None,
             "published": {},
             "recipe": None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import Option, UsageError
+from hmr_core.evaluation.official import OwnForms
+from hmr_core.evaluation.protocols import solver_protocol
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.hand.arrays import named_hand_file
 from hmr_core.hand.layer_names import OWN
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class PredictorTask:
     """A request for a predictor, of which all names were looked up. folder: of the results; None where none are
-    written.
+    written. own: what of the data set's own is asked for.
     """
 
     request: EvaluationRequest
@@ -34,6 +36,7 @@ class PredictorTask:
     split: str
     pack: Pack
     folder: Path | None
+    own: OwnForms
 
 
 def predictor_of(request: EvaluationRequest, registry: Registry) -> PredictorSpec | None:
@@ -66,7 +69,7 @@ def check_predictor(request: EvaluationRequest, spec: PredictorSpec) -> tuple[Pa
         (Option("solver", request.solver or ""), request.solver is not None),
         (Option("solver_ckpt"), request.solver_ckpt is not None),
         (Option("solver_set"), bool(request.solver_sets)),
-        (Option("protocol", request.protocol), request.protocol != "published"),
+        (Option("protocol", request.protocol), solver_protocol(request.protocol) != "published"),
         (Option("hand_layer", request.hand_layer), request.hand_layer != OWN),
     )
     if useless := [option for option, there in given if there]:
@@ -105,5 +108,6 @@ def load_subject(task: PredictorTask, device: torch.device) -> PredictorSubject:
         split=task.split,
         subset=task.request.subset,
         hand=LoadedHand(source=source, layer=layer),
+        own=task.own,
         predictor=predictor,
     )

@@ -51,7 +51,8 @@ def sheet_title(report: Report) -> str:
     solver = report.get("solver")
     by = f" + {solver['name']}" if solver else ""
     by += " from given joints" if report.get("consumes") == "joints" else ""
-    metrics = f"MPJPE {report['metrics']['mpjpe_mm']:.2f} mm"
+    mpjpe_mm = report["metrics"]["mpjpe_mm"]
+    metrics = "not scored" if mpjpe_mm is None else f"MPJPE {mpjpe_mm:.2f} mm"
     if report["metrics"].get("mpvpe_mm") is not None:
         metrics += f", MPVPE {report['metrics']['mpvpe_mm']:.2f} mm"
     synthetic = " (synthetic data)" if report["synthetic"] else ""
@@ -191,4 +192,4 @@ def mean_pose_baseline(subject: Subject, subset: str, pictures: ImageDataset, ro
     except HmrError as error:
         return {"subset": subset, "metrics": None, "reason": str(error)}
     joints = baseline_joints(pictures, rows, mean_pose_uvd(pictures, mean_rows))
-    return {"subset": subset, "metrics": score(subject.pack, rows, joints, None, further=False).metrics}
+    return {"subset": subset, "metrics": score(subject.pack, rows, joints, None).metrics}

@@ -69,23 +69,34 @@ class Found(TypedDict):
     metrics: NotRequired[Metrics | None]
 
 
+class OfficialRecord(TypedDict):
+    """What a data set's own scorer says: which scorer, its rules in words, and its metrics by its own names."""
+
+    scorer: str
+    rules: list[str]
+    metrics: Metrics
+
+
 class SampleErrors(TypedDict):
-    """The errors of each sample in mm, in the order of the ids; None for those of a mesh where there is none."""
+    """The errors of each sample in mm, in the order of the ids; None for samples without truth, and for those of a mesh
+    where there is none.
+    """
 
     id: list[str]
-    mpjpe_mm: list[float]
-    mpvpe_mm: list[float] | None
-    pa_mpjpe_mm: list[float]
-    pa_mpvpe_mm: list[float] | None
+    mpjpe_mm: list[float | None]
+    mpvpe_mm: list[float | None] | None
+    pa_mpjpe_mm: list[float | None]
+    pa_mpvpe_mm: list[float | None] | None
 
 
 class Report(TypedDict, total=False):
     """A report. That of `hmr eval` has every key; that of `hmr score` has what the predictions file keeps.
 
     consumes: what the model was given. protocol: of the mesh, with what differs from it. hand_model, hand_layer: None
-    where no hand was posed. published: the literature's metrics. aligned: metrics after an alignment. more: metrics
-    that other papers quote. missing: which metrics there are not, and why. notes: what a reader of the metrics has to
-    know. processes: how many predicted. started: by what command, where and of which code.
+    where no hand was posed. published: the literature's metrics. scored: how many samples have truth. aligned: metrics
+    after an alignment. more: metrics that other papers quote. official: the data set's own metrics, under that
+    protocol. missing: which metrics there are not, and why. notes: what a reader of the metrics has to know. processes:
+    how many predicted. started: by what command, where and of which code.
     recipe, checkpoint: None for a predictor, which has predictor, trained_on and found in their place.
     """
 
@@ -106,9 +117,11 @@ class Report(TypedDict, total=False):
     found: Found
     pack: PackRecord
     samples: int
+    scored: int
     metrics: Metrics
     aligned: dict[str, Metrics]
     more: Metrics
+    official: OfficialRecord
     missing: list[str]
     notes: list[str]
     baseline: Baseline

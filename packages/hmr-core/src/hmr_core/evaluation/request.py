@@ -17,11 +17,13 @@ class EvaluationRequest:
     predictor's. split: None for the one that the checkpoint was trained on. data: the pack; None for the default one.
     sets: "data.KEY=VALUE", which change what the model is given, or "KEY=VALUE", a predictor's options. solver: the
     name of what makes a mesh of the joints; solver_ckpt: its weights, as ckpt; solver_sets: its options, as
-    "KEY=VALUE". protocol: of the solver's options. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic
-    hand. hand_layer: what poses it. batch_size: changes speed only. device: cpu, cuda, cuda:N or mps; None for the best
-    there is. workers: processes that load; None for what suits the device.
+    "KEY=VALUE". protocol: of the solver's options; "official" scores by the data set's own rules, too. hand_model: a
+    file; None for $HMR_HAND_MODEL, then the synthetic hand. hand_layer: what poses it. batch_size: changes speed only.
+    device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
+    device.
     out: the folder of the results; None for one in `parent` that is named after the evaluation, and where that is None,
-    too, nothing is written. command: how the evaluation was asked for, for its record.
+    too, nothing is written. submission: a folder for the predictions in the data set's own form. command: how the
+    evaluation was asked for, for its record.
     """
 
     ckpt: Path | None
@@ -41,4 +43,5 @@ class EvaluationRequest:
     workers: int | None = None
     out: Path | None = None
     parent: Path | None = None
+    submission: Path | None = None
     command: str = ""

@@ -6,36 +6,48 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.official import ROOT_GIVEN, score_officially
+from hmr_core.evaluation.predictions import GIVEN, PREDICTED, Predictions
 from hmr_core.evaluation.report import NO_MESH
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.scoring import rescore
+from hmr_core.evaluation.submissions import placed_at_the_camera
+from hmr_core.plugins.official import OfficialRules
 
 NO_VERTS = "the file has no verts, so there is no mesh metric"
 """Of a file that somebody else wrote."""
 
 
-def score_predictions(path: Path, predictions: Predictions, pack: Pack) -> Report:
-    """Score the predictions of a file against a pack.
+def score_predictions(path: Path, predictions: Predictions, pack: Pack, rules: OfficialRules | None = None) -> Report:
+    """Score the predictions of a file against a pack, and by the data set's own rules if they are given.
 
     The report has what scoring determines and what the file itself says; the other keys are absent.
     Raises HmrError for predictions that are not exactly those of their subset.
     """
     scores = rescore(path, pack, predictions)
     told = predictions.labels.get("notes", [])
-    notes = [*told, *(note for note in scores.notes if note not in told)]
+    notes = [*told, *(note for note in scores.notes if note not in told), *placed_at_the_camera(predictions)]
     if predictions.pack not in ("", pack.info.digest):
         notes.append(f"the predictions were made on another pack than {pack.path}")
     if not predictions.sealed:
         notes.append(f"{path} has no digest, so that nobody can tell whether it is as it was written")
     labels: Any = predictions.labels
+    official: Any = {}
+    if rules is not None:
+        root_given = predictions.depth_from != PREDICTED
+        points = (predictions.joints, predictions.verts)
+        official = {"official": score_officially(rules, pack, scores.rows, *points, root_given=root_given)}
+        notes += [ROOT_GIVEN] if predictions.depth_from == GIVEN and ROOT_GIVEN not in notes else []
     return {
         **labels,
+        **official,
         "model": predictions.model,
         "split": predictions.split,
         "subset": predictions.subset,
         **scores.as_report(),
-        "missing": [] if predictions.verts is not None else [NO_MESH if predictions.sealed else NO_VERTS],
+        "missing": scores.missing(
+            None if predictions.verts is not None else NO_MESH if predictions.sealed else NO_VERTS
+        ),
         "notes": notes,
         "synthetic": pack.info.synthetic,
     }

@@ -18,7 +18,9 @@ from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.evaluation.official import OwnForms, own_forms
 from hmr_core.evaluation.predictor_task import PredictorTask, check_predictor, load_subject, predictor_of
+from hmr_core.evaluation.protocols import OFFICIAL, solver_protocol
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.results import CONTACT_SHEET, refuse_another, refuse_foreign
@@ -86,6 +88,7 @@ def evaluate(
     device: str | None = None,
     workers: int | None = None,
     out: str | Path | None = None,
+    submission: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Report:
     """Score a checkpoint or a predictor on a subset of a split, and give the report: what report.json holds.
@@ -93,6 +96,7 @@ def evaluate(
     ckpt: a run, a checkpoint or a released file; or the name of a predictor, such as "mediapipe", which needs a split.
     set: changes of what the model is given, such as {"data.noise_mm": 5}; or a predictor's options. solver_set: options
     of the solver. out: a folder for report.json, predictions.h5 and contact_sheet.png; nothing is written without it.
+    submission: a folder for the predictions in the form that the data set's authors take.
     registry: the plugins; by default the installed ones. The rest is as in EvaluationRequest; paths may be strings.
     Of several processes that torchrun started, the first has the report; the others have an empty one.
     Raises UsageError for what does not exist, and HmrError for data, files and samples that cannot be scored.
@@ -117,6 +121,7 @@ def evaluate(
         device=device,
         workers=workers,
         out=as_path(out),
+        submission=as_path(submission),
         command=python_call("hmr.evaluate", ckpt, **given),
     )
     evaluation = run(request, registry)
@@ -160,6 +165,11 @@ def run(
         evaluation = replace(evaluation, folder=task.folder)
         if part is not None:
             _write(part, evaluation, hand, warn)
+        if task.own.form is not None and request.submission is not None:
+            from hmr_core.evaluation.evaluate import write_submission
+
+            with staged_folder(request.submission) as form:
+                write_submission(form, task.own.form, evaluation)
     return evaluation
 
 
@@ -167,7 +177,8 @@ def run(
 class EvaluationTask:
     """A request of which all names were looked up, and that has nothing wrong as far as can be told without torch.
 
-    folder: of the results; None where none are written, as by a process that is not the first.
+    folder: of the results; None where none are written, as by a process that is not the first. own: what of the data
+    set's own is asked for.
     """
 
     request: EvaluationRequest
@@ -176,6 +187,7 @@ class EvaluationTask:
     split: str
     pack: Pack
     folder: Path | None
+    own: OwnForms
 
     @property
     def needs_hand(self) -> bool:
@@ -188,8 +200,9 @@ def check(request: EvaluationRequest, registry: Registry, where: Place) -> Evalu
     if (predictor := predictor_of(request, registry)) is not None:
         check_device_name(request.device, where)
         pack, split = check_predictor(request, predictor)
-        folder = _results_folder(request, where, predictor.name, split)
-        return PredictorTask(request=request, spec=predictor, split=split, pack=pack, folder=folder)
+        own = _own_forms(request, pack, split, registry)
+        folder = _results_folder(request, where, predictor.name, split, *_official(request))
+        return PredictorTask(request=request, spec=predictor, split=split, pack=pack, folder=folder, own=own)
     assert request.ckpt is not None  # of a model
     return _check_model(request, request.ckpt, registry, where)
 
@@ -223,9 +236,37 @@ def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, whe
     pack = Pack(request.data or default_pack())
     split = pack.split_name(given)
     pack.indices(split, request.subset)
-    best = ["best"] if request.protocol == "best" else []
+    own = _own_forms(request, pack, split, registry)
+    best = ["best"] if request.protocol == "best" else _official(request)
     out = _results_folder(request, where, spec.name, split, *([solver.name] if solver else []), *best)
-    return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out)
+    return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out, own=own)
+
+
+def _official(request: EvaluationRequest) -> list[str]:
+    """How the name of a folder says that it was scored by the data set's own rules."""
+    return [OFFICIAL] if request.protocol == OFFICIAL else []
+
+
+def _own_forms(request: EvaluationRequest, pack: Pack, split: str, registry: Registry) -> OwnForms:
+    """What of the data set's own is asked for; HmrError for a folder of a submission that holds something else."""
+    own = own_forms(
+        pack,
+        split,
+        request.subset,
+        registry,
+        official=request.protocol == OFFICIAL,
+        submitted=request.submission is not None,
+    )
+    folder = request.submission
+    there = set() if folder is None or not folder.is_dir() else {path.name for path in folder.iterdir()}
+    if own.form is not None and there - set(own.form.files):
+        raise HmrError(
+            f"{folder} holds something other than a submission, so it is left alone.",
+            "Choose another ",
+            Option("submission"),
+            ".",
+        )
+    return own
 
 
 def _results_folder(request: EvaluationRequest, where: Place, name: str, split: str, *how: str) -> Path | None:
@@ -272,7 +313,7 @@ def _loaded(task: EvaluationTask, device: torch.device) -> tuple[EvaluationSubje
             task.solver,
             hand.layer,
             request.solver_ckpt,
-            protocol=request.protocol,
+            protocol=solver_protocol(request.protocol),
             overrides=request.solver_sets,
             device=device,
         )
@@ -283,6 +324,7 @@ def _loaded(task: EvaluationTask, device: torch.device) -> tuple[EvaluationSubje
         split=task.split,
         subset=request.subset,
         hand=hand if task.needs_hand else None,
+        own=task.own,
         solver=solver,
         notes=[*_epoch_notes(checkpoint), *_changes(checkpoint.recipe, changed.recipe)],
     )

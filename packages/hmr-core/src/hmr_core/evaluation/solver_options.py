@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hmr_core.errors import Option, UsageError
+from hmr_core.evaluation.protocols import solver_protocol
 from hmr_core.hand.layer_names import OWN
 from hmr_core.plugins.solver_presets import check_weights, mesh_already
 from hmr_core.plugins.specs import ModelSpec, SolverSpec
@@ -34,7 +35,7 @@ def check_solver_options(
     given = (
         (Option("solver_ckpt"), ckpt is not None),
         (Option("solver_set"), bool(sets)),
-        (Option("protocol", protocol), protocol != "published"),
+        (Option("protocol", protocol), solver_protocol(protocol) != "published"),
         (Option("hand_layer", hand_layer), hand_layer != OWN and not spec.needs_hand),
     )
     useless = [option for option, there in given if there]

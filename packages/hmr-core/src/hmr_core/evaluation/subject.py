@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hmr_core.data.image_dataset import stored_crop
 from hmr_core.data.pack.reader import Pack
+from hmr_core.evaluation.official import NOTHING_OWN, OwnForms
+from hmr_core.evaluation.protocols import OFFICIAL
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.hand.back_ends import make_layer
 from hmr_core.hand.layer import HandLayer
@@ -42,13 +44,15 @@ def load_hand(given: Path | None, layer_name: str = OWN) -> LoadedHand:
 class Subject(ABC):
     """What is evaluated, and the samples to score it on.
 
-    hand: the hand model that is posed; None where none is. notes: what the report is to say besides.
+    hand: the hand model that is posed; None where none is. own: what of the data set's own is asked for. notes: what
+    the report is to say besides.
     """
 
     pack: Pack
     split: str
     subset: str
     hand: LoadedHand | None = None
+    own: OwnForms = NOTHING_OWN
     notes: Sequence[str] = ()
 
     @property
@@ -69,6 +73,12 @@ class Subject(ABC):
     @abstractmethod
     def as_report(self) -> Report:
         """The part of report.json that is known before anything is predicted."""
+
+    def protocol(self, of_solver: str) -> str:
+        """The protocol as a report names it. of_solver: that of the solver's options."""
+        if self.own.rules is None:
+            return of_solver
+        return OFFICIAL if of_solver == "published" else f"{OFFICIAL}, with a solver {of_solver}"
 
     def _as_report(self) -> Report:
         """What a report says of any subject."""
@@ -123,7 +133,7 @@ class EvaluationSubject(Subject):
         return {
             **self._as_report(),
             "consumes": self.spec.consumes,
-            "protocol": "published" if solver is None else solver.protocol,
+            "protocol": self.protocol("published" if solver is None else solver.protocol),
             "solver": None if solver is None else solver.as_report(),
             "published": dict(published),
             "recipe": checkpoint.recipe.model_dump(mode="json"),

@@ -19,6 +19,7 @@ from hmr_core.metrics.published import (
     pck_auc,
     pck_curves,
     sample_errors,
+    spread,
     summarise,
     summarise_aligned,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "sample_errors",
     "scale_errors_mm",
     "scale_root_errors_mm",
+    "spread",
     "summarise",
     "summarise_aligned",
 ]

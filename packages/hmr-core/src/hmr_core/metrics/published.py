@@ -7,6 +7,7 @@ Source: the golden files `metrics`; for PA, orthogonal Procrustes with scale, re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic
@@ -151,25 +152,25 @@ def sample_errors(
     verts: Float[Tensor, "batch n_verts 3"] | None = None,
     *,
     known: Bool[Tensor, "batch 21"] | None = None,
+    verts_known: Bool[Tensor, " batch"] | None = None,
 ) -> SampleErrors:
     """The errors of each sample; HmrError when a prediction cannot be aligned (see geometry.alignment.align).
 
-    known: which joints are; None where all are. The errors of the others are nan, and they align nothing.
+    known: which joints are; None where all are. The errors of the others are nan, and they align nothing; where the
+    wrist or the middle knuckle is not known, so are all errors that need it. verts_known: of which samples the mesh is;
+    None where of all.
     """
     pred_joints, joints = pred_joints.double(), joints.double()
-    wrist_shift = (joints - pred_joints)[:, WRIST, None]
-    mcp_shift = (joints - pred_joints)[:, MIDDLE_MCP, None]
+    unknown = torch.zeros_like(joints[..., 0], dtype=torch.bool) if known is None else ~known
+    shift = (joints - pred_joints).masked_fill(unknown[..., None], torch.nan)
+    wrist_shift, mcp_shift = shift[:, WRIST, None], shift[:, MIDDLE_MCP, None]
     mesh: dict[str, Tensor] = {}
     if pred_verts is not None and verts is not None:
         pred_verts, verts = pred_verts.double(), verts.double()
-        mesh = {
-            "verts": _distances(pred_verts, verts).mean(1),
-            "wrist_verts": _distances(pred_verts + wrist_shift, verts).mean(1),
-            "mcp_verts": _distances(pred_verts + mcp_shift, verts).mean(1),
-            "pa_verts": _distances(align(pred_verts, verts), verts).mean(1),
-            "pa_verts_rotation": _distances(align(pred_verts, verts, reflection=False), verts).mean(1),
-        }
-    unknown = torch.zeros_like(joints[..., 0], dtype=torch.bool) if known is None else ~known
+        if verts_known is None or bool(verts_known.all()):
+            mesh = _mesh_errors(pred_verts, verts, wrist_shift, mcp_shift)
+        else:
+            mesh = _known_mesh_errors(pred_verts, verts, wrist_shift, mcp_shift, verts_known)
     return SampleErrors(
         joints=_distances(pred_joints, joints).masked_fill(unknown, torch.nan),
         wrist_joints=_distances(pred_joints + wrist_shift, joints).masked_fill(unknown, torch.nan),
@@ -178,6 +179,37 @@ def sample_errors(
         pa_joints_rotation=_pa_joints(pred_joints, joints, unknown, reflection=False),
         **mesh,
     )
+
+
+def _mesh_errors(
+    pred_verts: Float[Tensor, "batch n_verts 3"],
+    verts: Float[Tensor, "batch n_verts 3"],
+    wrist_shift: Float[Tensor, "batch 1 3"],
+    mcp_shift: Float[Tensor, "batch 1 3"],
+) -> dict[str, Tensor]:
+    """The errors of meshes, by the names of SampleErrors."""
+    return {
+        "verts": _distances(pred_verts, verts).mean(1),
+        "wrist_verts": _distances(pred_verts + wrist_shift, verts).mean(1),
+        "mcp_verts": _distances(pred_verts + mcp_shift, verts).mean(1),
+        "pa_verts": _distances(align(pred_verts, verts), verts).mean(1),
+        "pa_verts_rotation": _distances(align(pred_verts, verts, reflection=False), verts).mean(1),
+    }
+
+
+def _known_mesh_errors(
+    pred_verts: Float[Tensor, "batch n_verts 3"],
+    verts: Float[Tensor, "batch n_verts 3"],
+    wrist_shift: Float[Tensor, "batch 1 3"],
+    mcp_shift: Float[Tensor, "batch 1 3"],
+    known: Bool[Tensor, " batch"],
+) -> dict[str, Tensor]:
+    """The same where some meshes are not known: their errors are nan."""
+    try:
+        errors = _mesh_errors(*(array[known] for array in (pred_verts, verts, wrist_shift, mcp_shift)))
+    except DegeneratePointsError as error:
+        raise DegeneratePointsError(int(known.nonzero()[error.index, 0]), error.reason) from error
+    return {name: torch.full_like(verts[:, 0, 0], torch.nan).masked_scatter(known, of) for name, of in errors.items()}
 
 
 def pa_joint_errors(
@@ -234,6 +266,16 @@ def concatenate(parts: Sequence[SampleErrors]) -> SampleErrors:
     return SampleErrors(**{name: torch.cat(column) for name, column in columns.items()})
 
 
+def spread(errors: SampleErrors, known: Bool[Tensor, " batch"]) -> SampleErrors:
+    """The errors of a batch of whose samples these are the known ones, in its order: those of the others are nan."""
+    columns: dict[str, Tensor] = {}
+    for name in (f.name for f in fields(SampleErrors) if getattr(errors, f.name) is not None):
+        own = getattr(errors, name)
+        columns[name] = own.new_full((len(known), *own.shape[1:]), torch.nan)
+        columns[name][known] = own
+    return SampleErrors(**columns)
+
+
 def pck_curves(
     joint_errors_m: Float[Tensor, "batch joints"], thresholds_m: Float[Tensor, " thresholds"] = PCK_THRESHOLDS_M
 ) -> Float[Tensor, "joints thresholds"]:
@@ -259,10 +301,10 @@ def pck_auc(
 
 
 def summarise(errors: SampleErrors) -> dict[str, float | None]:
-    """The five metrics of the published table; those of the mesh are None where there is none."""
+    """The five metrics of the published table; None where there is nothing that they could be of, such as a mesh."""
     return {
         "mpjpe_mm": _mm(errors.joints),
-        "pck_auc_0_50mm": pck_auc(errors.joints),
+        "pck_auc_0_50mm": _there(pck_auc(errors.joints)),
         "mpvpe_mm": _mm(errors.verts),
         "pa_mpjpe_mm": _mm(errors.pa_joints),
         "pa_mpvpe_mm": _mm(errors.pa_verts),
@@ -273,7 +315,7 @@ def summarise_aligned(errors: SampleErrors) -> dict[str, dict[str, float | None]
     """The same metrics without the given root depth (`wrist`, `mcp`), and PA without reflections."""
 
     def rooted(joints: Tensor, verts: Tensor | None) -> dict[str, float | None]:
-        return {"mpjpe_mm": _mm(joints), "pck_auc_0_50mm": pck_auc(joints), "mpvpe_mm": _mm(verts)}
+        return {"mpjpe_mm": _mm(joints), "pck_auc_0_50mm": _there(pck_auc(joints)), "mpvpe_mm": _mm(verts)}
 
     return {
         "wrist": rooted(errors.wrist_joints, errors.wrist_verts),
@@ -291,4 +333,9 @@ def _distances(a: Float[Tensor, "batch n 3"], b: Float[Tensor, "batch n 3"]) -> 
 
 
 def _mm(errors_m: Tensor | None) -> float | None:
-    return None if errors_m is None else float(known_mean(errors_m)) * 1000
+    return None if errors_m is None else _there(float(known_mean(errors_m)) * 1000)
+
+
+def _there(metric: float) -> float | None:
+    """A metric, or None where nothing is known that it could be of."""
+    return None if math.isnan(metric) else metric

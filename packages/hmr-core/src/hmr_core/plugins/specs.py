@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hmr_core.hand.pose_basis import PoseBases
     from hmr_core.hand.solver import Solver
     from hmr_core.nn.model import PoseModel
+    from hmr_core.plugins.official import OfficialRules
     from hmr_core.plugins.photo_hands import Detector, HandPredictor
     from hmr_core.plugins.sample import DatasetReader, Missing
 
@@ -82,6 +83,7 @@ class DatasetSpec:
     names; for another release, nothing is expected. documented_release: that release; ""
     where each release has splits of its own names.
     missing: which files the samples of some ids lack, found without opening one; None where nothing tells cheaply.
+    rules: how the data set's authors score predictions; None where they don't.
     """
 
     name: str
@@ -92,6 +94,7 @@ class DatasetSpec:
     documented: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     documented_release: str = ""
     missing: Callable[[Any, Sequence[str]], Iterator[Missing]] | None = None
+    rules: OfficialRules | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
