@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from hmr_core.data.batch import Key
+from hmr_core.data.hand_model_check import comparable, hand_model_mismatch_mm
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.encode import stored_annotations
@@ -22,7 +23,10 @@ from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.verify import verify_pack
 from hmr_core.data.pack.writer import write_pack
+from hmr_core.doctor import hand as doctor
 from hmr_core.errors import HmrError
+from hmr_core.hand.layer import HandLayer
+from hmr_core.hand.source import packaged_hand
 from hmr_core.nn.known import known_l1
 from hmr_core.plugins import DatasetSpec, ModelSpec
 from hmr_core.plugins.sample import LABELS, Sample
@@ -226,3 +230,20 @@ def test_known_l1_is_the_mean_over_what_is_known() -> None:
     assert not a.grad[1:].any()
     assert a.grad[0].all()
     assert known_l1(a, b, torch.zeros(4)).item() == 0
+
+
+def test_a_hand_model_is_compared_with_whole_annotations_alone(pack: Pack) -> None:
+    rows = np.arange(len(pack))
+    numbers = np.array([int(name[:2]) for name in pack.ids(rows)])
+    whole = comparable(pack, rows)
+    assert sorted(set(numbers[whole].tolist())) == [0, 6, 12]
+    layer = HandLayer.load()
+    assert hand_model_mismatch_mm(layer, pack, rows) == pytest.approx(hand_model_mismatch_mm(layer, pack, whole))
+    others = rows[numbers % 6 == 1]
+    with pytest.raises(HmrError, match=r"^of no sample in question .* has a mesh and rotations and betas"):
+        hand_model_mismatch_mm(layer, pack, others)
+    (finding,) = doctor.of_pack(packaged_hand(), pack, np.random.default_rng(0), given=False)
+    assert finding.text.endswith(
+        f"({len(whole)} samples); what poses hands (IKNet, solvers) refuses this pack without "
+        "theirs, the rest does not need it"
+    )

@@ -33,11 +33,20 @@ COMPARED = ("rotations", "betas", "verts")
 _SAMPLES = 64
 
 
+def comparable(pack: Pack, rows: Int64[ndarray, " n"]) -> Int64[ndarray, " m"]:
+    """The rows whose mesh, middle knuckle, rotations and betas are known: a hand model can be compared with these."""
+    if not set(COMPARED) <= set(pack.info.arrays):
+        return rows[:0]
+    known: ndarray = pack.verts_valid(rows) & pack.pose_valid(rows) & pack.joints_valid(rows)[:, MIDDLE_MCP]
+    return np.asarray(rows[known], dtype=np.int64)
+
+
 def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> Float[Tensor, "n 778"]:
     """How far each annotated vertex of the rows is from what a hand layer makes of the annotated pose and shape, in mm.
 
-    Left hands are compared mirrored: the layer is a right hand's. Both meshes are centred on joint 9: the layer has no
-    place of its own. Raises HmrError where that is no number, and for a pack without meshes, rotations or betas.
+    The rows are comparable ones. Left hands are compared mirrored: the layer is a right hand's. Both meshes are centred
+    on joint 9: the layer has no place of its own. Raises HmrError where that is no number, and for a pack without
+    meshes, rotations or betas.
     """
     pack.require(*COMPARED, by="Comparing the hand model with the annotations")
     given = {name: torch.from_numpy(pack.array(name, rows)).float() for name in (*COMPARED, "joints")}
@@ -58,9 +67,17 @@ def hand_model_gaps_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"])
 def hand_model_mismatch_mm(layer: HandLayer, pack: Pack, rows: Int64[ndarray, " n"]) -> float:
     """How far the annotated meshes are from what a hand layer makes of the annotated pose and shape, mm on average.
 
-    At most 64 samples, evenly spread over the rows, are looked at. Near zero for the hand model that the annotations
-    were made with. Raises HmrError naming a sample whose annotations are damaged, or are not finite.
+    At most 64 samples, evenly spread over the comparable rows, are looked at. Near zero for the hand model that the
+    annotations were made with. Raises HmrError naming a sample whose annotations are damaged, or are not finite, and
+    where no row is comparable.
     """
+    pack.require(*COMPARED, by="Comparing the hand model with the annotations")
+    rows = comparable(pack, rows)
+    if not len(rows):
+        raise HmrError(
+            f"of no sample in question {pack.path} has a mesh and rotations and betas, so that nothing tells whether "
+            "the hand model is that of the annotations."
+        )
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLES)).astype(np.int64))]
     pack.verify_annotations(chosen)  # also where training takes them unverified: a damaged one would blame the hand
     return float(hand_model_gaps_mm(layer, pack, chosen).mean())

@@ -8,8 +8,8 @@ import numpy as np
 
 from hmr_core.data.hand_model_check import (
     ANOTHER_HAND_MM,
-    COMPARED,
     TOLERANCE_MM,
+    comparable,
     hand_model_gaps_mm,
     import_command,
 )
@@ -69,11 +69,12 @@ def of_pack(source: HandModelSource, pack: Pack, rng: np.random.Generator, *, gi
     given: whether the user chose the hand model. One that nobody chose need not be the right one: most models of
     images do without.
     """
-    if any(name not in pack.info.arrays for name in COMPARED):
+    there = comparable(pack, np.arange(len(pack)))
+    if not len(there):
         text = f"{pack.path} has no meshes with rotations and betas, so that the hand model is not compared with it"
         yield Finding(section=SECTION, level="note", text=text)
         return
-    rows = chosen(len(pack), SAMPLES, rng)
+    rows = there[chosen(len(there), SAMPLES, rng)]
     gaps = hand_model_gaps_mm(HandLayer(source.model), pack, rows)
     mean, worst = float(gaps.mean()), float(gaps.max())
     apart = np.flatnonzero((gaps.amax(dim=1) > ANOTHER_HAND_MM).numpy())

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int, Int64, UInt8
 from numpy import ndarray
 
-from hmr_core.data.hand_model_check import COMPARED, check_hand_model
+from hmr_core.data.hand_model_check import check_hand_model, comparable
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
@@ -203,9 +203,9 @@ def draw_contact_sheet(
 def _mismatch_mm(subject: EvaluationSubject, rows: Int64[ndarray, " n"]) -> float | None:
     """How far the hand model that is to be posed is from the annotations; HmrError for another hand.
 
-    None where there is no hand model, or the data set has no meshes with rotations and betas to compare it with.
+    None where there is no hand model, or no sample has a mesh with rotations and betas to compare it with.
     """
-    if subject.hand is None or not set(COMPARED) <= set(subject.pack.info.arrays):
+    if subject.hand is None or not len(comparable(subject.pack, rows)):
         return None
     otherwise = () if subject.solver is None else ("Or do without a solver: then the joints alone are scored.",)
     return check_hand_model(subject.hand.source, subject.hand.layer, subject.pack, rows, otherwise=otherwise)

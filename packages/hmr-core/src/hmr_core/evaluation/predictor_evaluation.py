@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from hmr_core.data.hand_model_check import ANOTHER_HAND_MM, COMPARED, check_hand_model, hand_model_mismatch_mm
+from hmr_core.data.hand_model_check import ANOTHER_HAND_MM, check_hand_model, comparable, hand_model_mismatch_mm
 from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
@@ -177,7 +177,7 @@ def _found_notes(found: Found, samples: int) -> list[str]:
 
 def _compare_hand(subject: PredictorSubject, rows: Int64[ndarray, " n"]) -> tuple[float | None, str | None]:
     """How far the hand model is from the annotations, None where that is not known; and why no mesh is scored."""
-    if not set(COMPARED) <= set(subject.pack.info.arrays):
+    if not len(comparable(subject.pack, rows)):
         return None, None
     source = subject.hand.source
     if source.path is not None:
