@@ -19,6 +19,7 @@ def hmr_datasets() -> list[DatasetSpec]:
     """The data sets."""
     from hmr_datasets.freihand import layout as freihand
     from hmr_datasets.ho3d import layout as ho3d
+    from hmr_datasets.interhand import layout as interhand
 
     return [
         DatasetSpec(
@@ -36,6 +37,13 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_ho3d,
             documented=ho3d.DOCUMENTED,
             missing=_missing_of_ho3d,
+        ),
+        DatasetSpec(
+            name=interhand.NAME,
+            summary="InterHand2.6M v1.0: the folder with annotations and images, of 5 or 30 frames a second",
+            open=_open_interhand,
+            open_posed=_open_posed_interhand,
+            missing=_missing_of_interhand,
         ),
     ]
 
@@ -69,4 +77,23 @@ def _missing_of_ho3d(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Miss
     from hmr_datasets.ho3d.reader import HO3DReader, missing
 
     assert isinstance(reader, HO3DReader)
+    return missing(reader, ids)
+
+
+def _open_interhand(root: Path) -> DatasetReader:
+    from hmr_datasets.interhand.reader import InterHandReader
+
+    return InterHandReader(root)
+
+
+def _open_posed_interhand(root: Path, bases: PoseBases) -> DatasetReader:
+    from hmr_datasets.interhand.reader import InterHandReader
+
+    return InterHandReader(root, bases)
+
+
+def _missing_of_interhand(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:
+    from hmr_datasets.interhand.reader import InterHandReader, missing
+
+    assert isinstance(reader, InterHandReader)
     return missing(reader, ids)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
@@ -60,8 +59,6 @@ class PoseBasis:
 
 PoseBases = Mapping[str, PoseBasis]
 """The pose spaces that there are, by side; hands of another side have no rotations."""
-
-NO_BASES: PoseBases = MappingProxyType({})
 
 
 def find_pose_bases(given: Sequence[Path] = ()) -> PoseBases:
