@@ -32,7 +32,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     freihand_look_alike.make_freihand(tmp_path / "FreiHAND_pub_v2")
     ho3d_look_alike.make_ho3d(tmp_path / "HO3D_v3", 3, truth=False)
     shutil.copy(MANO, tmp_path)
-    commands = re.findall(r"^hmr ((?:pack (?:freihand|ho3d)|mano import) .*)$", PAGE, flags=re.MULTILINE)
+    commands = re.findall(r"^hmr ((?:pack (?:freihand|ho3d) |mano import MANO_RIGHT).*)$", PAGE, flags=re.MULTILINE)
     assert len(commands) == 6
     said = {}
     for command in commands:

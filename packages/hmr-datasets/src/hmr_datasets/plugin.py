@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 @hookimpl
 def hmr_datasets() -> list[DatasetSpec]:
     """The data sets."""
+    from hmr_datasets.dexycb import layout as dexycb
+    from hmr_datasets.dexycb.splits import DOCUMENTED
     from hmr_datasets.freihand import layout as freihand
     from hmr_datasets.ho3d import layout as ho3d
     from hmr_datasets.interhand import layout as interhand
@@ -37,6 +39,14 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_ho3d,
             documented=ho3d.DOCUMENTED,
             missing=_missing_of_ho3d,
+        ),
+        DatasetSpec(
+            name=dexycb.NAME,
+            summary="DexYCB: the folder with calibration and the subjects' folders",
+            open=_open_dexycb,
+            open_posed=_open_posed_dexycb,
+            documented=DOCUMENTED,
+            missing=_missing_of_dexycb,
         ),
         DatasetSpec(
             name=interhand.NAME,
@@ -77,6 +87,25 @@ def _missing_of_ho3d(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Miss
     from hmr_datasets.ho3d.reader import HO3DReader, missing
 
     assert isinstance(reader, HO3DReader)
+    return missing(reader, ids)
+
+
+def _open_dexycb(root: Path) -> DatasetReader:
+    from hmr_datasets.dexycb.reader import DexYCBReader
+
+    return DexYCBReader(root)
+
+
+def _open_posed_dexycb(root: Path, bases: PoseBases) -> DatasetReader:
+    from hmr_datasets.dexycb.reader import DexYCBReader
+
+    return DexYCBReader(root, bases)
+
+
+def _missing_of_dexycb(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:
+    from hmr_datasets.dexycb.reader import DexYCBReader, missing
+
+    assert isinstance(reader, DexYCBReader)
     return missing(reader, ids)
 
 

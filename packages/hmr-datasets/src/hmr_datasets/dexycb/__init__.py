@@ -1,0 +1,1 @@
+"""DexYCB (Chao et al., CVPR 2021)."""
