@@ -46,7 +46,7 @@ def test_without_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert headings[:-1] == ["versions", "machine", "plugins", "root", "data", "hand model"]
     assert headings[-1].startswith("nothing is wrong; 0 warnings, ")
     place = lines.index("  note     no tree was looked at")
-    assert lines[place + 1] == "           -> hmr doctor --root OakInk, the folder of OakInk's release"
+    assert lines[place + 1] == "           -> hmr doctor --root OakInk, the folder of a data set"
     place = lines.index(
         "  note     no pack: none is named, neither here nor by HMR_DATA, and there is no data/oakink.h5"
     )
@@ -102,13 +102,13 @@ def test_every_line_that_is_not_right_says_what_to_do(
     wrong = [finding for finding in report["findings"] if finding["level"] in ("warning", "wrong")]
     assert [finding["section"] for finding in wrong] == ["root", "data", "hand model"]
     assert wrong[0]["remedy"] == ""  # the error's own text says what to do
-    assert "Pass as --root the folder OakInk" in wrong[0]["text"]
+    assert "Pass as --root the folder of a data set" in wrong[0]["text"]
     assert wrong[1]["remedy"] == (
         "`hmr pack verify cut.h5` tells what is damaged; then copy it again, or `hmr pack NAME --root FOLDER --out "
         "cut.h5 --force`"
     )
     assert wrong[2]["remedy"]
-    assert wrong[0]["text"].startswith("nowhere is not a tree of OakInk-Image v2.1: there is no such folder.")
+    assert wrong[0]["text"].startswith("there is no folder nowhere.")
     assert wrong[1]["text"].startswith("cut.h5 is truncated: ")
     assert wrong[2]["text"].startswith("bad.npz is not a hand model")
 
@@ -139,7 +139,9 @@ def test_a_tree_with_a_damaged_list_is_to_be_unpacked_again(
     assert status == 1
     (wrong,) = [finding for finding in report["findings"] if finding["level"] == "wrong"]
     assert wrong["text"].startswith(f"{tree}/image/anno/seq_all.json is damaged: not JSON")
-    assert wrong["remedy"] == "Unpack the release's annotations again, and give its folder OakInk."
+    assert wrong["remedy"] == (
+        "Unpack the release's annotations again (image/anno/split, split_train_val, seq_all.json)."
+    )
 
 
 def test_meshes_that_are_no_numbers_do_not_blame_the_hand_model(
@@ -268,7 +270,7 @@ def test_on_a_terminal_it_says_the_same(monkeypatch: pytest.MonkeyPatch, capsys:
     place = lines.index("  note     no tree was looked at")
     indent = lines[place].index("no tree")
     assert lines[place + 1] == " " * indent + "-> hmr doctor --root OakInk, the folder"
-    assert lines[place + 2] == " " * indent + "of OakInk's release"  # what is long hangs under its beginning
+    assert lines[place + 2] == " " * indent + "of a data set"  # what is long hangs under its beginning
     assert max(map(len, lines)) <= 50
 
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hmr_core import builtin
 from hmr_core.data.oakink import OakInkReader
 from hmr_core.data.pack import writer
 from hmr_core.data.pack.codecs import codec_named
@@ -19,6 +20,8 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.doctor import pack as doctor
 from hmr_core.doctor.finding import Finding
 from hmr_core.plugins.sample import Sample
+
+OAKINK = builtin.hmr_datasets()[0]
 
 
 class Millimetres(OakInkReader):
@@ -54,7 +57,7 @@ def shown(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 
 
 def test_a_pack_with_other_counts_than_the_release(mini_pack: Pack) -> None:
-    found = list(doctor.contents(mini_pack))
+    found = list(doctor.contents(mini_pack, OAKINK))
     assert found[0].level == "ok"
     assert found[0].text.startswith(f"{mini_pack.path} opens: OakInk-Image v2.1; 96 samples, png, ")
     assert [finding.level for finding in found[1:]] == ["warning", "warning", "warning", "ok"]
@@ -63,24 +66,24 @@ def test_a_pack_with_other_counts_than_the_release(mini_pack: Pack) -> None:
         "train+val 192,532, test 83,503, all 314,404); train, val, train+val, test, all differ"
     )
     assert found[2].remedy == (
-        "If the pack should hold the whole release, `hmr doctor --root OakInk` tells whether the tree does; then "
-        f"`hmr pack oakink --root OakInk --out {mini_pack.path} --force`."
+        "If the pack should hold the whole release, `hmr doctor --root FOLDER` tells whether the tree does; then "
+        f"`hmr pack oakink --root FOLDER --out {mini_pack.path} --force`."
     )
 
 
 def test_a_synthetic_pack_is_called_so(synthetic_pack_path: Path) -> None:
-    found = list(doctor.contents(Pack(synthetic_pack_path)))
+    found = list(doctor.contents(Pack(synthetic_pack_path), OAKINK))
     assert {finding.level for finding in found} == {"ok", "note"}
     (note,) = [finding for finding in found if finding.level == "note"]
     assert note.text == "the data set is synthetic: its counts are its own, and results on it are labelled synthetic"
-    assert note.remedy == "hmr pack oakink --root OakInk, for the release"
+    assert note.remedy == "hmr pack oakink --root FOLDER, for the release"
     assert not any("documented" in finding.text for finding in found if finding is not note)
 
 
 def test_a_pack_of_another_data_set(mini_tree: Path, tmp_path: Path) -> None:
     reader = OakInkReader(mini_tree)
     reader.release = "mine"
-    _, note, counts = doctor.contents(packed(reader, tmp_path))
+    _, note, counts = doctor.contents(packed(reader, tmp_path), OAKINK)
     text = "the data set is not OakInk-Image v2.1, so that its counts are not compared with documented ones"
     assert shown([note]) == [("note", text)]
     assert "documented" not in counts.text
@@ -95,7 +98,7 @@ def test_lists_that_train_on_test(mini_tree: Path, tmp_path: Path) -> None:
     found = list(doctor.split_lists(packed(Leaking(mini_tree), tmp_path)))
     assert [finding.level for finding in found] == ["wrong", "note"]
     assert found[0].text.startswith("sp0: 1 samples of test are trained on, too (")
-    assert found[0].remedy.startswith("Pack the data set again; `hmr doctor --root OakInk` tells whether")
+    assert found[0].remedy.startswith("Pack the data set again; `hmr doctor --root FOLDER` tells whether")
 
 
 def test_a_whole_pack(mini_pack: Pack) -> None:
@@ -145,6 +148,6 @@ def test_annotations_in_millimetres(mini_tree: Path, tmp_path: Path) -> None:
     assert found[0].level == "wrong"
     assert found[0].text.startswith("joints look like millimetres: ")
     assert found[0].remedy == (
-        "Look at the tree that was packed: `hmr doctor --root OakInk`. If it is whole, pack it again."
+        "Look at the tree that was packed: `hmr doctor --root FOLDER`. If it is whole, pack it again."
     )
     assert found[1].text.startswith("verts look like millimetres: ")

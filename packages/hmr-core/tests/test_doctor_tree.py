@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import cv2
@@ -14,18 +15,23 @@ import h5py
 import numpy as np
 import pytest
 
-from hmr_core.data.oakink import OakInkReader, open_oakink
+from hmr_core import builtin
+from hmr_core.data.oakink import open_oakink
 from hmr_core.data.oakink.layout import RELEASE
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.doctor import counts as documented
+from hmr_core.data.projection import projection_remarks
 from hmr_core.doctor import tree as doctor
+from hmr_core.doctor.counts import counts
 from hmr_core.doctor.finding import Finding
 from hmr_core.doctor.match import match
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, UsageError
+from hmr_core.hand.joints import MANO_TO_OPENPOSE
+from hmr_core.plugins.sample import DatasetReader
 
+OAKINK = builtin.hmr_datasets()[0]
 SAMPLE = "A01001_0001_0000__2021-09-26-19-59-58__0__12__0"
 FRAME = "A01001_0001_0000/2021-09-26-19-59-58/north_east_color_12.png"
 
@@ -47,23 +53,23 @@ def amiss(findings: Iterator[Finding]) -> list[tuple[str, str, str]]:
 
 def contents(tree: Path) -> list[tuple[str, str, str]]:
     reader = open_oakink(tree)
-    return amiss(doctor.contents(reader, doctor.read_lists(reader)))
+    return amiss(doctor.contents(tree, OAKINK, reader, doctor.read_lists(reader)))
 
 
-def every(reader: OakInkReader) -> list[str]:
+def every(reader: DatasetReader) -> list[str]:
     return doctor.every_id(doctor.read_lists(reader))
 
 
 def files(tree: Path) -> list[tuple[str, str, str]]:
     reader = open_oakink(tree)
-    return amiss(doctor.files(reader, every(reader)))
+    return amiss(doctor.files(OAKINK, reader, every(reader)))
 
 
 def samples(tree: Path) -> list[tuple[str, str, str]]:
     """What is amiss with thirty samples, SAMPLE among them; all are looked at."""
     reader = open_oakink(tree)
     others = [name for name in every(reader) if name[:-1] != SAMPLE[:-1]]
-    return amiss(doctor.samples(reader, [SAMPLE, *others[:29]], np.random.default_rng(0)))
+    return amiss(doctor.samples(tree, OAKINK, reader, [SAMPLE, *others[:29]], np.random.default_rng(0)))
 
 
 def test_lists_that_are_missing_or_empty(tree: Path) -> None:
@@ -90,23 +96,22 @@ def test_the_counts_are_shown_beside_the_documented_ones(tree: Path) -> None:
         "documented: train 177,490, val 6,151, train+val 192,532, test 83,503, all 314,404)",
         "documented: train 214,630, val 16,202, train+val 230,832, test 78,547, all 314,404)",
     ]
-    assert documented.RELEASE == RELEASE
 
 
 def test_the_release_s_own_counts_are_right() -> None:
-    there = {split: dict(counts) for split, counts in documented.DOCUMENTED.items()}
-    assert amiss(documented.counts("root", RELEASE, there, "again")) == []
+    there = {split: dict(counts) for split, counts in OAKINK.expected(RELEASE).items()}
+    assert amiss(counts("root", OAKINK, RELEASE, there, "again")) == []
     there["sp1"]["test"] += 1
-    ((level, text, remedy),) = amiss(documented.counts("root", RELEASE, there, "again"))
+    ((level, text, remedy),) = amiss(counts("root", OAKINK, RELEASE, there, "again"))
     assert (level, remedy) == ("warning", "again")
     assert text.endswith("train+val 192,532, test 83,503, all 314,404); test differ")
     part = {"sp2": {"test": 78_547}}  # a pack of a subset lacks the others, and they are not missed
-    assert amiss(documented.counts("data", RELEASE, part, "again")) == []
+    assert amiss(counts("data", OAKINK, RELEASE, part, "again")) == []
 
 
 def test_a_tree_that_is_something_else_is_not_expected_to_have_them(tree: Path) -> None:
     (tree / "release.txt").write_text("synthetic, in OakInk-Image v2.1's layout (seed 0)")
-    text = "the tree is not the release, so that its counts are not compared with documented ones"
+    text = f"the tree is not {RELEASE}, so that its counts are not compared with documented ones"
     assert contents(tree) == [("note", text, "")]
 
 
@@ -180,8 +185,8 @@ def test_a_tree_without_lists(tree: Path) -> None:
 def test_a_whole_tree_lacks_no_file(mini_tree: Path) -> None:
     assert files(mini_tree) == []
     reader = open_oakink(mini_tree)
-    (only,) = doctor.files(reader, every(reader))
-    assert only.text == "the 96 listed samples have 5 annotation files each, and 80 frames"
+    (only,) = doctor.files(OAKINK, reader, every(reader))
+    assert only.text == "the 96 listed samples have all of their files"
 
 
 @pytest.mark.parametrize("folder", ["cam_intr", "hand_j", "hand_v", "obj_transf", "general_info"])
@@ -233,7 +238,7 @@ def test_frames_that_are_wrong(tree: Path, content: bytes, text: str) -> None:
     assert level == "wrong"
     assert found.startswith(f"1 of 30 samples looked at cannot be read ({SAMPLE}); the first: sample {SAMPLE}: ")
     assert text in found
-    assert remedy == "Check the archives by the release's scripts/verify_checksum.py, and unpack them again."
+    assert remedy == "Unpack the archives that they are in again."
 
 
 def test_a_pickle_that_is_no_annotation(tree: Path) -> None:
@@ -261,7 +266,7 @@ def test_a_damaged_list_is_an_error_of_our_own(tree: Path) -> None:
 
 def matched(tree: Path, pack: Path) -> list[Finding]:
     reader = open_oakink(tree)
-    return list(match(reader, doctor.read_lists(reader), Pack(pack), np.random.default_rng(0)))
+    return list(match(tree, reader, doctor.read_lists(reader), Pack(pack), np.random.default_rng(0)))
 
 
 def test_a_pack_of_the_tree(mini_tree: Path, mini_pack_path: Path) -> None:
@@ -341,3 +346,47 @@ def test_a_pack_of_other_samples(tree: Path, mini_tree: Path, tmp_path: Path) ->
         ("wrong", "1 of 1 lists of the pack are not the tree's: val of sp0 (15 samples, the tree 1)"),
         ("wrong", "none of the pack's samples that were looked at is in the tree's lists"),
     ]
+
+
+def test_a_tree_is_opened_by_the_data_set_that_takes_it(mini_tree: Path, tmp_path: Path) -> None:
+    def refuse(root: Path) -> DatasetReader:
+        raise HmrError(f"{root} has no file index.json.")
+
+    other = replace_fields(OAKINK, name="other", open=refuse)
+    specs = {"other": other, "oakink": OAKINK}
+    spec, reader = doctor.open_tree(mini_tree, specs, None)
+    assert (spec, reader.name) == (OAKINK, "oakink")
+    with pytest.raises(HmrError, match=r"has no file index\.json\.$"):
+        doctor.open_tree(mini_tree, specs, "other")
+    with pytest.raises(UsageError) as raised:
+        doctor.open_tree(tmp_path, specs, None)
+    text = str(raised.value)
+    assert text.startswith(
+        f"{tmp_path} is a tree of no data set that is known here. other: {tmp_path} has no file index"
+    )
+    assert "oakink: " in text
+
+
+def test_projected_joints_are_held_against_the_annotated_points(mini_tree: Path) -> None:
+    reader = open_oakink(mini_tree)
+    read = [reader.read(name) for name in every(reader)[:4]]
+    assert list(projection_remarks(read)) == []
+    pixels = [sample.joints.astype(np.float64) @ sample.intrinsics.T for sample in read]
+    seen = [np.float32(points[:, :2] / points[:, 2:]) for points in pixels]
+    right = [replace_fields(sample, joints_px=points) for sample, points in zip(read, seen, strict=True)]
+    (fine,) = projection_remarks(right)
+    assert (fine.level, fine.text.endswith("pixels of the annotated points in 4 samples")) == ("ok", True)
+    partly = seen[0].copy()
+    partly[3:] = np.nan
+    (one,) = projection_remarks([*right[1:], replace_fields(right[0], joints_px=partly + np.float32(1))])
+    assert (one.level, one.misleads) == ("warning", False)
+    assert one.text.startswith(
+        f"projected joints are up to 1.4 pixels from the annotated points in 1 of 4 samples ({read[0].id})"
+    )
+    order = list(MANO_TO_OPENPOSE)
+    for wrong in (
+        [replace_fields(sample, joints=sample.joints[order]) for sample in right],
+        [replace_fields(sample, joints=sample.joints * np.float32([1, -1, -1])) for sample in right],
+    ):
+        (found,) = projection_remarks(wrong)
+        assert (found.level, found.misleads) == ("wrong", True)

@@ -7,25 +7,34 @@ from typing import TYPE_CHECKING
 from hmr_core.plugins import DatasetSpec, SolverSpec, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import torch
 
+    from hmr_core.data.oakink.reader import OakInkReader
     from hmr_core.hand.fit.lm import LmSolver
     from hmr_core.hand.fit.lm_config import LmConfig
     from hmr_core.hand.layer import HandLayer
-    from hmr_core.plugins.sample import DatasetReader
+    from hmr_core.plugins.sample import DatasetReader, Missing
 
 
 @hookimpl
 def hmr_datasets() -> list[DatasetSpec]:
     """OakInk-Image, from the release's own tree."""
+    from hmr_core.data.oakink.documented import AGAIN, DOCUMENTED
+    from hmr_core.data.oakink.layout import RELEASE
+
     return [
         DatasetSpec(
             name="oakink",
             summary="OakInk-Image v2.1: the release's folder OakInk (image/anno, image/stream_release_v2)",
             open=_open_oakink,
             readers={"oikit": _open_with_oikit},
+            documented=DOCUMENTED,
+            documented_release=RELEASE,
+            missing=_missing_of_oakink,
+            again=AGAIN,
         )
     ]
 
@@ -56,6 +65,12 @@ def _open_oakink(root: Path) -> DatasetReader:
     from hmr_core.data.oakink import open_oakink
 
     return open_oakink(root)
+
+
+def _missing_of_oakink(reader: OakInkReader, ids: Sequence[str]) -> Iterator[Missing]:
+    from hmr_core.data.oakink.missing import missing_files
+
+    return missing_files(reader, ids)
 
 
 def _open_with_oikit(root: Path) -> DatasetReader:

@@ -31,16 +31,21 @@ WIDTH = max(map(len, STYLES))
     "--root",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Look at the release's folder OakInk, too: lists, missing files, a selection of samples.",
+    help="Look at a data set's folder, too: lists, missing files, a selection of samples.",
+)
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="What --root is a tree of (`hmr datasets` lists them); by default the first data set that takes it.",
 )
 @data_option
 @hand_model_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_json: bool) -> None:
+def doctor(root: Path | None, dataset: str | None, data: Path | None, hand_model: Path | None, as_json: bool) -> None:
     """Say what is there, what is wrong, and what to run.
 
     The command looks at versions, devices and plugins; at the pack (counts, checksums, and the annotations of a
-    selection of samples); at the hand model, and whether the pack's meshes are of it; with --root at the release's
+    selection of samples); at the hand model, and whether the pack's meshes are of it; with --root at a data set's
     tree. Each line is marked ok, note, warning or wrong, and what to run follows. The command writes nothing.
 
     The exit status is 0 when nothing is wrong (there may be warnings), and 1 otherwise.
@@ -50,6 +55,7 @@ def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_jso
       hmr doctor
       hmr doctor --root OakInk
       hmr doctor --root OakInk --data data/oakink.h5 --hand-model hand.npz
+      hmr doctor --root FreiHAND --dataset freihand
     """
     from hmr_core.doctor.examine import Subject, examine
 
@@ -59,6 +65,7 @@ def doctor(root: Path | None, data: Path | None, hand_model: Path | None, as_jso
         context.command.list_commands(context)  # asks for the plugins' commands, since a clash of theirs counts, too
     subject = Subject(
         root=root,
+        dataset=dataset,
         data=find_data(data),
         data_named=bool(data or os.environ.get("HMR_DATA")),
         data_from_environment=bool(data is None and os.environ.get("HMR_DATA")),

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hmr_core.data.oakink.documented import DOCUMENTED
-from hmr_core.data.oakink.layout import RELEASE
 from hmr_core.doctor.finding import Finding
+from hmr_core.plugins.specs import DatasetSpec
 
 
-def counts(section: str, release: str, there: Mapping[str, Mapping[str, int]], remedy: str) -> Iterator[Finding]:
-    """A line for each split: its counts by subset, and what the release's documentation says.
+def counts(
+    section: str, spec: DatasetSpec | None, release: str, there: Mapping[str, Mapping[str, int]], remedy: str
+) -> Iterator[Finding]:
+    """A line for each split: its counts by subset, and what the documentation of its release says.
 
-    Only what calls itself OakInk's release is expected to have its counts. remedy: what to do where they differ.
+    spec: the data set's; None where its plugin is not installed. remedy: what to do where they differ.
     """
+    expected_of = {} if spec is None else spec.expected(release)
     for split, by_subset in there.items():
         shown = ", ".join(f"{subset} {count:,}" for subset, count in by_subset.items())
-        documented = DOCUMENTED.get(split)
+        documented = expected_of.get(split)
         text = f"{split}: {shown or 'no subset is complete'}"
-        if documented is None or release != RELEASE:
+        if documented is None:
             yield Finding(section=section, level="ok", text=text)
             continue
         expected = ", ".join(f"{subset} {count:,}" for subset, count in documented.items())
@@ -29,3 +31,13 @@ def counts(section: str, release: str, there: Mapping[str, Mapping[str, int]], r
             text=f"{text} (documented: {expected})" + (f"; {', '.join(differ)} differ" if differ else ""),
             remedy=remedy if differ else "",
         )
+
+
+def not_compared(section: str, spec: DatasetSpec | None, release: str, what: str) -> Iterator[Finding]:
+    """A note where a data set has documented counts, and this is not the release that they are of.
+
+    what: the subject of the sentence, the tree or the data set.
+    """
+    if spec is not None and spec.documented and not spec.expected(release):
+        text = f"{what} is not {spec.documented_release}, so that its counts are not compared with documented ones"
+        yield Finding(section=section, level="note", text=text)

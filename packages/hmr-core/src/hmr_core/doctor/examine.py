@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,10 +16,11 @@ from hmr_core.shell import command_line, flag
 if TYPE_CHECKING:
     import numpy as np
 
-    from hmr_core.data.oakink.reader import OakInkReader
     from hmr_core.data.pack.reader import Pack
     from hmr_core.hand.source import HandModelSource
     from hmr_core.plugins.registry import Registry
+    from hmr_core.plugins.sample import DatasetReader
+    from hmr_core.plugins.specs import DatasetSpec
 
 # Every check imports what it needs when it runs: what is broken here must only cost the checks that use it.
 
@@ -37,9 +38,13 @@ MAKE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What to look at. data_named, hand_model_named: whether the user named them, by an option or a variable."""
+    """What to look at. data_named, hand_model_named: whether the user named them, by an option or a variable.
+
+    dataset: what root is a tree of; None for whichever data set takes it.
+    """
 
     root: Path | None
+    dataset: str | None = None
     data: Path
     data_named: bool
     data_from_environment: bool = field(default=False, kw_only=True)
@@ -51,10 +56,11 @@ class Subject:
 class _Opened:
     """What one check opened and a later one needs."""
 
-    reader: OakInkReader | None = None
+    spec: DatasetSpec | None = None
+    reader: DatasetReader | None = None
     pack: Pack | None = None
     hand: HandModelSource | None = None
-    lists: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    lists: dict[str, dict[str, Sequence[str]]] = field(default_factory=dict)
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -76,10 +82,10 @@ def examine(subject: Subject, registry: Registry) -> Iterator[Finding]:
         ("plugins", "the plugins", lambda: _plugins(registry)),
     ):
         yield from guarded(section, what, check, INSTALL)
-    yield from _root(subject, opened)
-    yield from _data(subject, opened)
+    yield from _root(subject, opened, registry)
+    yield from _data(subject, opened, registry)
     if opened.reader is not None and opened.pack is not None and opened.lists:
-        yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(opened), FIRST)
+        yield from guarded(BOTH, "whether the pack is of the tree", lambda: _match(subject, opened), FIRST)
     yield from _hand_model(subject, opened)
 
 
@@ -119,42 +125,47 @@ def _plugins(registry: Registry) -> Iterator[Finding]:
     return plugins(registry)
 
 
-def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
+def _root(subject: Subject, opened: _Opened, registry: Registry) -> Iterator[Finding]:
     """The tree, if one was given: opened, then its lists, then its files, then some of its samples."""
     root = subject.root
     if root is None:
         text = "no tree was looked at"
-        remedy = f"{command_line('hmr doctor', Option('root', 'OakInk'))}, the folder of OakInk's release"
+        remedy = f"{command_line('hmr doctor', Option('root', 'OakInk'))}, the folder of a data set"
         yield Finding(section=ROOT, level="note", text=text, remedy=remedy)
         return
 
     def tree_at_root() -> Iterator[Finding]:
-        from hmr_core.data.oakink import open_oakink
+        from hmr_core.doctor.tree import open_tree
 
-        opened.reader = open_oakink(root)
+        if subject.dataset is not None:
+            registry.dataset(subject.dataset)  # which says what there is where there is no such data set
+        opened.spec, opened.reader = open_tree(root, registry.datasets(), subject.dataset)
         yield from ()
 
     def lists() -> Iterator[Finding]:
         from hmr_core.doctor import tree
 
+        assert opened.spec is not None
         assert opened.reader is not None
         opened.lists = tree.read_lists(opened.reader)
-        yield from tree.contents(opened.reader, opened.lists)
+        yield from tree.contents(root, opened.spec, opened.reader, opened.lists)
 
     def files() -> Iterator[Finding]:
         from hmr_core.doctor import tree
 
+        assert opened.spec is not None
         assert opened.reader is not None
-        yield from tree.files(opened.reader, tree.every_id(opened.lists))
+        yield from tree.files(opened.spec, opened.reader, tree.every_id(opened.lists))
 
     def samples() -> Iterator[Finding]:
         from hmr_core.doctor import tree
 
+        assert opened.spec is not None
         assert opened.reader is not None
-        yield from tree.samples(opened.reader, tree.every_id(opened.lists), opened.rng)
+        yield from tree.samples(root, opened.spec, opened.reader, tree.every_id(opened.lists), opened.rng)
 
-    again = "Unpack the release's annotations again, and give its folder OakInk."
     yield from guarded(ROOT, f"the tree {root}", tree_at_root, "")
+    again = "" if opened.spec is None else opened.spec.again
     if opened.reader is not None:
         yield from guarded(ROOT, f"the lists of {root}", lists, again)
     if opened.lists:
@@ -162,7 +173,7 @@ def _root(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         yield from guarded(ROOT, f"the samples of {root}", samples, again)
 
 
-def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
+def _data(subject: Subject, opened: _Opened, registry: Registry) -> Iterator[Finding]:
     """The pack: opened, then its counts, lists, checksums and annotations."""
     if not subject.data_named and not subject.data.exists():
         from hmr_core.data.pack.format import pack_command
@@ -183,7 +194,7 @@ def _data(subject: Subject, opened: _Opened) -> Iterator[Finding]:
         from hmr_core.doctor import pack
 
         opened.pack = Pack(subject.data)
-        yield from pack.contents(opened.pack)
+        yield from pack.contents(opened.pack, registry.datasets().get(opened.pack.info.dataset))
 
     yield from guarded(DATA, f"the pack {subject.data}", contents, _mend(subject.data))
     found = opened.pack
@@ -224,12 +235,13 @@ def _mend(data: Path) -> str:
     return f"`{command_line('hmr pack verify', data)}` tells what is damaged; then {again}"
 
 
-def _match(opened: _Opened) -> Iterator[Finding]:
+def _match(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     from hmr_core.doctor.match import match
 
+    assert subject.root is not None
     assert opened.reader is not None
     assert opened.pack is not None
-    return match(opened.reader, opened.lists, opened.pack, opened.rng)
+    return match(subject.root, opened.reader, opened.lists, opened.pack, opened.rng)
 
 
 def _hand_model(subject: Subject, opened: _Opened) -> Iterator[Finding]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr_core.data.oakink.reader import OakInkReader
 from hmr_core.data.pack import format as fmt
+from hmr_core.data.pack.encode import stored_annotations
 from hmr_core.data.pack.reader import Pack
 from hmr_core.doctor.choose import chosen
 from hmr_core.doctor.finding import Finding
+from hmr_core.doctor.tree import Lists
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
-from hmr_core.plugins.sample import Sample
+from hmr_core.plugins.sample import DatasetReader, Sample
 from hmr_core.wording import listed
 
 SECTION = "root and data"
@@ -23,15 +24,10 @@ SECTION = "root and data"
 SAMPLES = 64
 """How many samples are compared."""
 
-COMPARED = ("joints", "verts", "intrinsics", "rotations", "betas", "object_pose")
-"""The annotations of a tree of OakInk's, all of which it has."""
 
-
-def match(
-    reader: OakInkReader, there: Mapping[str, Mapping[str, list[str]]], pack: Pack, rng: np.random.Generator
-) -> Iterator[Finding]:
-    """Whether the pack holds what the tree does. there: the tree's lists."""
-    this_one = fmt.pack_command(reader.name, root=reader.root)
+def match(root: Path, reader: DatasetReader, there: Lists, pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
+    """Whether the pack holds what the tree at root does. there: the tree's lists."""
+    this_one = fmt.pack_command(reader.name, root=root)
     again = f"Give the tree that was packed, or pack this one: {this_one}"
     if pack.info.release != reader.release:
         text = f'the pack is of "{pack.info.release}", the tree is "{reader.release}"'
@@ -53,20 +49,20 @@ def match(
         yield from _frames(samples, pack, again)
 
 
-def _readable(reader: OakInkReader, pack: Pack, rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
+def _readable(reader: DatasetReader, pack: Pack, rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
     """The samples of the rows as the tree has them, but for those that it has not."""
     for row, name in zip(rows.tolist(), pack.ids(rows), strict=True):
         with suppress(HmrError):
             yield row, reader.read(name)
 
 
-def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str) -> Iterator[Finding]:
+def _lists(there: Lists, pack: Pack, again: str) -> Iterator[Finding]:
     same, others = 0, []
     for split, by_subset in pack.info.counts.items():
         for subset, count in by_subset.items():
             packed = pack.ids(pack.indices(split, subset)) if count else []
             tree = there.get(split, {}).get(subset)
-            if packed == tree:
+            if tree is not None and packed == [*tree]:
                 same += 1
             elif tree is None:
                 others.append(f"{subset} of {split} (the tree has no such list)")
@@ -84,17 +80,26 @@ def _lists(there: Mapping[str, Mapping[str, list[str]]], pack: Pack, again: str)
 
 
 def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
-    arrays = {name: pack.array(name, list(there)) for name in COMPARED if name in pack.info.arrays}
+    arrays = {name: pack.array(name, list(there)) for name in pack.info.arrays if name not in fmt.PLACES}
     differ = [
         sample.id
         for i, sample in enumerate(there.values())
-        if not all(np.array_equal(array[i], getattr(sample, name)) for name, array in arrays.items())
+        if not _is_as_packed({name: array[i] for name, array in arrays.items()}, sample)
     ]
     if differ:
         text = f"annotations of {len(differ)} of {len(there)} samples are not the tree's: {listed(differ)}"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     else:
         yield Finding(section=SECTION, level="ok", text=f"annotations of {len(there)} samples are the tree's")
+
+
+def _is_as_packed(packed: Mapping[str, np.ndarray], sample: Sample) -> bool:
+    """Whether a sample has what a pack has of it."""
+    try:
+        stored = stored_annotations(sample)
+    except HmrError:
+        return False
+    return packed.keys() == stored.keys() and all(np.array_equal(packed[name], stored[name]) for name in packed)
 
 
 def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:

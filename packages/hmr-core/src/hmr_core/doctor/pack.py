@@ -7,29 +7,32 @@ from collections.abc import Iterator
 import numpy as np
 
 from hmr_core.data.lists import list_remarks
-from hmr_core.data.oakink.layout import NAME, RELEASE
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.entry import packed_hands
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.plausibility import plausibility
 from hmr_core.doctor.choose import chosen
-from hmr_core.doctor.counts import counts
+from hmr_core.doctor.counts import counts, not_compared
 from hmr_core.doctor.finding import Finding, findings
 from hmr_core.errors import HmrError, Option
+from hmr_core.plugins.specs import DatasetSpec
 from hmr_core.shell import command_line, flag
 from hmr_core.wording import listed
 
 SECTION = "data"
 
-TREE = "OakInk"
+TREE = "FOLDER"
 _DOCTOR_TREE = command_line("hmr doctor", Option("root", TREE))
 
 IMAGES, ANNOTATIONS = 64, 512
 """How many samples are read whole, and how many's annotations are measured."""
 
 
-def contents(pack: Pack) -> Iterator[Finding]:
-    """What the pack says of itself, and its counts beside the documented ones."""
+def contents(pack: Pack, spec: DatasetSpec | None) -> Iterator[Finding]:
+    """What the pack says of itself, and its counts beside the documented ones.
+
+    spec: of the pack's data set; None where its plugin is not installed.
+    """
     info = pack.info
     size = f"{info.size_bytes / 1e9:.2f} GB" if info.size_bytes >= 1e8 else f"{info.size_bytes / 1e6:.1f} MB"
     yield Finding(
@@ -41,15 +44,14 @@ def contents(pack: Pack) -> Iterator[Finding]:
         text = "the data set is synthetic: its counts are its own, and results on it are labelled synthetic"
         remedy = f"{command_line('hmr pack', info.dataset, Option('root', TREE))}, for the release"
         yield Finding(section=SECTION, level="note", text=text, remedy=remedy)
-    elif info.dataset == NAME and info.release != RELEASE:
-        text = f"the data set is not {RELEASE}, so that its counts are not compared with documented ones"
-        yield Finding(section=SECTION, level="note", text=text)
+    else:
+        yield from not_compared(SECTION, spec, info.release, "the data set")
     yield from _annotated(pack)
     again = (
         f"If the pack should hold the whole release, `{_DOCTOR_TREE}` tells whether the tree does; then "
         f"`{fmt.pack_command(info.dataset, root=TREE, out=pack.path)} {flag(Option('force'))}`."
     )
-    yield from counts(SECTION, info.release, info.counts, again)
+    yield from counts(SECTION, spec, info.release, info.counts, again)
 
 
 def _annotated(pack: Pack) -> Iterator[Finding]:
@@ -70,8 +72,8 @@ def _annotated(pack: Pack) -> Iterator[Finding]:
 
 def split_lists(pack: Pack) -> Iterator[Finding]:
     """Whether the lists of each split fit together."""
-    lists_right = f"; `{_DOCTOR_TREE}` tells whether its own lists are right" if pack.info.dataset == NAME else ""
-    remedy = f"Pack the data set again{lists_right}. {_verify(pack)}"
+    lists_right = f"`{_DOCTOR_TREE}` tells whether its own lists are right"
+    remedy = f"Pack the data set again; {lists_right}. {_verify(pack)}"
     wrong = False
     for split, by_subset in pack.info.counts.items():
         rows = {subset: pack.indices(split, subset) for subset, count in by_subset.items() if count}
@@ -105,8 +107,7 @@ def measured(pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
     """Whether the annotations of a selection of samples are hands."""
     rows = chosen(len(pack), ANNOTATIONS, rng)
     hands = packed_hands(pack, rows)
-    look = f": `{_DOCTOR_TREE}`" if pack.info.dataset == NAME else ""
-    remedy = f"Look at the tree that was packed{look}. If it is whole, pack it again."
+    remedy = f"Look at the tree that was packed: `{_DOCTOR_TREE}`. If it is whole, pack it again."
     yield from findings(SECTION, plausibility(hands), remedy)
 
 

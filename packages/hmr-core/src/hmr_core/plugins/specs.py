@@ -79,11 +79,12 @@ class DatasetSpec:
     HmrError where what it needs is not installed.
     open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
     rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
-    documented: how many samples the subsets of each split have by the documentation of the release that open's reader
-    names; for another release, nothing is expected. documented_release: that release; ""
-    where each release has splits of its own names.
+    documented: how many samples the subsets of each split have by the documentation of the data set; of a tree of
+    another release than documented_release nothing is expected, unless that is "", where each release has splits of its
+    own names.
     missing: which files the samples of some ids lack, found without opening one; None where nothing tells cheaply.
     rules: how the data set's authors score predictions; None where they don't.
+    again: what to do where a tree is not whole, a sentence.
     """
 
     name: str
@@ -95,6 +96,11 @@ class DatasetSpec:
     documented_release: str = ""
     missing: Callable[[Any, Sequence[str]], Iterator[Missing]] | None = None
     rules: OfficialRules | None = None
+    again: str = "Unpack the data set again."
+
+    def expected(self, release: str) -> Mapping[str, Mapping[str, int]]:
+        """The documented counts of a release; empty where there are none."""
+        return self.documented if self.documented_release in ("", release) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,3 +10,6 @@ DOCUMENTED: Mapping[str, Mapping[str, int]] = {
     "sp2": {"train": 214_630, "val": 16_202, "train+val": 230_832, "test": 78_547, "all": 314_404},
 }
 """The samples of the release by split; sp0-ho has no count of its own there."""
+
+AGAIN = "Unpack the release's annotations again (image/anno/split, split_train_val, seq_all.json)."
+"""What to do where the lists are not the release's."""
