@@ -200,6 +200,16 @@ def test_left_hands_and_joints_that_are_not_known(tmp_path: Path) -> None:
     np.testing.assert_array_equal(true, predicted)
 
 
+def test_evaluations_in_an_order_of_their_own(made: types.ModuleType, mini_pack: Pack, mini_hand: HandModel) -> None:
+    first = made.made_evaluations(mini_pack)[0]
+    ids, joints = first.predictions.ids, first.predictions.joints
+    turned = replace(first, predictions=replace(first.predictions, ids=ids[::-1], joints=joints[::-1]))
+    faces = mini_hand.faces.numpy()
+    before, after = (sample_hands([one], mini_pack, faces, [i])[i] for one, i in ((first, 20), (turned, 3)))
+    assert before.panels == after.panels
+    np.testing.assert_array_equal(before.truth.joints, after.truth.joints)
+
+
 def test_another_pack_is_refused(made: types.ModuleType, mini_pack: Pack, mini_hand: HandModel) -> None:
     first = made.made_evaluations(mini_pack)[0]
     other = replace(first, predictions=replace(first.predictions, pack="another"))

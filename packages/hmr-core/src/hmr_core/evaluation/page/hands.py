@@ -82,10 +82,11 @@ def sample_hands(
             f"the evaluations are not of {pack.path} (its digest is another).", "Give theirs with ", Option("data"), "."
         )
     rows = pack.indices(first.split, first.subset)
+    row_of = dict(zip(pack.ids(rows), rows.tolist(), strict=True))  # the evaluations may have an order of their own
     dataset = ImageDataset(pack, image_size=PANEL_PX, root_joint=0, data=stored_crop(pack), verify=True)
     found = {}
     for sample in samples:
-        row = int(rows[sample])
+        row = row_of[first.ids[sample]]
         tile = Tile.of(dataset, row, PANEL_PX)
         panels = [_panel("joints", None, tile.with_joints(tile.true_joints))]
         for i, one in enumerate(evaluations):
