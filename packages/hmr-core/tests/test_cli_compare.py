@@ -83,6 +83,48 @@ def test_the_picture_shows_them_side_by_side(command_line: Any, two: None, mini_
     assert command_line("compare", "a", "--data", str(mini_pack.path), "--picture", "again.png").status == 0
 
 
+def test_the_page_has_all_that_the_pack_knows_and_the_table_as_little_as_without(
+    command_line: Any, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmr_core.evaluation.page.choice.MOST_A_GROUP", 1)
+    few = ("--draws", "100")
+    _, table, _ = command_line("compare", "a", "b", *few)
+    status, out, err = command_line("compare", "a", "b", "--html", "report.html", *few)
+    assert (status, out, err) == (0, table, "page: report.html\n")
+    page = Path("report.html").read_text()
+    pictures = page.count("data:image/jpeg;base64,")
+    assert pictures in (2 * 4, 3 * 4), "of each sample: the truth, two models' joints, one mesh"
+    for by in ("joint", "finger", "subject", "object", "view"):
+        assert f"<summary>MPJPE by {by}, as a table</summary>" in page
+    assert command_line("compare", "a", "b", "--html", "some.html", "--by", "finger", *few).status == 0
+    some = Path("some.html").read_text()
+    assert "MPJPE by finger" in some
+    assert "MPJPE by view" not in some
+
+
+def test_the_page_without_the_pack_says_so(command_line: Any, two: None) -> None:
+    for name in ("a", "b"):
+        report = json.loads(Path(f"{name}/report.json").read_text())
+        report["pack"]["path"] = "gone.h5"
+        Path(f"{name}/report.json").write_text(json.dumps(report))
+    assert command_line("compare", "a", "b", "--html", "report.html").status == 0
+    page = Path("report.html").read_text()
+    assert "data:image/jpeg" not in page
+    assert "This page has no pictures: it was made without the pack that the evaluations are of." in page
+
+
+def test_the_page_without_plotly_is_an_error_before_anything_is_read(
+    command_line: Any, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmr_core.evaluation.page.plotly_js.find_spec", lambda name: None)
+    status, out, err = command_line("compare", "a", "nowhere", "--html", "report.html")
+    assert (status, out) == (1, "")
+    assert err == (
+        'error: Plotly is not installed, which draws the page\'s charts. Run: pip install "hmr-core[report]"\n'
+    )
+    assert not Path("report.html").exists()
+
+
 def test_mistakes_are_told(command_line: Any, two: None) -> None:
     assert command_line("compare").status == 2
     status, _, err = command_line("compare", "a", "--by", "fingers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ FORMATS = ("text", "json", "csv", "markdown", "latex")
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to this file, not to stdout.")
 @click.option("--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw samples side by side as a PNG.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with tables, curves and the worst and best hands: one HTML file that needs no network "
+    '(pip install "hmr-core[report]").',
+)
 @hand_model_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 @click.option(
@@ -51,6 +59,7 @@ def compare(
     format_: str | None,
     out: Path | None,
     picture: Path | None,
+    html: Path | None,
     hand_model: Path | None,
     seed: int,
     draws: int,
@@ -66,12 +75,16 @@ def compare(
       hmr compare eval/integral-sp0-test mine.h5 --data data/oakink.h5 --out table.tex
       hmr compare eval/* --format csv > comparison.csv
       hmr compare eval/* --picture models.png
+      hmr compare eval/* --html report.html
 
     Intervals are made by drawing whole sequences anew, since frames of one sequence resemble each other; differences
     are taken sample by sample: docs/compare.md. The pack is the one that the reports name, if it is still there.
     """
     from hmr_core.evaluation.comparing.reading import open_evaluations
+    from hmr_core.evaluation.page.plotly_js import require_plotly
 
+    if html is not None:
+        require_plotly()
     found, pack = open_evaluations(evaluations, data)
 
     from hmr_core.evaluation.comparing.compare import compare as compare_read
@@ -80,8 +93,10 @@ def compare(
 
     written_as = format_ or (ENDINGS.get(out.suffix.lower()) if out is not None else None) or "text"
     whole = written_as in ("json", "csv")
-    comparison = compare_read(found, pack, by=by or (None if whole else ()), cluster=cluster, seed=seed, draws=draws)
-    text = WRITERS[written_as](comparison)
+    wanted = by or (None if whole or html is not None else ())
+    comparison = compare_read(found, pack, by=wanted, cluster=cluster, seed=seed, draws=draws)
+    shown = comparison if by or whole else replace(comparison, breakdowns=[])
+    text = WRITERS[written_as](shown)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -89,6 +104,12 @@ def compare(
         click.echo(f"written: {out}", err=True)
     if picture is not None:
         _draw(found, pack, picture, hand_model)
+    if html is not None:
+        from hmr_core.evaluation.page.write import write_page
+        from hmr_core.hand.source import find_hand_model
+
+        write_page(html, comparison, found, pack, find_hand_model(hand_model).model.faces.numpy())
+        click.echo(f"page: {html}", err=True)
 
 
 def _draw(found: Sequence[SavedEvaluation], pack: Pack | None, picture: Path, hand_model: Path | None) -> None:
