@@ -22,12 +22,13 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError
-from hmr_core.evaluation.comparing.comparison import Comparison
+from hmr_core.evaluation.comparing.comparison import Comparison, Reference
 from hmr_core.evaluation.page import choice, plotly_js
 from hmr_core.evaluation.page.choice import MOST_LISTED, MOST_PICTURES, Groups, choose_groups, choose_listed
 from hmr_core.evaluation.page.gallery import NO_PICTURES
 from hmr_core.evaluation.page.hands import PANEL_PX, UNKNOWN, Panel, Points, SampleHands, panels_of, sample_hands
 from hmr_core.evaluation.page.page import SCRIPTS, comparison_page
+from hmr_core.evaluation.page.tables import references_table
 from hmr_core.evaluation.predictions import Predictions
 from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.hand.model import HandModel
@@ -232,6 +233,22 @@ def test_one_evaluation_alone_is_compared_with_none(made: types.ModuleType) -> N
     assert '<h2 id="differences">' not in text
     assert '<h2 id="points">' not in text
     assert "★" not in text
+
+
+def test_what_all_are_held_against_is_there_once(made: types.ModuleType) -> None:
+    same = {"mpjpe_mm": 8.14, "pa_mpjpe_mm": 6.0}
+    references = [
+        *(Reference(of=name, label="published", values=same) for name in ("a", "b")),
+        *(
+            Reference(of=name, label="mean pose", values={"mpjpe_mm": value})
+            for name, value in (("a", 1.0), ("b", 2.0))
+        ),
+    ]
+    comparison = replace(same_samples(made, 4, ["a", "b"]), references=references)
+    table = references_table(comparison)
+    heads = re.findall(r'<td class="text">([^<]*)</td>', table)
+    assert heads == ["published", "a: mean pose", "b: mean pose"]
+    assert table.count("8.14") == 2, "as it is shown, and as it sorts"
 
 
 def test_what_is_no_number_is_none(made: types.ModuleType) -> None:

@@ -36,13 +36,17 @@ def metrics_table(comparison: Comparison) -> str:
 
 def references_table(comparison: Comparison) -> str:
     """A row for what an evaluation is to be held against, such as the mean pose; a column for each metric."""
-    rows = [
-        [
-            _text(f"{reference.of}: {reference.label}"),
-            *(_figure(Interval(value=reference.values.get(row.metric)), row.unit) for row in comparison.metrics),
+    named: dict[tuple[str, tuple[float | None, ...]], list[str]] = {}
+    for reference in comparison.references:
+        values = tuple(reference.values.get(row.metric) for row in comparison.metrics)
+        named.setdefault((reference.label, values), []).append(reference.of)
+    rows = []
+    for (label, values), names in named.items():
+        of = "" if names == comparison.names else f"{', '.join(names)}: "  # what holds for all needs no name
+        figures = [
+            _figure(Interval(value=value), row.unit) for value, row in zip(values, comparison.metrics, strict=True)
         ]
-        for reference in comparison.references
-    ]
+        rows.append([_text(f"{of}{label}"), *figures])
     heads = ["to be held against", *(escape(with_unit(row)) for row in comparison.metrics)]
     return _table(heads, rows, "What the evaluations are to be held against", text_columns=1)
 

@@ -53,6 +53,7 @@ function showSamples() {
 }
 
 if (table) {
+  table.tHead.rows[0].cells[order.column].setAttribute("aria-sort", "descending");
   fill(sampleMetric, Object.keys(page.errors).map((metric) => [metric, page.labels[metric]]));
   table.tHead.addEventListener("click", (event) => {
     const head = event.target.closest("th");
