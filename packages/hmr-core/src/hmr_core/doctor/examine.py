@@ -241,7 +241,8 @@ def _match(subject: Subject, opened: _Opened) -> Iterator[Finding]:
     assert subject.root is not None
     assert opened.reader is not None
     assert opened.pack is not None
-    return match(subject.root, opened.reader, opened.lists, opened.pack, opened.rng)
+    posed = opened.spec is not None and opened.spec.open_posed is not None
+    return match(subject.root, opened.reader, opened.lists, opened.pack, opened.rng, posed=posed)
 
 
 def _hand_model(subject: Subject, opened: _Opened) -> Iterator[Finding]:

@@ -25,8 +25,18 @@ SAMPLES = 64
 """How many samples are compared."""
 
 
-def match(root: Path, reader: DatasetReader, there: Lists, pack: Pack, rng: np.random.Generator) -> Iterator[Finding]:
-    """Whether the pack holds what the tree at root does. there: the tree's lists."""
+POSED = frozenset({"rotations", "pose_valid"})
+"""What a data set whose poses need a hand model of MANO's has with one alone."""
+
+
+def match(
+    root: Path, reader: DatasetReader, there: Lists, pack: Pack, rng: np.random.Generator, *, posed: bool = False
+) -> Iterator[Finding]:
+    """Whether the pack holds what the tree at root does. there: the tree's lists.
+
+    posed: whether the data set's rotations need a hand model, which the reader was not given: where the pack has them,
+    they are not compared.
+    """
     this_one = fmt.pack_command(reader.name, root=root)
     again = f"Give the tree that was packed, or pack this one: {this_one}"
     if pack.info.release != reader.release:
@@ -45,7 +55,7 @@ def match(root: Path, reader: DatasetReader, there: Lists, pack: Pack, rng: np.r
         text = f"{len(rows) - len(samples)} of {len(rows)} samples of the pack cannot be read in the tree"
         yield Finding(section=SECTION, level="wrong", text=text, remedy="See what is said of root above.")
     if samples:
-        yield from _annotations(samples, pack, again)
+        yield from _annotations(samples, pack, again, left_out=POSED if posed else frozenset())
         yield from _frames(samples, pack, again)
 
 
@@ -79,8 +89,9 @@ def _lists(there: Lists, pack: Pack, again: str) -> Iterator[Finding]:
         yield Finding(section=SECTION, level="ok", text=text)
 
 
-def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:
-    arrays = {name: pack.array(name, list(there)) for name in pack.info.arrays if name not in fmt.PLACES}
+def _annotations(there: Mapping[int, Sample], pack: Pack, again: str, *, left_out: frozenset[str]) -> Iterator[Finding]:
+    compared = [name for name in pack.info.arrays if name not in (*fmt.PLACES, *left_out)]
+    arrays = {name: pack.array(name, list(there)) for name in compared}
     differ = [
         sample.id
         for i, sample in enumerate(there.values())
@@ -91,6 +102,9 @@ def _annotations(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterato
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     else:
         yield Finding(section=SECTION, level="ok", text=f"annotations of {len(there)} samples are the tree's")
+    if left_out & set(pack.info.arrays):
+        text = "the pack's rotations were made with a hand model, and are not compared with the tree"
+        yield Finding(section=SECTION, level="note", text=text)
 
 
 def _is_as_packed(packed: Mapping[str, np.ndarray], sample: Sample) -> bool:

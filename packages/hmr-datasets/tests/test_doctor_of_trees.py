@@ -1,0 +1,97 @@
+"""`hmr doctor` on trees of FreiHAND and HO-3D: what they are, what they lack, and what is wrong with their hands."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.writer import write_pack
+from hmr_core.doctor.examine import Subject, examine
+from hmr_core.plugins.registry import discover
+from hmr_datasets.freihand.reader import FreiHANDReader
+
+sys.path.append(str(Path(__file__).parent))
+freihand: Any = import_module("freihand_look_alike")
+ho3d: Any = import_module("ho3d_look_alike")
+python2_pickle: Any = import_module("python2_pickle")
+
+
+def found(root: Path, data: Path | None = None, section: str = "root") -> list[tuple[str, str]]:
+    """Level and text of what is said of a tree, without what is of no tree."""
+    subject = Subject(
+        root=root, data=data or root / "none.h5", data_named=data is not None, hand_model=None, hand_model_named=False
+    )
+    return [(line.level, line.text) for line in examine(subject, discover()) if line.section == section]
+
+
+def test_a_tree_of_freihand(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    freihand.make_freihand(root)
+    said = found(root)
+    assert said[0] == ("ok", f"{root} is a tree of FreiHAND v2")
+    assert not [text for level, text in said if level == "wrong"]
+    texts = " ".join(text for _, text in said)
+    assert "rotations are left out: FreiHAND's are relative to MANO's mean pose" in texts
+    assert (
+        "freihand: train 4, val 4, train+val 8, test 1 (documented: train 126,168, val 4,072, train+val 130,240, "
+        "test 3,960); train, val, train+val, test differ"
+    ) in texts
+    assert "the 9 listed samples have all of their files" in texts
+    (root / "training/rgb/00000002.jpg").unlink()
+    assert ("wrong", "training/rgb lacks 1 of 8 files: 00000002.jpg") in found(root)
+
+
+def test_a_pack_with_rotations_is_of_its_tree(tmp_path: Path) -> None:
+    root, out = tmp_path / "tree", tmp_path / "pack.h5"
+    freihand.make_freihand(root)
+    write_pack(FreiHANDReader(root, freihand.BASIS), out, codec=codec_named("jpeg"))
+    said = found(root, out, "root and data")
+    assert ("ok", "annotations of 9 samples are the tree's") in said
+    note = "the pack's rotations were made with a hand model, and are not compared with the tree"
+    assert ("note", note) in said
+    assert not [text for level, text in said if level == "wrong"]
+
+
+def test_a_tree_of_ho3d(tmp_path: Path) -> None:
+    root = ho3d.make_ho3d(tmp_path / "tree", 2).root
+    said = found(root)
+    assert said[0] == ("ok", f"{root} is a tree of HO-3D v2")
+    assert ("note", "1 of 11 frames of train have no annotation: left out (train/MC1/0001)") in said
+    assert not [text for level, text in said if level == "wrong"]
+    (root / "train/BB12/meta/0000.pkl").unlink()
+    wrong = [text for level, text in found(root) if level == "wrong"]
+    assert wrong[0] == "train/BB12/meta lacks 1 of 1 files: 0000.pkl"
+    assert wrong[1].startswith(
+        "1 of 12 samples looked at cannot be read (train/BB12/0000); the first: sample train/BB12"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda joints: joints[list(ho3d.OURS_TO_MANO)],
+            "the joints look like MANO's order (16 joints, then the tips)",
+        ),
+        (lambda joints: joints * [1, -1, -1], "the camera seems to look along -z, as in OpenGL"),
+    ],
+)
+def test_another_order_and_another_frame_are_seen_in_a_tree_without_meshes(
+    tmp_path: Path, change: Any, text: str
+) -> None:
+    """As if the reader forgot to change the order, or the axes: the files have the change made twice."""
+    look_alike = ho3d.make_ho3d(tmp_path / "tree", 2, truth=False)
+    for name, hand in look_alike.hands.items():
+        if name.startswith("train"):
+            meta = ho3d.training(hand)
+            meta["handJoints3D"] = np.asarray(change(meta["handJoints3D"]))
+            part, sequence, frame = name.split("/")
+            (look_alike.root / part / sequence / "meta" / f"{frame}.pkl").write_bytes(python2_pickle.dump(meta))
+    wrong = [said for level, said in found(look_alike.root) if level == "wrong"]
+    assert any(text in said for said in wrong)
