@@ -320,7 +320,10 @@ def _source_lines(found: PackInfo) -> list[str]:
     """The checksums of what was packed, shortened; those of two packs of one source agree, whatever their codecs."""
     what = {"frames": "the frames' files", "annotations": "the annotations and windows"}
     shown = {what.get(name, f"the list {name}"): digest[:16] for name, digest in found.source.items()}
-    return ["source checksums (BLAKE2b; whole with --json):", *(f"  {text:29}{value}" for text, value in shown.items())]
+    return [
+        "source checksums (BLAKE2b; whole with --json):",
+        *(f"  {text:28} {value}" for text, value in shown.items()),
+    ]
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
