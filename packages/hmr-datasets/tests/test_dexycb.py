@@ -23,6 +23,7 @@ from hmr_core.data.pack.entry import read_hands
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.plausibility import plausibility
+from hmr_core.doctor import tree
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.joints import MANO_TO_OPENPOSE
 from hmr_core.hand.layer import HandLayer
@@ -401,3 +402,43 @@ def test_another_order_of_joints_is_not_packed(changed: Path, tmp_path: Path) ->
     assert any(remark.level == "wrong" and "MANO's order" in remark.text for remark in remarks)
     with pytest.raises(HmrError, match="this data set is not packed"):
         write_pack(reader, tmp_path / "out.h5", codec=codec_named("jpeg"))
+
+
+def examined(root: Path) -> list[tuple[str, str]]:
+    """What the doctor says of a tree's samples."""
+    reader = DexYCBReader(root)
+    ids = reader.split_ids("s1", "val")
+    found = tree.samples(root, discover().dataset("dexycb"), reader, ids, np.random.default_rng(0))
+    return [(finding.level, finding.text) for finding in found]
+
+
+def upside_down(arrays: dict[str, np.ndarray]) -> None:
+    """As OpenGL has it: y up, z towards the viewer."""
+    arrays["joint_3d"] = arrays["joint_3d"] * [1, -1, -1]
+
+
+def fingers_reversed(arrays: dict[str, np.ndarray]) -> None:
+    """In the image each finger keeps its order, in space its tip comes first."""
+    order = [0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1))]
+    arrays["joint_3d"] = arrays["joint_3d"][:, order]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (upside_down, "joints are behind the camera in 32 of 32 samples"),
+        (fingers_reversed, "pixels from the annotated points in 32 of 32 samples"),
+    ],
+)
+def test_the_doctor_sees_another_space_and_another_order(
+    one: Any, changed: Path, change: Callable[[dict[str, np.ndarray]], None], told: str
+) -> None:
+    assert {level for level, _ in examined(one[0])} == {"ok"}
+    assert any("are within 0.00 pixels of the annotated points in 32 samples" in text for _, text in examined(one[0]))
+    for path in (changed / SUBJECT).glob("*/*/labels_*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        if (arrays["joint_3d"] != -1).any():
+            change(arrays)
+            np.savez(path, **arrays)
+    assert any(level == "wrong" and told in text for level, text in examined(changed))

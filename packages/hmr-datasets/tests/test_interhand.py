@@ -24,6 +24,7 @@ from hmr_core.data.pack.entry import read_hands
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.plausibility import plausibility
+from hmr_core.doctor import tree as doctor
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.mirror import mirrored
@@ -315,20 +316,11 @@ def test_a_long_reading_is_told(
     assert capsys.readouterr().err == ""
 
 
-def in_our_order(content: Any) -> None:
-    """Write the joints of each hand as another data set would."""
+def forget_the_order(content: Any) -> None:
+    """Write the joints so that they come out as they are in the release: tips first, the wrist last."""
     for moment in content["0"].values():
         both = np.array(moment["world_coord"]).reshape(2, 21, 3)
-        moment["world_coord"] = both[:, list(TIP_FIRST)].reshape(42, 3).tolist()
-
-
-def test_another_order_of_joints_is_seen(changed: Path) -> None:
-    ids = every_id(InterHandReader(changed))
-    for part in ("train", "val", "test"):
-        edit(changed, part, "joint_3d", in_our_order)
-    reader = InterHandReader(changed)
-    remarks = plausibility(read_hands([reader.read(sample_id) for sample_id in ids]))
-    assert sum(remark.level == "wrong" and "bone" in remark.text for remark in remarks) >= 3
+        moment["world_coord"] = both[:, look_alike.TIPS_FIRST].reshape(42, 3).tolist()
 
 
 def forget_the_camera(content: Any) -> None:
@@ -345,6 +337,11 @@ def in_metres(content: Any) -> None:
     ("name", "change", "told"),
     [
         ("camera", forget_the_camera, "no joint is in the frame in|joints are behind the camera in"),
+        (
+            "joint_3d",
+            forget_the_order,
+            "the joints look like an order with each finger from its tip and the wrist last",
+        ),
         ("joint_3d", in_metres, "joints are no hands in metres: from the wrist to joint 9"),
     ],
 )
@@ -355,6 +352,31 @@ def test_what_is_in_another_space_is_not_packed(
         edit(changed, part, name, change)
     with pytest.raises(HmrError, match=f"this data set is not packed, since .*({told})"):
         write_pack(InterHandReader(changed), tmp_path / "out.h5", codec=codec_named("jpeg"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("camera", forget_the_camera, "no joint is in the frame in|joints are behind the camera in"),
+        (
+            "joint_3d",
+            forget_the_order,
+            "the joints look like an order with each finger from its tip and the wrist last",
+        ),
+    ],
+)
+def test_the_doctor_sees_another_space_and_another_order(
+    root: Path, changed: Path, name: str, change: Callable[[Any], None], told: str
+) -> None:
+    for part in ("train", "val", "test"):
+        edit(changed, part, name, change)
+    spec, levels = discover().dataset("interhand"), {}
+    for folder in (root, changed):
+        reader = InterHandReader(folder)
+        findings = list(doctor.samples(folder, spec, reader, every_id(reader), np.random.default_rng(0)))
+        levels[folder] = {finding.level for finding in findings}
+    assert levels[root] == {"ok"}
+    assert any(finding.level == "wrong" and re.search(told, finding.text) for finding in findings)
 
 
 def test_trees_are_told_apart(changed: Path, root: Path, tmp_path: Path) -> None:
