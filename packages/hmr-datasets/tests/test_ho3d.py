@@ -196,6 +196,18 @@ def test_what_is_evaluated_must_be_of_the_same_version(changed: Path) -> None:
         HO3DReader(changed).read(TESTED[0])
 
 
+def test_what_is_evaluated_must_be_in_the_order_of_the_list(tmp_path: Path) -> None:
+    root = look_alike.make_ho3d(tmp_path / "tree", 2).root
+    path = root / "evaluation_xyz.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[::-1]), encoding="ascii")
+    text = (
+        r"^sample evaluation/SM1/0000: the wrist is \d+ mm from where .*SM1/meta/0000\.pkl has it: "
+        r".*evaluation_xyz\.json is not in the order of evaluation\.txt, or of another version than HO-3D v2\."
+    )
+    with pytest.raises(HmrError, match=text):
+        HO3DReader(root).read(TESTED[0])
+
+
 def test_version_2_is_not_taken_for_version_3(changed: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r'HO-3D v2 has no split "ho3d-v3"\..* It has: ho3d-v2 \(ho3d\)'):
         HO3DReader(changed).split_ids("ho3d-v3", "test")

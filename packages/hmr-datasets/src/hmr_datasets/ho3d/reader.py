@@ -44,6 +44,9 @@ from hmr_datasets.number_lists import read_rows
 XYZ, VERTS = "evaluation_xyz.json", "evaluation_verts.json"
 """The annotations of the evaluation frames, in the order of evaluation.txt, as the authors' scorer reads them."""
 
+WRIST_TOLERANCE_M = 0.01
+"""How far the wrist may be apart in the two files that have it; hands of other frames are far more."""
+
 TRUTH = (
     f"They are public since November 2024: see the README of https://github.com/shreyashampali/ho3d, and put {XYZ} and "
     f"{VERTS} of this version beside evaluation.txt."
@@ -162,6 +165,12 @@ class HO3DReader:
         joints[0], valid[0] = hand.wrist, True
         if self._has_joints:
             joints = self._truth(XYZ)[self._place[key.id]]
+            apart = float(np.linalg.norm(joints[0] - hand.wrist))
+            if not apart <= WRIST_TOLERANCE_M:
+                raise HmrError(
+                    f"the wrist is {1000 * apart:.0f} mm from where {path} has it: {self.root / XYZ} is not in the "
+                    f"order of evaluation.txt, or of another version than {self.release}. {TRUTH}"
+                )
         return {
             "joints": joints,
             "joints_valid": valid,
