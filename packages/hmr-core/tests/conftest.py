@@ -267,7 +267,7 @@ def evaluated(mini_pack: Pack) -> Callable[..., SavedEvaluation]:
         for array in ("joints", "verts") if mesh else ("joints",):
             true = mini_pack.array(array, rows).astype(np.float32)
             arrays[array] = true + generator.normal(0, noise_mm * 1e-3, true.shape).astype(np.float32)
-        scores = score(mini_pack, rows, arrays["joints"], arrays.get("verts"))
+        scores = score(mini_pack, rows, arrays["joints"], arrays.get("verts"), further=True)
         errors = {key: None if e is None else e.astype(np.float32) for key, e in scores.errors_mm().items()}
         predictions = Predictions(
             model=name,
@@ -280,8 +280,8 @@ def evaluated(mini_pack: Pack) -> Callable[..., SavedEvaluation]:
         )
         report: Any = {
             "model": name, "split": "sp0", "subset": subset, "samples": len(rows), "synthetic": False, "solver": None,
-            "protocol": "published", "metrics": scores.metrics, "aligned": scores.aligned, "missing": [],
-            "notes": ["all say this", f"{name} says this"], "published": {"mpjpe_mm": 8.14},
+            "protocol": "published", "metrics": scores.metrics, "aligned": scores.aligned, "more": scores.more,
+            "missing": [], "notes": ["all say this", f"{name} says this"], "published": {"mpjpe_mm": 8.14},
             "baseline": {"subset": "train", "metrics": {"mpjpe_mm": 30.0}},
             "pack": {"path": str(mini_pack.path), "blake2b": mini_pack.info.digest, "release": mini_pack.info.release},
             "checkpoint": {"path": f"runs/{name}/last.safetensors"}, "errors": scores.as_report()["errors"],

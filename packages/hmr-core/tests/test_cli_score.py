@@ -34,6 +34,13 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Any, trained: Path) -
     assert out.splitlines()[0] == "small on sp0 test, 24 samples"
     rows = [line.split("  ")[0] for line in out.splitlines()]
     assert {"small (this)", "mean pose of train", "published, on OakInk-Image"} <= set(rows)
+    mpjpe = report["intervals"]["mpjpe_mm"]
+    assert mpjpe["low"] < report["metrics"]["mpjpe_mm"] < mpjpe["high"]
+    assert (mpjpe["cluster"], mpjpe["clusters"]) == ("sequence", 5)
+    assert set(report["intervals"]) == {name for name, value in report["metrics"].items() if value is not None}
+    (interval,) = (line for line in out.splitlines() if "interval" in line)
+    assert interval.startswith(f"  95 % interval, 5 sequences  {mpjpe['low']:.2f} to {mpjpe['high']:.2f}  ")
+    assert "  -  " in interval  # of the mesh
     assert f"{report['metrics']['mpjpe_mm']:.2f}" in out
     assert "note: this model predicts joints only" in out
     picture = read_picture(folder / "contact_sheet.png")
@@ -45,6 +52,7 @@ def test_train_eval_and_score_leave_what_they_promise(hmr: Any, trained: Path) -
     assert json.loads(out)["metrics"] == report["metrics"]
     assert json.loads(out)["aligned"] == report["aligned"]
     assert json.loads(out)["errors"] == report["errors"]
+    assert json.loads(out)["intervals"] == report["intervals"]
 
 
 def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Any, trained: Path) -> None:

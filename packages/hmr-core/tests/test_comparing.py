@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, UsageError
@@ -18,19 +19,26 @@ from hmr_core.evaluation.comparing.groups import Annotated, grouping
 from hmr_core.evaluation.comparing.measures import METRICS
 from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.evaluation.scoring import score
+from hmr_core.geometry.alignment import align
 from hmr_core.hand.joints import JOINT_NAMES
 
 Evaluated = Callable[..., SavedEvaluation]
 
 
+def reported(one: SavedEvaluation, key: str) -> float | None:
+    """A metric as the report of an evaluation has it."""
+    if key.startswith("wrist_"):
+        return one.report["aligned"]["wrist"][key.removeprefix("wrist_")]
+    return {**one.report["metrics"], **one.report["more"]}[key]
+
+
 def test_metrics_are_the_reports_and_lie_inside_their_intervals(mini_pack: Pack, evaluated: Evaluated) -> None:
-    evaluations = [evaluated("a", 3.0), evaluated("b", 6.0)]
+    evaluations = [evaluated("a", 8.0), evaluated("b", 16.0)]
     comparison = compare(evaluations, mini_pack)
     assert [row.metric for row in comparison.metrics] == [metric.key for metric in METRICS]
     for row in comparison.metrics:
         for interval, one in zip(row.values, evaluations, strict=True):
-            metrics = one.report["aligned"]["wrist"] if row.metric.startswith("wrist_") else one.report["metrics"]
-            assert interval.value == pytest.approx(metrics[row.metric.removeprefix("wrist_")], rel=1e-9)
+            assert interval.value == pytest.approx(reported(one, row.metric), rel=1e-9)
             assert interval.low is not None
             assert interval.high is not None
             assert interval.low < interval.value < interval.high
@@ -120,8 +128,7 @@ def test_joints_that_are_not_known_count_for_nothing(
     monkeypatch.setattr(Pack, "joints_valid", some)
     one = evaluated("a", 20.0)
     for row in compare([one], mini_pack).metrics:
-        metrics = one.report["aligned"]["wrist"] if row.metric.startswith("wrist_") else one.report["metrics"]
-        assert row.values[0].value == pytest.approx(metrics[row.metric.removeprefix("wrist_")], rel=1e-9)
+        assert row.values[0].value == pytest.approx(reported(one, row.metric), rel=1e-9)
 
 
 def test_sequences_are_drawn_whole(mini_pack: Pack, evaluated: Evaluated) -> None:
@@ -215,10 +222,15 @@ def test_what_samples_cannot_be_broken_down_by_is_told(mini_pack: Pack, evaluate
 def test_the_curve_is_the_share_of_joints_within_each_millimetre(mini_pack: Pack, evaluated: Evaluated) -> None:
     one = evaluated("a", 5.0)
     errors = score(mini_pack, mini_pack.indices("sp0", "test"), one.predictions.joints, None).errors.joints.numpy()
-    (curve, *_) = compare([one, evaluated("b", 9.0)], mini_pack).curves
+    curve, aligned = compare([one, evaluated("b", 9.0)], mini_pack).curves
     assert (curve.kind, curve.thresholds_mm[:2], curve.thresholds_mm[-1]) == ("pck", [0, 1], 50)
     assert curve.shares[0][8] == pytest.approx((errors <= 0.008).mean())
     assert curve.shares[0][8] > curve.shares[1][8]
+    assert aligned.kind == "pck_pa"
+    rows = mini_pack.indices("sp0", "test")
+    points, true = torch.from_numpy(one.predictions.joints), torch.from_numpy(mini_pack.array("joints", rows))
+    distances = torch.linalg.vector_norm(align(points.double(), true.double()) - true, dim=-1)
+    assert aligned.shares[0][5] == pytest.approx(float((distances <= 0.005).double().mean()))
 
 
 def test_another_pack_is_refused(mini_pack: Pack, evaluated: Evaluated) -> None:

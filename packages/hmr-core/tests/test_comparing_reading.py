@@ -114,7 +114,9 @@ def test_evaluations_of_two_packs_are_refused(mini_pack: Pack, evaluated: Evalua
 
 def test_what_is_no_whole_evaluation_is_named(mini_pack: Pack, evaluated: Evaluated) -> None:
     how = r"Give a folder that `hmr eval` wrote; its default is eval/NAME-SPLIT-SUBSET\."
-    with pytest.raises(HmrError, match=rf"nothing holds no evaluation: there is no report\.json .*\. {how}"):
+    with pytest.raises(
+        HmrError, match=rf"nothing holds no evaluation: nothing/report\.json cannot be read \(No such file.*\)\. {how}"
+    ):
         open_evaluations([Path("nothing")])
     evaluated("a", 3.0, folder=Path("a"))
     text = Path("a/report.json").read_text()

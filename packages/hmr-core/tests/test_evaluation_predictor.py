@@ -20,10 +20,11 @@ from hmr_core.config import Section
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.evaluation.comparing.reading import open_evaluations
 from hmr_core.evaluation.predictions import read_predictions
 from hmr_core.evaluation.request import EvaluationRequest
 from hmr_core.evaluation.results import RESULTS
-from hmr_core.evaluation.saved import draw_comparison, read_evaluations
+from hmr_core.evaluation.saved import draw_comparison
 from hmr_core.evaluation.scoring import score
 from hmr_core.evaluation.session import evaluate, run
 from hmr_core.hand.joints import SIDES
@@ -291,7 +292,7 @@ def test_its_results_are_compared_and_replace_themselves_alone(
     scored(out=second, set={"off_mm": 5})
     with pytest.raises(HmrError, match=r"holds another evaluation \(sp0 test; differing in: predictor options\)"):
         scored(out=first, set={"off_mm": 5})
-    saved = read_evaluations([first, second])
+    saved, _ = open_evaluations([first, second])
     sheet = draw_comparison(saved, Pack(synthetic_pack_path), load_synthetic_hand().faces.numpy())
     assert sheet.ndim == 3
     kept = saved[1].predictions.labels

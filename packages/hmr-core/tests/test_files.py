@@ -20,7 +20,7 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.doctor.examine import Subject, examine
 from hmr_core.errors import HmrError
-from hmr_core.evaluation.saved import read_evaluations
+from hmr_core.evaluation.saved import read_evaluation
 from hmr_core.files import NotAFileError, check_regular, open_regular, read_bytes
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
@@ -132,7 +132,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "hand model": ("hand.npz", load_hand_model),
     "MANO's file": ("MANO_RIGHT.pkl", read_mano_file),
     "run": ("run/config.json", lambda path: open_run(path.parent)),
-    "report": ("eval/report.json", lambda path: read_evaluations([path.parent])),
+    "report": ("eval/report.json", lambda path: read_evaluation(path.parent)),
     "checkpoint": ("epoch/model.json", lambda path: read_record(path.with_name("model.safetensors"))),
     "format of weights": ("model.pth", file_format),
     "weights": ("model.safetensors", read_safetensors),

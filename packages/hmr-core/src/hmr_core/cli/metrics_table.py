@@ -23,7 +23,8 @@ def show_metrics(report: Report) -> None:
     click.echo(
         f"{report['model']} on {report['split']} {report['subset']}, {counted(report['samples'], 'sample')}{note}"
     )
-    show_table(_TITLES, [[f"{report['model']} (this)", *_cells(report["metrics"])], *_references(report)])
+    rows = [[f"{report['model']} (this)", *_cells(report["metrics"])], *_intervals(report), *_references(report)]
+    show_table(_TITLES, rows)
     if quoted := _quoted(report.get("more", {})):
         click.echo(quoted)
     if official := report.get("official"):
@@ -54,6 +55,18 @@ def _quoted(more: Mapping[str, float | None]) -> str:
     if at_5mm is None or at_15mm is None:
         return ""
     return f"F-scores after alignment: F@5 mm {at_5mm:.3f}, F@15 mm {at_15mm:.3f}"
+
+
+def _intervals(report: Report) -> list[list[str]]:
+    """The row of the metrics' intervals, where there are any, with what they are over."""
+    intervals = report.get("intervals", {})
+    if not intervals:
+        return []
+    one = next(iter(intervals.values()))
+    over = f", {counted(one['clusters'], one['cluster'])}" if one["cluster"] else ""
+    lows, highs = ({name: interval[end] for name, interval in intervals.items()} for end in ("low", "high"))
+    ends = zip(_cells(lows), _cells(highs), strict=True)
+    return [[f"  95 % interval{over}", *("-" if low == "-" else f"{low} to {high}" for low, high in ends)]]
 
 
 def _references(report: Report) -> list[list[str]]:

@@ -19,6 +19,8 @@ from hmr_core.data.loading import Loader
 from hmr_core.data.open_dataset import open_dataset
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.sides import mirror_left_arrays
+from hmr_core.evaluation.comparing.groups import Annotated
+from hmr_core.evaluation.comparing.report_intervals import report_intervals
 from hmr_core.evaluation.official import ROOT_GIVEN, check_mesh, score_officially
 from hmr_core.evaluation.predictions import GIVEN, Predictions, labels, write_predictions
 from hmr_core.evaluation.report import NO_MESH, make_report, model_baseline, model_notes, report_text, sheet_title
@@ -130,6 +132,7 @@ def evaluate_shared(
         device=device.type if where.count > 1 else str(device),
         processes=where.count,
     )
+    report["intervals"] = report_intervals(Annotated(subject.pack, rows), scores.errors)
     report["seconds"] = round(time.monotonic() - started, 2)
     return make_evaluation(subject, report, scores, arrays, rows=rows, pictures=pictures)
 

@@ -22,6 +22,8 @@ from hmr_core.data.pack.reader import Pack
 from hmr_core.data.sides import mirror_left, mirror_left_arrays
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.baseline import baseline_joints, mean_pose_uvd
+from hmr_core.evaluation.comparing.groups import Annotated
+from hmr_core.evaluation.comparing.report_intervals import report_intervals
 from hmr_core.evaluation.evaluate import Evaluation, make_evaluation, pictures_of
 from hmr_core.evaluation.predictor_subject import TRAINED_ON, PredictorSubject
 from hmr_core.evaluation.report import hand_notes, make_report, mean_pose_baseline
@@ -97,6 +99,7 @@ def evaluate_predictor(
         processes=where.count,
     )
     report["found"] = found_alone
+    report["intervals"] = report_intervals(Annotated(pack, rows), scores.errors)
     report["seconds"] = round(time.monotonic() - started, 2)
     return make_evaluation(subject, report, scores, arrays, rows=rows, pictures=pictures)
 

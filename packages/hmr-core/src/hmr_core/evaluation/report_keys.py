@@ -77,6 +77,18 @@ class OfficialRecord(TypedDict):
     metrics: Metrics
 
 
+class IntervalRecord(TypedDict):
+    """A metric's 95 % interval; its ends are None where a single cluster says nothing of others.
+
+    cluster: what was drawn anew, whole, such as sequence; None for single samples. clusters: how many there are.
+    """
+
+    low: float | None
+    high: float | None
+    cluster: str | None
+    clusters: int
+
+
 class SampleErrors(TypedDict):
     """The errors of each sample in mm, in the order of the ids; None for samples without truth, and for those of a mesh
     where there is none.
@@ -93,10 +105,11 @@ class Report(TypedDict, total=False):
     """A report. That of `hmr eval` has every key; that of `hmr score` has what the predictions file keeps.
 
     consumes: what the model was given. protocol: of the mesh, with what differs from it. hand_model, hand_layer: None
-    where no hand was posed. published: the literature's metrics. scored: how many samples have truth. aligned: metrics
-    after an alignment. more: metrics that other papers quote. official: the data set's own metrics, under that
-    protocol. missing: which metrics there are not, and why. notes: what a reader of the metrics has to know. processes:
-    how many predicted. started: by what command, where and of which code.
+    where no hand was posed. published: the literature's metrics. scored: how many samples have truth. intervals: of
+    those of `metrics` that there are. aligned: metrics after an alignment. more: metrics that other papers quote.
+    official: the data set's own metrics, under that protocol. missing: which metrics there are not, and why. notes:
+    what a reader of the metrics has to know. processes: how many predicted. started: by what command, where and of
+    which code.
     recipe, checkpoint: None for a predictor, which has predictor, trained_on and found in their place.
     """
 
@@ -119,6 +132,7 @@ class Report(TypedDict, total=False):
     samples: int
     scored: int
     metrics: Metrics
+    intervals: dict[str, IntervalRecord]
     aligned: dict[str, Metrics]
     more: Metrics
     official: OfficialRecord

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.evaluation.comparing.groups import Annotated
+from hmr_core.evaluation.comparing.report_intervals import report_intervals
 from hmr_core.evaluation.official import ROOT_GIVEN, score_officially
 from hmr_core.evaluation.predictions import GIVEN, PREDICTED, Predictions
 from hmr_core.evaluation.report import NO_MESH
@@ -45,6 +47,7 @@ def score_predictions(path: Path, predictions: Predictions, pack: Pack, rules: O
         "split": predictions.split,
         "subset": predictions.subset,
         **scores.as_report(),
+        "intervals": report_intervals(Annotated(pack, scores.rows), scores.errors),
         "missing": scores.missing(
             None if predictions.verts is not None else NO_MESH if predictions.sealed else NO_VERTS
         ),

@@ -41,7 +41,7 @@ def read_evaluation(folder: Path) -> SavedEvaluation:
         pack, ids = report["pack"]["blake2b"], report["errors"]["id"]
     except OSError as error:
         raise HmrError(
-            f"{folder} holds no evaluation: there is no {REPORT} that can be read ({error.strerror}).", _HOW
+            f"{folder} holds no evaluation: {folder / REPORT} cannot be read ({error.strerror}).", _HOW
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise HmrError(f"{folder} holds no evaluation: its {REPORT} is not a whole report.", _HOW) from error

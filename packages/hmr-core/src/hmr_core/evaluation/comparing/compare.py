@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64
-from numpy import ndarray
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
+from hmr_core.evaluation.comparing.aligned import aligned_errors
 from hmr_core.evaluation.comparing.bootstrap import CONFIDENCE, DRAWS
 from hmr_core.evaluation.comparing.breakdowns import breakdowns, check_by
 from hmr_core.evaluation.comparing.clusters import clusters_of
@@ -54,15 +53,16 @@ def compare(
         raise HmrError("a breakdown needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
     names = unique_names(evaluations)
     first = evaluations[0].predictions
-    annotated = None if pack is None else Annotated(pack, _rows(first, pack))
+    annotated = None if pack is None else _annotated(first, pack)
     label, clusters = clusters_of(annotated, len(first.ids), cluster)
     resampling = Resampling(clusters, label, seed, draws)
-    if annotated is None:
-        errors, measured = [], [stored_measures(one.predictions) for one in evaluations]
-    else:
-        points = [(one.predictions.joints, one.predictions.verts) for one in evaluations]
-        errors = [score(annotated.pack, annotated.rows, *of_one).errors for of_one in points]
-        measured = [*map(sample_measures, errors)]
+    errors, aligned = [], []
+    measured = [stored_measures(one.predictions) for one in evaluations] if annotated is None else []
+    if annotated is not None:
+        for points in [(one.predictions.joints, one.predictions.verts) for one in evaluations]:
+            errors.append(score(annotated.pack, annotated.rows, *points, further=False).errors)
+            aligned.append(aligned_errors(annotated, *points))
+            measured.append(sample_measures(errors[-1], aligned[-1]))
     rows = [
         row
         for metric in METRICS
@@ -82,7 +82,7 @@ def compare(
         metrics=rows,
         pairs=_pairs(names, measured, resampling),
         breakdowns=[] if annotated is None else [*breakdowns(annotated, errors, measured, resampling, by)],
-        curves=[*curves(errors)],
+        curves=[*curves(errors, aligned)],
         references=[one for name, saved in zip(names, evaluations, strict=True) for one in _references(name, saved)],
         errors_mm=_errors_mm(names, measured),
         notes=[*_own_notes(pack, resampling), *_report_notes(names, [one.report for one in evaluations])],
@@ -99,15 +99,13 @@ def unique_names(evaluations: Sequence[SavedEvaluation]) -> list[str]:
     ]
 
 
-def _rows(predictions: Predictions, pack: Pack) -> Int64[ndarray, " samples"]:
-    """The rows of the predictions' samples in their pack; HmrError for a pack that they are not of."""
+def _annotated(predictions: Predictions, pack: Pack) -> Annotated:
+    """The predictions' samples in their pack; HmrError for a pack that they are not of."""
     if pack.info.digest != predictions.pack:
         raise HmrError(
             f"the evaluations are not of {pack.path} (its digest is another).", "Give theirs with ", Option("data"), "."
         )
-    rows = pack.indices(predictions.split, predictions.subset)
-    place = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
-    return np.array([place[sample] for sample in predictions.ids], dtype=np.int64)
+    return Annotated.of(predictions, pack)
 
 
 def _row(
@@ -137,7 +135,7 @@ def _reported(report: Report, key: str) -> float | None:
     """A metric as the report has it, for what the predictions alone do not say."""
     if key.startswith("wrist_"):
         return report.get("aligned", {}).get("wrist", {}).get(key.removeprefix("wrist_"))
-    return report["metrics"].get(key)
+    return {**report.get("more", {}), **report["metrics"]}.get(key)
 
 
 def _best(metric: Metric, values: Sequence[Interval]) -> int | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float64
+from numpy import ndarray
 
+from hmr_core.evaluation.comparing.aligned import Aligned
 from hmr_core.evaluation.comparing.comparison import Curve
 from hmr_core.metrics import SampleErrors
 
@@ -15,17 +16,20 @@ THRESHOLDS_MM = np.arange(51.0)
 """A point for each millimetre of the range over which PCK-AUC is taken."""
 
 
-def curves(errors: Sequence[SampleErrors]) -> Iterator[Curve]:
-    """The PCK curves of evaluations; none for none."""
+def curves(errors: Sequence[SampleErrors], aligned: Sequence[Aligned]) -> Iterator[Curve]:
+    """The PCK curves of evaluations, as they are and aligned; none without errors."""
     if errors:
-        shares = [_shares(1000 * one.joints) for one in errors]
-        yield Curve(kind="pck", thresholds_mm=THRESHOLDS_MM.tolist(), shares=shares)
+        as_they_are = [_shares(1000 * one.joints.double().numpy()) for one in errors]
+        yield Curve(kind="pck", thresholds_mm=THRESHOLDS_MM.tolist(), shares=as_they_are)
+        yield Curve(
+            kind="pck_pa", thresholds_mm=THRESHOLDS_MM.tolist(), shares=[_shares(one.joints_mm) for one in aligned]
+        )
 
 
-def _shares(errors_mm: Float[Tensor, "batch 21"]) -> list[float]:
+def _shares(errors_mm: Float64[ndarray, "samples 21"]) -> list[float]:
     """At each threshold the mean over the joints of the share of samples within it, as PCK-AUC has it."""
     shares = []
-    for errors in errors_mm.double().numpy().T:
+    for errors in errors_mm.T:
         known = np.sort(errors[~np.isnan(errors)])
         if len(known):
             shares.append(np.searchsorted(known, THRESHOLDS_MM, side="right") / len(known))

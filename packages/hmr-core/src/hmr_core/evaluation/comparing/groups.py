@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.evaluation.predictions import Predictions
 from hmr_core.geometry.camera import project
 
 LABELLED = ("subject", "object", "view", "intent", "sequence")
@@ -30,6 +31,13 @@ class Annotated:
 
     pack: Pack
     rows: Int64[ndarray, " samples"]
+
+    @classmethod
+    def of(cls, predictions: Predictions, pack: Pack) -> Annotated:
+        """The samples of predictions, in their order; the pack has them all."""
+        rows = pack.indices(predictions.split, predictions.subset)
+        place = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
+        return cls(pack, np.array([place[sample] for sample in predictions.ids], dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)

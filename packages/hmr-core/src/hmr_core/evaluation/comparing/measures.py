@@ -11,8 +11,10 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
+from hmr_core.evaluation.comparing.aligned import Aligned
 from hmr_core.evaluation.predictions import ERRORS, Predictions
 from hmr_core.metrics import PCK_THRESHOLDS_M, SampleErrors
+from hmr_core.metrics.f_scores import THRESHOLDS_MM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,12 @@ METRICS = (
     Metric(key="pa_mpvpe_mm", title="PA-MPVPE"),
     Metric(key="wrist_mpjpe_mm", title="MPJPE, wrists aligned"),
     Metric(key="wrist_mpvpe_mm", title="MPVPE, wrists aligned"),
+    Metric(key="pa_f_5mm", title="PA-F@5", unit="", better="higher"),
+    Metric(key="pa_f_15mm", title="PA-F@15", unit="", better="higher"),
 )
-"""The five of the published table in its order, then what those without the given root are."""
+"""The five of the published table in its order, then what those without the given root are, then F-scores after
+alignment.
+"""
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -61,8 +67,12 @@ class Measure:
         return float(np.average(self.values[known], weights=self.weights[known]))
 
 
-def sample_measures(errors: SampleErrors) -> dict[str, Measure]:
-    """The measures of samples whose errors are known joint by joint; their means are the report's metrics."""
+def sample_measures(errors: SampleErrors, aligned: Aligned | None = None) -> dict[str, Measure]:
+    """The measures of samples whose errors are known joint by joint; their means are the report's metrics.
+
+    aligned: for the F-scores, which are left out without it.
+    """
+    scores = {} if aligned is None or aligned.f is None else dict(zip(THRESHOLDS_MM, aligned.f.T, strict=True))
     found = {
         "mpjpe_mm": joint_measure(1000 * errors.joints),
         "pck_auc_0_50mm": joint_measure(pck_areas(errors.joints), each_joint_alike=True),
@@ -71,6 +81,7 @@ def sample_measures(errors: SampleErrors) -> dict[str, Measure]:
         "pa_mpvpe_mm": _of_samples(errors.pa_verts),
         "wrist_mpjpe_mm": joint_measure(1000 * errors.wrist_joints),
         "wrist_mpvpe_mm": _of_samples(errors.wrist_verts),
+        **{f"pa_f_{threshold:g}mm": _measure(values) for threshold, values in scores.items()},
     }
     return {key: measure for key, measure in found.items() if measure is not None}
 
