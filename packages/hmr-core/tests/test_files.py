@@ -28,7 +28,7 @@ from hmr_core.nn.files import file_format, read_safetensors, read_shapes
 from hmr_core.nn.resnet import _read_weights
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
-from hmr_core.plugins.registry import Registry
+from hmr_core.plugins.registry import discover
 from hmr_core.weights.checkpoint_record import read_record
 from hmr_core.weights.find_weights import find_weights
 from hmr_core.weights.run_record import open_run
@@ -115,7 +115,7 @@ def test_a_pipe_in_a_tree(tree: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(HmrError, match=f"cannot read {pipe}: it is a pipe, not a file. "):
         write_pack(open_oakink(tree), tmp_path / "x.h5", codec=codec_named("jpeg"), splits=["sp0"], workers=1)
     subject = Subject(root=tree, data=tmp_path / "x.h5", data_named=False, hand_model=None, hand_model_named=False)
-    found = [finding.text for finding in examine(subject, Registry([])) if finding.level == "wrong"]
+    found = [finding.text for finding in examine(subject, discover()) if finding.level == "wrong"]
     assert any(f"{pipe}: it is a pipe" in text or ("lacks 1 of" in text and pipe.name in text) for text in found)
 
 
