@@ -45,7 +45,7 @@ EVAL = ("eval", "integral", "--split", "sp0", "--ckpt", "run")
 MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no command": (("trian",), 2, 'unknown command "trian". Did you mean "train"?'),
     "train: model": (("train", "integrel", "--split", "sp0"), 2, 'Did you mean "integral"?'),
-    "train: no split": (("train", "integral"), 2, "--split is needed"),
+    "train: no split": (("train", "integral"), 2, "has the splits sp0, sp1, sp2, sp0-ho. Choose one with --split"),
     "train: split": (("train", "integral", "--split", "sp7"), 2, 'has no split "sp7"'),
     "train: split in capitals": (
         ("train", "integral", "--split", "SP0"),
@@ -54,7 +54,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "train: subset": ((*TRAIN, "--subset", "test"), 2, "training takes train or train+val"),
     "train: recipe": ((*TRAIN, "--recipe", "tinny"), 2, 'Did you mean "tiny"?'),
-    "train: option": ((*TRAIN, "--set", "train.epoch=3"), 2, 'Did you mean "train.epochs" or "train.freeze_epochs"?'),
+    "train: option": (
+        (*TRAIN, "--set", "train.epoch=3"),
+        2,
+        'Did you mean "train.epochs" or "train.freeze_epochs" or ',
+    ),
     "train: option without --set": ((*TRAIN, "--lr", "1"), 2, 'Did you mean "train.learning_rate"?'),
     "train: value": ((*TRAIN, "--set", "train.epochs=ten"), 2, "train.epochs"),
     "train: processes": (

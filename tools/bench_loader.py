@@ -90,7 +90,7 @@ class Tree(torch.utils.data.Dataset[dict[str, Any]]):
         return self.root / FRAMES / SampleKey.from_id(sample_id).image_name
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        epoch, index = key
+        epoch, index, _ = key
         sample_id = self.ids[index]
         read = {
             name: pickle.loads((self.root / "anno" / name / f"{sample_id}.pkl").read_bytes())

@@ -21,6 +21,7 @@ from hmr_core.plugins.recipes import override
 from hmr_core.plugins.registry import discover
 from hmr_core.plugins.run import Run
 from hmr_core.processes import Group
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import step_arithmetic
@@ -85,7 +86,7 @@ class EngineLoop:
         """Take a step on a batch that was loaded: it is in memory, page-locked for a GPU."""
         own = [batch.to(self.subject.device)]
         rate, step = self.config.learning_rate, self.state.step + 1
-        at = StepPlace(step=step, epoch=1, learning_rate=rate, pack=self.subject.pack.path, run=self.run)
+        at = StepPlace(step=step, epoch=1, learning_rate=rate, run=self.run)
         with step_arithmetic(self.config):
             self.last = take_step(
                 self.state, own, at, losses=self.losses, spec=self.subject.spec, config=self.config, group=Group()
@@ -135,7 +136,7 @@ def run_taken(subject: Subject, setting: Setting, count: int, workers: int) -> l
             recipe=subject.recipe_name,
             overrides=(*subject.overrides, *setting.overrides()),
             epochs=10**6,
-            data=subject.pack.path,
+            data=asked_packs(subject.pack.path),
             device=str(subject.device),
             workers=workers,
             out=Path(folder) / "run",

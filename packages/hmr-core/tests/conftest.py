@@ -44,6 +44,7 @@ from hmr_core.plugins import DatasetSpec, ModelSpec, SolverSpec, hookimpl
 from hmr_core.plugins.events import Event, StepDone
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.plugins.run import Run
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
 from hmr_core.training.session import start
@@ -186,7 +187,7 @@ class Trainer:
             split="sp0",
             recipe="tiny",
             overrides=overrides,
-            data=self.pack.path,
+            data=asked_packs(self.pack.path),
             device="cpu",
             workers=workers,
             out=folder,

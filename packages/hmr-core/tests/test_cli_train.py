@@ -300,15 +300,15 @@ def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
 
 
 BAD = {
-    "no split": (("train", "small"), 2, "--split is needed: one of the pack's splits"),
+    "no split": (("train", "small"), 2, "mini.h5 has the splits sp0, sp1, sp2, sp0-ho. Choose one with --split"),
     "unknown split": (("train", "small", "--split", "sp3"), 2, 'has no split "sp3". Did you mean "sp'),
     "unknown model": (("train", "smal", "--split", "sp0"), 2, 'Did you mean "small"?'),
     "not installed": (("train", "rle", "--split", "sp0"), 2, "pip install hmr-rle"),
     "misspelt set": (
         ("train", "small", "--split", "sp0", "--set", "train.epoch=3"),
         2,
-        'unknown option "train.epoch". Did you mean "train.epochs" or "train.freeze_epochs"? `hmr models small` lists '
-        "what --set takes.",
+        'unknown option "train.epoch". Did you mean "train.epochs" or "train.freeze_epochs" or '
+        '"train.samples_per_epoch"? `hmr models small` lists what --set takes.',
     ),
     "an option of the recipe": (
         ("train", "small", "--split", "sp0", "--lr", "1"),

@@ -19,6 +19,7 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.shell import flag
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import resume
 from hmr_core.training.session import start, train
@@ -60,8 +61,8 @@ def plugins(fakes: Any, small_spec: ModelSpec) -> Registry:
 
 def request(pack: Path, out: Path, **changes: Any) -> TrainingRequest:
     values = {
-        "model": "small", "split": "sp0", "recipe": "tiny", "overrides": NEVER, "data": pack, "device": "cpu",
-        "out": out,
+        "model": "small", "split": "sp0", "recipe": "tiny", "overrides": NEVER,
+        "data": asked_packs(pack), "device": "cpu", "out": out,
     }  # fmt: skip
     return TrainingRequest(**{**values, **changes})
 

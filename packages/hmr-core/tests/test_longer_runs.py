@@ -17,6 +17,7 @@ from hmr_core.plugins.events import RunEnded, RunStarted, StepDone
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import Run
 from hmr_core.shell import flag
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.lengthening import lengthen
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on, resume
@@ -163,7 +164,14 @@ def test_a_changed_version_is_said_once_on_screen_and_in_the_log(trainer: Any, t
 
 
 def request(pack: Path, out: Path | None, **changes: Any) -> TrainingRequest:
-    values = {"model": "small", "split": "sp0", "recipe": "tiny", "data": pack, "device": "cpu", "out": out}
+    values = {
+        "model": "small",
+        "split": "sp0",
+        "recipe": "tiny",
+        "data": asked_packs(pack),
+        "device": "cpu",
+        "out": out,
+    }
     return TrainingRequest(**{**values, "resume_or_start": True, **changes})
 
 

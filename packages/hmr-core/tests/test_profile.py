@@ -13,6 +13,7 @@ import torch
 
 from hmr_core.errors import UsageError
 from hmr_core.plugins.run import Run
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.profile import Profile
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
@@ -23,7 +24,13 @@ from hmr_core.training.session import start
 def train(trainer: Any, fakes: Any) -> Callable[..., Run]:
     """Trains the small model into a folder for some epochs of seven steps, with observers, or goes on with it."""
     plugins = fakes.registry(fakes.plugin("small", hmr_models=lambda: [trainer.spec]))
-    asked = {"model": "small", "split": "sp0", "recipe": "tiny", "data": trainer.pack.path, "device": "cpu"}
+    asked = {
+        "model": "small",
+        "split": "sp0",
+        "recipe": "tiny",
+        "data": asked_packs(trainer.pack.path),
+        "device": "cpu",
+    }
 
     def trained(folder: Path, *observers: Any, epochs: int = 1) -> Run:
         if folder.exists():

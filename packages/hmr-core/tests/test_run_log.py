@@ -14,6 +14,7 @@ from hmr_core.cli.console import display
 from hmr_core.errors import HmrError
 from hmr_core.plugins.events import EpochDone, Event, RunEnded
 from hmr_core.plugins.run import Run
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.run_log import RunLog
 from hmr_core.training.run_text import Lines
@@ -29,7 +30,7 @@ def request_and_registry(fakes: Any, small_spec: Any, mini_pack_path: Path, tmp_
 
     plugins = [fakes.plugin("small", hmr_models=lambda: [small_spec]), fakes.plugin("broken", hmr_on_event=broken)]
     request = TrainingRequest(
-        model="small", split="sp0", recipe="tiny", overrides=("train.epochs=1",), data=mini_pack_path,
+        model="small", split="sp0", recipe="tiny", overrides=("train.epochs=1",), data=asked_packs(mini_pack_path),
         device="cpu", out=tmp_path / "run",
     )  # fmt: skip
     return request, fakes.registry(*plugins)

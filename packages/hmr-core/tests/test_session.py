@@ -91,13 +91,11 @@ def test_a_finished_run_is_left_as_it_is(run: Run, plugins: Registry) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
-def test_a_run_of_several_packs_is_refused_for_now(run: Run, plugins: Registry) -> None:
+@pytest.mark.parametrize("packs", [[], [{}, {}], [{"name": "a", "split": "sp0", "share": 1}] * 2])
+def test_a_run_of_packs_that_are_no_mixture_is_damaged(run: Run, plugins: Registry, packs: list[Any]) -> None:
     path = run.folder / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "data": [*config["data"], *config["data"]]}))
-    for checkpoint in run.checkpoints.iterdir():
-        for file in checkpoint.iterdir():
-            file.unlink()
-        checkpoint.rmdir()
-    with pytest.raises(HmrError, match="was trained on 2 packs, and this version of hmr trains on one"):
+    (data,) = config["data"]
+    path.write_text(json.dumps({**config, "data": [{**data, **pack} for pack in packs]}))
+    with pytest.raises(HmrError, match=r'config\.json was altered or damaged: "data" is not as `hmr train` writes it'):
         go_on(run.folder, plugins)

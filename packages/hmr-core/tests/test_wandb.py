@@ -13,6 +13,7 @@ import pytest
 from hmr_core.errors import HmrError
 from hmr_core.plugins.events import EpochDone, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
 from hmr_core.training.session import start
@@ -31,7 +32,13 @@ def ask(trainer: Any, fakes: Any, tmp_path: Path) -> Callable[..., Run]:
     """Trains the small model with W&B, given observers, and what takes notes."""
     plugins = fakes.registry(fakes.plugin("small", hmr_models=lambda: [trainer.spec]))
     folder = tmp_path / "run"
-    asked = {"model": "small", "split": "sp0", "recipe": "tiny", "data": trainer.pack.path, "device": "cpu"}
+    asked = {
+        "model": "small",
+        "split": "sp0",
+        "recipe": "tiny",
+        "data": asked_packs(trainer.pack.path),
+        "device": "cpu",
+    }
     request = TrainingRequest(**asked, workers=0, out=folder, wandb=True)
 
     def train(*given: Any) -> Run:

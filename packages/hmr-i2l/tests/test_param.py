@@ -22,6 +22,7 @@ from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import discover
 from hmr_core.plugins.run import Run
 from hmr_core.testing import check_spec
+from hmr_core.training.asked_data import asked_packs
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
 from hmr_core.training.session import start
@@ -249,8 +250,8 @@ def test_a_run_goes_on_without_the_file_it_started_from(
     shutil.copytree(lixel, copy)
     sets = (*SMALL, "stage=param", f"lixel_weights={copy}", "train.epochs=2", "train.batch_size=16")
     request = TrainingRequest(
-        model="i2l", split="sp0", recipe="tiny", overrides=sets, data=mini_pack_path, hand_model=mini_hand_path,
-        device="cpu", out=tmp_path / "whole",
+        model="i2l", split="sp0", recipe="tiny", overrides=sets, data=asked_packs(mini_pack_path),
+        hand_model=mini_hand_path, device="cpu", out=tmp_path / "whole",
     )  # fmt: skip
 
     def stop(run: Run, event: Event) -> None:

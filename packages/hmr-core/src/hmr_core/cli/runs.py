@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ def _details(overview: RunOverview) -> list[tuple[str, str]]:
         ("epochs", _progress(overview)),
         ("best on val", _figures(overview.best)),
         ("last on val", _figures(overview.last)),
-        *(("data", _path(pack.path)) for pack in run.data),
+        *((f"last on {name}", _metrics(of_pack)) for name, of_pack in _by_pack(overview.last).items()),
+        *(("data", f"{_path(pack.path)}{pack.part}") for pack in run.data),
         ("hand model", "" if hand is None else _path(hand.path) if hand.path else "the synthetic hand of hmr itself"),
         ("command", str(started.get("command", ""))),
         ("started", f"{_date(overview)} in {started.get('folder')} on {started.get('host')}"),
@@ -140,6 +142,7 @@ def _as_json(overview: RunOverview) -> dict[str, Any]:
         "epochs": overview.epochs,
         **figures,
         "data": run and [str(pack.path) for pack in run.data],
+        "mixture": run and [dict(pack.as_json()) for pack in run.data if pack.name is not None],
         "started": run and dict(started),
         "versions": run and dict(run.versions),
     }
@@ -156,7 +159,19 @@ def _mpjpe(figures: EpochFigures | None) -> str:
 def _figures(figures: EpochFigures | None) -> str:
     if figures is None:
         return ""
-    return f"epoch {figures.epoch}: {', '.join(f'{name} {value:.4g}' for name, value in figures.val.items()) or 'none'}"
+    from hmr_core.training.run_figures import of_all
+
+    return f"epoch {figures.epoch}: {_metrics(of_all(figures.val)) or 'none'}"
+
+
+def _by_pack(figures: EpochFigures | None) -> dict[str, dict[str, float]]:
+    from hmr_core.training.run_figures import by_pack
+
+    return {} if figures is None else by_pack(figures.val)
+
+
+def _metrics(val: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in val.items())
 
 
 def _date(overview: RunOverview) -> str:

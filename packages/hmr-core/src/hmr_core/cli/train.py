@@ -11,21 +11,20 @@ import click
 from hmr_core.cli.gpus import run_on_gpus, to_launch
 from hmr_core.cli.main import current_command, current_registry
 from hmr_core.cli.options import (
-    data_option,
     device_option,
     find_data,
     gpus_option,
     hand_model_option,
     max_restarts_option,
-    split_option,
     workers_option,
 )
+from hmr_core.data.default_pack import DEFAULT, ENVIRONMENT
 from hmr_core.errors import Option, UsageError
 from hmr_core.option_names import meant
 from hmr_core.shell import command_line, flag
 
 if TYPE_CHECKING:
-    from hmr_core.plugins.run import Run
+    from hmr_core.plugins.run import Run, RunData
     from hmr_core.processes import Place
     from hmr_core.training.request import TrainingRequest
     from hmr_core.training.watchers import Observer
@@ -69,9 +68,20 @@ class TrainCommand(click.Command):
 
 @click.command(cls=TrainCommand)
 @click.argument("model", required=False)
-@split_option
+@click.option(
+    "--split",
+    help="One of the pack's splits, such as sp0 (`hmr pack info` lists them); of several packs, that of each one that "
+    "has it. A pack's only split need not be named.",
+)
 @click.option("--subset", help="train or train+val; the recipe's own by default. Test is never trained on.")
-@data_option
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="PACK[:SPLIT][=SHARE]",
+    help=f"The pack; by default ${ENVIRONMENT}, then {DEFAULT}. Given several times, all of them: of the samples that "
+    "an epoch draws, each gives its share (b.h5=0.25), or by its size what is left. A pack may have a split of its own "
+    "(b.h5:freihand).",
+)
 @click.option("--recipe", default="published", show_default=True, help="One of the model's recipes (see `hmr models`).")
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
@@ -150,6 +160,7 @@ def train(
       hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
       hmr train integral --split sp0 --init runs/a:best  starts from another run's weights
       hmr train integral --split sp0 --gpus 4            the same steps, shared by four GPUs
+      hmr train integral --split sp0 --data data/oakink.h5 --data data/freihand.h5=0.25   a mixture of packs
       hmr train --resume runs/integral-sp0-tiny          goes on where it stopped
       hmr train --resume runs/integral-sp0-tiny --epochs 40   and longer, finished or not
       hmr train i2l --split sp0 --hand-model hand.npz    needs the hand model of the annotations
@@ -186,28 +197,26 @@ def train(
         return
     run = work()
     click.echo(f"run: {run.folder}")
-    click.echo(f"next: {_evaluation(run)}")
+    for pack in run.data:
+        click.echo(f"next: {_evaluation(run, pack)}")
 
 
 def _request(
     model: str,
     *,
-    split: str | None,
-    data: Path | None,
+    data: tuple[str, ...],
     set: tuple[str, ...],
     profile: int | None,
     **options: Any,
 ) -> TrainingRequest:
+    from hmr_core.training.asked_data import AskedPack, parse_pack
     from hmr_core.training.request import TrainingRequest
 
-    current_registry().model(model)  # a misspelt one before a split that is missing
-    if split is None:
-        raise UsageError("--split is needed: one of the pack's splits (`hmr pack info` lists them).")
+    current_registry().model(model)  # a misspelt one before a pack that is missing
     return TrainingRequest(
         model=model,
-        split=split,
         overrides=set,
-        data=find_data(data),
+        data=tuple(map(parse_pack, data)) or (AskedPack(path=find_data(None)),),
         command=current_command(),
         **options,
     )
@@ -231,11 +240,18 @@ def _start(request: TrainingRequest, profile: int | None) -> Run:
     return start(request, current_registry(), _observers(profile))
 
 
-def _resume(model: str | None, folder: Path, *, profile: int | None, **options: Any) -> Run:
+def _resume(model: str | None, folder: Path, *, profile: int | None, data: tuple[str, ...], **options: Any) -> Run:
+    from hmr_core.training.asked_data import parse_pack
     from hmr_core.training.resume import go_on
 
+    moved = [parse_pack(text) for text in data]
+    if any(one.split is not None or one.share is not None for one in moved):
+        raise UsageError("--resume takes splits and shares from the run: --data says where a pack is now, and no more.")
     observers = _observers(profile)
-    return go_on(folder, current_registry(), observers, model=model, command=current_command(), **options)
+    return go_on(
+        folder, current_registry(), observers, model=model, data=[one.path for one in moved],
+        command=current_command(), **options,
+    )  # fmt: skip
 
 
 def _observers(profile: int | None) -> list[Observer]:
@@ -246,14 +262,14 @@ def _observers(profile: int | None) -> list[Observer]:
     return [display(), *([] if profile is None else [Profile(profile)])]
 
 
-def _evaluation(run: Run) -> str:
-    """The command that scores a run."""
+def _evaluation(run: Run, pack: RunData) -> str:
+    """The command that scores a run on one of its packs."""
     hand = [] if run.hand_model is None or run.hand_model.path is None else [Option("hand_model", run.hand_model.path)]
     return command_line(
         "hmr eval",
         run.model,
         Option("ckpt", run.folder),
-        Option("split", run.split),
-        Option("data", run.data[0].path),
+        Option("split", pack.split or run.split),
+        Option("data", pack.path),
         *hand,
     )

@@ -1,4 +1,4 @@
-"""Augmentation as a pure function of (seed, epoch, sample id).
+"""Augmentation as a pure function of (seed, epoch, sample id) and, of several packs, the number of the pack.
 
 So neither the number of workers nor of processes nor a resume changes anything. The parameters are the published ones:
 the scale factor is 1 + s n, clipped to 1 -+ s; the angle is r n, clipped to -+2 r; each channel is multiplied by a
@@ -57,12 +57,12 @@ def identity(batch: int) -> Augmentation:
     return Augmentation(np.ones(batch), np.zeros(batch), np.ones((batch, 3)), [None] * batch)
 
 
-def draw(config: AugmentConfig, seed: int, epoch: int, ids: Sequence[str]) -> Augmentation:
-    """The augmentation of each sample in an epoch, from nothing but its arguments."""
+def draw(config: AugmentConfig, seed: int, epoch: int, ids: Sequence[str], source: int = 0) -> Augmentation:
+    """The augmentation of each sample in an epoch, from nothing but its arguments. source: as of `sample_generator`."""
     normals, rotated, color = np.empty((len(ids), 2)), np.empty(len(ids)), np.empty((len(ids), 3))
     occlusion: list[Occlusion | None] = [None] * len(ids)
     for i, sample_id in enumerate(ids):
-        generator = sample_generator(seed, epoch, sample_id)
+        generator = sample_generator(seed, epoch, sample_id, source)
         # Every sample draws the same numbers in the same order, so that changing one option leaves the others' draws.
         normals[i] = generator.standard_normal(2)
         rotated[i], occluded, area, aspect, left, top = generator.random(6)
@@ -76,7 +76,8 @@ def draw(config: AugmentConfig, seed: int, epoch: int, ids: Sequence[str]) -> Au
     return Augmentation(scale, np.where(rotated < config.rotation_probability, angle, 0.0), color, occlusion)
 
 
-def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
-    """The generator of one sample in one epoch."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{sample_id}".encode(), digest_size=16).digest()
+def sample_generator(seed: int, epoch: int, sample_id: str, source: int = 0) -> np.random.Generator:
+    """The generator of one sample in one epoch. source: the number of its pack among several, which may share ids."""
+    salt = source.to_bytes(16, "little")  # that of the first, zeros, is none
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{sample_id}".encode(), digest_size=16, salt=salt).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))

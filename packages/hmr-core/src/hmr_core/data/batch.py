@@ -14,10 +14,15 @@ from hmr_core.nn.model import Inputs, Targets, TensorRecord
 
 
 class Key(NamedTuple):
-    """A sample of an epoch, which its augmentation depends on. row: of the pack."""
+    """A sample of an epoch, which its augmentation depends on.
+
+    row: of the pack. source: of several packs, the number of the one. epoch: where samples are drawn by turns
+    (`mixture.Draw`), the turn.
+    """
 
     epoch: int
     row: int
+    source: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +47,20 @@ class Batch(TensorRecord):
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """The samples of a pack as batches. root_joint: the joint that the depths of UVD are relative to."""
+    """The samples of a pack, or of several, as batches.
 
-    pack: Pack
+    root_joint: the joint that the depths of UVD are relative to.
+    """
+
     root_joint: int
 
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The packs, by the numbers that keys have for their sources."""
+        ...
+
     def batch(self, keys: Sequence[Key]) -> Batch:
-        """The samples of the keys, all of one epoch, in their order."""
+        """The samples of the keys in their order; of one pack, they are all of one epoch."""
         ...
 
 

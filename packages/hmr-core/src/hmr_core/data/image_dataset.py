@@ -100,13 +100,20 @@ class ImageDataset(torch.utils.data.Dataset[dict[str, Any]]):
             for i, sample_id in enumerate(batch.ids)
         ]
 
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The one pack."""
+        return (self.pack,)
+
     def batch(self, keys: Sequence[Key]) -> Batch:
         """The samples of the given rows of the pack, augmented for the given epoch: what training takes."""
-        epoch, rows = keys[0].epoch, np.array([key.row for key in keys], dtype=np.int64)
+        first, rows = keys[0], np.array([key.row for key in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
         if self.verify:
             self.pack.verify_annotations(rows)
-        augmentation = identity(len(ids)) if self.augment is None else draw(self.augment, self.seed, epoch, ids)
+        augmentation = identity(len(ids))
+        if self.augment is not None:
+            augmentation = draw(self.augment, self.seed, first.epoch, ids, first.source)
         hands = read_hands(self.pack, rows)
         crops = self.crops(hands.boxes(), hands.intrinsics, augmentation)
         targets = make_targets(hands, crops, root_joint=self.root_joint, image_size=self.image_size)

@@ -47,14 +47,19 @@ class JointDataset:
         self.pack, self.root_joint, self.layer = pack, root_joint, layer
         self.data, self.augment, self.seed, self.verify = data, augment, seed, verify
 
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The one pack."""
+        return (self.pack,)
+
     def batch(self, keys: Sequence[Key]) -> Batch:
         """The samples of the given rows, augmented for the given epoch."""
-        epoch, rows = keys[0].epoch, np.array([key.row for key in keys], dtype=np.int64)
+        first, rows = keys[0], np.array([key.row for key in keys], dtype=np.int64)
         ids = self.pack.ids(rows)
         if self.verify:
             self.pack.verify_annotations(rows)
         hands = read_hands(self.pack, rows)
-        generators = [sample_generator(self.seed, epoch, sample_id) for sample_id in ids]
+        generators = [sample_generator(self.seed, first.epoch, sample_id, first.source) for sample_id in ids]
         if self.augment is None:
             noise = np.stack([self.data.noise_mm * g.standard_normal((21, 3)) for g in generators])
         else:

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from hmr_core.data.batch import Batch, BatchSource, Key
+from hmr_core.data.mixture import Draw
 from hmr_core.errors import HmrError, Option, out_of_memory
 from hmr_core.interrupts import interrupts_held
 from hmr_core.shared_memory import PLACE, clear_unfinished, shared_memory
@@ -45,8 +46,20 @@ def split_steps(
 
     rank, count: the process and how many share each batch. parts: that each share is cut into.
     """
+    return split_keys([Key(epoch, row) for row in rows.tolist()], batch_size, rank=rank, count=count, parts=parts)
+
+
+def draw_keys(draw: Draw) -> list[Key]:
+    """The keys of samples that were drawn of several packs."""
+    return [Key(*each) for each in zip(draw.turn.tolist(), draw.row.tolist(), draw.source.tolist(), strict=True)]
+
+
+def split_keys(
+    keys: Sequence[Key], batch_size: int, *, rank: int = 0, count: int = 1, parts: int = 1
+) -> list[list[list[Key]]]:
+    """One process's parts of consecutive batches of keys, as `split_steps` has them of rows."""
     size = batch_size // (count * parts)
-    whole = split_batches(rows[: len(rows) - len(rows) % batch_size], size, epoch=epoch)
+    whole = [list(keys[i : i + size]) for i in range(0, len(keys) - len(keys) % batch_size, size)]
     steps = [whole[i : i + count * parts] for i in range(0, len(whole), count * parts)]
     return [step[rank * parts : (rank + 1) * parts] for step in steps]
 
@@ -175,13 +188,21 @@ class _Reporting(torch.utils.data.Dataset[Any]):
                     Option("workers"),
                     ".",
                 )
-            rows = ", ".join(str(key.row) for key in keys)
+            places = _places(dataset, keys)
             told = HmrError(
-                f"samples of {dataset.pack.path} could not be loaded ({type(error).__name__}: {error}); they are "
-                f"in the rows {rows}. The traceback: HMR_DEBUG=1."
+                f"samples of {' and '.join(places)} could not be loaded ({type(error).__name__}: {error}); they are "
+                f"in the rows {' and '.join(places.values())}. The traceback: HMR_DEBUG=1."
             )
             told.add_note(traceback.format_exc())  # it gets through to another process, as a cause does not
             return told
+
+
+def _places(dataset: BatchSource, keys: Sequence[Key]) -> dict[str, str]:
+    """The rows of samples in words, by their packs' paths; of several packs, each with its path."""
+    rows: dict[str, list[str]] = {}
+    for key in keys:
+        rows.setdefault(str(dataset.packs[key.source].path), []).append(str(key.row))
+    return {path: ", ".join(own) + (f" of {path}" if len(rows) > 1 else "") for path, own in rows.items()}
 
 
 _MORE_ROOM = (

@@ -133,25 +133,26 @@ def _training_notes(subject: EvaluationSubject) -> list[str]:
     record, notes = checkpoint.record, []
     if record is None:
         return []
-    trained, trained_subset = record.split, checkpoint.recipe.train.subset
-    if trained is not None and trained != split:
+    splits, trained_subset = record.splits_of(digest), checkpoint.recipe.train.subset
+    if splits and splits != [split]:
         notes.append(
-            f"the checkpoint was trained on {trained}: samples of {split} {subset} may be among its training ones"
+            f"the checkpoint was trained on {' and '.join(splits)}: samples of {split} {subset} may be among its "
+            "training ones"
         )
-    elif trained is not None and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
+    elif splits and subset != "test" and set(subset.split("+")) & {*trained_subset.split("+"), "all"}:
         notes.append(f"the checkpoint was trained on {trained_subset}: these metrics are of samples seen in training")
+    trained = f"{record.split} {trained_subset}" if not record.mixture else f"{trained_subset} of each of its packs"
     if OVERFIT in record.limits:
         notes.append(
-            f"the checkpoint was trained on {counted(record.limits[OVERFIT], 'sample')} of {trained} {trained_subset}, "
+            f"the checkpoint was trained on {counted(record.limits[OVERFIT], 'sample')} of {trained}, "
             "without augmentation, to see whether the model can learn them"
         )
     elif TRAIN in record.limits:
-        notes.append(
-            f"the checkpoint was trained on {counted(record.limits[TRAIN], 'sample')} of {trained} {trained_subset}"
-        )
+        notes.append(f"the checkpoint was trained on {counted(record.limits[TRAIN], 'sample')} of {trained}")
     packs = {pack["blake2b"] for pack in record.data}
     if packs and digest not in packs:
-        notes.append(f"the checkpoint was trained on another pack than this one, {subject.pack.path}")
+        another = "other packs" if record.mixture else "another pack"
+        notes.append(f"the checkpoint was trained on {another} than this one, {subject.pack.path}")
     return notes
 
 

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 if TYPE_CHECKING:
     from hmr_core.hand.source import HandModelRecord
     from hmr_core.inference.solving import SolverRecord
+    from hmr_core.plugins.run import Digest
 
 Metrics = dict[str, float | None]
 """Metrics by name; None where there is no mesh that they could be of."""
 
 
 class TrainedOn(TypedDict):
-    """What a checkpoint was trained on. split: None where it does not say."""
+    """What a checkpoint was trained on. split: None where it does not say; of a mixture, the names of its packs.
+
+    mixture: of a mixture alone, its packs.
+    """
 
     split: str | None
     subset: str
+    mixture: NotRequired[list[Digest]]
 
 
 class CheckpointRecord(TypedDict):

@@ -224,7 +224,8 @@ def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, whe
     record = None
     if folder.is_dir() or request.split is None:  # to look into a file takes torch
         record = read_record(weights) if is_ours(folder, weights) else None
-    given = request.split or _own_split(request, record)
+    if request.split is None:
+        _check_says_split(request, record)
     if record is not None:
         check_model(ckpt, record, spec.name, CKPT)
         recipe = parse_recipe(spec, record.recipe, source=f"the recipe in {weights.with_name(RECORD)}")
@@ -234,7 +235,7 @@ def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, whe
     if solver is not None or spec.needs_hand or request.hand_model is not None:
         named_hand_file(request.hand_model)
     pack = Pack(request.data or default_pack())
-    split = pack.split_name(given)
+    split = pack.split_name(request.split or _own_split(request, record, pack))
     pack.indices(split, request.subset)
     own = _own_forms(request, pack, split, registry)
     best = ["best"] if request.protocol == "best" else _official(request)
@@ -282,8 +283,8 @@ def _results_folder(request: EvaluationRequest, where: Place, name: str, split: 
     return out
 
 
-def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> str:
-    """The split that the checkpoint was trained on; UsageError where it does not say."""
+def _check_says_split(request: EvaluationRequest, record: CheckpointRecord | None) -> None:
+    """UsageError where a checkpoint does not say which split it was trained on."""
     if record is None or record.split is None:
         raise UsageError(
             f"{request.ckpt} does not say which split it was trained on: it is a released file, or was made of one.",
@@ -291,7 +292,20 @@ def _own_split(request: EvaluationRequest, record: CheckpointRecord | None) -> s
             Option("split"),
             " (`hmr pack info` lists a pack's).",
         )
-    return record.split
+
+
+def _own_split(request: EvaluationRequest, record: CheckpointRecord | None, pack: Pack) -> str:
+    """The split that the checkpoint was trained on, which it says; UsageError where that is not one of the pack."""
+    assert record is not None
+    splits = record.splits_of(pack.info.digest)
+    if len(splits) == 1:
+        return splits[0]
+    what = (
+        f"{len(splits)} splits of {pack.path}: {', '.join(splits)}"
+        if splits
+        else f"a mixture, of which {pack.path} is no part"
+    )
+    raise UsageError(f"{request.ckpt} was trained on {what}.", "Give ", Option("split"), ".")
 
 
 def _loaded(task: EvaluationTask, device: torch.device) -> tuple[EvaluationSubject, LoadedHand | None]:

@@ -11,7 +11,7 @@ from hmr_core.data.image_dataset import stored_crop
 from hmr_core.data.pack.reader import Pack
 from hmr_core.evaluation.official import NOTHING_OWN, OwnForms
 from hmr_core.evaluation.protocols import OFFICIAL
-from hmr_core.evaluation.report_keys import Report
+from hmr_core.evaluation.report_keys import Report, TrainedOn
 from hmr_core.hand.back_ends import make_layer
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.layer_names import OWN
@@ -143,9 +143,15 @@ class EvaluationSubject(Subject):
                 "epoch": None if record is None else record.epoch,
                 "released": None if checkpoint.released is None else checkpoint.released.as_json(),
                 "init": None if record is None or record.init is None else dict(record.init),
-                "trained_on": {
-                    "split": None if record is None else record.split,
-                    "subset": checkpoint.recipe.train.subset,
-                },
+                "trained_on": _trained_on(checkpoint),
             },
         }
+
+
+def _trained_on(checkpoint: Checkpoint) -> TrainedOn:
+    record = checkpoint.record
+    trained: TrainedOn = {
+        "split": None if record is None else record.split,
+        "subset": checkpoint.recipe.train.subset,
+    }
+    return {**trained, "mixture": record.mixture} if record is not None and record.mixture else trained

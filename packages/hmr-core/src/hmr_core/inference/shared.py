@@ -52,9 +52,8 @@ def predict_shared(
         return gather(parts)
     # As one part: a batch's tensors may be views, which would be sent with all that they are views of.
     shares = group.gather([gather(parts)] if parts else [])
-    return (
-        in_order([part for share in shares for part in share], loader.dataset.pack.ids(rows)) if group.first else None
-    )
+    (pack,) = loader.dataset.packs
+    return in_order([part for share in shares for part in share], pack.ids(rows)) if group.first else None
 
 
 def in_order(parts: Sequence[SamplePoints], ids: Sequence[str]) -> SamplePoints:

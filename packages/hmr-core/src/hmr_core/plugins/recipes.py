@@ -95,6 +95,11 @@ class TrainConfig(Section):
     batch_size: int = Field(
         gt=0, description="samples in a step, those of all processes together; a last partial batch is dropped"
     )
+    samples_per_epoch: int | None = Field(
+        None,
+        gt=0,
+        description="samples that an epoch draws, by turns, of each pack its share; null: as many as there are in all",
+    )
     grad_accum: int = Field(
         1, gt=0, description="parts that each process's share of a batch is computed in, one after another: less memory"
     )

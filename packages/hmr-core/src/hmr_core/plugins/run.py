@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 CONFIG, CHECKPOINTS, LOG, METRICS = "config.json", "checkpoints", "train.log", "metrics.jsonl"
 """In a run's folder: what it was asked to do, its checkpoints, what was said, what was measured."""
@@ -16,17 +16,41 @@ TRAIN, VAL, OVERFIT = "train", "val", "overfit"
 
 
 class Digest(TypedDict):
-    """The digest of a pack or a hand model, as JSON has it; None for the hand in the package."""
+    """The digest of a pack or a hand model, as JSON has it; None for the hand in the package.
+
+    name, split, share: of a pack of a mixture alone, as `RunData` has them.
+    """
 
     blake2b: str | None
+    name: NotRequired[str]
+    split: NotRequired[str]
+    share: NotRequired[float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """A pack that a run trains on: where it is, and the digest of its content, which it has wherever it is."""
+    """A pack that a run trains on: where it is, and the digest of its content, which it has wherever it is.
+
+    Of a mixture also name: what it is called in it, split: what is trained on, and share: of the samples that an epoch
+    draws. Of the only pack of a run all three are None: the split is the run's.
+    """
 
     path: Path
     blake2b: str
+    name: str | None = None
+    split: str | None = None
+    share: float | None = None
+
+    @property
+    def part(self) -> str:
+        """What it is of a mixture, in brackets after a space; empty for the only pack of a run."""
+        return "" if self.share is None else f" ({self.name}: {self.split}, {100 * self.share:.3g} % of an epoch)"
+
+    def as_json(self) -> Digest:
+        """The record but for the path, which a file may change."""
+        if self.name is None or self.split is None or self.share is None:
+            return {"blake2b": self.blake2b}
+        return {"blake2b": self.blake2b, "name": self.name, "split": self.split, "share": self.share}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +84,8 @@ class RunInit:
 class Run:
     """A run's folder and what it was asked to do.
 
-    recipe: as plain values. data: the packs that it trains on. hand_model: None for a model that uses no hand.
+    split: of its pack; of several, their names, joined by +. recipe: as plain values. data: the packs that it trains
+    on. hand_model: None for a model that uses no hand.
     limits: how many samples it uses, by the names above; empty for all of its subsets.
     processes: how many share the work. checkpoint_every: how often to save in the middle of an epoch, as it was asked
     for; None for never. keep_last: how many of the newest checkpoints are kept.
@@ -111,7 +136,7 @@ class Run:
             "split": self.split,
             "recipe_name": self.recipe_name,
             "recipe": dict(self.recipe),
-            "data": [{"blake2b": pack.blake2b} for pack in self.data],
+            "data": [pack.as_json() for pack in self.data],
             "hand_model": None if self.hand_model is None else {"blake2b": self.hand_model.blake2b},
             "init": None if self.init is None else self.init.as_json(),
             "limits": dict(self.limits),

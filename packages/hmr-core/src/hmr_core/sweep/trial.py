@@ -18,6 +18,7 @@ from hmr_core.staging import is_full_disk
 from hmr_core.sweep.definition import Sweep
 from hmr_core.sweep.space import texts
 from hmr_core.sweep.trials import State, best_of
+from hmr_core.training.asked_data import AskedPack
 from hmr_core.training.request import TrainingRequest
 from hmr_core.training.resume import go_on
 from hmr_core.training.run_metrics import measured_epochs
@@ -101,7 +102,7 @@ class TrialRunner:
         data = sweep.data or default_pack()
         if run_checkpoints(folder):
             return go_on(
-                folder, self.registry, observers, self.tell, model=sweep.model, data=data,
+                folder, self.registry, observers, self.tell, model=sweep.model, data=[data],
                 hand_model=sweep.hand_model, device=self.device, workers=self.workers, command=self.command,
             )  # fmt: skip
         request = TrainingRequest(
@@ -109,7 +110,7 @@ class TrialRunner:
             split=sweep.split,
             recipe=sweep.recipe,
             overrides=texts(sweep, trial.values),
-            data=data,
+            data=(AskedPack(path=data),),
             hand_model=sweep.hand_model,
             device=self.device,
             workers=self.workers,

@@ -31,13 +31,12 @@ GROWN = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlace:
-    """A step of a run, for its errors. pack: the file that the samples are from."""
+    """A step of a run, for its errors."""
 
     run: Run
     step: int
     epoch: int
     learning_rate: float
-    pack: Path
 
     @property
     def when(self) -> str:
@@ -148,8 +147,9 @@ def _cause(model: nn.Module, at: StepPlace, blamed: Sequence[_Own], count: int) 
         if count == 1
         else "; ".join(f"in process {one.rank}: {', '.join(one.ids)}" for one in blamed)
     )
+    doctors = " and ".join(f"`{command_line('hmr doctor', Option('data', pack.path))}`" for pack in at.run.data)
     return (
-        f"`{command_line('hmr doctor', Option('data', at.pack))}` tells whether annotations are hands. If they "
+        f"{doctors} {'tells' if len(at.run.data) == 1 else 'tell'} whether annotations are hands. If they "
         f"are, train.learning_rate (here {at.learning_rate:g}) may be too large. "
         f"The samples of that batch{': ' if count == 1 else ' '}{samples}."
     )
@@ -164,7 +164,7 @@ def _kept(one: _Own, model: nn.Module, at: StepPlace, group: Group) -> str:
         recipe_name=run.recipe_name,
         recipe=run.recipe,
         hand_model=None if hand is None else {"path": str(hand.path) if hand.path else None, "blake2b": hand.blake2b},
-        data=[{"path": str(pack.path.resolve()), "blake2b": pack.blake2b} for pack in run.data],
+        data=[{"path": str(pack.path.resolve()), **pack.as_json()} for pack in run.data],
         epoch=at.epoch,
         step=at.step,
         rank=one.rank,

@@ -50,7 +50,7 @@ class FailedStep:
     recipe_name: str
     recipe: Mapping[str, Any]
     hand_model: Mapping[str, str | None] | None
-    data: Sequence[Mapping[str, str]]
+    data: Sequence[Mapping[str, Any]]
     epoch: int
     step: int
     rank: int

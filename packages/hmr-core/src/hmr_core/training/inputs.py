@@ -14,7 +14,7 @@ from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
 from hmr_core.hand.joints import MIDDLE_MCP
 from hmr_core.plugins.recipes import Recipe
-from hmr_core.plugins.run import Run, RunData, RunHand
+from hmr_core.plugins.run import Run, RunHand
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Place, check_shares
 from hmr_core.training.run_folder import resume_command
@@ -22,11 +22,10 @@ from hmr_core.training.watchers import Tell
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Int64
-    from numpy import ndarray
 
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.source import HandModelSource
+    from hmr_core.training.sources import TrainingData
 
 
 def check_processes(recipe: Recipe, where: Place) -> None:
@@ -41,11 +40,6 @@ def check_arithmetic(recipe: Recipe, device: torch.device, where: Place) -> None
     from hmr_core.training import precision
 
     precision.check_arithmetic(recipe.train, device, where.count)
-
-
-def record_of_pack(pack: Pack) -> tuple[RunData, ...]:
-    """A pack as a run's record has it."""
-    return (RunData(path=pack.path, blake2b=pack.info.digest),)
 
 
 def record_of_hand(hand: HandModelSource | None) -> RunHand | None:
@@ -138,15 +132,16 @@ def gone(run: Run, what: str, path: Path, option: str) -> HmrError:
     )
 
 
-def layer_of(hand: HandModelSource | None, pack: Pack, rows: Int64[ndarray, " n"], tell: Tell) -> HandLayer | None:
-    """The layer of the annotations' hand model, if there is one; HmrError when it is another hand's."""
+def layer_of(hand: HandModelSource | None, data: TrainingData, tell: Tell) -> HandLayer | None:
+    """The layer of the annotations' hand model, if there is one; HmrError when that of a pack is another hand's."""
     if hand is None:
         return None
     from hmr_core.data.hand_model_check import check_hand_model, mismatch_note
     from hmr_core.hand.layer import HandLayer
 
     layer = HandLayer(hand.model)
-    note = mismatch_note(check_hand_model(hand, layer, pack, rows))
-    if note is not None:
-        tell(f"note: {note}")
+    for source in data.sources:
+        note = mismatch_note(check_hand_model(hand, layer, source.pack, source.rows))
+        if note is not None:
+            tell(f"note: {source.name}: {note}" if source.name else f"note: {note}")
     return layer

@@ -16,35 +16,32 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64
-from numpy import ndarray
 
 from hmr_core.data.batch import Batch
-from hmr_core.data.loading import Loader, epoch_order, split_steps
+from hmr_core.data.loading import Loader, split_keys
+from hmr_core.data.mixed_dataset import MixedDataset
 from hmr_core.data.open_dataset import open_dataset
-from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError
 from hmr_core.hand.layer import HandLayer
 from hmr_core.interrupts import Stopped, StopRequest, stop_requests
 from hmr_core.plugins.events import CheckpointSaved, EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.recipes import Recipe
-from hmr_core.plugins.run import CONFIG, OVERFIT, TRAIN, Run
+from hmr_core.plugins.run import CONFIG, OVERFIT, Run
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Group
 from hmr_core.training.divergence import StepPlace
 from hmr_core.training.ema import average_note, swapped_in
 from hmr_core.training.every import Every, parse_every
 from hmr_core.training.freezing import Freezing, freezing_note
-from hmr_core.training.limits import training_rows, validation_rows
 from hmr_core.training.losses import Losses, SharedLosses
 from hmr_core.training.precision import arithmetic_text, step_arithmetic
-from hmr_core.training.run_folder import check_batch
 from hmr_core.training.run_metrics import drop_later_metrics, is_reported
 from hmr_core.training.schedule import learning_rate, warmup_note
+from hmr_core.training.sources import TrainingData
 from hmr_core.training.state import TrainingState, restore_or_begin, save
 from hmr_core.training.step import take_step
 from hmr_core.training.stopping import check_patience, patience_note, stopped_early
-from hmr_core.training.validation import validate
+from hmr_core.training.validation import Validated, validate
 from hmr_core.training.watchers import StopRun
 from hmr_core.weights.checkpoint_folders import checkpoint_folder
 from hmr_core.weights.checkpoint_record import record_validation
@@ -61,7 +58,7 @@ def train_model(
     run: Run,
     spec: ModelSpec,
     recipe: Recipe,
-    pack: Pack,
+    data: TrainingData,
     *,
     group: Group,
     layer: HandLayer | None = None,
@@ -79,26 +76,30 @@ def train_model(
     is not finite (before the optimizer sees it); Stopped after a signal, with a checkpoint written.
     """
     config = recipe.train
-    rows = training_rows(pack, run.split, config, run.limits)
-    check_batch(run.split, config, len(rows), limited=TRAIN in run.limits)
-    val_rows, val_notes = validation_rows(pack, run.split, config, run.limits)
-    check_patience(config, len(val_rows))
+    check_patience(config, data.val_samples)
     more = (
-        warmup_note(config, config.epochs * (len(rows) // config.batch_size)),
+        warmup_note(config, config.epochs * data.steps_per_epoch),
         freezing_note(config),
         average_note(config),
         patience_note(config),
     )
-    notes = (*notes, *val_notes, *(note for note in more if note is not None))
+    notes = (*notes, *data.notes, *(note for note in more if note is not None))
     augmented, plain = (
-        open_dataset(spec, recipe, pack, layer=layer, training=training, verify=run.verify)
+        [
+            open_dataset(spec, recipe, source.pack, layer=layer, training=training, verify=run.verify)
+            for source in data.sources
+        ]
         for training in (OVERFIT not in run.limits, False)
     )
-    training = Loader(augmented, workers=workers, device=device)
-    steps = len(rows) // config.batch_size
+    alone = augmented[0] if len(augmented) == 1 else MixedDataset(augmented)
+    training = Loader(alone, workers=workers, device=device)
+    validation = [
+        Validated(name=source.name, loader=training.beside(dataset), rows=source.val_rows)
+        for source, dataset in zip(data.sources, plain, strict=True)
+    ]
     hand = None if layer is None else deepcopy(layer).to(device)  # the data sets' own stays on the CPU
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), stop_requests() as stop:
-        state = restore_or_begin(run, spec, recipe, layer, device, steps, group)
+        state = restore_or_begin(run, spec, recipe, layer, device, data.steps_per_epoch, group)
         loop = _Loop(
             run=run,
             spec=spec,
@@ -106,11 +107,9 @@ def train_model(
             group=group,
             device=device,
             layer=layer,
-            pack=pack,
-            rows=rows,
-            val_rows=val_rows,
+            data=data,
             training=training,
-            validation=training.beside(plain),
+            validation=validation,
             losses=SharedLosses(Losses(state.model, spec, config, hand), group, sync_batch_norm=config.sync_batch_norm),
             freezing=Freezing(state.model, config),
             state=state,
@@ -135,11 +134,9 @@ class _Loop:
     group: Group
     device: torch.device
     layer: HandLayer | None
-    pack: Pack
-    rows: Int64[ndarray, " n"]
-    val_rows: Int64[ndarray, " m"]
+    data: TrainingData
     training: Loader
-    validation: Loader
+    validation: Sequence[Validated]
     losses: SharedLosses
     freezing: Freezing
     state: TrainingState
@@ -178,8 +175,8 @@ class _Loop:
             first_step=state.step + 1,
             epochs=self.recipe.train.epochs,
             steps_per_epoch=state.steps_per_epoch,
-            train_samples=len(self.rows),
-            val_samples=len(self.val_rows),
+            train_samples=self.data.samples,
+            val_samples=self.data.val_samples,
             parameters=sum(p.numel() for p in state.model.parameters() if p.requires_grad),
             device=str(self.device),
             processes=self.group.count,
@@ -196,11 +193,9 @@ class _Loop:
         state.model.train()
         if self.freezing.begin_epoch(epoch):
             self.losses.share()
-        order = epoch_order(self.rows, config.seed, epoch)
-        steps = split_steps(
-            order,
+        steps = split_keys(
+            self.data.keys(config.seed, epoch),
             config.batch_size,
-            epoch=epoch,
             rank=self.group.rank,
             count=self.group.count,
             parts=config.grad_accum,
@@ -210,7 +205,7 @@ class _Loop:
         for step in range(state.step + 1, epoch * state.steps_per_epoch + 1):
             own, waited = self._next(batches, step)
             rate = learning_rate(config, epoch, step, state.steps_per_epoch)
-            at = StepPlace(step=step, epoch=epoch, learning_rate=rate, pack=self.pack.path, run=self.run)
+            at = StepPlace(step=step, epoch=epoch, learning_rate=rate, run=self.run)
             with step_arithmetic(config):
                 made = take_step(state, own, at, losses=self.losses, spec=self.spec, config=config, group=self.group)
             state.loss_sums = {name: state.loss_sums.get(name, 0.0) + value for name, value in made.losses.items()}
@@ -291,7 +286,6 @@ class _Loop:
                 self.group,
                 state.model,
                 self.validation,
-                self.val_rows,
                 layer=self.layer,
                 batch_size=config.batch_size,
                 on_batch=self._leave_alone,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hmr_core.data.default_pack import default_pack
-from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name
 from hmr_core.errors import Option, UsageError
 from hmr_core.option_text import override_texts
@@ -16,18 +14,16 @@ from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import OVERFIT
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Place
+from hmr_core.training.asked_data import AskedPack
 from hmr_core.training.every import parse_every
 from hmr_core.training.inputs import check_hand, check_processes, check_subset
-from hmr_core.training.limits import make_limits, training_rows, validation_rows
-from hmr_core.training.run_folder import check_batch, check_free, default_folder, run_name
+from hmr_core.training.limits import make_limits, training_rows
+from hmr_core.training.run_folder import check_free, default_folder, run_name
+from hmr_core.training.sources import TrainingData, mixture_label, open_packs, training_data
 from hmr_core.training.taking_up import begun_before, run_of_launch
 from hmr_core.training.tensorboard import require_tensorboard
 from hmr_core.training.wandb import require_wandb
 from hmr_core.weights.find_weights import find_weights
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64
-    from numpy import ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +32,11 @@ class TrainingRequest:
 
     overrides: of the recipe, as "key=value", applied in turn. epochs, batch_size, grad_accum, subset (train or
     train+val): short for overrides of train.epochs and so on; None for the recipe's own.
-    limit_train, limit_val: how many samples to use of the subset, and of val; None for all. overfit: train on so many
-    samples without augmentation and validate on the same, by batches that are no larger, to see that a model can learn.
-    data: the pack; None for the default one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
+    limit_train, limit_val: how many samples to use of the subset, and of val, of each pack; None for all. overfit:
+    train on so many samples of each without augmentation and validate on the same, by batches that are no larger, to
+    see that a model can learn.
+    data: the packs; none for the default one. split: that of the packs without one of their own; None where each of
+    them has but one. hand_model: a file; None for $HMR_HAND_MODEL, then the synthetic hand.
     device: cpu, cuda, cuda:N or mps; None for the best there is. workers: processes that load; None for what suits the
     device. out: the run's folder; None for a new one under runs/.
     checkpoint_every: how often to save in the middle of an epoch, a number of steps ("500") or a time ("10m"); None for
@@ -52,7 +50,7 @@ class TrainingRequest:
     """
 
     model: str
-    split: str
+    split: str | None = None
     subset: str | None = None
     recipe: str = "published"
     overrides: tuple[str, ...] = ()
@@ -62,7 +60,7 @@ class TrainingRequest:
     overfit: int | None = None
     limit_train: int | None = None
     limit_val: int | None = None
-    data: Path | None = None
+    data: tuple[AskedPack, ...] = ()
     hand_model: Path | None = None
     device: str | None = None
     workers: int | None = None
@@ -83,17 +81,16 @@ class TrainingRequest:
 class TrainingTask:
     """A request of which all names were looked up, and that has nothing wrong as far as can be told without torch.
 
-    name: what the run's folder is called by default. out: the folder, where it is known. there: that of a run that is
-    to go on, in place of a new one. rows: of the pack, to train on.
+    split: of the pack; of several, their names. data: what to train on. name: what the run's folder is called by
+    default. out: the folder, where it is known. there: that of a run that is to go on, in place of a new one.
     """
 
     request: TrainingRequest
     spec: ModelSpec
     recipe: Recipe
     limits: dict[str, int]
-    pack: Pack
     split: str
-    rows: Int64[ndarray, " n"]
+    data: TrainingData
     name: str
     out: Path | None
     there: Path | None
@@ -113,14 +110,16 @@ def check(request: TrainingRequest, registry: Registry, where: Place) -> Trainin
     if request.out is not None and not may_be_there:
         check_free(request.out, spec.name)
     check_hand(spec, request.hand_model)
-    pack = Pack(request.data or default_pack())
-    split = pack.split_name(request.split)
+    packs = open_packs(request.data or (AskedPack(path=default_pack()),), request.split)
+    split = mixture_label(packs)
     name = run_name(spec.name, split, request.recipe, limits)
-    check_subset(pack, split, recipe.train.subset)
-    rows = training_rows(pack, split, recipe.train, limits)
-    validation_rows(pack, split, recipe.train, limits)
-    if OVERFIT in limits and len(rows) < recipe.train.batch_size:
-        recipe = override(spec, recipe, [f"train.batch_size={len(rows)}"])
+    for one in packs:
+        check_subset(one.pack, one.split, recipe.train.subset)
+    if OVERFIT in limits:
+        samples = sum(len(training_rows(one.pack, one.split, recipe.train, limits)) for one in packs)
+        if samples < recipe.train.batch_size:
+            recipe = override(spec, recipe, [f"train.batch_size={samples}"])
+    data = training_data(packs, recipe.train, limits)
     out = Path("runs") / name if request.out is None and request.resume_or_start else request.out
     there = run_of_launch(where, request.command, out, name) if may_be_there else None
     if there is None and out is not None and request.resume_or_start:
@@ -131,20 +130,20 @@ def check(request: TrainingRequest, registry: Registry, where: Place) -> Trainin
             "recipe": recipe.model_dump(mode="json"),
             "limits": limits,
             **({"init": None} if request.init is None else {}),
+            **({"data": [dict(each.as_json()) for each in data.as_run()]} if len(packs) > 1 else {}),
         }
         there = out if begun_before(out, asked) else None
     if there is None:
         if out is not None:
             check_free(out, spec.name)
-        _check_new(request, recipe, split, len(rows), where, out or default_folder(name))
+        _check_new(request, recipe, where, out or default_folder(name))
     return TrainingTask(
         request=request,
         spec=spec,
         recipe=recipe,
         limits=limits,
-        pack=pack,
         split=split,
-        rows=rows,
+        data=data,
         name=name,
         out=out,
         there=there,
@@ -165,13 +164,12 @@ def _recipe(request: TrainingRequest, spec: ModelSpec) -> Recipe:
     return load_recipe(spec, request.recipe, (*request.overrides, *override_texts(given)))
 
 
-def _check_new(request: TrainingRequest, recipe: Recipe, split: str, samples: int, where: Place, folder: Path) -> None:
+def _check_new(request: TrainingRequest, recipe: Recipe, where: Place, folder: Path) -> None:
     """UsageError and HmrError for a run that cannot be begun."""
     if request.tensorboard:
         require_tensorboard(folder)
     if request.wandb:
         require_wandb()
-    check_batch(split, recipe.train, samples, limited=request.limit_train is not None)
     parse_every(request.checkpoint_every)
     check_processes(recipe, where)
 

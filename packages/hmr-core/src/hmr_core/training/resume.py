@@ -7,9 +7,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
-from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.errors import Option, UsageError
 from hmr_core.files import as_path
 from hmr_core.plugins.recipes import parse_recipe
 from hmr_core.plugins.registry import Registry, discover
@@ -21,19 +20,18 @@ from hmr_core.training.inputs import (
     check_arithmetic,
     check_data,
     check_processes,
-    gone,
     hand_of_model,
     hand_of_run,
     layer_of,
     record_of_hand,
-    record_of_pack,
 )
 from hmr_core.training.lengthening import lengthen, lengthening_notes
-from hmr_core.training.limits import training_rows
+from hmr_core.training.packs_of_run import packs_of_run
 from hmr_core.training.profile import Profile
 from hmr_core.training.run_folder import is_finished, locked, resume_command
 from hmr_core.training.run_log import log_line
 from hmr_core.training.run_text import Lines
+from hmr_core.training.sources import training_data
 from hmr_core.training.stopping import stopped_early
 from hmr_core.training.surroundings import commit_notes, version_notes
 from hmr_core.training.watchers import Observer, Tell, Watchers, nobody, tell_on_stderr
@@ -48,7 +46,7 @@ def resume(
     folder: str | Path,
     *,
     epochs: int | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     hand_model: str | Path | None = None,
     device: str | None = None,
     workers: int | None = None,
@@ -60,7 +58,7 @@ def resume(
     """Go on with a run where it stopped, and give it; a finished one is left as it is.
 
     epochs: how many it is to have from now on, finished or not. data, hand_model: where those that it began with are
-    now, if they were moved. The rest is as in `train`.
+    now, if they were moved; of several packs those that were. The rest is as in `train`.
     Raises HmrError for a folder that holds no run, and where it cannot take the very steps that it would have taken.
     """
     given = {name: value for name, value in locals().items() if name not in ("folder", "progress", "registry")}
@@ -71,7 +69,7 @@ def resume(
         registry or discover(),
         observers,
         epochs=epochs,
-        data=as_path(data),
+        data=[Path(path) for path in ([data] if isinstance(data, str | Path) else data or [])],
         hand_model=as_path(hand_model),
         device=device,
         workers=workers,
@@ -87,7 +85,7 @@ def go_on(
     tell: Tell = tell_on_stderr,
     *,
     model: str | None = None,
-    data: Path | None = None,
+    data: Sequence[Path] = (),
     hand_model: Path | None = None,
     device: str | None = None,
     workers: int | None = None,
@@ -98,7 +96,8 @@ def go_on(
 ) -> Run:
     """Go on with a run after its last checkpoint, to its end; a finished one is left as it is, and that is told.
 
-    model: which it is expected to be of. data, hand_model: where those that it began with are now, if they were moved.
+    model: which it is expected to be of. data, hand_model: where those that it began with are now, if they were moved;
+    of several packs those that were, in any order.
     epochs: how many it is to have from now on, if not those it has. wait_s: how long to wait for a process that trains
     it. The rest is as in TrainingRequest and in `session.start`.
     Raises HmrError for a folder that holds no run, and where it cannot take the very steps that it would have taken.
@@ -116,40 +115,29 @@ def go_on(
         check_run(run, newest / WEIGHTS)
     saved = None if newest is None else read_record(newest / WEIGHTS)
     done, steps = (0, 0) if saved is None else (saved.epoch or 0, saved.step or 0)
-    if len(run.data) != 1:
-        raise HmrError(f"{folder} was trained on {len(run.data)} packs, and this version of hmr trains on one.")
-    (recorded,) = run.data
-    path = data or recorded.path
     if epochs in (None, first.train.epochs) and not damaged and is_finished(run):
         # No error: a queue that starts a job again after it was done has nothing to be told of.
         tell(f"note: {folder} is finished: {_how_it_finished(run, first.train.epochs)}")
-        return replace(run, data=(replace(recorded, path=path),))
+        return replace(run, data=(replace(run.data[0], path=data[0]),)) if data and len(run.data) == 1 else run
     started, recipe = provenance(command), first
     if epochs is not None:
         run = lengthen(run, epochs, done, started)
         recipe = parse_recipe(spec, run.recipe, source=f"the recipe in {folder / CONFIG} with {epochs} epochs")
     config = run  # as it is to be written down
-    if data is None and not path.exists():
-        raise gone(run, "pack", path, "data")
-    pack = Pack(path)
-    if pack.info.digest != recorded.blake2b:
-        raise HmrError(
-            f"{pack.path} is not the pack that {folder} was trained on (its digest differs).",
-            "Give that one with ", Option("data"), ".",
-        )  # fmt: skip
+    packs = packs_of_run(run, data)
     hand = hand_of_model(spec, hand_model) if run.hand_model is None else hand_of_run(run, run.hand_model, hand_model)
-    rows = training_rows(pack, run.split, recipe.train, run.limits)
-    check_data(spec, pack, run.split, recipe.train.subset, tell)
+    trained = training_data(packs, recipe.train, run.limits)
+    for source in trained.sources:
+        check_data(spec, source.pack, source.split, recipe.train.subset, tell)
     check_processes(recipe, where)
-    steps_per_epoch = len(rows) // recipe.train.batch_size
     longer = recipe.train.epochs != first.train.epochs
-    notes = lengthening_notes(first.train, recipe.train, steps, steps_per_epoch) if longer else []
+    notes = lengthening_notes(first.train, recipe.train, steps, trained.steps_per_epoch) if longer else []
     if where.count != run.processes:
         notes.append(
             f"{counted(where.count, 'process')} now, {run.processes} before: from here on the steps are the same but "
             "for rounding"
         )
-    layer = layer_of(hand, pack, rows, tell)
+    layer = layer_of(hand, trained, tell)
     chosen = choose_device(device)
     check_arithmetic(recipe, chosen, where)
     with joined(where, chosen, timeout_s or TIMEOUT_S) as group, locked(run, wait_s) if where.first else nullcontext():
@@ -164,7 +152,7 @@ def go_on(
         # As it goes on now: its files may have been moved.
         run = replace(
             run,
-            data=record_of_pack(pack),
+            data=trained.as_run(),
             hand_model=record_of_hand(hand),
             versions=versions(),
             processes=where.count,
@@ -173,7 +161,7 @@ def go_on(
         from hmr_core.training.loop import train_model
 
         train_model(
-            run, spec, recipe, pack, group=group, layer=layer, device=chosen,
+            run, spec, recipe, trained, group=group, layer=layer, device=chosen,
             workers=choose_workers(workers, chosen), notify=Watchers(run, observers, registry, tell), notes=notes,
         )  # fmt: skip
     return run

@@ -6,14 +6,35 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_metrics import measured_epochs
 
+Value = TypeVar("Value", float, float | None)
+
+
+def of_all(val: Mapping[str, Value]) -> dict[str, Value]:
+    """The metrics of all that is validated on: of several packs their means."""
+    return {name: value for name, value in val.items() if "/" not in name}
+
+
+def by_pack(val: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+    """The metrics on each pack of a mixture, by its name; empty where there is but one pack."""
+    found: dict[str, dict[str, Value]] = {}
+    for name, value in val.items():
+        pack, slash, metric = name.rpartition("/")
+        if slash:
+            found.setdefault(pack, {})[metric] = value
+    return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochFigures:
-    """The metrics on val after an epoch (keys of a report's `metrics`); those that could be measured."""
+    """The metrics on val after an epoch (keys of a report's `metrics`); those that could be measured.
+
+    Of a mixture those of each pack are there besides, as NAME/mpjpe_mm.
+    """
 
     epoch: int
     val: Mapping[str, float]

@@ -12,7 +12,7 @@ from hmr_core.errors import Option
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.pace import Pace
-from hmr_core.training.run_figures import best_epoch, epoch_figures
+from hmr_core.training.run_figures import best_epoch, by_pack, epoch_figures, of_all
 from hmr_core.training.run_folder import resume_command
 from hmr_core.weights.checkpoint_folders import checkpoint_folder, newest_checkpoint
 from hmr_core.wording import counted
@@ -48,7 +48,10 @@ class RunText:
         if isinstance(event, EpochDone):
             place = f"epoch {event.epoch}/{self._started.epochs}"
             loss = f"loss {event.losses['total']:.4f}"
-            return [f"{place}: {loss}; val {_metrics(event.val) or 'none'}; {event.seconds:.0f} s"]
+            return [
+                f"{place}: {loss}; val {_metrics(event.val) or 'none'}; {event.seconds:.0f} s",
+                *(f"  {name}: {_metrics(of_pack)}" for name, of_pack in by_pack(event.val).items()),
+            ]
         if isinstance(event, RunEnded):
             return self._end(event)
         return []
@@ -67,7 +70,7 @@ class RunText:
             f"{event.parameters / 1e6:.2f} M parameters, {counted(event.epochs, 'epoch')} of "
             f"{counted(event.steps_per_epoch, 'step')}, on {event.device}",
             f"arithmetic: {event.arithmetic}",
-            *(f"data: {pack.path}" for pack in run.data),
+            *(f"data: {pack.path}{pack.part}" for pack in run.data),
             *([] if hand is None else [f"hand model: {hand.path or 'the synthetic hand of hmr itself'}"]),
             *(f"note: {note}" for note in event.notes),
             *([] if event.first_step == 1 else [self._resumed(event)]),
@@ -130,7 +133,7 @@ class RunText:
 
 
 def _metrics(val: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in val.items() if value is not None)
+    return ", ".join(f"{name} {value:.3f}" for name, value in of_all(val).items() if value is not None)
 
 
 def how_it_ended(line: str) -> str | None:

@@ -18,13 +18,13 @@ from hmr_core.plugins.run import Run
 from hmr_core.processes import TIMEOUT_S, joined, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
+from hmr_core.training.asked_data import PackArgument, asked_packs
 from hmr_core.training.inputs import (
     check_arithmetic,
     check_data,
     hand_of_model,
     layer_of,
     record_of_hand,
-    record_of_pack,
 )
 from hmr_core.training.profile import Profile
 from hmr_core.training.request import TrainingRequest, check
@@ -39,7 +39,7 @@ from hmr_core.versions import versions
 def train(
     model: str,
     *,
-    split: str,
+    split: str | None = None,
     subset: str | None = None,
     recipe: str = "published",
     set: Mapping[str, object] | None = None,  # as the command has it
@@ -49,7 +49,7 @@ def train(
     overfit: int | None = None,
     limit_train: int | None = None,
     limit_val: int | None = None,
-    data: str | Path | None = None,
+    data: PackArgument | Sequence[PackArgument] | None = None,
     hand_model: str | Path | None = None,
     device: str | None = None,
     workers: int | None = None,
@@ -67,8 +67,10 @@ def train(
     progress: bool = True,
     registry: Registry | None = None,
 ) -> Run:
-    """Train a model on a split of a pack, and give the run: its folder has the checkpoints.
+    """Train a model on a split of a pack, or of several, and give the run: its folder has the checkpoints.
 
+    data: a pack, or several, some of them with a share of the samples that an epoch draws: ["a.h5", ("b.h5", 0.25)]. A
+    string may be PACK:SPLIT. split: that of all packs without one of their own; needed where a pack has several.
     set: overrides of the recipe, such as {"train.learning_rate": 3e-4}. profile: how many steps to record with
     PyTorch's profiler; None for none. progress: whether to print the run's lines on stderr. registry: the plugins; by
     default the installed ones. The rest is as in TrainingRequest; paths may be strings.
@@ -87,7 +89,7 @@ def train(
         overfit=overfit,
         limit_train=limit_train,
         limit_val=limit_val,
-        data=as_path(data),
+        data=asked_packs(data),
         hand_model=as_path(hand_model),
         device=device,
         workers=workers,
@@ -120,21 +122,22 @@ def start(
     where = place()
     tell = tell if where.first else nobody
     task = check(request, registry, where)
-    spec, recipe, pack, split = task.spec, task.recipe, task.pack, task.split
+    spec, recipe, data = task.spec, task.recipe, task.data
     if task.there is not None:
         return go_on(
-            task.there, registry, observers, tell, model=spec.name, data=request.data, hand_model=request.hand_model,
-            device=request.device, workers=request.workers, timeout_s=request.timeout_s, command=request.command,
-            wait_s=AGAIN_S if where.launch else 0.0,
+            task.there, registry, observers, tell, model=spec.name, data=[one.path for one in request.data],
+            hand_model=request.hand_model, device=request.device, workers=request.workers,
+            timeout_s=request.timeout_s, command=request.command, wait_s=AGAIN_S if where.launch else 0.0,
         )  # fmt: skip
-    check_data(spec, pack, split, recipe.train.subset, tell)
+    for source in data.sources:
+        check_data(spec, source.pack, source.split, recipe.train.subset, tell)
     device = choose_device(request.device)
     check_arithmetic(recipe, device, where)
     with joined(where, device, request.timeout_s or TIMEOUT_S) as group:
         # The first process chooses for all: another one might find the folder taken by now.
         folder = group.share(task.out or default_folder(task.name))
         hand = hand_of_model(spec, request.hand_model)
-        layer = layer_of(hand, pack, task.rows, tell)
+        layer = layer_of(hand, data, tell)
         init = None
         if request.init is not None:
             from hmr_core.weights.starting_weights import fit_starting_weights, starting_note
@@ -143,10 +146,10 @@ def start(
         run = Run(
             folder=folder,
             model=spec.name,
-            split=split,
+            split=task.split,
             recipe_name=request.recipe,
             recipe=recipe.model_dump(mode="json"),
-            data=record_of_pack(pack),
+            data=data.as_run(),
             hand_model=record_of_hand(hand),
             limits=task.limits,
             versions=versions(),
@@ -166,7 +169,7 @@ def start(
 
         with new_run(run) if where.first else nullcontext():
             train_model(
-                run, spec, recipe, pack, group=group, layer=layer, device=device,
+                run, spec, recipe, data, group=group, layer=layer, device=device,
                 workers=choose_workers(request.workers, device), notify=watchers,
                 notes=[] if init is None else [starting_note(init)],
             )  # fmt: skip

@@ -80,6 +80,19 @@ class CheckpointRecord:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def mixture(self) -> list[Digest]:
+        """The packs of the mixture that it was trained on; none where it was trained on one pack, or does not say."""
+        return [pack for pack in self.data if "name" in pack]
+
+    def splits_of(self, digest: str) -> list[str]:
+        """The splits that it was trained on of a pack with this digest, as far as it says. Without a mixture it is the
+        one split, which another pack may have, too.
+        """
+        if self.mixture:
+            return [pack["split"] for pack in self.mixture if pack["blake2b"] == digest]
+        return [] if self.split is None else [self.split]
+
+    @property
     def mpjpe_on_val(self) -> float | None:
         """The MPJPE on val in mm; None where it was not scored."""
         return self.val.get("mpjpe_mm")

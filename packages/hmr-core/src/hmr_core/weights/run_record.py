@@ -43,7 +43,7 @@ def write_run(run: Run) -> None:
     values = {
         "format": FORMAT,
         **run.identity(),
-        "data": [{"path": str(pack.path.resolve()), "blake2b": pack.blake2b} for pack in run.data],
+        "data": [{"path": str(pack.path.resolve()), **pack.as_json()} for pack in run.data],
         "hand_model": None
         if hand is None
         else {"path": hand.path and str(hand.path.resolve()), "blake2b": hand.blake2b},
@@ -100,6 +100,11 @@ def open_run(folder: Path) -> Run:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
 
 
+def _is_of_mixture(pack: Mapping[str, Any]) -> bool:
+    """Whether a pack has what each one of several has besides."""
+    return all(isinstance(pack.get(key), kind) for key, kind in (("name", str), ("split", str), ("share", float)))
+
+
 def _of_run(folder: Path) -> str:
     """What a folder that is no run has to do with one, in a sentence with a space before; empty where nothing."""
     run = Path(str(folder).rpartition(":")[0] or "/") if ":" in folder.name else folder.parent.parent
@@ -111,7 +116,9 @@ def _of_run(folder: Path) -> str:
 def _check_parts(path: Path, values: Mapping[str, Any]) -> None:
     """HmrError for a list or an object of config.json that holds what `hmr train` does not write there."""
     changes, limits = values["lengthened"], values["limits"].values()
+    packs = [each for each in values["data"] if isinstance(each, dict)]
     whole = {
+        "data": len(packs) == 1 or (bool(packs) and all(_is_of_mixture(pack) for pack in packs)),
         "lengthened": all(isinstance(each, dict) and {"from", "at_epoch"} <= each.keys() for each in changes),
         "limits": all(isinstance(number, int) for number in limits),
     }

@@ -1,0 +1,61 @@
+"""What a training is asked to train on: packs, each with a split and a share of an epoch's samples where given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hmr_core.data.splits import is_name
+from hmr_core.errors import UsageError
+from hmr_core.files import is_there
+
+PackArgument = str | Path | tuple[str | Path, float]
+"""A pack as a call names it: a text as of `parse_pack`, a path as it stands, or either with its share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedPack:
+    """A pack to train on. split: None for that of the run. share: of an epoch's samples; None for what is left."""
+
+    path: Path
+    split: str | None = None
+    share: float | None = None
+
+
+def parse_pack(text: str) -> AskedPack:
+    """Read PACK[:SPLIT][=SHARE], where a path may have a colon or an equals sign itself.
+
+    Of all readings the one is meant that names a file which is there, and of those the one with the longest path.
+    """
+    readings = [AskedPack(path=Path(text))]
+    path, _, number = text.rpartition("=")
+    with suppress(ValueError):
+        readings += [AskedPack(path=Path(path), share=float(number))] if path else []
+    for reading in list(readings):
+        path, _, split = str(reading.path).rpartition(":")
+        readings += [replace(reading, path=Path(path), split=split)] if path and is_name(split) else []
+    there = next((reading for reading in readings if is_there(reading.path)), None)
+    # Where no file is there, the error is to name what was most likely meant.
+    return there or next((reading for reading in reversed(readings) if reading.path.suffix == ".h5"), readings[0])
+
+
+def asked_packs(given: PackArgument | Sequence[PackArgument] | None) -> tuple[AskedPack, ...]:
+    """The packs that a call names, one or several; none for the default one. UsageError for what names no pack."""
+    if given is None:
+        return ()
+    if isinstance(given, str | Path) or (len(given) == 2 and isinstance(given[1], int | float)):
+        return (_asked(given),)
+    return tuple(_asked(each) for each in given)
+
+
+def _asked(given: object) -> AskedPack:
+    match given:
+        case Path():
+            return AskedPack(path=given)
+        case str():
+            return parse_pack(given)
+        case (str() | Path() as path, int() | float() as share):
+            return replace(_asked(path), share=float(share))
+    raise UsageError(f'data of {given!r}; valid: the path of a pack, or a path and a share: ("b.h5", 0.25).')
