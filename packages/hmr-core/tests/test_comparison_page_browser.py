@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 
 from hmr_core.data.pack.reader import Pack
-from hmr_core.evaluation.page.choice import choose_groups
+from hmr_core.evaluation.page.choice import Groups, choose_groups
 from hmr_core.evaluation.page.hands import sample_hands
 from hmr_core.evaluation.page.page import comparison_page
 from hmr_core.evaluation.page.plotly_js import plotly_js
 from hmr_core.hand.model import HandModel
 
+NOTHING = Groups(worst=[], best=[], differing=[])
 ONE = "document.querySelector({!r})"
 OPEN = "document.querySelector('#viewer').open"
 
@@ -110,6 +112,8 @@ def test_a_person_clicks_through_the_page(
     tab.until(OPEN)
     title = f"{one('#viewer-title')}.innerText"
     assert tab.value(title) == ids[groups.differing[0]]
+    what = tab.value(f"{one('#viewer-labels')}.innerText").split(", ")
+    assert f"object {ids[groups.differing[0]].split('_')[0]}" in what
     sizes = "[...document.querySelectorAll('#viewer-pictures img')].map((one) => one.naturalWidth)"
     assert tab.value(sizes) == [224] * 4
     tab.until(one("#viewer-mesh canvas"))
@@ -142,6 +146,29 @@ def test_a_person_clicks_through_the_page(
         "MPVPE (mm)\t–\t12.00",
         "PA-MPJPE (mm)\t0.00\t6.00",
     ]
+    assert tab.problems == []
+
+
+def test_one_evaluation_without_a_pack(tab: Any, made: types.ModuleType, tmp_path: Path) -> None:
+    whole = made.made_comparison([f"sample {i}" for i in range(60)], [made.NAMES[1]])
+    comparison = replace(whole, breakdowns=[], curves=[], references=[])
+    path = tmp_path / "report.html"
+    path.write_text(comparison_page(comparison, NOTHING, None, None, plotly_js()), encoding="utf-8")
+    tab.open(path, width=600)
+    first = "document.querySelector('#samples-table tbody tr').innerText.split('\\t').slice(0, 2)"
+    assert tab.value(first) == ["sample 59", "59.00"]
+    tab.click(one("#samples-table th:nth-child(2) button"))
+    assert tab.value(first) == ["sample 0", "0.00"]
+    tab.click(one("#samples-after"))
+    tab.click(one("#samples-after"))
+    assert tab.value(first) == ["sample 50", "50.00"]
+    assert tab.value(f"{one('#samples-after')}.disabled")
+    assert tab.value(f"{one('#samples-place')}.textContent") == "51 to 60 of 60 samples"
+    tab.click(one("#samples-table .open"))
+    tab.until(OPEN)
+    said = "This page has no pictures: it was made without the pack that the evaluations are of."
+    assert tab.value(f"{one('#viewer-said')}.innerText") == said
+    assert tab.value("document.documentElement.scrollWidth <= innerWidth"), "it is as wide as the window"
     assert tab.problems == []
 
 

@@ -147,10 +147,10 @@ def viewer(comparison: Comparison) -> str:
     return (
         '<dialog id="viewer" aria-labelledby="viewer-title"><header><h2 id="viewer-title"></h2>'
         '<button type="button" class="close" id="viewer-close">close</button></header>\n'
-        '<p id="viewer-labels" class="quiet"></p>\n'
-        f'<div class="scrolls"><table><thead><tr><th scope="col">error</th>{marks}</tr></thead>'
-        '<tbody id="viewer-errors"></tbody></table></div>\n<p id="viewer-said" class="note"></p>\n'
+        '<p id="viewer-labels" class="quiet"></p>\n<p id="viewer-said" class="note"></p>\n'
         '<div id="viewer-body"><div class="panels" id="viewer-pictures"></div>'
         '<div><div id="viewer-mesh" role="img" aria-label="The true and the predicted hands"></div>'
-        '<p class="quiet">Drag to turn. A click on a name hides its hand.</p></div></div></dialog>'
+        '<p class="quiet">Drag to turn. A click on a name hides its hand.</p></div></div>\n'
+        f'<div class="scrolls"><table><thead><tr><th scope="col">error</th>{marks}</tr></thead>'
+        '<tbody id="viewer-errors"></tbody></table></div></dialog>'
     )

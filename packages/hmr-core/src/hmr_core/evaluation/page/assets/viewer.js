@@ -59,8 +59,8 @@ function handTraces(hand) {
     ? meshTrace(plain(name), held.verts, fill, opacity, hand.left)
     : skeletonTrace(plain(name), held.joints, fill);
   return [
-    trace("truth", hand.truth, TRUTH, 0.45),
-    ...hand.predicted.map((held, i) => trace(page.names[i], held, colour(i), 0.8)),
+    trace("truth", hand.truth, TRUTH, 0.5),
+    ...hand.predicted.map((held, i) => trace(page.names[i], held, colour(i), 1)),
   ];
 }
 
@@ -107,9 +107,9 @@ function showSample(sample) {
       xaxis: AXIS,
       yaxis: AXIS,
       zaxis: AXIS,
-      camera: { up: { x: 0, y: -1, z: 0 }, eye: { x: 0, y: 0, z: -1.7 } },
+      camera: { up: { x: 0, y: -1, z: 0 }, eye: { x: 0, y: 0, z: -2.1 } },
     },
-  }, CONFIG);
+  }, { ...CONFIG, displayModeBar: false }); // it would be over the names
 }
 
 viewer.addEventListener("close", () => {
