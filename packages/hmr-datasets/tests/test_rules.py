@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from hmr_core.hand.joints import MANO_TO_OPENPOSE
 from hmr_core.plugins.official import Truth
+from hmr_datasets.dexycb import rules as dexycb
 from hmr_datasets.freihand import rules as freihand
 from hmr_datasets.ho3d import rules as ho3d
 from hmr_datasets.interhand import rules as interhand
@@ -128,6 +129,23 @@ def test_ho3d_is_scored_as_eval_py_does(kind: str) -> None:
         mean, auc = oracle_mean_auc(placed)
         expected |= {f"{name}_mean3d": 100 * mean, f"{name}_auc3d": auc}
     close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["zero", "near"])
+def test_dexycb_is_scored_as_its_toolkit_does(kind: str) -> None:
+    joints, verts = predicted(kind)
+    wide, true = joints.astype(np.float64), JOINTS.astype(np.float64)
+    pairs = list(zip(wide, true, strict=True))
+    kinds = {
+        "absolute": pairs,
+        "root_relative": [(p - p[0], t - t[0]) for p, t in pairs],
+        "procrustes": [(oracle_align(t, p), t) for p, t in pairs],
+    }
+    expected = {}
+    for name, placed in kinds.items():
+        mean, auc = oracle_mean_auc(placed)
+        expected |= {f"{name}_mpjpe_mm": 1000 * mean, f"{name}_auc": auc}
+    close(dexycb.RULES.score(truth(left=np.arange(N) % 2 == 0), joints, verts), expected)
 
 
 LEFT = np.array([False, True, False, True, False, True])

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 def hmr_datasets() -> list[DatasetSpec]:
     """The data sets."""
     from hmr_datasets.dexycb import layout as dexycb
+    from hmr_datasets.dexycb.rules import RULES as DEXYCB_RULES
     from hmr_datasets.dexycb.splits import DOCUMENTED
     from hmr_datasets.freihand import layout as freihand
+    from hmr_datasets.freihand.rules import RULES as FREIHAND_RULES
     from hmr_datasets.ho3d import layout as ho3d
+    from hmr_datasets.ho3d.rules import RULES as HO3D_RULES
     from hmr_datasets.interhand import layout as interhand
+    from hmr_datasets.interhand.rules import RULES as INTERHAND_RULES
 
     return [
         DatasetSpec(
@@ -32,6 +36,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             documented=freihand.DOCUMENTED,
             documented_release=freihand.RELEASE,
             missing=_missing_of_freihand,
+            rules=FREIHAND_RULES,
         ),
         DatasetSpec(
             name=ho3d.NAME,
@@ -39,6 +44,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_ho3d,
             documented=ho3d.DOCUMENTED,
             missing=_missing_of_ho3d,
+            rules=HO3D_RULES,
         ),
         DatasetSpec(
             name=dexycb.NAME,
@@ -47,6 +53,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             open_posed=_open_posed_dexycb,
             documented=DOCUMENTED,
             missing=_missing_of_dexycb,
+            rules=DEXYCB_RULES,
         ),
         DatasetSpec(
             name=interhand.NAME,
@@ -54,6 +61,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_interhand,
             open_posed=_open_posed_interhand,
             missing=_missing_of_interhand,
+            rules=INTERHAND_RULES,
         ),
     ]
 
