@@ -69,6 +69,16 @@ def test_scoring_says_what_the_figures_lack_and_which_pack_they_are_of(hmr: Any,
     assert "note: the predictions were made on another pack than " in out
 
 
+def test_scoring_says_what_goes_with_which_file(hmr: Any, trained: Path) -> None:
+    assert hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", "out")[0] == 0
+    assert hmr("score", "out", "--split", "sp0") == (
+        2, "", "error: out/predictions.h5 says itself that it is of sp0. Leave --split out.\n",
+    )  # fmt: skip
+    Path("pred.json").write_text("[[], []]")
+    status, _, err = hmr("score", "pred.json")
+    assert (status, "does not say which split its predictions are of" in err, "Give --split." in err) == (2, True, True)
+
+
 def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Any, mini_pack_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs/predictions.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

@@ -64,6 +64,9 @@ def test_f_scores_count_what_is_closer_than_a_threshold_and_not_what_is_as_far()
     pred = np.array([[[0.0, 0.0, 2.0**-8]]])  # 3.90625 mm, exactly
     found = metrics.f_scores(pred, true, thresholds_mm=(3.90625, 3.90626))
     assert found.tolist() == [[0, 1]]
+    two = np.array([[[0.0, 0.0, 2.0**-8], [0.0, 0.0, -(2.0**-9)]]])  # one as far as the threshold, one closer
+    for given in ((true, two), (two, true)):
+        assert metrics.f_scores(*given, thresholds_mm=(3.90625,)).item() == pytest.approx(2 / 3)
     assert metrics.f_scores(pred + 1, true).tolist() == [[0, 0]]
 
 

@@ -131,6 +131,15 @@ def test_ho3d_is_scored_as_eval_py_does(kind: str) -> None:
     close(found, expected)
 
 
+def test_a_single_hand_without_a_scale_leaves_ho3d_s_sc_tr_out() -> None:
+    joints, verts = predicted("near")
+    joints[3, 9] = joints[3, 0]  # its middle knuckle is at its wrist
+    found = ho3d.RULES.score(truth(), joints, verts)
+    assert [name for name, value in found.items() if value is None] == [
+        "xyz_scale_trans_al_mean3d", "xyz_scale_trans_al_auc3d",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["zero", "near"])
 def test_dexycb_is_scored_as_its_toolkit_does(kind: str) -> None:
     joints, verts = predicted(kind)

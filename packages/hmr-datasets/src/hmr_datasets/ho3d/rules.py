@@ -30,9 +30,10 @@ def score(truth: Truth, joints: ndarray, verts: ndarray | None) -> dict[str, flo
     }
     metrics: dict[str, float | None] = {}
     for name, of_joints in errors.items():
-        mean = mean_of_means(of_joints)
+        whole = not np.isnan(of_joints).any()  # the scorer has no result if a single hand has no scale
+        mean = mean_of_means(of_joints) if whole else None
         metrics[f"{name}_mean3d"] = None if mean is None else 100 * mean
-        metrics[f"{name}_auc3d"] = area(of_joints)
+        metrics[f"{name}_auc3d"] = area(of_joints) if whole else None
     return metrics | mesh_metrics(verts, truth.verts)
 
 
