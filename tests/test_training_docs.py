@@ -39,7 +39,7 @@ def folder(mini_pack_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         blocks = re.findall(r"^```\w*\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
         typed = [line.split("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("hmr ")]
         commands = [shlex.split(line)[1:] for line in typed if "--recipe tiny" in line or "--resume" in line]
-        assert (len(typed), len(commands)) == (13, 10)
+        assert (len(typed), len(commands)) == (15, 11)
         for command in commands:
             assert main(shortened(command)) == 0, command
     return folder
@@ -52,6 +52,10 @@ def test_what_its_commands_leave_is_there(folder: Path) -> None:
     assert lengthened["recipe"]["train"]["epochs"] == 3
     assert len(lengthened["lengthened"]) == 1
     assert run_checkpoints(folder / "runs/short")[-1].name == "epoch-0003"
+    (mixture,) = [values["data"] for values in runs.values() if len(values["data"]) > 1]
+    assert [(pack["name"], pack["split"], pack["share"]) for pack in mixture] == [
+        ("oakink-sp0", "sp0", pytest.approx(0.7)), ("oakink-sp1", "sp1", 0.3)
+    ]  # fmt: skip
     started = [values["init"] for values in runs.values() if values["init"] is not None]
     assert [init["partial"] for init in started] == [False, True]
 

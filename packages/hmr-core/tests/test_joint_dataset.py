@@ -156,3 +156,10 @@ def test_damaged_annotations_are_named(mini_pack: Pack, layer: HandLayer, monkey
     dataset(mini_pack, layer).batch([Key(0, 0)])
     with pytest.raises(HmrError, match="sample 7 is damaged"):
         dataset(mini_pack, layer, verify=True).batch([Key(0, 0)])
+
+
+def test_a_sample_is_augmented_for_the_pack_that_it_is_of(mini_pack: Pack, layer: HandLayer) -> None:
+    made = dataset(mini_pack, layer, {"noise_mm": 10})
+    first, again, other = (made.batch([Key(1, 0, source)]).joints for source in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
