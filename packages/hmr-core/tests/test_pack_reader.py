@@ -46,7 +46,8 @@ def test_what_it_says_of_itself(file: Path) -> None:
     assert info.margin == pytest.approx(1.7 * 1.125 * 2**0.5)
     assert Pack(file).frame_sizes() == {(848, 480): 72}
     assert (info.dataset, info.aliases) == ("oakink", {"default": "sp0"})
-    assert info.arrays == tuple(name for name in ARRAYS if name != "joints_valid")
+    assert set(ARRAYS) - set(info.arrays) == {"joints_valid", "verts_valid", "pose_valid", "box_px"}
+    assert info.arrays == tuple(name for name in ARRAYS if name in info.arrays)
     assert info.units == "metres"
     assert info.joint_order[:2] == ("wrist", "thumb_cmc")
     assert info.counts == {"sp0": {"train": 57, "val": 15, "train+val": 72}}
@@ -93,7 +94,7 @@ def test_an_array_that_it_lacks(file: Path) -> None:
         Pack(file).require("verts", "joints_valid", by="The model hands")
     assert str(error.value) == (
         f"The model hands needs joints_valid, which {file} (OakInk-Image v2.1) lacks; it has joints, verts, "
-        "intrinsics, rotations, betas, object_pose, side. Use another model, or a data set that has them."
+        "intrinsics, rotations, betas, object_pose, side, frame_number. Use another model, or a data set that has them."
     )
     with pytest.raises(HmrError, match=r"^What was asked for needs joints_valid, which "):
         Pack(file).array("joints_valid", [0])

@@ -198,7 +198,7 @@ class Pack:
         """HmrError unless the pack has these arrays. by: what needs them, as the subject of a sentence."""
         lacking = [name for name in names if name not in self.info.arrays]
         if lacking:
-            there = [name for name in self.info.arrays if name not in fmt.PLACES]
+            there = [name for name in self.info.arrays if name not in fmt.PLACES and not name.startswith("label_")]
             raise HmrError(
                 f"{by} needs {' and '.join(lacking)}, which {self.path} ({self.info.release}) lacks; it has "
                 f"{', '.join(there)}. Use another model, or a data set that has them."
