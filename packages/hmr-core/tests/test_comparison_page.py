@@ -28,6 +28,7 @@ from hmr_core.evaluation.page.choice import MOST_LISTED, MOST_PICTURES, Groups, 
 from hmr_core.evaluation.page.gallery import NO_PICTURES
 from hmr_core.evaluation.page.hands import PANEL_PX, UNKNOWN, Panel, Points, SampleHands, panels_of, sample_hands
 from hmr_core.evaluation.page.page import SCRIPTS, comparison_page
+from hmr_core.evaluation.page.script_data import embedded_json
 from hmr_core.evaluation.page.tables import references_table
 from hmr_core.evaluation.predictions import Predictions
 from hmr_core.evaluation.saved import SavedEvaluation
@@ -102,6 +103,13 @@ def test_nothing_that_comes_from_data_becomes_a_tag(page: Tags, made: types.Modu
     assert page.data["names"] == made.NAMES
     texts = "".join(page.text.values())
     assert texts.count(made.NAMES[1]) > 5, "it is there as text"
+
+
+def test_no_text_ends_the_script_that_holds_it() -> None:
+    hostile = "</script ><!--<script & \u2028"
+    text = embedded_json([hostile])
+    assert not set(text) & set("<>&\u2028")
+    assert json.loads(text) == [hostile]
 
 
 def test_nothing_is_asked_for_from_elsewhere(page: Tags) -> None:
