@@ -129,8 +129,9 @@ pictures: demo  ## the pictures of README and docs anew, from the demo
 	$(BIN)/hmr mediapipe fetch
 	$(BIN)/python tools/photos_picture.py docs/photos.png
 
-# Then no test may be skipped for want of MediaPipe's networks, which are fetched once, into the user's cache.
-test test-lowest: export HMR_TESTS_NEED := all
+# Then no test may be skipped for want of MediaPipe's networks, which are fetched once, into the user's cache. Who has a
+# browser, too, may ask for it: HMR_TESTS_NEED=browser.
+test test-lowest: export HMR_TESTS_NEED := networks $(HMR_TESTS_NEED)
 
 # A process gets tests that follow one another, so that what a file's tests share is not made by each process.
 PYTEST_OPTIONS := --numprocesses auto --dist worksteal --quiet
