@@ -100,9 +100,11 @@ def open_run(folder: Path) -> Run:
         raise HmrError(f"{path} is not as `hmr train` writes it ({error}); the run cannot be resumed.") from error
 
 
-def _is_of_mixture(pack: Mapping[str, Any]) -> bool:
+def _is_of_mixture(pack: Any) -> bool:
     """Whether a pack has what each one of several has besides."""
-    return all(isinstance(pack.get(key), kind) for key, kind in (("name", str), ("split", str), ("share", float)))
+    return isinstance(pack, dict) and all(
+        isinstance(pack.get(key), kind) for key, kind in (("name", str), ("split", str), ("share", float))
+    )
 
 
 def _of_run(folder: Path) -> str:
@@ -116,7 +118,7 @@ def _of_run(folder: Path) -> str:
 def _check_parts(path: Path, values: Mapping[str, Any]) -> None:
     """HmrError for a list or an object of config.json that holds what `hmr train` does not write there."""
     changes, limits = values["lengthened"], values["limits"].values()
-    packs = [each for each in values["data"] if isinstance(each, dict)]
+    packs = values["data"]
     whole = {
         "data": len(packs) == 1 or (bool(packs) and all(_is_of_mixture(pack) for pack in packs)),
         "lengthened": all(isinstance(each, dict) and {"from", "at_epoch"} <= each.keys() for each in changes),
