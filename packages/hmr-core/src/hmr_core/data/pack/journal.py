@@ -250,8 +250,9 @@ class Journal:
     def _count(self, record: ndarray | np.void, image: bytes) -> None:
         self.done += 1
         self.image_bytes += len(image)
+        whole = np.asarray(record)  # an entry of a void is text without the zeros that fill it up
         for name, field in self.fields.items():
-            self.digests[name].update(record[field].tobytes())
+            self.digests[name].update(whole[field].tobytes())
         self.digests[fmt.OFFSETS].update(_offset(self.image_bytes))
         self.digests[fmt.BYTES].update(image)
 
