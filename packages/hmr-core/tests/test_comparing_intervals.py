@@ -97,6 +97,15 @@ def test_equal_samples_leave_nothing_open_and_a_single_other_one_does_not_leave_
     assert -0.1 < low < 0 < 0.1 < high < 1
 
 
+def test_clusters_that_are_nearly_equal_have_no_end_far_away() -> None:
+    """Most draws of these are of four that are alike to eight digits, with next to no spread."""
+    means = np.array([47.28757, 47.28758, 47.28757, 47.28758, 47.29263, 47.29263])
+    ((mean, low, high),) = mean_intervals(means[:, None], np.ones(6), seed=0)
+    student = 2.5706 * means.std(ddof=1) / np.sqrt(6)
+    assert student * 0.999 < mean - low < 2.001 * student
+    assert student * 0.999 < high - mean < 2.001 * student
+
+
 @pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042)])
 def test_student_s_quantiles(freedom: int, quantile: float) -> None:
     assert _student(freedom) == pytest.approx(quantile, abs=1.5e-3)

@@ -147,6 +147,15 @@ def test_predictions_that_are_not_finite_are_named(mini_pack: Pack, evaluated: E
         open_evaluations([Path("a")])
 
 
+def test_samples_without_truth_leave_nothing_to_compare(mini_pack: Pack, evaluated: Evaluated) -> None:
+    evaluated("a", 3.0, folder=Path("a"))
+    report = json.loads(Path("a/report.json").read_text())
+    report["metrics"] = dict.fromkeys(report["metrics"])
+    Path("a/report.json").write_text(json.dumps(report))
+    with pytest.raises(HmrError, match=r"^a has no metrics, since its samples have no truth: .*, pack the data set"):
+        open_evaluations([Path("a")])
+
+
 def test_an_evaluation_given_twice_and_none(mini_pack: Pack, evaluated: Evaluated) -> None:
     evaluated("a", 3.0, folder=Path("a"))
     with pytest.raises(UsageError, match=r"/a is given twice\. Give each evaluation once\."):

@@ -66,6 +66,14 @@ def test_ho3d_s_public_annotations_as_a_submission_have_no_error(version: int, t
     assert report["metrics"]["mpvpe_mm"] == pytest.approx(0, abs=1e-3)
 
 
+def test_a_submission_in_millimetres_is_refused(freihand: Pack, tmp_path: Path) -> None:
+    rows = freihand.indices("freihand", "test")
+    points = [(1000 * freihand.array(name, rows)).tolist() for name in ("joints", "verts")]
+    (tmp_path / "pred.json").write_text(json.dumps(points))
+    with pytest.raises(HmrError, match=r"pred\.json: its joints look like millimetres: .* Write them in the unit that"):
+        scored(tmp_path / "pred.json", freihand, "freihand")
+
+
 def test_hands_off_by_a_centimetre_are_off_by_one_in_the_official_figures(freihand: Pack, tmp_path: Path) -> None:
     rows = freihand.indices("freihand", "test")
     form = discover().dataset("freihand").rules

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from hmr_core.data.pack.reader import Pack
+from hmr_core.data.plausibility import likely_unit, unit_text
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.evaluation.official import submission_form
 from hmr_core.evaluation.predictions import Predictions
@@ -31,7 +32,8 @@ def read_submission(path: Path, pack: Pack, split: str | None, registry: Registr
 
     split: of the data set; None for the only one that the pack has.
     Raises UsageError for a split that is not there, or where it is not clear which; HmrError for a data set whose
-    authors take none, and for a file that is damaged, of other samples, or has numbers that are not finite.
+    authors take none, and for a file that is damaged, of other samples, in another unit, or has numbers that are not
+    finite.
     """
     splits = list(pack.info.counts)
     if split is None and len(splits) > 1:
@@ -50,6 +52,9 @@ def read_submission(path: Path, pack: Pack, split: str | None, registry: Registr
         found = form.read(path, name, ids)
     except OSError as error:
         raise HmrError(f"cannot read {path}: {error.strerror}.") from error
+    for name_of, points in (("joints", found.joints), ("verts", found.verts)):
+        if points is not None and (unit := likely_unit(name_of, points)) in ("centimetres", "millimetres"):
+            raise HmrError(f"{path}: its {unit_text(name_of, unit, points)}. Write them in the unit that its form has.")
     return Predictions(
         model=path.stem, split=name, subset=subset, pack="", ids=ids, joints=found.joints, verts=found.verts
     )

@@ -27,7 +27,7 @@ def open_evaluations(paths: Sequence[Path], data: Path | None = None) -> tuple[l
     paths: folders that `hmr eval` left, and files of predictions, which are scored. data: their pack; None for the
     default pack or the one that a report names, whichever is theirs, and for none where neither is.
     Raises UsageError for a path given twice, and HmrError for what is no evaluation, for evaluations of other samples,
-    for a pack that is not theirs, and for predictions alone without a pack.
+    for a pack that is not theirs, for predictions alone without a pack, and for samples without truth.
     """
     if not paths:
         raise UsageError("no evaluation is named. Give one folder of `hmr eval` at least.")
@@ -40,6 +40,12 @@ def open_evaluations(paths: Sequence[Path], data: Path | None = None) -> tuple[l
     folders = [one for one in found if isinstance(one, SavedEvaluation)]
     pack = Pack(data) if data is not None else _their_pack(folders)
     evaluations = [one if isinstance(one, SavedEvaluation) else _scored(*one, pack) for one in found]
+    for one in evaluations:
+        if one.report["metrics"]["mpjpe_mm"] is None:
+            raise HmrError(
+                f"{one.folder} has no metrics, since its samples have no truth: there is nothing to compare.",
+                "If their annotations are public, pack the data set with them, and evaluate again.",
+            )
     _check_same(evaluations)
     return [_in_order(one, evaluations[0].predictions.ids) for one in evaluations], pack
 
