@@ -71,7 +71,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
 
 OFF_AS_PUBLISHED = {
     *("grad_accum", "warmup_steps", "final_learning_rate", "clip_global_norm", "ema_decay", "freeze", "freeze_epochs"),
-    *("patience", "channels_last", "compile", "sync_batch_norm"),
+    *("patience", "channels_last", "compile", "sync_batch_norm", "samples_per_epoch"),
 }
 """Options of [train] for what the published code does not do: the published recipes leave them as they are."""
 

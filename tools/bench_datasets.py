@@ -40,7 +40,7 @@ from hmr_core.data.image_dataset import ImageDataset
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
-from hmr_core.pictures import encode
+from hmr_core.pictures import encode, read_picture
 from hmr_core.plugins.sample import DatasetReader, Sample
 from hmr_datasets.plugin import hmr_datasets
 
@@ -203,7 +203,9 @@ def opening(folder: Path, rounds: int) -> dict[str, Any]:
     """What a loading process needs before its first sample of FreiHAND: all lists parsed, or the pack opened."""
     lists = {name: parsed(folder / f"freihand/training_{name}.json") for name in ("K", "xyz", "verts", "mano")}
     for name, entries in lists.items():
-        (folder / f"{name}.json").write_text(json.dumps([entries[i % len(entries)] for i in range(PARSED)]))
+        (folder / f"{name}.json").write_text(
+            json.dumps([entries[i % len(entries)] for i in range(PARSED)]), encoding="ascii"
+        )
     tree_s, pack_s = [], []
     for _ in range(min(rounds, 3)):
         parse_s = seconds(lambda: [parsed(folder / f"{name}.json") for name in lists])
@@ -228,9 +230,7 @@ def read_all(reader: DatasetReader, ids: Sequence[str]) -> None:
 
 def own_crop(sample: Sample, raw: Raw) -> ndarray:
     """A sample as the data set's own loader reads it, and its crop about the joints."""
-    image = cv2.imread(str(sample.image_path))
-    assert image is not None
-    frame = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    frame = read_picture(sample.image_path)
     joints, camera = raw(sample)
     pixels = joints @ camera.T
     pixels = pixels[:, :2] / pixels[:, 2:]
