@@ -242,3 +242,10 @@ def test_a_wrong_order_of_joints_is_not_packed(changed: Path, tmp_path: Path) ->
     path.write_text(json.dumps(hands), encoding="ascii")
     with pytest.raises(HmrError, match="the joints look like MANO's order"):
         write_pack(FreiHANDReader(changed), tmp_path / "out.h5", codec=codec_named("jpeg"))
+
+
+def test_a_tree_without_anything_to_train_on_says_so(changed: Path) -> None:
+    (changed / "training_K.json").unlink()
+    reader = FreiHANDReader(changed)
+    assert reader.splits() == {"freihand": ["test"]}
+    assert f"there is no train and no val, since there is no {changed / 'training_K.json'}" in reader.notes

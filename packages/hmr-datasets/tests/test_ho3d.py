@@ -294,3 +294,13 @@ def test_a_wrong_order_and_a_forgotten_flip_are_seen_without_meshes(v2: Path) ->
     flipped = [replace(sample, joints=sample.joints * np.float32([1, -1, -1])) for sample in samples]
     said = misleading(plausibility(read_hands(flipped)))
     assert "the camera seems to look along -z, as in OpenGL: here z is away from it" in said
+
+
+def test_a_tree_says_which_lists_and_meshes_it_lacks(tmp_path: Path) -> None:
+    root = look_alike.make_ho3d(tmp_path / "tree", 3).root
+    assert HO3DReader(root).notes == ["1 of 11 frames of train have no annotation: left out (train/MC1/0001)"]
+    (root / "train.txt").unlink()
+    (root / "evaluation_verts.json").unlink()
+    first, second = HO3DReader(root).notes
+    assert first == f"there is no train and no val, since there is no {root / 'train.txt'}"
+    assert second.startswith(f"test has no meshes, since there is no {root / 'evaluation_verts.json'}. They are public")

@@ -72,6 +72,9 @@ class FreiHANDReader:
                 "rotations are left out: FreiHAND's are relative to MANO's mean pose, which only a hand model of "
                 "MANO's right hand has, and none was given"
             )
+        if not self._photos[TRAINING]:
+            missing = annotation_file(self.root, TRAINING, "K")
+            notes.append(f"there is no train and no val, since there is no {missing}")
         if not self._photos[EVALUATION]:
             notes.append(f"there is no test: {self._without_truth()}")
         return notes

@@ -90,6 +90,14 @@ class HO3DReader:
                 names = listed([key.id for key in left_out])
                 total = len(frames) + len(left_out)
                 notes.append(f"{len(left_out):,} of {total:,} frames of {part} have no annotation: left out ({names})")
+        for part, subsets, there in (
+            (TRAINING, "train and no val", self._trained),
+            (EVALUATION, "test", self._tested),
+        ):
+            if not there:
+                notes.append(f"there is no {subsets}, since there is no {self.root / f'{part}.txt'}")
+        if self._tested and self._has_joints and not self._has_verts:
+            notes.append(f"test has no meshes, since there is no {self.root / VERTS}. {TRUTH}")
         if not self._has_joints:
             without = "test has the wrist and a box of each hand alone"
             notes.append(f"{without}, since there is no {self.root / XYZ}. {TRUTH}")
