@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 import shutil
@@ -72,3 +73,13 @@ def test_an_evaluation_without_annotations_is_told_by_the_command(
     said = capfd.readouterr().err
     assert "note: there is no test: " in said
     assert 'They are public now: see "Update" in the README of https://github.com/lmb-freiburg/freihand' in said
+
+
+def test_its_figures_are_the_measured_ones() -> None:
+    with (REPOSITORY / "results/datasets.csv").open(encoding="utf-8") as file:
+        *rows, opening = csv.DictReader(file)
+    columns = ("what", "tree_ms", "pack_ms", "ratio", "reading_ms", "packing_ms")
+    for row in rows:
+        assert f"| {' | '.join(row[column] for column in columns)} |" in PAGE
+    assert f"take {float(opening['tree_ms']) / 1000:.0f} s to parse" in PAGE
+    assert f"a pack opens in {float(opening['pack_ms']):.0f} ms" in PAGE
