@@ -35,7 +35,7 @@ def test_two_evaluations_are_compared(command_line: Any, two: None) -> None:
         "a", "95 % interval", "mean pose of train", "published, on OakInk-Image",
         "b", "95 % interval", "mean pose of train", "published, on OakInk-Image",
     ]  # fmt: skip
-    assert any(line.startswith("MPJPE  ") and "b is better by " in line for line in lines)
+    assert any(line.startswith("MPJPE  ") and "b is better than a by " in line for line in lines)
     assert "by finger" not in out
     status, out, _ = command_line("compare", "a", "b", "--by", "finger", "--by", "view", "--cluster", "sample")
     assert status == 0

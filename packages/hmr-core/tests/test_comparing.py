@@ -76,7 +76,7 @@ def test_differences_are_paired_and_say_what_they_mean(mini_pack: Pack, evaluate
     assert one.low is not None
     assert one.high is not None
     assert one.low < one.value < one.high < 0
-    sentence = f"better is better by {-one.value:.2f} mm, 95 % interval {-one.high:.2f} to {-one.low:.2f}"
+    sentence = f"better is better than worse by {-one.value:.2f} mm, 95 % interval {-one.high:.2f} to {-one.low:.2f}"
     assert pairs["worse", "better"].sentence == sentence
     sentence = pairs["better", "like"].sentence
     assert sentence.startswith("no difference that these samples could show: like - better is ")
@@ -85,7 +85,7 @@ def test_differences_are_paired_and_say_what_they_mean(mini_pack: Pack, evaluate
     widths = [value.high - value.low for value in apart.values if value.high is not None and value.low is not None]
     assert one.high - one.low < 0.7 * (widths[0] + widths[1])
     areas = {(pair.a, pair.b): pair.sentence for pair in comparison.pairs if pair.metric == "pck_auc_0_50mm"}
-    assert areas["worse", "better"].startswith("better is better by 0.")
+    assert areas["worse", "better"].startswith("better is better than worse by 0.")
 
 
 def test_one_evaluation_and_two_that_are_equal(mini_pack: Pack, evaluated: Evaluated) -> None:

@@ -24,10 +24,10 @@ def difference_sentence(a: str, b: str, metric: Metric, difference: Interval, cl
     if low <= 0 <= high:
         ends = f"{_number(low, metric)} to {_number(high, metric)}"
         return f"no difference that these samples could show: {b} - {a} is {_signed(value, metric)}, {percent} {ends}"
-    better = b if (value < 0) == (metric.better == "lower") else a
+    better, worse = (b, a) if (value < 0) == (metric.better == "lower") else (a, b)
     near, far = sorted((abs(low), abs(high)))
     by = f"{_number(abs(value), metric)}{_unit(metric)}"
-    return f"{better} is better by {by}, {percent} {_number(near, metric)} to {_number(far, metric)}"
+    return f"{better} is better than {worse} by {by}, {percent} {_number(near, metric)} to {_number(far, metric)}"
 
 
 def _number(value: float, metric: Metric) -> str:
