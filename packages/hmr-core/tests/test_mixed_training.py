@@ -273,6 +273,8 @@ def test_a_pack_is_named_with_its_split_and_its_share_and_paths_may_have_colons(
     }
     for text, (path, split, share) in asked.items():
         assert parse_pack(text) == AskedPack(path=Path(path), split=split, share=share), text
+    with pytest.raises(UsageError, match=r'^a share of "half" for a\.h5; valid: a number above 0, and 1 at most\.$'):
+        parse_pack("a.h5=half")
     assert asked_packs(None) == ()
     assert asked_packs(["a.h5:sp0", ("d", 0.5), Path("c:sp0")]) == (
         AskedPack(path=Path("a.h5"), split="sp0"), AskedPack(path=Path("d"), share=0.5), AskedPack(path=Path("c:sp0"))

@@ -28,15 +28,18 @@ def parse_pack(text: str) -> AskedPack:
     """Read PACK[:SPLIT][=SHARE], where a path may have a colon or an equals sign itself.
 
     Of all readings the one is meant that names a file which is there, and of those the one with the longest path.
+    UsageError for a pack that is there with a share that is no number.
     """
     readings = [AskedPack(path=Path(text))]
-    path, _, number = text.rpartition("=")
+    whole, _, number = text.rpartition("=")
     with suppress(ValueError):
-        readings += [AskedPack(path=Path(path), share=float(number))] if path else []
+        readings += [AskedPack(path=Path(whole), share=float(number))] if whole else []
     for reading in list(readings):
         path, _, split = str(reading.path).rpartition(":")
         readings += [replace(reading, path=Path(path), split=split)] if path and is_name(split) else []
     there = next((reading for reading in readings if is_there(reading.path)), None)
+    if there is None and whole and Path(whole).is_file():
+        raise UsageError(f'a share of "{number}" for {whole}; valid: a number above 0, and 1 at most.')
     # Where no file is there, the error is to name what was most likely meant.
     return there or next((reading for reading in reversed(readings) if reading.path.suffix == ".h5"), readings[0])
 
