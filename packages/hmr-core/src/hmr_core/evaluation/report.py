@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from jaxtyping import Int64
 from numpy import ndarray
@@ -40,10 +41,16 @@ def evaluation_name(report: Report) -> str:
 
 
 def report_text(report: Report) -> str:
-    """Write a report as JSON: indented, but each of the long lists of errors in a line of its own, at the end."""
-    head = json.dumps({name: value for name, value in report.items() if name != "errors"}, indent=2)
-    lists = ",\n".join(f"    {json.dumps(name)}: {json.dumps(values)}" for name, values in report["errors"].items())
-    return head[: -len("\n}")] + f',\n  "errors": {{\n{lists}\n  }}\n}}\n'
+    """Write a report as JSON: indented, but each interval, and each of the long lists of errors, in a line of its own,
+    at the end.
+    """
+    whole, lined = dict(report), ("intervals", "errors")
+    parts = {name: cast("Mapping[str, object]", whole.pop(name)) for name in lined if name in whole}
+    text = json.dumps(whole, indent=2)[: -len("\n}")]
+    for part, entries in parts.items():
+        lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(values)}" for name, values in entries.items())
+        text += f",\n  {json.dumps(part)}: {{\n{lines}\n  }}"
+    return text + "\n}\n"
 
 
 def sheet_title(report: Report) -> str:
