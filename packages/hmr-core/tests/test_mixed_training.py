@@ -275,6 +275,9 @@ def test_a_pack_is_named_with_its_split_and_its_share_and_paths_may_have_colons(
         assert parse_pack(text) == AskedPack(path=Path(path), split=split, share=share), text
     with pytest.raises(UsageError, match=r'^a share of "half" for a\.h5; valid: a number above 0, and 1 at most\.$'):
         parse_pack("a.h5=half")
+    for nothing in ("", " ", "=0.5", ":sp0", ":sp0=0.5"):
+        with pytest.raises(UsageError, match=rf'^data of "{nothing}" names no pack; valid: PACK, the path of one, or'):
+            parse_pack(nothing)
     assert asked_packs(None) == ()
     assert asked_packs(["a.h5:sp0", ("d", 0.5), Path("c:sp0")]) == (
         AskedPack(path=Path("a.h5"), split="sp0"), AskedPack(path=Path("d"), share=0.5), AskedPack(path=Path("c:sp0"))
@@ -291,12 +294,13 @@ def test_what_cannot_be_mixed_is_refused_before_anything_is_written(
     mini = f"{mini_pack_path}:sp0"
     refused: list[tuple[Any, dict[str, Any], str]] = [
         ([(mini, 0.75), (others, 0.5)], {}, "the shares 0.75 + 0.5 are 1.25 in all"),
-        ([(mini, 1), others], {}, "the shares 1 leave nothing for snapshots"),
+        ([(mini, 1), others], {}, f"the shares 1 leave nothing for {others}"),
+        ([mini, (f"{mini_pack_path}:sp1", 2)], {}, f"a share of 2 for {mini_pack_path}:sp1: a share is above 0"),
         ((mini, 0.5), {}, "the shares 0.5 are 0.5 in all, and no pack is left to take the rest"),
         (
             [mini, (others, 0.001)],
             {},
-            "an epoch draws, snapshots with its share of 0.001 gives none. Give it a",
+            f"an epoch draws, {others} with its share of 0.001 gives none. Give it a",
         ),
         ([mini_pack_path, others], {"split": "studios"}, f'{mini_pack_path} has no split "studios". It has: sp0'),
         ([mini_pack_path, others], {"split": None}, "has the splits sp0, sp1, sp2, sp0-ho. Choose one with split or "),

@@ -71,6 +71,10 @@ def test_lists_that_the_data_set_lacks_are_named(tmp_path: Path, capsys: pytest.
     assert notes == [f"note: {tree} has no list of train+val, test of sp1"]
     assert main([*arguments, str(tmp_path / "train.h5"), "--subset", "val"]) == 0
     assert "note: " not in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "test.h5"), "--split", "sp1", "--subset", "test"]) == 1
+    said = capsys.readouterr().err
+    assert 'has no subset "test" of sp1. It has: train, val, all. The reason: cannot read ' in said
+    assert "split/split1/seq_test.json: No such file or directory. Unpack the release's annotations again." in said
 
 
 def test_a_subset_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

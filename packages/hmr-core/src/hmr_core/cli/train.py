@@ -80,7 +80,7 @@ class TrainCommand(click.Command):
     metavar="PACK[:SPLIT][=SHARE]",
     help=f"The pack; by default ${ENVIRONMENT}, then {DEFAULT}. Given several times, all of them: of the samples that "
     "an epoch draws, each gives its share (b.h5=0.25), or by its size what is left. A pack may have a split of its own "
-    "(b.h5:freihand).",
+    "(b.h5:freihand), which overrides --split for that pack.",
 )
 @click.option("--recipe", default="published", show_default=True, help="One of the model's recipes (see `hmr models`).")
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")

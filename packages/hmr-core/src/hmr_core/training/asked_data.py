@@ -23,13 +23,22 @@ class AskedPack:
     split: str | None = None
     share: float | None = None
 
+    def __str__(self) -> str:
+        """PACK or PACK:SPLIT, as it was asked for."""
+        return str(self.path) if self.split is None else f"{self.path}:{self.split}"
+
 
 def parse_pack(text: str) -> AskedPack:
     """Read PACK[:SPLIT][=SHARE], where a path may have a colon or an equals sign itself.
 
     Of all readings the one is meant that names a file which is there, and of those the one with the longest path.
-    UsageError for a pack that is there with a share that is no number.
+    UsageError for a text without a path, and for a pack that is there with a share that is no number.
     """
+    if not text.strip() or (text[0] in ":=" and not is_there(Path(text))):
+        raise UsageError(
+            f'data of "{text}" names no pack; valid: PACK, the path of one, or PACK:SPLIT, PACK=SHARE, '
+            "PACK:SPLIT=SHARE, such as b.h5=0.25."
+        )
     readings = [AskedPack(path=Path(text))]
     whole, _, number = text.rpartition("=")
     with suppress(ValueError):

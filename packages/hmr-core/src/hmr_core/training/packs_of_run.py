@@ -44,4 +44,10 @@ def _opened(run: Run, recorded: RunData, moved: Pack | None) -> OpenPack:
             f"{pack.path} is not the pack that {run.folder} was trained on (its digest differs).",
             "Give that one with ", Option("data"), ".",
         )  # fmt: skip
-    return OpenPack(pack=pack, split=recorded.split or run.split, name=recorded.name or "", share=recorded.share)
+    return OpenPack(
+        pack=pack,
+        split=recorded.split or run.split,
+        asked=f"{pack.path}:{recorded.split}" if recorded.split else str(pack.path),
+        name=recorded.name or "",
+        share=recorded.share,
+    )

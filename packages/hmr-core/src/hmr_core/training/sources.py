@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPack:
-    """A pack that is open, with the split to train on. name: what it is called in a mixture; empty where it is alone.
+    """A pack that is open, with the split to train on. asked: what the user calls it, PACK or PACK:SPLIT.
 
-    share: of an epoch's samples; None for what the others leave.
+    name: what it is called in a mixture; empty where it is alone. share: of an epoch's samples; None for what the
+    others leave.
     """
 
     pack: Pack
     split: str
+    asked: str
     name: str = ""
     share: float | None = None
 
@@ -111,14 +113,14 @@ def open_packs(asked: Sequence[AskedPack], split: str | None) -> tuple[OpenPack,
     packs = [Pack(one.path) for one in asked]
     splits = [_split(pack, one.split, split, packs) for pack, one in zip(packs, asked, strict=True)]
     if len(packs) == 1:
-        return (OpenPack(pack=packs[0], split=splits[0], share=asked[0].share),)
+        return (OpenPack(pack=packs[0], split=splits[0], asked=str(asked[0]), share=asked[0].share),)
     twice = [n for n, times in Counter(zip((p.info.digest for p in packs), splits, strict=True)).items() if times > 1]
     if twice:
         digest, name = twice[0]
         paths = [str(pack.path) for pack in packs if pack.info.digest == digest]
         raise UsageError(f"{name} of one pack is given twice ({listed(paths)}): give it once, with a larger share.")
     return tuple(
-        OpenPack(pack=pack, split=name, name=called, share=one.share)
+        OpenPack(pack=pack, split=name, asked=str(one), name=called, share=one.share)
         for pack, name, called, one in zip(packs, splits, _names(packs, splits), asked, strict=True)
     )
 
@@ -170,8 +172,8 @@ def training_data(packs: Sequence[OpenPack], config: TrainConfig, limits: Mappin
     """
     rows = [training_rows(one.pack, one.split, config, limits) for one in packs]
     validated = [validation_rows(one.pack, one.split, config, limits) for one in packs]
-    sizes, names = [len(own) for own in rows], [one.name or str(one.pack.path) for one in packs]
-    shares = fill_shares(names, sizes, [one.share for one in packs])
+    sizes = [len(own) for own in rows]
+    shares = fill_shares([one.asked for one in packs], sizes, [one.share for one in packs])
     samples = config.samples_per_epoch or sum(sizes)
     drawn = len(packs) > 1 or config.samples_per_epoch is not None
     if not drawn:
@@ -186,7 +188,7 @@ def training_data(packs: Sequence[OpenPack], config: TrainConfig, limits: Mappin
     if 0 in counts:
         i = counts.index(0)
         raise UsageError(
-            f"of the {steps * config.batch_size} samples that an epoch draws, {names[i]} with its share of "
+            f"of the {steps * config.batch_size} samples that an epoch draws, {packs[i].asked} with its share of "
             f"{shares[i]:.2g} gives none. Give it a larger share, or set a larger train.samples_per_epoch."
         )
     notes = [(one.name, note) for one, (_, own) in zip(packs, validated, strict=True) for note in own]

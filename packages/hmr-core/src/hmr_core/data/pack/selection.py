@@ -64,9 +64,10 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
         raise HmrError(f"{where} has no lists of samples, so there is nothing to pack.")
     if subset is not None:
         for split in chosen:
-            if subset not in there[split]:
-                _ask_why(reader, split, subset)
-            find_subset(subset, split, there[split], where)
+            try:
+                find_subset(subset, split, there[split], where)
+            except UsageError as error:
+                raise _explained(error, reader, split, subset) from error
     lists = {split: {name: reader.split_ids(split, name) for name in there[split]} for split in chosen}
 
     def wanted(name: str) -> bool:
@@ -103,16 +104,17 @@ def select(reader: DatasetReader, splits: Sequence[str] | None, subset: str | No
     return Selection(ids, rows, {alias: split for alias, split in aliases.items() if split in rows})
 
 
-def _ask_why(reader: DatasetReader, split: str, subset: str) -> None:
-    """Raise the reader's HmrError, if it has one to say why there is no such list, such as annotations that lack."""
+def _explained(error: UsageError, reader: DatasetReader, split: str, subset: str) -> HmrError:
+    """The error of a list that is not there, with why, if the reader can say so, such as annotations that lack."""
     try:
         reader.split_ids(split, subset)
     except UsageError:
-        return
-    except HmrError:
-        raise
+        return error
+    except HmrError as reason:
+        return HmrError(f"{error.message} The reason: {reason.message}", *reason.remedy)
     except Exception:  # a plugin's reader may raise anything
-        return
+        return error
+    return error
 
 
 def _check_names(reader: DatasetReader, splits: Mapping[str, Sequence[str]]) -> None:
