@@ -52,7 +52,8 @@ def test_without_options(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert lines[place + 1] == (
         "           -> `hmr pack oakink --root OakInk --out data/oakink.h5`; without the release: "
-        "`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out data/oakink.h5`"
+        "`hmr synth demo`, then `hmr pack oakink --root demo/OakInk --out data/oakink.h5`; "
+        "`hmr datasets` lists the other data sets"
     )
     assert not list(Path().iterdir())  # nothing is written
 

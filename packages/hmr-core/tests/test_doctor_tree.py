@@ -25,6 +25,7 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.data.projection import projection_remarks
 from hmr_core.doctor import tree as doctor
 from hmr_core.doctor.counts import counts
+from hmr_core.doctor.find_tree import find_tree, unknown
 from hmr_core.doctor.finding import Finding
 from hmr_core.doctor.match import match
 from hmr_core.errors import HmrError, UsageError
@@ -238,13 +239,13 @@ def test_frames_that_are_wrong(tree: Path, content: bytes, text: str) -> None:
     assert level == "wrong"
     assert found.startswith(f"1 of 30 samples looked at cannot be read ({SAMPLE}); the first: sample {SAMPLE}: ")
     assert text in found
-    assert remedy == "Unpack the archives that they are in again."
+    assert remedy == "Unpack again what the error names."
 
 
 def test_a_pickle_that_is_no_annotation(tree: Path) -> None:
     replace(tree / f"image/anno/hand_j/{SAMPLE}.pkl", pickle.dumps(np.zeros((20, 3))))
     ((_, text, _),) = samples(tree)
-    assert text.endswith("has shape (20, 3), not (21, 3). Unpack the data set again.")
+    assert text.endswith("has shape (20, 3), not (21, 3). Unpack the release's annotations (image/anno) again.")
 
 
 def test_annotations_of_a_tree_are_measured(tree: Path) -> None:
@@ -354,17 +355,48 @@ def test_a_tree_is_opened_by_the_data_set_that_takes_it(mini_tree: Path, tmp_pat
 
     other = replace_fields(OAKINK, name="other", open=refuse)
     specs = {"other": other, "oakink": OAKINK}
-    spec, reader = doctor.open_tree(mini_tree, specs, None)
-    assert (spec, reader.name) == (OAKINK, "oakink")
+    found = find_tree(mini_tree, specs, None)
+    assert found is not None
+    assert (found[0], found[1].name) == (OAKINK, "oakink")
     with pytest.raises(HmrError, match=r"has no file index\.json\.$"):
-        doctor.open_tree(mini_tree, specs, "other")
-    with pytest.raises(UsageError) as raised:
-        doctor.open_tree(tmp_path, specs, None)
-    text = str(raised.value)
-    assert text.startswith(
-        f"{tmp_path} is a tree of no data set that is known here. other: {tmp_path} has no file index"
+        find_tree(mini_tree, specs, "other")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert find_tree(empty, specs, None) is None
+    first, *tried = unknown(empty, specs)
+    assert (first.level, first.text) == (
+        "wrong",
+        f"{empty} is a tree of no data set that is known here; tried: other, oakink",
     )
-    assert "oakink: " in text
+    assert f"`hmr doctor --root {empty} --dataset other`, or with another of their names" in first.remedy
+    marks = "image/anno or image/stream_release_v2 or OakInk/image/anno"
+    assert [(line.level, line.text) for line in tried] == [
+        ("note", f"other looks for {marks}"),
+        ("note", f"oakink looks for {marks}"),
+    ]
+    no_marks = {"other": replace_fields(other, marks=())}
+    assert [line.text for line in unknown(empty, no_marks)][1:] == [f"other is {OAKINK.summary}"]
+
+
+def test_a_tree_that_is_not_whole_is_told_by_its_own_reader(tmp_path: Path) -> None:
+    root = tmp_path / "half"
+    (root / "image/anno").mkdir(parents=True)
+    specs = {"oakink": OAKINK, "other": replace_fields(OAKINK, name="other", marks=("index.json",))}
+    with pytest.raises(HmrError, match=r"half is not a tree of .*image/stream_release_v2 not found there"):
+        find_tree(root, specs, None)
+    (root / "index.json").touch()
+    with pytest.raises(UsageError, match=r"half looks like a tree of several data sets, and is none that is"):
+        find_tree(root, specs, None)
+
+
+@pytest.mark.parametrize("given", ["..", "image"])
+def test_a_tree_nearby_is_named(given: str, tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    (root / "image/anno").mkdir(parents=True)
+    folder = tmp_path if given == ".." else root / given
+    assert find_tree(folder, {"oakink": replace_fields(OAKINK, marks=("image/anno",))}, None) is None
+    line = next(unknown(folder, {"oakink": OAKINK}))
+    assert line.remedy == f"{root} looks like one: hmr doctor --root {root}"
 
 
 def test_projected_joints_are_held_against_the_annotated_points(mini_tree: Path) -> None:

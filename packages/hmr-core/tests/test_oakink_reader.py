@@ -208,7 +208,7 @@ def test_a_missing_annotation_names_sample_and_file(tree: Path) -> None:
         open_oakink(tree).read(SAMPLE)
     assert str(error.value) == (
         f"sample {SAMPLE}: cannot read {annotation(tree, 'hand_v')}: No such file or directory. "
-        "Unpack the data set again."
+        "Unpack the release's annotations (image/anno) again."
     )
 
 

@@ -13,12 +13,15 @@ import pytest
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.doctor.examine import Subject, examine
+from hmr_core.doctor.find_tree import looks_like
 from hmr_core.plugins.registry import discover
 from hmr_datasets.freihand.reader import FreiHANDReader
 
 sys.path.append(str(Path(__file__).parent))
 freihand: Any = import_module("freihand_look_alike")
 ho3d: Any = import_module("ho3d_look_alike")
+interhand: Any = import_module("interhand_look_alike")
+dexycb: Any = import_module("dexycb_look_alike")
 python2_pickle: Any = import_module("python2_pickle")
 
 
@@ -28,6 +31,48 @@ def found(root: Path, data: Path | None = None, section: str = "root") -> list[t
         root=root, data=data or root / "none.h5", data_named=data is not None, hand_model=None, hand_model_named=False
     )
     return [(line.level, line.text) for line in examine(subject, discover()) if line.section == section]
+
+
+def test_each_data_set_knows_its_trees_and_says_what_it_looks_for(tmp_path: Path) -> None:
+    specs = discover().datasets()
+    made: dict[str, Any] = {
+        "freihand": freihand.make_freihand,
+        "ho3d": lambda root: ho3d.make_ho3d(root, 3),
+        "interhand": interhand.make_interhand,
+        "dexycb": dexycb.make_dexycb,
+    }
+    for name, make in made.items():
+        make(tmp_path / name)
+        assert [other for other, spec in specs.items() if looks_like(tmp_path / name, spec)] == [name]
+    empty = tmp_path / "none"
+    empty.mkdir()
+    (wrong, *notes) = found(empty)
+    assert wrong == ("wrong", f"{empty} is a tree of no data set that is known here; tried: {', '.join(specs)}")
+    assert notes == [("note", f"{name} looks for {' or '.join(spec.marks)}") for name, spec in specs.items()]
+    assert ("note", "freihand looks for training_K.json or evaluation_K.json") in notes
+
+
+def test_what_is_advised_is_of_the_data_set_that_was_found(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    freihand.make_freihand(root)
+    subject = Subject(root=root, data=tmp_path / "no.h5", data_named=False, hand_model=None, hand_model_named=False)
+    lines = list(examine(subject, discover()))
+    (pack,) = [line for line in lines if line.section == "data"]
+    assert pack.remedy == f"`hmr pack freihand --root {root} --out data/freihand.h5`"
+    again = "Unpack FreiHAND_pub_v2.zip again. training_K.json and evaluation_K.json list the photos, of which rgb has"
+    assert [line.remedy.startswith(again) for line in lines if line.level == "warning"] == [True] * 5
+    (root / "training_verts.json").unlink()
+    said = found(root)
+    assert len(said) == 1
+    assert said[0][1].startswith(f"{root} is FreiHAND before version 2: it has no training_verts.json.")
+
+
+def test_a_data_set_without_documented_counts_says_why(tmp_path: Path) -> None:
+    interhand.make_interhand(tmp_path)
+    (why,) = [text for level, text in found(tmp_path) if level == "note" and "documented" in text]
+    assert why.startswith("the release's authors count frames (at 5 a second 1,361,062 of train, 380,125 of val and")
+    page = (Path(__file__).parents[3] / "docs/datasets.md").read_text(encoding="utf-8")
+    assert "1,361,062, 380,125 and 849,160 at 5 a second" in page
 
 
 def test_a_tree_of_freihand(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_version_1_is_named(changed: Path) -> None:
 
 def test_a_missing_annotation_file_is_named(changed: Path) -> None:
     (changed / "training_xyz.json").unlink()
-    with pytest.raises(HmrError, match=r"lacks training_xyz\.json\. Unpack the release's archive again\.$"):
+    with pytest.raises(HmrError, match=r"lacks training_xyz\.json\. Unpack FreiHAND_pub_v2\.zip again\.$"):
         FreiHANDReader(changed)
 
 

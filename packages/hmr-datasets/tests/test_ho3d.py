@@ -235,7 +235,7 @@ def test_a_missing_annotation_file_is_named(changed: Path) -> None:
     (changed / "train/BB12/meta/0000.pkl").unlink()
     reader = HO3DReader(changed)
     assert "train/BB12/0000" in reader.split_ids("ho3d", "train")
-    text = r"sample train/BB12/0000: cannot read .*BB12/meta/0000\.pkl: No such file or directory\. Unpack the data"
+    text = r"sample train/BB12/0000: cannot read .*BB12/meta/0000\.pkl: No such file or directory\. Unpack HO-3D"
     with pytest.raises(HmrError, match=text):
         reader.read("train/BB12/0000")
     spec = discover().dataset("ho3d")

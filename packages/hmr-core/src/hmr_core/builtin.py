@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def hmr_datasets() -> list[DatasetSpec]:
     """OakInk-Image, from the release's own tree."""
     from hmr_core.data.oakink.documented import AGAIN, DOCUMENTED
-    from hmr_core.data.oakink.layout import RELEASE
+    from hmr_core.data.oakink.layout import MARKS, RELEASE
 
     return [
         DatasetSpec(
@@ -31,6 +31,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             summary="OakInk-Image v2.1: the release's folder OakInk (image/anno, image/stream_release_v2)",
             open=_open_oakink,
             readers={"oikit": _open_with_oikit},
+            marks=MARKS,
             documented=DOCUMENTED,
             documented_release=RELEASE,
             missing=_missing_of_oakink,

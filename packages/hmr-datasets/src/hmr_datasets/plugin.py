@@ -36,6 +36,8 @@ def hmr_datasets() -> list[DatasetSpec]:
             documented=freihand.DOCUMENTED,
             documented_release=freihand.RELEASE,
             missing=_missing_of_freihand,
+            marks=freihand.MARKS,
+            again=freihand.AGAIN_LISTS,
             rules=FREIHAND_RULES,
         ),
         DatasetSpec(
@@ -44,6 +46,8 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_ho3d,
             documented=ho3d.DOCUMENTED,
             missing=_missing_of_ho3d,
+            marks=ho3d.MARKS,
+            again=ho3d.AGAIN_LISTS,
             rules=HO3D_RULES,
         ),
         DatasetSpec(
@@ -53,6 +57,8 @@ def hmr_datasets() -> list[DatasetSpec]:
             open_posed=_open_posed_dexycb,
             documented=DOCUMENTED,
             missing=_missing_of_dexycb,
+            marks=dexycb.MARKS,
+            again=dexycb.AGAIN_LISTS,
             rules=DEXYCB_RULES,
         ),
         DatasetSpec(
@@ -61,6 +67,9 @@ def hmr_datasets() -> list[DatasetSpec]:
             open=_open_interhand,
             open_posed=_open_posed_interhand,
             missing=_missing_of_interhand,
+            marks=interhand.MARKS,
+            undocumented=interhand.UNDOCUMENTED,
+            again=interhand.AGAIN_LISTS,
             rules=INTERHAND_RULES,
         ),
     ]

@@ -34,10 +34,14 @@ def counts(
 
 
 def not_compared(section: str, spec: DatasetSpec | None, release: str, what: str) -> Iterator[Finding]:
-    """A note where a data set has documented counts, and this is not the release that they are of.
+    """A note where a data set has no documented counts, and where they are of another release than this one.
 
     what: the subject of the sentence, the tree or the data set.
     """
-    if spec is not None and spec.documented and not spec.expected(release):
+    if spec is None or spec.expected(release):
+        return
+    text = spec.undocumented
+    if spec.documented:
         text = f"{what} is not {spec.documented_release}, so that its counts are not compared with documented ones"
+    if text:
         yield Finding(section=section, level="note", text=text)

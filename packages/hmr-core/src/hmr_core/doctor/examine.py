@@ -135,12 +135,15 @@ def _root(subject: Subject, opened: _Opened, registry: Registry) -> Iterator[Fin
         return
 
     def tree_at_root() -> Iterator[Finding]:
-        from hmr_core.doctor.tree import open_tree
+        from hmr_core.doctor.find_tree import find_tree, unknown
 
         if subject.dataset is not None:
             registry.dataset(subject.dataset)  # which says what there is where there is no such data set
-        opened.spec, opened.reader = open_tree(root, registry.datasets(), subject.dataset)
-        yield from ()
+        found = find_tree(root, registry.datasets(), subject.dataset)
+        if found is None:
+            yield from unknown(root, registry.datasets())
+        else:
+            opened.spec, opened.reader = found
 
     def lists() -> Iterator[Finding]:
         from hmr_core.doctor import tree
@@ -178,10 +181,16 @@ def _data(subject: Subject, opened: _Opened, registry: Registry) -> Iterator[Fin
     if not subject.data_named and not subject.data.exists():
         from hmr_core.data.pack.format import pack_command
 
-        make = (
-            f"`{pack_command('oakink', root='OakInk', out=subject.data)}`; without the release: "
-            f"`hmr synth demo`, then `{pack_command('oakink', root='demo/OakInk', out=subject.data)}`"
-        )
+        if opened.spec is not None:
+            make = f"`{pack_command(opened.spec.name, root=subject.root, out=f'data/{opened.spec.name}.h5')}`"
+        elif subject.root is not None:
+            make = "Mend what is said of root above first."
+        else:
+            make = (
+                f"`{pack_command('oakink', root='OakInk', out=subject.data)}`; without the release: "
+                f"`hmr synth demo`, then `{pack_command('oakink', root='demo/OakInk', out=subject.data)}`; "
+                "`hmr datasets` lists the other data sets"
+            )
         text = f"no pack: none is named, neither here nor by HMR_DATA, and there is no {subject.data}"
         yield Finding(section=DATA, level="note", text=text, remedy=make)
         return

@@ -16,7 +16,7 @@ from hmr_core.data.splits import WHOLE
 from hmr_core.doctor.choose import chosen
 from hmr_core.doctor.counts import counts, not_compared
 from hmr_core.doctor.finding import Finding, findings
-from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.errors import HmrError, Option
 from hmr_core.plugins.sample import DatasetReader, Sample, reader_notes
 from hmr_core.plugins.specs import DatasetSpec
 from hmr_core.shell import command_line, flag
@@ -29,30 +29,6 @@ SAMPLES = 32
 
 Lists = Mapping[str, Mapping[str, Sequence[str]]]
 """The ids of a data set by split and subset."""
-
-
-def open_tree(root: Path, specs: Mapping[str, DatasetSpec], named: str | None) -> tuple[DatasetSpec, DatasetReader]:
-    """The data set that a folder is a tree of, and its reader.
-
-    specs: by their names; all are tried in turn, or the named one alone. Raises HmrError where none takes it.
-    """
-    if not root.is_dir():
-        raise UsageError(f"there is no folder {root}.", "Pass as ", Option("root"), " the folder of a data set.")
-    tried = specs if named is None else {named: specs[named]}
-    refused: dict[str, str] = {}
-    for name, spec in tried.items():
-        try:
-            return spec, spec.open(root)
-        except HmrError as error:
-            if len(tried) == 1:
-                raise
-            refused[name] = error.message
-    texts = " ".join(f"{name}: {text}" for name, text in refused.items())
-    raise UsageError(f"{root} is a tree of no data set that is known here. {texts}", *_which(specs))
-
-
-def _which(specs: Mapping[str, DatasetSpec]) -> tuple[str | Option, ...]:
-    return ("Name what it should be with ", Option("dataset", "|".join(specs)), ".")
 
 
 def read_lists(reader: DatasetReader) -> dict[str, dict[str, Sequence[str]]]:
@@ -121,7 +97,7 @@ def samples(
     if failed:
         count = f"{len(failed)} of {len(names)} samples looked at cannot be read ({listed(list(failed))})"
         text = f"{count}; the first: {next(iter(failed.values()))}"
-        yield Finding(section=SECTION, level="wrong", text=text, remedy="Unpack the archives that they are in again.")
+        yield Finding(section=SECTION, level="wrong", text=text, remedy="Unpack again what the error names.")
     else:
         sizes = sorted({sample.frame_size for sample in read})
         shown = " and ".join(f"{width}x{height}" for width, height in sizes[:3]) + (" and others" * (len(sizes) > 3))

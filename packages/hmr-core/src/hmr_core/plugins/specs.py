@@ -79,9 +79,10 @@ class DatasetSpec:
     HmrError where what it needs is not installed.
     open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
     rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
+    marks: what a tree of it is known by: patterns of paths below its folder, one of which is there.
     documented: how many samples the subsets of each split have by the documentation of the data set; of a tree of
     another release than documented_release nothing is expected, unless that is "", where each release has splits of its
-    own names.
+    own names. undocumented: where there are none, why, a clause.
     missing: which files the samples of some ids lack, found without opening one; None where nothing tells cheaply.
     rules: how the data set's authors score predictions; None where they don't.
     again: what to do where a tree is not whole, a sentence.
@@ -92,8 +93,10 @@ class DatasetSpec:
     open: Callable[[Path], DatasetReader]
     readers: Mapping[str, Callable[[Path], DatasetReader]] = field(default_factory=dict)
     open_posed: Callable[[Path, PoseBases], DatasetReader] | None = None
+    marks: tuple[str, ...] = ()
     documented: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     documented_release: str = ""
+    undocumented: str = ""
     missing: Callable[[Any, Sequence[str]], Iterator[Missing]] | None = None
     rules: OfficialRules | None = None
     again: str = "Unpack the data set again."

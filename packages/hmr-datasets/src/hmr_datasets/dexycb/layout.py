@@ -68,7 +68,12 @@ FRAME_SIZE = (640, 480)
 
 GET = "The archives are at https://dex-ycb.github.io."
 
-AGAIN = "Unpack the subject's archive again."
+MARKS = ("20??????-subject-??", "calibration/intrinsics")
+"""What a tree is known by."""
+
+AGAIN = f"Unpack the subject's archive (SUBJECT.tar.gz, such as {SUBJECTS[0]}.tar.gz) again."
+
+AGAIN_LISTS = f"{AGAIN} Of each sequence, meta.yml counts the frames, and pose.npz says which have a hand."
 
 _ID = re.compile(rf"({'|'.join(SUBJECTS)})/([0-9_]+)/({'|'.join(SERIALS)})/([0-9]{{6}})-of-([0-9]+)")
 

@@ -199,6 +199,7 @@ def missing(reader: DexYCBReader, ids: Ids[str]) -> Iterator[Missing]:
     for key in map(SampleKey.from_id, ids):
         paths.setdefault(key.subject, []).extend([key.image_path(reader.root), key.label_path(reader.root)])
     for subject, expected in paths.items():
-        absent = missing_files(reader.root / subject, expected, AGAIN)
+        again = f"Unpack {subject}.tar.gz again."
+        absent = missing_files(reader.root / subject, expected, again)
         if names := [f"{folder}/{name}" for folder, lacking, _, _ in absent for name in lacking]:
-            yield Missing(where=subject, names=names, total=len(expected), remedy=AGAIN)
+            yield Missing(where=subject, names=names, total=len(expected), remedy=again)

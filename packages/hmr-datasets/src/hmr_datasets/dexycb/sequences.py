@@ -16,7 +16,7 @@ from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
 from hmr_datasets.dexycb.layout import AGAIN, FRAME_SIZE, OBJECTS, SampleKey
 
-CALIBRATION_AGAIN = "Unpack the archive of the calibration again."
+CALIBRATION_AGAIN = "Unpack the archive of the calibration (calibration.tar.gz) again."
 
 COEFFICIENTS = 48
 """The values of a pose: the wrist's axis-angle, then 45 coefficients of MANO's components; three more are its place."""

@@ -45,7 +45,12 @@ DOCUMENTED = {
 
 GET = "The archive is FreiHAND_pub_v2.zip, at https://lmb.informatik.uni-freiburg.de/projects/freihand/."
 
-AGAIN = "Unpack the release's archive again."
+MARKS = ("training_K.json", "evaluation_K.json")
+"""What a tree is known by."""
+
+AGAIN = "Unpack FreiHAND_pub_v2.zip again."
+
+AGAIN_LISTS = f"{AGAIN} training_K.json and evaluation_K.json list the photos, of which rgb has the files."
 
 _ID = re.compile(rf"{TRAINING}/(\d{{8}})-({'|'.join(VERSIONS)})|{EVALUATION}/(\d{{8}})")
 

@@ -17,8 +17,7 @@ from hmr_core.data.oakink.annotations import checked_array
 from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MANO_TO_OPENPOSE
 from hmr_core.safe_pickle import ARRAYS, load_pickle
-
-AGAIN = "Unpack the data set again."
+from hmr_datasets.ho3d.layout import AGAIN
 
 TO_CAMERA = np.array([1, -1, -1], np.float32)
 """What OpenGL's axes are multiplied by: half a turn about x."""
@@ -126,7 +125,7 @@ def turned(wrist: Float32[ndarray, "3"]) -> Float32[ndarray, "3"]:
 def _array(meta: dict[str, Any], name: str, shape: tuple[int, ...], path: Path) -> Float32[ndarray, "..."]:
     if meta.get(name) is None:
         raise HmrError(f"{path} has no {name}. {AGAIN}")
-    return checked_array(meta[name], shape, path, name)
+    return checked_array(meta[name], shape, path, name, again=AGAIN)
 
 
 def _flat(meta: dict[str, Any], name: str, shape: tuple[int, ...], path: Path) -> Float32[ndarray, "..."]:

@@ -26,6 +26,13 @@ ONLY_V3 = ("calibration", "manual_annotations")
 
 GET = "The archives are at https://github.com/shreyashampali/ho3d."
 
+MARKS = (f"{TRAINING}.txt", f"{EVALUATION}.txt", f"{TRAINING}/*/meta", f"{EVALUATION}/*/meta")
+"""What a tree is known by."""
+
+AGAIN = "Unpack HO-3D's archive (HO3D_v2.zip, HO3D_v3.zip) again."
+
+AGAIN_LISTS = f"{AGAIN} train.txt and evaluation.txt list the frames, and the pickles in meta say which have a hand."
+
 APART = "Unpack version 2 and version 3 into folders of their own."
 
 
@@ -102,9 +109,9 @@ def read_list(root: Path, part: str) -> list[SampleKey]:
     try:
         lines = read_bytes(path).decode("ascii").splitlines()
     except OSError as error:
-        raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the release again.") from error
+        raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
     except UnicodeDecodeError as error:
-        raise HmrError(f"{path} is damaged: it is no text. Unpack the release again.") from error
+        raise HmrError(f"{path} is damaged: it is no text. {AGAIN}") from error
     found = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if not _ID.fullmatch(f"{part}/{line}"):
@@ -144,9 +151,7 @@ def find_version(root: Path) -> Version:
     }
     numbers = {number for _, _, number in found}
     if not found:
-        raise HmrError(
-            f"{root} has no frames: no png or jpg in {parts[0]}/SEQUENCE/rgb. Unpack the release again. {GET}"
-        )
+        raise HmrError(f"{root} has no frames: no png or jpg in {parts[0]}/SEQUENCE/rgb. {AGAIN} {GET}")
     if len(numbers) == 2:
         old, new = (next(f"{part}/{name}" for part, name, n in sorted(found) if n == number) for number in (2, 3))
         raise HmrError(

@@ -18,7 +18,6 @@ from hmr_core.wording import listed
 from hmr_datasets.folders import missing_files
 from hmr_datasets.frames import read_frame
 from hmr_datasets.ho3d.annotations import (
-    AGAIN,
     TO_CAMERA,
     evaluation_hand,
     frame_annotations,
@@ -28,6 +27,7 @@ from hmr_datasets.ho3d.annotations import (
     training_hand,
 )
 from hmr_datasets.ho3d.layout import (
+    AGAIN,
     EVALUATION,
     FRAME_SIZE,
     NAME,

@@ -34,7 +34,18 @@ FITS = "MANO_NeuralAnnot"
 
 GET = "The archives are at https://mks0601.github.io/InterHand2.6M/."
 
-AGAIN = "Unpack the release's annotations again."
+MARKS = ("annotations/*/InterHand2.6M_*_data.json", *ARCHIVES)
+"""What a tree is known by, given its folder or the one above."""
+
+UNDOCUMENTED = (
+    "the release's authors count frames (at 5 a second 1,361,062 of train, 380,125 of val and 849,160 of test), and a "
+    "sample is a hand, of which frames have one or two: no counts of hands are documented to compare with"
+)
+"""The frames are those of the authors' page, https://mks0601.github.io/InterHand2.6M/."""
+
+AGAIN = "Unpack the release's annotations (InterHand2.6M.annotations.5.fps.zip or 30.fps.zip) again."
+
+AGAIN_LISTS = f"{AGAIN} Of each part, InterHand2.6M_PART_data.json lists the frames and their hands."
 
 _ID = re.compile(rf"({'|'.join(PARTS)})/(.+)-(right|left)")
 

@@ -37,7 +37,10 @@ from hmr_datasets.interhand.layout import (
 )
 from hmr_datasets.orders import TIP_FIRST
 
-IMAGES_AGAIN = "Unpack the release's images again: they are in many parts, all of which are needed."
+IMAGES_AGAIN = (
+    "Unpack the release's images (InterHand2.6M.images.5.fps.v1.0.tar.part*, or those of 30 fps) again: they are in "
+    "many parts, all of which are needed."
+)
 
 SINGLE, INTERACTING = "single", "interacting"
 """What the label `intent` says of a hand: whether it is annotated alone."""

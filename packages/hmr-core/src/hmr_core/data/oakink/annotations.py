@@ -13,7 +13,7 @@ from hmr_core.arrays import real_array
 from hmr_core.errors import HmrError
 from hmr_core.safe_pickle import ARRAYS, TENSORS, load_pickle
 
-AGAIN = "Unpack the data set again."
+AGAIN = "Unpack the release's annotations (image/anno) again."
 
 
 def read_array(path: Path, shape: tuple[int, ...], what: str = "") -> Float32[ndarray, "..."]:
@@ -21,9 +21,12 @@ def read_array(path: Path, shape: tuple[int, ...], what: str = "") -> Float32[nd
     return checked_array(_load(path), shape, path, what)
 
 
-def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = "") -> Float32[ndarray, "..."]:
+def checked_array(
+    value: Any, shape: tuple[int, ...], path: Path, what: str = "", *, again: str = AGAIN
+) -> Float32[ndarray, "..."]:
     """value as float32 of this shape: numpy arrays, tensors (which load_pickle makes arrays) and nested lists.
 
+    again: what the user does to get a good file, the last sentence of every error.
     Raises HmrError naming the file, and the entry `what` in it, for what are no numbers (text, complex numbers, true
     and false), for another shape, and when a number is not finite.
     """
@@ -31,11 +34,11 @@ def checked_array(value: Any, shape: tuple[int, ...], path: Path, what: str = ""
     try:
         array = real_array(value, "<f4")
     except (TypeError, ValueError) as error:
-        raise HmrError(f"{entry} is not an array of numbers ({error}). {AGAIN}") from error
+        raise HmrError(f"{entry} is not an array of numbers ({error}). {again}") from error
     if array.shape != shape:
-        raise HmrError(f"{entry} has shape {array.shape}, not {shape}. {AGAIN}")
+        raise HmrError(f"{entry} has shape {array.shape}, not {shape}. {again}")
     if not np.isfinite(array).all():
-        raise HmrError(f"{entry} has numbers that are not finite. {AGAIN}")
+        raise HmrError(f"{entry} has numbers that are not finite. {again}")
     return array
 
 

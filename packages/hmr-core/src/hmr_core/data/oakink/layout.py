@@ -38,6 +38,9 @@ ANNOTATIONS = ("cam_intr", "hand_j", "hand_v", "obj_transf", "general_info")
 FRAMES = "stream_release_v2"
 """The folder of `image` with the frames."""
 
+MARKS = ("image/anno", f"image/{FRAMES}", "OakInk/image/anno")
+"""What a tree is known by, given its folder or the one above."""
+
 RELEASE_FILE = "release.txt"
 """A file beside `image` whose text replaces RELEASE: made-up trees say there what they are."""
 

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from hmr_core.data.oakink.annotations import checked_array, read_mano
+from hmr_core.data.oakink.annotations import AGAIN, checked_array, read_mano
 from hmr_core.data.oakink.layout import ALIASES, FRAME_SIZE, NAME, SPLIT_FOLDERS, SampleKey, list_file
 from hmr_core.data.oakink.reader import open_oakink
 from hmr_core.errors import HmrError, Option
@@ -200,7 +200,7 @@ class OikitReader:
         except OSError as error:
             if not isinstance(error, NotAFileError):  # oikit says so itself
                 return
-            raise HmrError(f"cannot read {path}: {error.strerror}. Unpack the data set again.") from error
+            raise HmrError(f"cannot read {path}: {error.strerror}. {AGAIN}") from error
 
     def _check_pose(self, own: Float32[ndarray, "16 3"], given: Float32[ndarray, "16 3"]) -> None:
         a, b = (axis_angle_to_matrix(torch.from_numpy(pose).double()) for pose in (own, given))
