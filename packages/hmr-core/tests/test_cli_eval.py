@@ -177,7 +177,31 @@ def test_errors_say_that_the_environment_named_the_pack(
     assert "HMR_DATA" not in hmr("score", "none")[2]
     monkeypatch.delenv("HMR_DATA")
     said = "(Neither --data nor HMR_DATA names a pack, so it is data/oakink.h5; --data names another.)"
-    assert hmr(*evaluate)[2].rstrip().endswith(said)
+    assert hmr("train", "small", "--split", "sp0", "--recipe", "tiny")[2].rstrip().endswith(said)
+
+
+def test_eval_looks_where_the_run_s_pack_was(hmr: Any, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HMR_DATA", raising=False)
+    evaluate = ("eval", "small", "--ckpt", str(trained), "--device", "cpu", "--out", "out", "--json")
+    config = json.loads((trained / "config.json").read_text())
+    own = config["data"][0]["path"]
+    status, out, err = hmr(*evaluate)
+    assert (status, json.loads(out)["pack"]["path"]) == (0, own), err
+    monkeypatch.setenv("HMR_DATA", "other.h5")
+    assert "there is no data file other.h5." in hmr(*evaluate)[2]
+    monkeypatch.delenv("HMR_DATA")
+    config["data"][0]["path"] = "/gone.h5"
+    (trained / "config.json").write_text(json.dumps(config))
+    status, _, err = hmr(*evaluate)
+    assert (status, err.splitlines()[-1]) == (
+        1,
+        f"error: /gone.h5, the pack that {trained} was trained on, is not there any more, or is another one. Give "
+        "--data.",
+    )
+    Path("data").mkdir()
+    Path("data/oakink.h5").symlink_to(own)
+    status, out, err = hmr(*evaluate)
+    assert (status, json.loads(out)["pack"]["path"]) == (0, "data/oakink.h5"), err
 
 
 def test_a_run_whose_newest_checkpoint_is_empty_goes_on_from_the_one_before(hmr: Any, trained: Path) -> None:

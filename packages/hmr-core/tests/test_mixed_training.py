@@ -374,8 +374,9 @@ def test_a_run_of_other_shares_is_another_run(
 
 
 def test_an_evaluation_takes_the_split_that_was_trained_on_of_its_pack(
-    mixture: Path, plugins: Registry, others: Path, mini_pack_path: Path, synthetic_pack_path: Path
-) -> None:
+    mixture: Path, plugins: Registry, others: Path, mini_pack_path: Path, synthetic_pack_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     options: dict[str, Any] = {"device": "cpu", "workers": 0, "registry": plugins}
     report = evaluate(mixture, data=others, **options)
     assert (report["split"], report["samples"]) == ("studio", 6)
@@ -392,6 +393,23 @@ def test_an_evaluation_takes_the_split_that_was_trained_on_of_its_pack(
         evaluate(mixture, data=mini_pack_path, **options)
     with pytest.raises(UsageError, match=r"was trained on a mixture, of which .*pack\.h5 is no part\. Give split"):
         evaluate(mixture, data=synthetic_pack_path, **options)
+    monkeypatch.delenv("HMR_DATA", raising=False)
+    for split, path in (
+        ("studio", others),
+        ("sp0", mini_pack_path),
+        ("default", mini_pack_path),
+        ("sp2", mini_pack_path),
+    ):
+        where_it_was = evaluate(mixture, split=split, **options)["pack"]["path"]
+        assert Path(where_it_was) == path.resolve()
+    choices = (
+        f"Give one: data={mini_pack_path.resolve()} split=sp0; or data={mini_pack_path.resolve()} split=sp1; or "
+        f"data={others.resolve()} split=studio."
+    )
+    for split, which in ((None, ""), ("s0", ', of which none there has the split "s0"')):
+        with pytest.raises(UsageError) as raised:
+            evaluate(mixture, split=split, **options)
+        assert str(raised.value) == f"{mixture} was trained on 2 packs{which}. {choices}"
     strange = evaluate(mixture, data=synthetic_pack_path, split="sp0", **options)
     assert [note for note in strange["notes"] if "trained on" in note] == [
         f"the checkpoint was trained on other packs than this one, {synthetic_pack_path}"

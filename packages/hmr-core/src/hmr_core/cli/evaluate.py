@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from hmr_core.cli.options import (
-    data_option,
     device_option,
-    find_data,
     gpus_option,
     hand_layer_option,
     hand_model_option,
     max_restarts_option,
+    named_data,
     workers_option,
 )
+from hmr_core.data.default_pack import DEFAULT, ENVIRONMENT
 from hmr_core.errors import HmrError
 from hmr_core.evaluation.protocols import EVALUATION_PROTOCOLS
 from hmr_core.shell import flag
@@ -38,7 +38,13 @@ PARENT = Path("eval")
     "was trained on; a predictor needs it.",
 )
 @click.option("--subset", default="test", show_default=True, help="One of the split's subsets, such as val, or all.")
-@data_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"The pack; by default ${ENVIRONMENT}, then the one that the run was trained on, then {DEFAULT}. Of a run of "
+    "several packs, the one that has --split.",
+)
 @click.option(
     "--set",
     "sets",
@@ -141,7 +147,7 @@ def evaluate(
         model=model,
         split=split,
         subset=subset,
-        data=find_data(data),
+        data=named_data(data),
         sets=sets,
         solver=solver,
         solver_ckpt=solver_ckpt,

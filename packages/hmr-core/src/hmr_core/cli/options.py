@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hmr_core.data.default_pack import DEFAULT, ENVIRONMENT, default_pack
+from hmr_core.data.default_pack import DEFAULT, ENVIRONMENT, default_pack, named_pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.hand.layer_names import HAND_LAYERS, OWN
 from hmr_core.shell import command_line, flag
@@ -71,6 +71,12 @@ hand_layer_option = click.option(
     show_default=True,
     help="What poses the hand model: hmr's own layer, or manotorch where it is installed.",
 )
+
+
+def named_data(given: Path | None) -> Path | None:
+    """The pack that is named: as given, else by $HMR_DATA; None where the work itself finds one."""
+    path = find_data(given)
+    return path if given is not None or named_pack() is not None else None
 
 
 def find_data(given: Path | None) -> Path:

@@ -14,7 +14,8 @@ class EvaluationRequest:
 
     ckpt: a run (its last checkpoint; RUN:best and RUN:last choose), a checkpoint, or a released file; None for a
     predictor, which is not trained here. model: the model's name, None for the one that the checkpoint says, or the
-    predictor's. split: None for the one that the checkpoint was trained on. data: the pack; None for the default one.
+    predictor's. split: None for the one that the checkpoint was trained on. data: the pack; None for
+    that of $HMR_DATA, then one that the checkpoint's run was trained on, then the default one.
     sets: "data.KEY=VALUE", which change what the model is given, or "KEY=VALUE", a predictor's options. solver: the
     name of what makes a mesh of the joints; solver_ckpt: its weights, as ckpt; solver_sets: its options, as
     "KEY=VALUE". protocol: of the solver's options; "official" scores by the data set's own rules, too. hand_model: a

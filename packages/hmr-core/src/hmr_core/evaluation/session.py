@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.evaluation.official import OwnForms, own_forms
+from hmr_core.evaluation.pack_of_run import open_pack_for
 from hmr_core.evaluation.predictor_task import PredictorTask, check_predictor, load_subject, predictor_of
 from hmr_core.evaluation.protocols import OFFICIAL, solver_protocol
 from hmr_core.evaluation.report_keys import Report
@@ -234,7 +234,7 @@ def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, whe
         find_weights(request.solver_ckpt, option=Option("solver_ckpt"))
     if solver is not None or spec.needs_hand or request.hand_model is not None:
         named_hand_file(request.hand_model)
-    pack = Pack(request.data or default_pack())
+    pack = Pack(request.data) if request.data else open_pack_for(weights, request.split)
     split = pack.split_name(request.split or _own_split(request, record, pack))
     pack.indices(split, request.subset)
     own = _own_forms(request, pack, split, registry)
