@@ -70,6 +70,25 @@ def test_f_scores_count_what_is_closer_than_a_threshold_and_not_what_is_as_far()
     assert metrics.f_scores(pred + 1, true).tolist() == [[0, 0]]
 
 
+def test_f_scores_are_sure_where_float32_is_not() -> None:
+    """Distances are taken in float32 first, which at the size of a hand cannot tell a nanometre near 5 mm."""
+    true = np.tile(np.arange(20)[:, None] * [0.01, 0, 0], (2, 1, 1))
+    pred = true + np.array([[[0, 0.005 - 1e-9, 0]], [[0, 0.005 + 1e-9, 0]]])
+    np.testing.assert_array_equal(metrics.f_scores(pred, true, thresholds_mm=(5,)), [[1], [0]])
+    far = 1e22 * true  # whose squares are no numbers of float32
+    np.testing.assert_array_equal(metrics.f_scores(far, far, thresholds_mm=(5,)), [[1], [1]])
+
+
+def test_f_scores_of_many_meshes_are_those_of_each_alone_and_leave_the_threads_alone() -> None:
+    pred, true = (np.tile(points, (12, 1, 1)) for points in (PRED_MESH, MESH))
+    threads = torch.get_num_threads()
+    found = metrics.f_scores(pred, true)
+    np.testing.assert_array_equal(found, np.tile(np.concatenate([
+        metrics.f_scores(p[None], t[None]) for p, t in zip(PRED_MESH, MESH, strict=True)
+    ]), (12, 1)))  # fmt: skip
+    assert torch.get_num_threads() == threads
+
+
 def test_aligned_f_scores_ignore_a_similarity() -> None:
     found = metrics.f_scores(1.2 * MESH @ TURN.T + 0.1, MESH, aligned=True)
     np.testing.assert_array_equal(found, 1)
