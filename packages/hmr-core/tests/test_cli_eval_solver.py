@@ -313,11 +313,12 @@ def test_without_a_solver_the_mesh_figures_are_missing_and_nobody_asks_for_a_han
     assert "error: HMR_HAND_MODEL is nowhere.npz: no hand model at nowhere.npz." in err
 
 
-def test_two_bars_tell_of_images_and_of_hands(hmr: Run) -> None:
+def test_bars_tell_of_images_of_hands_and_of_what_is_scored(hmr: Run) -> None:
     _, _, err = hmr(SOLVER)
-    first, second = err.splitlines()
+    first, second, third = err.splitlines()
     assert first.startswith("small on sp0 test: 24/24 images in ")
     assert second.startswith("flat: 24/24 hands in ")
+    assert third.startswith("scoring: 24/24 samples in ")
 
 
 @pytest.mark.parametrize(

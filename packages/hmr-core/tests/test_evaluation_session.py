@@ -158,7 +158,7 @@ def test_work_is_told_of_and_warnings_are_given(
         ckpt=run.folder, data=mini_pack_path, hand_model=mini_hand_path, batch_size=16, parent=Path("eval")
     )
     evaluation = run_evaluation(request, registry, progress=progress, warn=warnings.append)
-    assert shown == [("small on sp0 test", 24, "images"), 16, 8]
+    assert shown == [("small on sp0 test", 24, "images"), 16, 8, ("scoring", 24, "samples"), 0, 24, 0]
     assert evaluation.folder == Path("eval/small-sp0-test")
     assert [str(warning) for warning in warnings] == [
         "the hand model was of no use: the model predicts joints only, and no solver was given. Leave hand_model out."

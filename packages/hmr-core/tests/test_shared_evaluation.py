@@ -107,7 +107,7 @@ def test_each_process_is_told_of_its_own_share(run_of_small: Any, tmp_path: Path
         return shown
 
     assert together(work, 3) == [
-        [("small on sp0 test (share 1 of 3)", 10, "images"), 7, 3],
+        [("small on sp0 test (share 1 of 3)", 10, "images"), 7, 3, ("scoring", 24, "samples"), 0, 24, 0],
         [("small on sp0 test (share 2 of 3)", 7, "images"), 7],
         [("small on sp0 test (share 3 of 3)", 7, "images"), 7],
     ]

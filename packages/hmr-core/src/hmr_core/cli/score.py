@@ -41,6 +41,7 @@ def score(predictions: Path, data: Path | None, split: str | None, protocol: str
       hmr score pred.zip --data freihand.h5 --protocol official
     """
     from hmr_core.cli.main import current_registry
+    from hmr_core.cli.progress import progress
     from hmr_core.data.pack.reader import Pack
     from hmr_core.evaluation.official import official_rules
     from hmr_core.evaluation.predictions import read_predictions
@@ -65,7 +66,8 @@ def score(predictions: Path, data: Path | None, split: str | None, protocol: str
     from hmr_core.evaluation.report import report_text
     from hmr_core.evaluation.rescoring import score_predictions
 
-    report = score_predictions(path, content, pack, rules)
+    with progress("scoring", len(content.ids), "samples") as on_scored:
+        report = score_predictions(path, content, pack, rules, on_scored=on_scored)
 
     if as_json:
         click.echo(report_text(report), nl=False)

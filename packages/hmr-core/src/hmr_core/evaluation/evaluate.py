@@ -66,12 +66,14 @@ def evaluate(
     workers: int,
     on_batch: Callable[[int], None] = lambda samples: None,
     on_solved: Callable[[int], None] = lambda hands: None,
+    on_scored: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation:
     """Score every sample of a subset by the published protocol (root depth given; PA with reflections), in one process.
 
     A model of images gives joints, and a mesh of its own or by the solver; the joints that are scored are the model's.
     A model of joints gives both, posed with the hand model.
-    on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins.
+    on_batch is told how many samples were done; then on_solved how many hands, first of all 0 when solving begins; then
+    on_scored how many samples, first of all 0.
 
     Raises UsageError for a solver and a model that has a mesh already; HmrError, before anything is predicted, for a
     pack of which every metric would be wrong, and for another hand model than the annotations'; and when a sample
@@ -85,6 +87,7 @@ def evaluate(
         workers=workers,
         on_batch=on_batch,
         on_solved=on_solved,
+        on_scored=on_scored,
     )
     assert evaluation is not None  # a single process is the first
     return evaluation
@@ -99,6 +102,7 @@ def evaluate_shared(
     workers: int,
     on_batch: Callable[[int], None] = lambda samples: None,
     on_solved: Callable[[int], None] = lambda hands: None,
+    on_scored: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation | None:
     """As `evaluate`, by several processes that predict together. The first of them solves and scores; None on the
     others, which are done when they have predicted. on_batch is told of this process's own samples.
@@ -121,7 +125,8 @@ def evaluate_shared(
         **_mesh_arrays(mesh),
     }
     arrays = mirror_left_arrays(subject.pack, rows, arrays)
-    scores = score(subject.pack, rows, arrays["joints"], arrays["verts"], further=True)
+    on_scored(0)
+    scores = score(subject.pack, rows, arrays["joints"], arrays["verts"], further=True, on_scored=on_scored)
     report = make_report(
         subject,
         scores,

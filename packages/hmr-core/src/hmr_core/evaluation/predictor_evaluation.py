@@ -50,12 +50,14 @@ def evaluate_predictor(
     *,
     device: torch.device,
     on_sample: Callable[[int], None] = lambda samples: None,
+    on_scored: Callable[[int], None] = lambda samples: None,
 ) -> Evaluation | None:
     """Score every sample of a subset, by several processes that predict together; None on all but the first.
 
     The root joint's depth is given, as under the published protocol; all points of a hand are scaled to it. The mesh is
     scored where the hand model that was asked for is the annotations', and not where it is the synthetic one by default
-    and theirs is another; the report says so.
+    and theirs is another; the report says so. on_sample is told how many samples were done; then on_scored how many
+    were scored, first of all 0.
     HmrError, before anything is predicted, for a pack of which every metric would be wrong and for another hand model
     than the annotations', if one was asked for; and when a sample cannot be read, or the predictor fails on it.
     """
@@ -81,7 +83,8 @@ def evaluate_predictor(
         arrays |= dict.fromkeys(_MESH)
     stand_in = _stand_in(subject)
     _fill(arrays, subject, stand_in, ~there, pictures, rows)
-    scores = score(pack, rows, arrays["joints"], arrays["verts"], further=True)
+    on_scored(0)
+    scores = score(pack, rows, arrays["joints"], arrays["verts"], further=True, on_scored=on_scored)
     found_alone = _found(pack, rows, arrays, there, stand_in)
     report = make_report(
         subject,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,21 @@ NO_VERTS = "the file has no verts, so there is no mesh metric"
 """Of a file that somebody else wrote."""
 
 
-def score_predictions(path: Path, predictions: Predictions, pack: Pack, rules: OfficialRules | None = None) -> Report:
+def score_predictions(
+    path: Path,
+    predictions: Predictions,
+    pack: Pack,
+    rules: OfficialRules | None = None,
+    *,
+    on_scored: Callable[[int], None] = lambda samples: None,
+) -> Report:
     """Score the predictions of a file against a pack, and by the data set's own rules if they are given.
 
-    The report has what scoring determines and what the file itself says; the other keys are absent.
+    The report has what scoring determines and what the file itself says; the other keys are absent. on_scored is told
+    how many samples were done.
     Raises HmrError for predictions that are not exactly those of their subset.
     """
-    scores = rescore(path, pack, predictions)
+    scores = rescore(path, pack, predictions, on_scored)
     told = predictions.labels.get("notes", [])
     notes = [*told, *(note for note in scores.notes if note not in told), *placed_at_the_camera(predictions)]
     if predictions.pack not in ("", pack.info.digest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,26 @@ def score(
     *,
     further: bool = False,
     root_given: bool = True,
+    on_scored: Callable[[int], None] = lambda samples: None,
 ) -> Scores:
     """Hold predictions (metres, camera space) against the annotations of the same rows of a pack.
 
     Joints that are not known count for nothing, nor do samples without truth; of a pack without meshes, the joints
     alone are scored. further: whether to compute what there is beside the published table's metrics, which takes longer
     than these. root_given: whether the annotated depth of the root placed the predictions; of others, there are metrics
-    in camera space as if nothing had been given.
+    in camera space as if nothing had been given. on_scored is told how many samples were done.
     HmrError names the sample whose annotations are damaged, or whose points cannot be aligned.
     """
     there = has_truth(pack, rows)
     known, more = _known_errors(
-        pack, rows[there], joints[there], None if verts is None else verts[there], further=further
+        pack,
+        rows[there],
+        joints[there],
+        None if verts is None else verts[there],
+        further=further,
+        on_scored=on_scored,
     )
+    on_scored(int((~there).sum()))
     if more:
         more |= motion_metrics(pack, rows[there], joints[there])
     if more and not root_given:
@@ -145,6 +153,7 @@ def _known_errors(
     verts: Float32[ndarray, "n 778 3"] | None,
     *,
     further: bool,
+    on_scored: Callable[[int], None],
 ) -> tuple[SampleErrors, dict[str, float | None]]:
     """The errors of samples that have truth, and, if asked for, their further metrics."""
     parts, more = [], []
@@ -165,6 +174,7 @@ def _known_errors(
             raise HmrError(f"PA error of sample {sample}: {error.reason}") from error
         if further:
             more.append(further_errors(pack, rows[chunk], joints[chunk], mesh))
+        on_scored(len(rows[chunk]))
     if not parts:
         none = torch.zeros(0, 21, dtype=torch.float64)
         each = dict.fromkeys(("pa_joints", "pa_joints_rotation"), none[:, 0])
@@ -172,8 +182,13 @@ def _known_errors(
     return concatenate(parts), further_metrics(joined(more)) if more else {}
 
 
-def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
-    """Score a file of predictions again; HmrError when its ids are not exactly its subset's."""
+def rescore(
+    path: Path, pack: Pack, predictions: Predictions, on_scored: Callable[[int], None] = lambda samples: None
+) -> Scores:
+    """Score a file of predictions again; HmrError when its ids are not exactly its subset's.
+
+    on_scored is told how many samples were done.
+    """
     rows = pack.indices(predictions.split, predictions.subset)
     warnings = check_pack(pack, predictions.split, predictions.subset)
     by_id = dict(zip(pack.ids(rows), rows.tolist(), strict=True))
@@ -195,5 +210,6 @@ def rescore(path: Path, pack: Pack, predictions: Predictions) -> Scores:
         )
     order = np.array([by_id[i] for i in predictions.ids], dtype=np.int64)
     root_given = predictions.depth_from != PREDICTED
-    scores = score(pack, order, predictions.joints, predictions.verts, further=True, root_given=root_given)
+    points = (predictions.joints, predictions.verts)
+    scores = score(pack, order, *points, further=True, root_given=root_given, on_scored=on_scored)
     return replace(scores, notes=(*warnings, *scores.truth_notes()))

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name, choose_device, choose_workers
@@ -380,10 +380,41 @@ def _overridden(spec: ModelSpec, recipe: Recipe, sets: tuple[str, ...]) -> Recip
     return override(spec, recipe, sets)
 
 
+class _Stages:
+    """Pieces of work that follow each other. A terminal shows one bar at a time, so each takes the place of the one
+    before.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._shown = progress, ExitStack()
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._shown.__exit__(*error)
+
+    def begin(self, what: str, total: int, unit: str) -> Callable[[int], None]:
+        """Show a piece of work; gives what to call with the part just done."""
+        self._shown.close()
+        return self._shown.enter_context(self._progress(what, total, unit))
+
+    def later(self, what: str, total: int, unit: str) -> Callable[[int], None]:
+        """As `begin`, but it is shown when its first part is told of, which may be 0."""
+        begun: list[Callable[[int], None]] = []
+
+        def advance(done: int) -> None:
+            if not begun:
+                begun.append(self.begin(what, total, unit))
+            begun[0](done)
+
+        return advance
+
+
 def _computed(
     task: EvaluationTask, subject: EvaluationSubject, where: Place, device: torch.device, progress: Progress
 ) -> Evaluation | None:
-    """The evaluation; what is predicted and then what is solved are shown as two pieces of work."""
+    """The evaluation; what is predicted, then what is solved, and then what is scored are shown as pieces of work."""
     from hmr_core.evaluation.evaluate import evaluate_shared
     from hmr_core.inference.shared import share_size
 
@@ -391,45 +422,38 @@ def _computed(
     own = "" if where.count == 1 else f" (share {where.rank + 1} of {where.count})"
     unit = "hands" if subject.spec.consumes == "joints" else "images"
     solver = "" if subject.solver is None else subject.solver.name
-    with ExitStack() as shown:
-        predicted = shown.enter_context(
-            progress(
-                f"{subject.spec.name} on {subject.split} {subject.subset}{own}",
-                share_size(rows, batch_size, where),
-                unit,
-            )
-        )
-        solved: list[Callable[[int], None]] = []
-
-        def on_solved(hands: int) -> None:
-            if not solved:  # a terminal shows one bar at a time
-                shown.close()
-                solved.append(shown.enter_context(progress(solver, len(rows), "hands")))
-            solved[0](hands)
-
+    what = f"{subject.spec.name} on {subject.split} {subject.subset}{own}"
+    with _Stages(progress) as stages:
         return evaluate_shared(
             subject,
             where,
             device=device,
             batch_size=batch_size,
             workers=choose_workers(task.request.workers, device, where),
-            on_batch=predicted,
-            on_solved=on_solved,
+            on_batch=stages.begin(what, share_size(rows, batch_size, where), unit),
+            on_solved=stages.later(solver, len(rows), "hands"),
+            on_scored=stages.later("scoring", len(rows), "samples"),
         )
 
 
 def _predictor_computed(
     subject: PredictorSubject, where: Place, device: torch.device, progress: Progress
 ) -> Evaluation | None:
-    """The evaluation of a predictor; what is predicted is shown."""
+    """The evaluation of a predictor; what is predicted and then what is scored are shown."""
     from hmr_core.evaluation.predictor_evaluation import evaluate_predictor
     from hmr_core.inference.shared import share_size
 
     rows = subject.pack.indices(subject.split, subject.subset)
     own = "" if where.count == 1 else f" (share {where.rank + 1} of {where.count})"
     what = f"{subject.name} on {subject.split} {subject.subset}{own}"
-    with progress(what, share_size(rows, 1, where), "images") as advance:
-        return evaluate_predictor(subject, where, device=device, on_sample=advance)
+    with _Stages(progress) as stages:
+        return evaluate_predictor(
+            subject,
+            where,
+            device=device,
+            on_sample=stages.begin(what, share_size(rows, 1, where), "images"),
+            on_scored=stages.later("scoring", len(rows), "samples"),
+        )
 
 
 def _write(folder: Path, evaluation: Evaluation, hand: LoadedHand | None, warn: Warn) -> None:
