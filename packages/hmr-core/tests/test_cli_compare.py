@@ -32,10 +32,10 @@ def test_two_evaluations_are_compared(command_line: Any, two: None) -> None:
     lines = out.splitlines()
     assert lines[0] == "sp0 test, 24 samples; 95 % intervals over 5 sequences"
     assert [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in lines[2:10]] == [
-        "a", "95 % interval", "mean pose of train", "published, on OakInk-Image",
-        "b", "95 % interval", "mean pose of train", "published, on OakInk-Image",
+        "a", "95 % interval", "b", "95 % interval", "mean pose of train", "a as published, on OakInk-Image",
+        "b as published, on OakInk-Image", "",
     ]  # fmt: skip
-    assert any(line.startswith("MPJPE  ") and "b is better than a by " in line for line in lines)
+    assert any(line.startswith("  MPJPE  ") and "b is better than a by " in line for line in lines)
     assert "by finger" not in out
     status, out, _ = command_line("compare", "a", "b", "--by", "finger", "--by", "view", "--cluster", "sample")
     assert status == 0
@@ -58,6 +58,14 @@ def test_each_format_is_written_by_its_name_or_the_file_s_ending(command_line: A
     status, out, _ = command_line("compare", "a", "b", "--format", "latex", "--by", "finger")
     assert status == 0
     assert out.count(r"\begin{tabular}") == 2
+
+
+def test_a_breakdown_of_one_group_has_it_and_says_that_it_is_the_only_one(command_line: Any, two: None) -> None:
+    status, out, err = command_line("compare", "a", "b", "--by", "side")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[lines.index("MPJPE mm by side:") + 2].startswith("right  24 ")
+    assert 'note: by side, there is one group alone, "right", which has all samples' in lines
 
 
 def test_python_gives_the_same(command_line: Any, two: None) -> None:

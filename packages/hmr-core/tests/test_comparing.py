@@ -104,8 +104,8 @@ def test_notes_and_references_keep_their_evaluation_s_name(mini_pack: Pack, eval
     comparison = compare([evaluated("a", 3.0), evaluated("b", 4.0)], mini_pack)
     assert comparison.notes[-3:] == ["all say this", "a: a says this", "b: b says this"]
     assert [(one.of, one.label, one.values["mpjpe_mm"]) for one in comparison.references] == [
-        ("a", "mean pose of train", 30.0), ("a", "published, on OakInk-Image", 8.14),
-        ("b", "mean pose of train", 30.0), ("b", "published, on OakInk-Image", 8.14),
+        ("a", "mean pose of train", 30.0), ("a", "a as published, on OakInk-Image", 8.14),
+        ("b", "mean pose of train", 30.0), ("b", "b as published, on OakInk-Image", 8.14),
     ]  # fmt: skip
 
 
@@ -186,13 +186,16 @@ def test_breakdowns_are_the_metrics_of_their_groups(mini_pack: Pack, evaluated: 
 
 def test_hands_of_few_pixels_and_hands_that_leave_the_picture_are_told_apart(mini_pack: Pack) -> None:
     samples = Annotated(mini_pack, mini_pack.indices("sp0", "all"))
-    assert grouping(samples, "visibility") is None  # all joints of all samples are in the picture
+    visible, side = (grouping(samples, by) for by in ("visibility", "side"))
+    assert visible is not None
+    assert visible.names == ["all joints in the picture"]
+    assert side is not None
+    assert side.names == ["right"]
     size = grouping(samples, "size")
     assert size is not None
     sides_px = [float(name.split()[0]) for name in size.names]
     assert sides_px == sorted(sides_px)
     assert np.ptp(np.bincount(size.of)) <= 1
-    assert grouping(samples, "side") is None  # all are right hands
 
 
 def test_visible_shares_are_counted_over_the_known_joints(mini_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,12 +212,18 @@ def test_visible_shares_are_counted_over_the_known_joints(mini_pack: Pack, monke
     ]  # fmt: skip
 
 
-def test_what_samples_cannot_be_broken_down_by_is_told(mini_pack: Pack, evaluated: Evaluated) -> None:
+def test_what_samples_cannot_be_broken_down_by_is_told(
+    mini_pack: Pack, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = evaluated("a", 3.0)
     with pytest.raises(UsageError, match=r'no breakdown by "fingers"\. Did you mean "finger"\? Valid: joint, finger, '):
         compare([one], mini_pack, by=["fingers"])
-    with pytest.raises(UsageError, match=r"mini\.h5 does not tell these samples apart by side: .*Leave it out"):
-        compare([one], mini_pack, by=["side"])
+    known = groups.by_label
+    monkeypatch.setattr(groups, "by_label", lambda samples, label: None if label == "intent" else known(samples, label))
+    with pytest.raises(
+        UsageError, match=r"mini\.h5 does not say of these samples which intent they are of\. Valid: jo"
+    ):
+        compare([one], mini_pack, by=["intent"])
     with pytest.raises(HmrError, match="a breakdown needs the pack"):
         compare([one], None, by=["finger"])
 

@@ -19,6 +19,7 @@ from hmr_core.evaluation.comparing.comparison import (
     Pair,
     Reference,
 )
+from hmr_core.evaluation.comparing.tables import metrics_table
 from hmr_core.evaluation.comparing.writers import as_csv, as_json, as_latex, as_markdown, as_text
 
 COMPARISON = Comparison(
@@ -77,15 +78,15 @@ COMPARISON = Comparison(
 
 TEXT = """\
 sp0 test, 24 samples, synthetic data; 95 % intervals over 6 sequences
-                      MPJPE mm       PCK-AUC
-small                 10.12          0.800
-  95 % interval       9.50 to 11.25
-  mean pose of train  30.00          -
-small_2 & more        9.00           -
-  95 % interval       8.00 to 10.00
+                    MPJPE mm       PCK-AUC
+small               10.12          0.800
+  95 % interval     9.50 to 11.25
+small_2 & more      9.00           -
+  95 % interval     8.00 to 10.00
+mean pose of train  30.00          -
 
-Differences
-MPJPE        small_2 & more is better by 1.12 mm, 95 % interval 0.50 to 2.00
+Differences:
+  MPJPE       small_2 & more is better by 1.12 mm, 95 % interval 0.50 to 2.00
 
 MPJPE mm by object:
 object  samples  small  small_2 & more
@@ -101,8 +102,8 @@ MARKDOWN = r"""sp0 test, 24 samples, synthetic data; 95 % intervals over 6 seque
 |  | MPJPE mm | PCK-AUC |
 |---|---|---|
 | small | 10.12 \[9.50, 11.25\] | 0.800 |
-| mean pose of train | 30.00 | - |
 | small\_2 & more | **9.00** \[8.00, 10.00\] | - |
+| mean pose of train | 30.00 | - |
 
 **MPJPE mm by object**
 
@@ -127,8 +128,8 @@ LATEX = r"""% sp0 test, 24 samples, synthetic data; 95 % intervals over 6 sequen
  & MPJPE mm & PCK-AUC \\
 \midrule
 small & 10.12 {\scriptsize [9.50, 11.25]} & 0.800 \\
-mean pose of train & 30.00 & - \\
 small\_2 \& more & \textbf{9.00} {\scriptsize [8.00, 10.00]} & - \\
+mean pose of train & 30.00 & - \\
 \bottomrule
 \end{tabular}
 
@@ -182,6 +183,65 @@ def test_csv_has_each_value_in_a_line() -> None:
         "9",
     )
     assert (point["evaluation"], point["group"], point["value"]) == ("small_2 & more", "0", "0.25")
+
+
+def several(*names: str) -> Comparison:
+    """Evaluations of which each two differ in three metrics; what they are held against differs in the last."""
+    keys = {"mpjpe_mm": "MPJPE", "mpvpe_mm": "MPVPE", "wrist_mpjpe_mm": "MPJPE, wrists aligned"}
+    return replace(
+        COMPARISON,
+        names=list(names),
+        metrics=[
+            MetricRow(
+                metric=key, title=title, unit="mm", better="lower", values=[Interval(value=1.0)] * len(names), best=None
+            )
+            for key, title in keys.items()
+        ],
+        pairs=[
+            Pair(a=a, b=b, metric=key, difference=Interval(value=1.0), sentence=f"{b} - {a}")
+            for key in keys
+            for place, b in enumerate(names)
+            for a in names[:place]
+        ],
+        references=[
+            *(Reference(of=name, label="as published", values={"mpjpe_mm": 8.14}) for name in names),
+            *(Reference(of=name, label="mean pose", values={"mpjpe_mm": 30.0}) for name in names[:-1]),
+            Reference(of=names[-1], label="mean pose", values={"mpjpe_mm": 31.0}),
+        ],
+        breakdowns=[],
+        curves=[],
+        notes=[],
+    )
+
+
+def test_what_evaluations_are_held_against_is_there_once() -> None:
+    comparison = several("a", "b", "c")
+    rows = ["a", "b", "c", "as published", "a, b: mean pose", "c: mean pose"]
+    assert [line.name for line in metrics_table(comparison).lines] == rows
+    for written in (as_text(comparison), as_markdown(comparison), as_latex(comparison)):
+        assert written.count("as published") == written.count("a, b: mean pose") == written.count("8.14") == 1
+    assert as_csv(comparison).count("as published") == 3, "each value with its evaluation"
+
+
+def test_a_reader_is_told_how_each_differs_from_the_first_in_the_published_table_s_metrics() -> None:
+    comparison = several("a", "b", "c", "d")
+    told = ["b - a", "c - a", "d - a"]
+    assert [line.split()[-3:] for line in as_text(comparison).splitlines() if " - a" in line] == [
+        text.split() for text in 2 * told
+    ]
+    for written in (as_text(comparison), as_markdown(comparison), as_latex(comparison)):
+        assert "JSON, CSV and the page have 12 more differences" in written
+        assert "d - b" not in written
+    assert as_csv(comparison).count("difference,") == len(json.loads(as_json(comparison))["pairs"]) == 18
+    assert "more difference" not in as_text(replace(comparison, pairs=comparison.pairs[:1]))
+
+
+def test_the_published_table_s_metrics_are_a_table_of_their_own() -> None:
+    first, second, *_ = as_text(several("a", "b")).split("\n\n")
+    assert "MPJPE mm  MPVPE mm" in first
+    assert "wrists" not in first
+    assert second.splitlines()[1].strip() == "MPJPE, wrists aligned mm"
+    assert "published" not in second, "nothing is known there"
 
 
 def test_a_line_break_in_a_note_ends_no_comment() -> None:

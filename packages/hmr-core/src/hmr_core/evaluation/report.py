@@ -32,14 +32,6 @@ NO_MESH = (
 )
 
 
-def evaluation_name(report: Report) -> str:
-    """What to call an evaluation among others: the model, what made its mesh, and the protocol if not the published."""
-    solver = report.get("solver")
-    by = f" + {solver['name']}" if solver else ""
-    protocol = "" if report.get("protocol", "published") == "published" else f", {report['protocol']}"
-    return f"{report['model']}{by}{protocol}"
-
-
 def report_text(report: Report) -> str:
     """Write a report as JSON: indented, but each interval, and each of the long lists of errors, in a line of its own,
     at the end.

@@ -14,8 +14,8 @@ from numpy import ndarray
 from hmr_core.data.image_dataset import ImageDataset, stored_crop
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
+from hmr_core.evaluation.comparing.names import unique_names
 from hmr_core.evaluation.predictions import Predictions, read_predictions
-from hmr_core.evaluation.report import evaluation_name
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
 from hmr_core.files import read_bytes
@@ -68,12 +68,13 @@ def draw_comparison(
             f"the evaluations are not of {pack.path} (its digest is another).", "Give theirs with ", Option("data"), "."
         )
     dataset = ImageDataset(pack, image_size=TILE_PX, root_joint=0, data=stored_crop(pack), verify=True)
+    names = unique_names([one.report for one in evaluations], [one.folder for one in evaluations])
     columns = [
         Column(
-            title=f"{evaluation_name(one.report)}: MPJPE {one.report['metrics']['mpjpe_mm']:.2f} mm",
+            title=f"{name}: MPJPE {one.report['metrics']['mpjpe_mm']:.2f} mm",
             joints=one.predictions.joints,
             verts=one.predictions.verts,
         )
-        for one in evaluations
+        for name, one in zip(names, evaluations, strict=True)
     ]
     return comparison_sheet(columns, dataset, pack.indices(first.split, first.subset), faces)

@@ -42,7 +42,8 @@ def breakdowns(
     resampling: Resampling,
     by: Sequence[str] | None,
 ) -> Iterator[Breakdown]:
-    """The breakdowns by these names, in the order of BYS; by None: all that the pack allows.
+    """The breakdowns by these names, in the order of BYS; by None: all that the pack
+    knows several groups of.
 
     errors, measured: of each evaluation. UsageError for a name that the samples cannot be broken down by.
     """
@@ -55,10 +56,13 @@ def breakdowns(
         groups = grouping(samples, name)
         if groups is None:
             if by is not None:
+                known = [other for other in BYS if other in _PARTS or grouping(samples, other) is not None]
                 raise UsageError(
-                    f"{samples.pack.path} does not tell these samples apart by {name}: it does not say it, or all are "
-                    "of one. Leave it out."
+                    f"{samples.pack.path} does not say of these samples which {name} they are of. Valid: "
+                    f"{', '.join(known)}."
                 )
+            continue
+        if by is None and len(groups.names) == 1:
             continue
         for metric in BROKEN_DOWN:
             measures = [one.get(metric) for one in measured]

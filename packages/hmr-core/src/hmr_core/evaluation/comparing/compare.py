@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +12,14 @@ from hmr_core.evaluation.comparing.aligned import aligned_errors
 from hmr_core.evaluation.comparing.bootstrap import CONFIDENCE, DRAWS
 from hmr_core.evaluation.comparing.breakdowns import breakdowns, check_by
 from hmr_core.evaluation.comparing.clusters import clusters_of
-from hmr_core.evaluation.comparing.comparison import Comparison, Interval, MetricRow, Pair, Reference
+from hmr_core.evaluation.comparing.comparison import Breakdown, Comparison, Interval, MetricRow, Pair, Reference
 from hmr_core.evaluation.comparing.curves import curves
 from hmr_core.evaluation.comparing.groups import Annotated
 from hmr_core.evaluation.comparing.measures import METRICS, Measure, Metric, sample_measures, stored_measures
+from hmr_core.evaluation.comparing.names import unique_names
 from hmr_core.evaluation.comparing.resampling import Resampling
 from hmr_core.evaluation.comparing.sentences import difference_sentence
 from hmr_core.evaluation.predictions import Predictions
-from hmr_core.evaluation.report import evaluation_name
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.saved import SavedEvaluation
 from hmr_core.evaluation.scoring import score
@@ -51,7 +50,8 @@ def compare(
     check_by(by or ())
     if by and pack is None:
         raise HmrError("a breakdown needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
-    names = unique_names(evaluations)
+    reports = [one.report for one in evaluations]
+    names = unique_names(reports, [one.folder for one in evaluations])
     first = evaluations[0].predictions
     annotated = None if pack is None else _annotated(first, pack)
     label, clusters = clusters_of(annotated, len(first.ids), cluster)
@@ -68,6 +68,8 @@ def compare(
         for metric in METRICS
         if (row := _row(metric, [one.get(metric.key) for one in measured], evaluations, resampling)) is not None
     ]
+    groups = [] if annotated is None else [*breakdowns(annotated, errors, measured, resampling, by)]
+    notes = [*_own_notes(pack, resampling), *_alone_notes(groups), *_mesh_notes(names, reports)]
     return Comparison(
         names=names,
         split=first.split,
@@ -81,22 +83,13 @@ def compare(
         ids=first.ids,
         metrics=rows,
         pairs=_pairs(names, measured, resampling),
-        breakdowns=[] if annotated is None else [*breakdowns(annotated, errors, measured, resampling, by)],
+        breakdowns=groups,
         curves=[*curves(errors, aligned)],
         references=[one for name, saved in zip(names, evaluations, strict=True) for one in _references(name, saved)],
         errors_mm=_errors_mm(names, measured),
-        notes=[*_own_notes(pack, resampling), *_report_notes(names, [one.report for one in evaluations])],
+        notes=[*notes, *_report_notes(names, reports)],
         synthetic=evaluations[0].report["synthetic"],
     )
-
-
-def unique_names(evaluations: Sequence[SavedEvaluation]) -> list[str]:
-    """What to call each evaluation: by its model, solver and protocol, and by its folder where these are the same."""
-    names = [evaluation_name(one.report) for one in evaluations]
-    often = Counter(names)
-    return [
-        name if often[name] == 1 else f"{name} ({one.folder})" for name, one in zip(names, evaluations, strict=True)
-    ]
 
 
 def _annotated(predictions: Predictions, pack: Pack) -> Annotated:
@@ -174,13 +167,15 @@ def _references(name: str, saved: SavedEvaluation) -> list[Reference]:
     report, found = saved.report, []
     hands, baseline, published = report.get("found"), report.get("baseline"), report.get("published")
     if hands and hands["otherwise"] is not None and hands.get("metrics"):
-        label = f"the {100 * hands['share']:.1f} % found"
+        label = f"the {100 * hands['share']:.1f} % that {name} found"
         found.append(Reference(of=name, label=label, values=dict(hands["metrics"] or {})))
     if baseline and baseline["metrics"]:
         label = f"mean pose of {baseline['subset']}"
         found.append(Reference(of=name, label=label, values=dict(baseline["metrics"])))
     if published:
-        found.append(Reference(of=name, label="published, on OakInk-Image", values=dict(published)))
+        found.append(
+            Reference(of=name, label=f"{report['model']} as published, on OakInk-Image", values=dict(published))
+        )
     return found
 
 
@@ -211,6 +206,21 @@ def _own_notes(pack: Pack | None, resampling: Resampling) -> list[str]:
         what = counted(resampling.count, resampling.name or "sample")
         notes.append(f"the intervals are rough: they are over {what}, and should be over {FEW_CLUSTERS} at least")
     return notes
+
+
+def _alone_notes(groups: Sequence[Breakdown]) -> list[str]:
+    """Which breakdowns have a single group, so that they say what the metrics of all samples say."""
+    alone = {one.by: one.groups[0].name for one in groups if len(one.groups) == 1}
+    return [f'by {by}, there is one group alone, "{name}", which has all samples' for by, name in alone.items()]
+
+
+def _mesh_notes(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
+    """What made the meshes of models that predict joints."""
+    by: dict[str, list[str]] = {}
+    for name, report in zip(names, reports, strict=True):
+        if solver := report.get("solver"):
+            by.setdefault(solver["name"], []).append(name)
+    return [f"{solver} made the meshes of {' and '.join(made)}" for solver, made in by.items()]
 
 
 def _report_notes(names: Sequence[str], reports: Sequence[Report]) -> list[str]:

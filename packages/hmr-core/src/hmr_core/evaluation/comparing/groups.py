@@ -53,19 +53,17 @@ class Grouping:
 
 
 def grouping(samples: Annotated, by: str) -> Grouping | None:
-    """The groups of samples; None where the pack does not know them, or all are in one.
+    """The groups of samples, of which there may be one alone; None where the pack does not know them.
 
     by: one of LABELLED, side, visibility or size.
     """
     if by in LABELLED:
-        found = by_label(samples, by)
-    elif by == "side":
-        found = _by_names(["left" if left else "right" for left in samples.pack.left(samples.rows).tolist()])
-    elif by == "visibility":
-        found = _by_visibility(samples)
-    else:
-        found = _by_size(samples)
-    return None if found is None or len(found.names) < 2 else found
+        return by_label(samples, by)
+    if by == "side":
+        return _by_names(["left" if left else "right" for left in samples.pack.left(samples.rows).tolist()])
+    if by == "visibility":
+        return _by_visibility(samples)
+    return _by_size(samples)
 
 
 def by_label(samples: Annotated, label: str) -> Grouping | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from hmr_core.evaluation.comparing.comparison import Breakdown, Comparison, Interval, MetricRow
+from hmr_core.evaluation.comparing.comparison import Breakdown, Comparison, Interval, MetricRow, Pair
 from hmr_core.evaluation.comparing.measures import BY_KEY
+from hmr_core.metrics import METRICS as TABLE_METRICS
 from hmr_core.wording import counted
 
 
@@ -51,25 +53,51 @@ def heading(comparison: Comparison) -> str:
     )
 
 
-def metrics_table(comparison: Comparison) -> Table:
-    """A line for each evaluation, followed by what it is to be held against; a column for each metric."""
-    lines = []
-    for place, name in enumerate(comparison.names):
-        cells = [cell(row.metric, row.values[place], best=row.best == place) for row in comparison.metrics]
-        lines.append(Line(name=name, cells=cells))
-        lines += [
-            Line(
-                name=reference.label,
-                cells=[
-                    cell(row.metric, Interval(value=reference.values.get(row.metric))) for row in comparison.metrics
-                ],
-                reference=True,
-            )
-            for reference in comparison.references
-            if reference.of == name
-        ]
-    columns = ["", *(_title(row) for row in comparison.metrics)]
-    return Table(title="Metrics", columns=columns, lines=lines)
+def metrics_table(comparison: Comparison, metrics: Collection[str] | None = None) -> Table:
+    """A line for each evaluation, then one for each thing that they are to be held against; a column for each metric.
+
+    metrics: those that there are columns of; None for all.
+    """
+    rows = [row for row in comparison.metrics if metrics is None or row.metric in metrics]
+    lines = [
+        Line(name=name, cells=[cell(row.metric, row.values[place], best=row.best == place) for row in rows])
+        for place, name in enumerate(comparison.names)
+    ]
+    for name, values in distinct_references(comparison):
+        if any(values[row.metric] is not None for row in rows):
+            cells = [cell(row.metric, Interval(value=values[row.metric])) for row in rows]
+            lines.append(Line(name=name, cells=cells, reference=True))
+    return Table(title="Metrics", columns=["", *(_title(row) for row in rows)], lines=lines)
+
+
+def distinct_references(comparison: Comparison) -> list[tuple[str, dict[str, float | None]]]:
+    """What the evaluations are to be held against, each thing once: its name, and its values by metric.
+
+    The name says of which evaluations it is where another of the same label has other values.
+    """
+    found: dict[tuple[str, tuple[float | None, ...]], list[str]] = {}
+    for reference in comparison.references:
+        values = tuple(reference.values.get(row.metric) for row in comparison.metrics)
+        found.setdefault((reference.label, values), []).append(reference.of)
+    often = Counter(label for label, _ in found)
+    return [
+        (
+            label if often[label] == 1 else f"{', '.join(names)}: {label}",
+            {row.metric: value for row, value in zip(comparison.metrics, values, strict=True)},
+        )
+        for (label, values), names in found.items()
+    ]
+
+
+def told_pairs(comparison: Comparison) -> list[Pair]:
+    """The differences that a reader is told of: of each evaluation from the first one, in the table's metrics."""
+    return [pair for pair in comparison.pairs if pair.a == comparison.names[0] and pair.metric in TABLE_METRICS]
+
+
+def untold(comparison: Comparison) -> str:
+    """Where the other differences are; empty where there are none."""
+    others = len(comparison.pairs) - len(told_pairs(comparison))
+    return f"JSON, CSV and the page have {counted(others, 'more difference')}" if others else ""
 
 
 def breakdown_tables(comparison: Comparison) -> Iterator[Table]:

@@ -10,7 +10,16 @@ from dataclasses import asdict
 
 from hmr_core.evaluation.comparing.comparison import Comparison, Interval
 from hmr_core.evaluation.comparing.measures import BY_KEY
-from hmr_core.evaluation.comparing.tables import Cell, Table, breakdown_tables, heading, metrics_table
+from hmr_core.evaluation.comparing.tables import (
+    Cell,
+    Table,
+    breakdown_tables,
+    heading,
+    metrics_table,
+    told_pairs,
+    untold,
+)
+from hmr_core.metrics import METRICS as TABLE_METRICS
 from hmr_core.text_table import aligned
 
 FORMAT = "hmr-comparison/1"
@@ -23,23 +32,34 @@ whose group is the threshold in mm.
 
 
 def as_text(comparison: Comparison) -> str:
-    """Tables for a terminal: each evaluation's interval in a line of its own, then the differences in sentences."""
-    table = metrics_table(comparison)
-    rows: list[list[str]] = []
-    for line in table.lines:
-        rows.append([f"  {line.name}" if line.reference else line.name, *(cell.value for cell in line.cells)])
-        if any(cell.ends for cell in line.cells):
-            rows.append([f"  {_percent(comparison)} interval", *(" to ".join(cell.ends or ()) for cell in line.cells)])
-    parts = [[heading(comparison), *aligned(table.columns, rows)]]
-    if comparison.pairs:
-        sentences = [[BY_KEY[pair.metric].title, pair.sentence] for pair in comparison.pairs]
-        parts.append(aligned(("Differences", ""), sentences))
+    """Tables for a terminal: each evaluation's interval in a line of its own, then the differences in sentences.
+
+    The published table's metrics come first, so that no line is longer than a wide terminal.
+    """
+    further = {row.metric for row in comparison.metrics} - set(TABLE_METRICS)
+    parts = [[heading(comparison), *_interval_lines(comparison, metrics_table(comparison, TABLE_METRICS))]]
+    if further:
+        parts.append(["Further metrics:", *_interval_lines(comparison, metrics_table(comparison, further))])
+    if pairs := told_pairs(comparison):
+        sentences = [[f"  {BY_KEY[pair.metric].title}", pair.sentence] for pair in pairs]
+        lines = aligned(("Differences:", ""), sentences)
+        parts.append([*lines, *([f"  {more}"] if (more := untold(comparison)) else [])])
     for table in breakdown_tables(comparison):
         parts.append(
             [f"{table.title}:", *aligned(table.columns, [[line.name, *map(str, line.cells)] for line in table.lines])]
         )
     parts.append([f"note: {note}" for note in comparison.notes])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _interval_lines(comparison: Comparison, table: Table) -> list[str]:
+    """A table in which intervals are lines of their own."""
+    rows: list[list[str]] = []
+    for line in table.lines:
+        rows.append([line.name, *(cell.value for cell in line.cells)])
+        if any(cell.ends for cell in line.cells):
+            rows.append([f"  {_percent(comparison)} interval", *(" to ".join(cell.ends or ()) for cell in line.cells)])
+    return aligned(table.columns, rows)
 
 
 def as_json(comparison: Comparison) -> str:
@@ -68,7 +88,7 @@ def as_markdown(comparison: Comparison) -> str:
             for line in table.lines
         ]
         parts.append("\n".join([f"**{table.title}**\n", *head, *lines]))
-    if comparison.pairs:
+    if _sentences(comparison):
         parts.append("**Differences**\n\n" + "\n".join(_markdown(f"- {text}") for text in _sentences(comparison)))
     if comparison.notes:
         parts.append("**Notes**\n\n" + "\n".join(_markdown(f"- {note}") for note in comparison.notes))
@@ -119,7 +139,8 @@ def _all_tables(comparison: Comparison) -> Sequence[Table]:
 
 
 def _sentences(comparison: Comparison) -> list[str]:
-    return [f"{BY_KEY[pair.metric].title}: {pair.sentence}" for pair in comparison.pairs]
+    more = untold(comparison)
+    return [f"{BY_KEY[pair.metric].title}: {pair.sentence}" for pair in told_pairs(comparison)] + [more] * bool(more)
 
 
 def _percent(comparison: Comparison) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from hmr_core.evaluation.comparing.comparison import Breakdown, Comparison, Interval, MetricRow
+from hmr_core.evaluation.comparing.tables import distinct_references
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Of the evaluations: told apart with any kind of colour blindness (Okabe and Ito, Color Universal Design, 2008)."""
@@ -36,17 +37,10 @@ def metrics_table(comparison: Comparison) -> str:
 
 def references_table(comparison: Comparison) -> str:
     """A row for what an evaluation is to be held against, such as the mean pose; a column for each metric."""
-    named: dict[tuple[str, tuple[float | None, ...]], list[str]] = {}
-    for reference in comparison.references:
-        values = tuple(reference.values.get(row.metric) for row in comparison.metrics)
-        named.setdefault((reference.label, values), []).append(reference.of)
-    rows = []
-    for (label, values), names in named.items():
-        of = "" if names == comparison.names else f"{', '.join(names)}: "  # what holds for all needs no name
-        figures = [
-            _figure(Interval(value=value), row.unit) for value, row in zip(values, comparison.metrics, strict=True)
-        ]
-        rows.append([_text(f"{of}{label}"), *figures])
+    rows = [
+        [_text(name), *(_figure(Interval(value=values[row.metric]), row.unit) for row in comparison.metrics)]
+        for name, values in distinct_references(comparison)
+    ]
     heads = ["to be held against", *(escape(with_unit(row)) for row in comparison.metrics)]
     return _table(heads, rows, "What the evaluations are to be held against", text_columns=1)
 
