@@ -36,6 +36,9 @@ COMPONENTS = np.linalg.qr(np.random.default_rng(5).normal(size=(45, 45)))[0]
 BETAS = np.linspace(-1, 1, 10)
 """One person's, whatever hand is in the frames: the release has one file for each person."""
 
+OBJECT = np.array([[0.6, 0, 0.8, 0.05], [0, 1, 0, -0.02], [-0.8, 0, 0.6, 0.75]])
+"""The pose of the grasped object; the other one's has all signs changed, and in the last frame none is known."""
+
 FILLED = (0, 4, 35)
 """The sequences with frames."""
 
@@ -54,7 +57,7 @@ def make_dexycb(
 ) -> dict[str, list[SidedHand | None]]:
     """Write the tree; the hands of the sequences that have frames, one a frame, None where none is annotated."""
     _write_calibration(root)
-    hands = {side: sided_hands(side, 2, CAMERA, 0.8, seed=4) for side in ("right", "left")}
+    hands = {side: sided_hands(side, 2, CAMERA, 0.8, seed=4, shape=BETAS) for side in ("right", "left")}
     pictures = {side: [encode(".jpg", hand.picture(640, 480)) for hand in both] for side, both in hands.items()}
     blank = encode(".jpg", np.full((480, 640, 3), 96, np.uint8))
     made: dict[str, list[SidedHand | None]] = {}
@@ -74,7 +77,8 @@ def make_dexycb(
                 for frame, hand in enumerate(shown):
                     picture = blank if hand is None else pictures[side][0 if hand is one else 1]
                     (folder / serial / f"color_{frame:06d}.jpg").write_bytes(picture)
-                    _write_label(folder / serial / f"labels_{frame:06d}.npz", hand)
+                    objects = np.stack([-OBJECT, OBJECT]) * (frame < 2)
+                    _write_label(folder / serial / f"labels_{frame:06d}.npz", hand, objects)
     return made
 
 
@@ -117,7 +121,7 @@ def _solved(shown: Sequence[SidedHand | None]) -> ndarray:
     return np.array([[np.zeros(51) if hand is None else _pose(hand)] for hand in shown], dtype=np.float32)
 
 
-def _write_label(path: Path, hand: SidedHand | None) -> None:
+def _write_label(path: Path, hand: SidedHand | None, objects: Float64[ndarray, "2 3 4"]) -> None:
     joints, pixels, pose = -np.ones((1, 21, 3)), -np.ones((1, 21, 2)), np.zeros((1, 51))
     if hand is not None:
         joints, pixels, pose = hand.joints[None], np.array([hand.joints_px]), _pose(hand)[None]
@@ -125,7 +129,7 @@ def _write_label(path: Path, hand: SidedHand | None) -> None:
     np.savez_compressed(
         path,
         seg=segments,
-        pose_y=np.zeros((2, 3, 4), np.float32),
+        pose_y=objects.astype(np.float32),
         pose_m=pose.astype(np.float32),
         joint_3d=joints.astype(np.float32),
         joint_2d=pixels.astype(np.float32),

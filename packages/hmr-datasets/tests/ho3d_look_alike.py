@@ -82,7 +82,7 @@ def training(hand: PosedHand) -> dict[str, Any]:
     return {
         **_camera_and_object(),
         "handPose": np.concatenate([theirs, hand.rotations[1:].ravel()]),
-        "handTrans": np.zeros(3),  # of MANO's model; the joints are given
+        "handTrans": in_opengl(hand.joints[:1])[0] - (hand.joints[0] - hand.trans),  # the wrist's place at rest
         "handBeta": hand.betas,
         "handJoints3D": in_opengl(hand.joints)[list(OURS_TO_MANO)].astype(np.float32),
         "handVertContact": np.zeros(778, bool),

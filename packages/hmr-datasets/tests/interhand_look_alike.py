@@ -159,7 +159,9 @@ def _fits(frame: Frame) -> dict[str, Any]:
 def _fit(hand: SidedHand) -> dict[str, list[float]]:
     wrist = cv2.Rodrigues(ROTATION.T @ cv2.Rodrigues(hand.rotations[0])[0])[0].ravel()
     pose = np.concatenate([wrist, hand.rotations[1:].ravel() - mean_pose(hand.side)])
-    return {"pose": pose.tolist(), "shape": hand.betas.tolist(), "trans": [0.0, 0.0, 0.0]}
+    at_rest = hand.joints[0] - hand.trans
+    trans = ROTATION.T @ hand.joints[0] + POSITION_MM / 1000 - at_rest
+    return {"pose": pose.tolist(), "shape": hand.betas.tolist(), "trans": trans.tolist()}
 
 
 def mean_pose(side: str) -> Float64[ndarray, "45"]:

@@ -46,8 +46,14 @@ class PosedHand:
         return image
 
 
-def posed_hands(count: int, intrinsics: Float64[ndarray, "3 3"], depth_m: float, seed: int = 0) -> list[PosedHand]:
-    """Hands whose middle knuckle is near the camera's axis, at a depth."""
+def posed_hands(
+    count: int,
+    intrinsics: Float64[ndarray, "3 3"],
+    depth_m: float,
+    seed: int = 0,
+    shape: Float64[ndarray, "10"] | None = None,
+) -> list[PosedHand]:
+    """Hands whose middle knuckle is near the camera's axis, at a depth; of one shape, or each of its own."""
     generator = np.random.default_rng(seed)
     model = load_synthetic_hand()
     layer = HandLayer(model, torch.float64)
@@ -55,7 +61,7 @@ def posed_hands(count: int, intrinsics: Float64[ndarray, "3 3"], depth_m: float,
     wrists = torch.from_numpy(np.array(PALM_TO_CAMERA) + generator.uniform(-0.3, 0.3, (count, 3)))
     turns[:, 0] = axis_angle_to_matrix(wrists)
     rotations = matrix_to_axis_angle(turns)
-    betas = random_shapes(count, generator)
+    betas = random_shapes(count, generator) if shape is None else torch.from_numpy(np.tile(shape, (count, 1)))
     with torch.no_grad():
         posed = layer(rotations, betas)
     verts, joints = posed.verts.numpy(), posed.joints.numpy()

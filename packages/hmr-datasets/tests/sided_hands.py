@@ -20,10 +20,15 @@ class SidedHand(PosedHand):
 
 
 def sided_hands(
-    side: str, count: int, intrinsics: Float64[ndarray, "3 3"], depth_m: float, seed: int = 0
+    side: str,
+    count: int,
+    intrinsics: Float64[ndarray, "3 3"],
+    depth_m: float,
+    seed: int = 0,
+    shape: Float64[ndarray, "10"] | None = None,
 ) -> list[SidedHand]:
-    """Hands of a side, whose middle knuckle is near the camera's axis, at a depth."""
-    return [_sided(hand, side) for hand in posed_hands(count, intrinsics, depth_m, seed)]
+    """Hands of a side, whose middle knuckle is near the camera's axis, at a depth; of one shape, or each of its own."""
+    return [_sided(hand, side) for hand in posed_hands(count, intrinsics, depth_m, seed, shape)]
 
 
 def _sided(hand: PosedHand, side: str) -> SidedHand:

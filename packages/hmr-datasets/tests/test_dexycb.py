@@ -40,6 +40,7 @@ from hmr_datasets.dexycb.splits import RULES
 
 sys.path.append(str(Path(__file__).parent))
 look_alike: Any = import_module("dexycb_look_alike")
+mano_models: Any = import_module("made_hand_models").mano_models
 
 SUBJECT = look_alike.SUBJECTS[6]
 """All of val of s1."""
@@ -191,6 +192,9 @@ def test_hands_are_where_the_pictures_have_them(one: Any) -> None:
                 "view": SERIAL,
                 "image": f"{look_alike.session(number)}/{SERIAL}/{frame}",
             }
+            assert sample.object_pose is not None
+            pose = np.vstack([look_alike.OBJECT, [0, 0, 0, 1]]) if frame == 0 else np.zeros((4, 4))
+            np.testing.assert_array_equal(sample.object_pose, pose.astype(np.float32))
 
 
 @pytest.mark.parametrize(("number", "side"), [(0, "right"), (4, "left")])
@@ -217,9 +221,8 @@ def test_poses_are_known_where_a_hand_model_of_the_side_is(one: Any) -> None:
     assert (right.pose_valid, left.pose_valid) == (True, False)
     assert left.rotations is not None
     assert reader.release == "DexYCB, rotations by MANO_RIGHT.pkl"
-    assert any(
-        note.startswith("rotations of left hands are left out: they are coefficients of") for note in reader.notes
-    )
+    left_out = "rotations and meshes of left hands are left out: poses are coefficients of"
+    assert any(note.startswith(left_out) for note in reader.notes)
     reader = DexYCBReader(root)
     assert (reader.read(sample_id(0, 0)).rotations, reader.read(sample_id(0, 0)).pose_valid) == (None, None)
     assert reader.release == "DexYCB"
@@ -243,22 +246,24 @@ def test_the_commands_of_its_page_run(
     monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dex-ycb").symlink_to(one[0])
-    hand = replace(load_synthetic_hand(), name="mano", source="MANO_RIGHT.pkl, sha256 12")
-    for name, model in (("hand", hand), ("left", replace(mirrored(hand), source="MANO_LEFT.pkl, sha256 34"))):
-        save_hand_model(model, tmp_path / f"{name}.npz")
+    right, left = mano_models(look_alike.components_of("right"))
+    save_hand_model(replace(right, source="MANO_RIGHT.pkl, sha256 12"), tmp_path / "hand.npz")
+    save_hand_model(replace(left, source="MANO_LEFT.pkl, sha256 34"), tmp_path / "left.npz")
     page = (Path(__file__).parents[3] / "docs/datasets.md").read_text(encoding="utf-8")
     plain, posed = re.findall(r"^hmr (pack dexycb .*)$", page, flags=re.MULTILINE)
     assert main(shlex.split(plain)) == 0
     said = capfd.readouterr().err
     assert "note: the tree lacks 20200709-subject-01, 20200813-subject-02, " in said
     assert "note: 3 moments of 100 sequences without an annotated hand left out, for all cameras" in said
-    assert "note: rotations of right and left hands are left out: " in said
+    assert "note: rotations and meshes of right and left hands are left out: " in said
     assert "rotations" not in Pack(tmp_path / "dexycb.h5").info.arrays
     assert main(shlex.split(posed.replace("s0", "s1"))) == 0, "of s0 this person has no whole list"
-    assert "rotations" not in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "left out:" not in said
+    assert "not known" not in said
     found = Pack(tmp_path / "dexycb-posed.h5").info
-    assert "rotations" in found.arrays
-    assert found.release == "DexYCB, rotations by MANO_LEFT.pkl, sha256 34, MANO_RIGHT.pkl, sha256 12"
+    assert {"rotations", "verts"} < set(found.arrays)
+    assert found.release == "DexYCB, rotations and meshes by MANO_LEFT.pkl, sha256 34, MANO_RIGHT.pkl, sha256 12"
 
 
 def test_a_copy_for_another_process_is_small(one: Any) -> None:
@@ -350,6 +355,10 @@ def meta(root: Path) -> Path:
         (
             lambda root: meta(root).write_text(meta(root).read_text().replace("right", "both")),
             r"meta\.yml is damaged: it is not of one hand, right or left, and a number of frames",
+        ),
+        (
+            lambda root: meta(root).write_text(meta(root).read_text().replace("- 21\n", "- 21\n- 3\n")),
+            r"labels_000000\.npz is damaged: pose_y is not 3x3x4 finite numbers\. Unpack the subject's archive",
         ),
         (
             lambda root: meta(root).write_text(meta(root).read_text().replace("num_frames: 3", "num_frames: 4")),

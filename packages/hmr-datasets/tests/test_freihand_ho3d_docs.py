@@ -34,7 +34,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     ho3d_look_alike.make_ho3d(tmp_path / "HO3D_v3", 3, truth=False)
     shutil.copy(MANO, tmp_path)
     commands = re.findall(r"^hmr ((?:pack (?:freihand|ho3d) |mano import MANO_RIGHT).*)$", PAGE, flags=re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     said = {}
     for command in commands:
         assert main(shlex.split(command)) == 0, capfd.readouterr().err
@@ -48,6 +48,10 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     assert "rotations" in Pack(tmp_path / "freihand-posed.h5").info.arrays
     assert "note: 1 of 11 frames of train have no annotation: left out (train/MC1/0001)" in said["ho3d.h5"]
     assert "note: test has the wrist and a box of each hand alone" in said["ho3d.h5"]
+    assert "note: train and val have no meshes: HO-3D gives MANO's parameters, of which a hand model" in said["ho3d.h5"]
+    assert "note: verts of 12 of 12 samples are not known" in said["ho3d-meshes.h5"], (
+        "look-alikes are no hands of MANO's"
+    )
 
 
 def test_its_counts_are_the_documented_ones() -> None:

@@ -229,12 +229,13 @@ def test_poses_are_known_where_a_fit_and_a_hand_model_are(root: Path) -> None:
         assert reader.read(null).rotations is not None
         sources = ", ".join(f"MANO_{side.upper()}.pkl" for side in ("left", "right") if side in known)
         assert reader.release == f"InterHand2.6M v1.0, rotations by {sources}"
-    assert any(note.startswith("the poses of left hands are left out: they are relative to") for note in reader.notes)
+    left_out = "the poses and meshes of left hands are left out: they are relative to"
+    assert any(note.startswith(left_out) for note in reader.notes)
     reader = InterHandReader(root)
     sample = reader.read(ids["right"])
     assert (sample.rotations, sample.betas, sample.pose_valid) == (None, None, None)
     assert reader.release == "InterHand2.6M v1.0"
-    assert any(note.startswith("the poses of right and left hands are left out: ") for note in reader.notes)
+    assert any(note.startswith("the poses and meshes of right and left hands are left out: ") for note in reader.notes)
 
 
 def test_without_fits_there_are_no_poses(changed: Path) -> None:
@@ -270,7 +271,7 @@ def test_the_commands_of_its_page_run(
     assert main(shlex.split(command)) == 0
     said = capfd.readouterr().err
     assert "note: train: 1 hand without a known wrist or middle knuckle left out" in said
-    assert "note: the poses of right and left hands are left out: they are relative to MANO's mean pose" in said
+    assert "note: the poses and meshes of right and left hands are left out: they are relative to" in said
     assert set(Pack(tmp_path / "interhand.h5").info.arrays) >= {"joints", "joints_valid", "frame_number", "label_image"}
 
 

@@ -44,6 +44,7 @@ def hmr_datasets() -> list[DatasetSpec]:
             name=ho3d.NAME,
             summary="HO-3D v2 or v3: the folder of the archive (train, evaluation, train.txt, evaluation.txt)",
             open=_open_ho3d,
+            open_posed=_open_posed_ho3d,
             documented=ho3d.DOCUMENTED,
             missing=_missing_of_ho3d,
             marks=ho3d.MARKS,
@@ -98,6 +99,12 @@ def _open_ho3d(root: Path) -> DatasetReader:
     from hmr_datasets.ho3d.reader import HO3DReader
 
     return HO3DReader(root)
+
+
+def _open_posed_ho3d(root: Path, bases: PoseBases) -> DatasetReader:
+    from hmr_datasets.ho3d.reader import HO3DReader
+
+    return HO3DReader(root, bases=bases)
 
 
 def _missing_of_ho3d(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:

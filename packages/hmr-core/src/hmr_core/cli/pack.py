@@ -201,8 +201,9 @@ def _packing_command(spec: DatasetSpec) -> click.Command:
         command.params.append(click.Option(["--reader"], type=choice, default=OWN_READER, show_default=True, help=text))
     if spec.open_posed:
         text = (
-            "A hand model of MANO's (`hmr mano import` makes one), for the rotations of hands of its side; may be "
-            "given once for each side. By default $HMR_HAND_MODEL; without any, rotations are left out."
+            "A hand model of MANO's (`hmr mano import` makes one), for what is made with one of hands of its side: "
+            "rotations, meshes; may be given once for each side. By default $HMR_HAND_MODEL; without any, it is left "
+            "out."
         )
         files = click.Path(path_type=Path)
         command.params.append(

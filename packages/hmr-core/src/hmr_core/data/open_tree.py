@@ -14,9 +14,10 @@ from hmr_core.plugins.specs import DatasetSpec
 def open_tree(spec: DatasetSpec, root: Path, hand_files: Sequence[Path] = ()) -> DatasetReader:
     """Open the tree of a data set at root.
 
-    hand_files: hand models of MANO's, one for each side, for a data set whose poses are in MANO's pose space; by
-    default the one that $HMR_HAND_MODEL names. Without any, its samples have no rotations. UsageError for a hand model
-    where the data set has no use for one; HmrError when there is no such tree or hand model.
+    hand_files: hand models of MANO's, one for each side, for a data set whose poses are in MANO's pose space, or whose
+    meshes are made of them; by default the one that $HMR_HAND_MODEL names. Without any, its samples have none.
+    UsageError for a hand model where the data set has no use for one; HmrError when there is no such tree or hand
+    model.
     """
     if spec.open_posed is None:
         if hand_files:

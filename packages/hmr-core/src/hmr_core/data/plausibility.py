@@ -39,6 +39,9 @@ ORDERS = {
 TIP_TOLERANCE_M = 5e-4
 """How far a tip may be from its vertex; the release takes the one from the other, so that rounding alone is left."""
 
+FITTED_TIPS_M = 0.01
+"""How far tips may be from their vertices on average, all five of them, where meshes were fitted to joints."""
+
 PALM_M = (0.03, 0.16)
 """The distance from the wrist to the middle knuckle, of a small child to a very large man."""
 
@@ -178,6 +181,13 @@ def _tips(hands: HandArrays) -> Iterator[Remark]:
         text = (
             f"the finger tips are at vertices {', '.join(map(str, others))}, and hmr's own hands have theirs at "
             f"{', '.join(map(str, TIP_VERTICES))}: tips of posed hands are off by what is between"
+        )
+        yield Remark(level="note", text=text)
+        return
+    if order is None and len(off) == 5 and apart.mean() <= FITTED_TIPS_M:
+        text = (
+            f"the finger tips are {1000 * apart.mean():.1f} mm from the meshes' on average: meshes that were fitted to "
+            "joints, and do not share them"
         )
         yield Remark(level="note", text=text)
         return

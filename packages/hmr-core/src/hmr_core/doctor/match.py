@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hmr_core.data.pack import format as fmt
-from hmr_core.data.pack.encode import stored_annotations
+from hmr_core.data.pack.encode import MASKS, stored_annotations
 from hmr_core.data.pack.reader import Pack
 from hmr_core.doctor.choose import chosen
 from hmr_core.doctor.finding import Finding
@@ -25,21 +25,18 @@ SAMPLES = 64
 """How many samples are compared."""
 
 
-POSED = frozenset({"rotations", "pose_valid"})
-"""What a data set whose poses need a hand model of MANO's has with one alone."""
-
-
 def match(
     root: Path, reader: DatasetReader, there: Lists, pack: Pack, rng: np.random.Generator, *, posed: bool = False
 ) -> Iterator[Finding]:
     """Whether the pack holds what the tree at root does. there: the tree's lists.
 
-    posed: whether the data set's rotations need a hand model, which the reader was not given: where the pack has them,
-    they are not compared.
+    posed: whether the data set has more with a hand model, which the reader was not given: where the pack has what the
+    tree does not know, it is not compared.
     """
     this_one = fmt.pack_command(reader.name, root=root)
     again = f"Give the tree that was packed, or pack this one: {this_one}"
-    if pack.info.release != reader.release:
+    with_hand = posed and pack.info.release.startswith(f"{reader.release}, ")  # which names the hand model then
+    if pack.info.release != reader.release and not with_hand:
         text = f'the pack is of "{pack.info.release}", the tree is "{reader.release}"'
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     yield from _lists(there, pack, again)
@@ -55,7 +52,7 @@ def match(
         text = f"{len(rows) - len(samples)} of {len(rows)} samples of the pack cannot be read in the tree"
         yield Finding(section=SECTION, level="wrong", text=text, remedy="See what is said of root above.")
     if samples:
-        yield from _annotations(samples, pack, again, left_out=POSED if posed else frozenset())
+        yield from _annotations(samples, pack, again, posed=posed)
         yield from _frames(samples, pack, again)
 
 
@@ -89,31 +86,53 @@ def _lists(there: Lists, pack: Pack, again: str) -> Iterator[Finding]:
         yield Finding(section=SECTION, level="ok", text=text)
 
 
-def _annotations(there: Mapping[int, Sample], pack: Pack, again: str, *, left_out: frozenset[str]) -> Iterator[Finding]:
-    compared = [name for name in pack.info.arrays if name not in (*fmt.PLACES, *left_out)]
+def _annotations(there: Mapping[int, Sample], pack: Pack, again: str, *, posed: bool) -> Iterator[Finding]:
+    compared = [name for name in pack.info.arrays if name not in fmt.PLACES]
     arrays = {name: pack.array(name, list(there)) for name in compared}
-    differ = [
-        sample.id
-        for i, sample in enumerate(there.values())
-        if not _is_as_packed({name: array[i] for name, array in arrays.items()}, sample)
-    ]
+    differ, made = [], set[str]()
+    for i, sample in enumerate(there.values()):
+        packed = {name: array[i] for name, array in arrays.items()}
+        by_hand = _made_by_hand(packed, sample) if posed else frozenset()
+        made |= by_hand - MASKS.keys()
+        if not _is_as_packed(packed, sample, by_hand):
+            differ.append(sample.id)
     if differ:
         text = f"annotations of {len(differ)} of {len(there)} samples are not the tree's: {listed(differ)}"
         yield Finding(section=SECTION, level="wrong", text=text, remedy=again)
     else:
         yield Finding(section=SECTION, level="ok", text=f"annotations of {len(there)} samples are the tree's")
-    if left_out & set(pack.info.arrays):
-        text = "the pack's rotations were made with a hand model, and are not compared with the tree"
+    if made:
+        names = " and ".join(name for name in compared if name in made)
+        text = f"the pack's {names} were made with a hand model, and are not compared with the tree"
         yield Finding(section=SECTION, level="note", text=text)
 
 
-def _is_as_packed(packed: Mapping[str, np.ndarray], sample: Sample) -> bool:
-    """Whether a sample has what a pack has of it."""
+def _made_by_hand(packed: Mapping[str, np.ndarray], sample: Sample) -> frozenset[str]:
+    """The arrays and masks that a pack has of a sample by a hand model: the tree alone does not know them."""
+    stored = _stored(sample)
+    made: set[str] = set()
+    for mask, names in MASKS.items():
+        if packed.get(mask, True):
+            unknown = [name for name in names if name in packed and not (name in stored and stored.get(mask, True))]
+            made |= {mask, *unknown} if unknown else set()
+        elif not all(name in stored for name in names):  # the tree does not speak of them at all
+            made |= {mask, *(name for name in names if name not in stored)}
+    return frozenset(made)
+
+
+def _stored(sample: Sample) -> Mapping[str, np.ndarray]:
+    """What a pack would have of a sample; nothing of one that could not be packed."""
     try:
-        stored = stored_annotations(sample)
+        return stored_annotations(sample)
     except HmrError:
-        return False
-    return packed.keys() == stored.keys() and all(np.array_equal(packed[name], stored[name]) for name in packed)
+        return {}
+
+
+def _is_as_packed(packed: Mapping[str, np.ndarray], sample: Sample, left_out: frozenset[str]) -> bool:
+    """Whether a sample has what a pack has of it, but for some arrays."""
+    stored = _stored(sample)
+    names = packed.keys() - left_out
+    return names == stored.keys() - left_out and all(np.array_equal(packed[name], stored[name]) for name in names)
 
 
 def _frames(there: Mapping[int, Sample], pack: Pack, again: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The other hand: a hand model mirrored in the plane x = 0."""
+"""The other hand: a hand model mirrored in the plane x = 0, and a left one whose shape directions were not."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def mirrored(model: HandModel) -> HandModel:
         pose_components=model.pose_components * turn,
         pose_mean=model.pose_mean * turn,
     )
+
+
+def mended(left: HandModel, right: HandModel) -> HandModel:
+    """Make the left model whose shape directions are the right one's mirror image.
+
+    MANO's own left file has x of them with the right hand's sign, so that betas mean something else on the left than on
+    the right; many who fit hands change it (https://github.com/vchoutas/smplx/issues/48). A left model in which it was
+    changed already is given back as it is.
+    """
+    x, other = left.shape_dirs[:, 0], right.shape_dirs[:, 0]
+    if (x - other).norm() >= (x + other).norm():
+        return left
+    return replace(left, shape_dirs=left.shape_dirs * left.template.new_tensor([-1.0, 1.0, 1.0])[:, None])

@@ -25,13 +25,15 @@ from hmr_core.shell import command_line
 class PoseBasis:
     """The pose space of one hand: the mean pose, and components as rows; axis-angle of MANO's 15 finger joints.
 
-    side: which hand's; MANO has a file for each. source: the file of MANO's that it comes from.
+    side: which hand's; MANO has a file for each. source: the file of MANO's that it comes from. file: the hand-model
+    file that it was read from, of which meshes can be made (see made_meshes); None where there is none.
     """
 
     side: str
     source: str
     mean: Float[ndarray, "45"]
     components: Float[ndarray, "45 45"]
+    file: Path | None = None
 
     def of_mean_pose(self, pose: Float[ndarray, "48"]) -> Float[ndarray, "16 3"]:
         """Make rotations relative to the flat hand of axis-angle values relative to the mean pose.
@@ -97,5 +99,6 @@ def find_pose_bases(given: Sequence[Path] = ()) -> PoseBases:
             source=model.source or f"{model.name}, {model.side}",
             mean=model.pose_mean.numpy(),
             components=model.pose_components.numpy(),
+            file=path,
         )
     return bases

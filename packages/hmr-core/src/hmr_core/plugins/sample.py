@@ -38,7 +38,7 @@ class Sample:
     verts: in MANO's vertex order. verts_valid: whether this sample's are known; None where all samples' are.
     rotations: axis-angle of MANO's 16 joints, the wrist's in camera space; relative to the flat hand.
     betas: MANO's shape. pose_valid: whether this sample's rotations and betas are known; None where all samples' are.
-    object_pose: object to camera space.
+    object_pose: object to camera space; all zeros where it is not known.
     box_px: the annotated box of the hand: x, y, width and height in the image. Crops are made of the joints' box, and
     of this one where the middle knuckle is not known.
     labels: what the sample belongs to, by names of LABELS; printable ASCII, "" where it is not known.

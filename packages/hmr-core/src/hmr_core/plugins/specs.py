@@ -77,8 +77,9 @@ class DatasetSpec:
     open: makes the reader of the tree at a path; HmrError for what is no tree of this data set.
     readers: other readers of the same data, by name; they give the same samples, and making one raises
     HmrError where what it needs is not installed.
-    open_posed: for a data set whose poses are in MANO's own pose space: makes the reader of a tree that gives
-    rotations, too, by the pose spaces of the hand models at hand (see hand.pose_basis); `open` makes the one without.
+    open_posed: for a data set whose poses are in MANO's own pose space, or that has poses and no meshes: makes the
+    reader of a tree that gives rotations and meshes, too, by the hand models at hand (see hand.pose_basis and
+    hand.made_meshes); `open` makes the one without.
     marks: what a tree of it is known by: patterns of paths below its folder, one of which is there.
     documented: how many samples the subsets of each split have by the documentation of the data set; of a tree of
     another release than documented_release nothing is expected, unless that is "", where each release has splits of its

@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
+from hmr_core.hand.made_meshes import SAME_MODEL_MM, MeshMaker, mesh_of_sample
 from hmr_core.hand.pose_basis import PoseBases
 from hmr_core.plugins.sample import Missing, Sample
 from hmr_core.wording import counted, listed
@@ -45,7 +46,7 @@ class DexYCBReader:
 
     A frame whose hand is not annotated is no sample.
     bases: MANO's pose space by side. Poses are coefficients of its components, and ours are relative to the flat hand,
-    so that the hands of a side without it have no rotations.
+    so that the hands of a side without it have no rotations. Those with its file get meshes, too.
 
     It can be pickled, without what it has read.
     """
@@ -56,15 +57,17 @@ class DexYCBReader:
     def __init__(self, root: Path, bases: PoseBases | None = None) -> None:
         check_root(root)
         self.root, self._bases = root, dict(bases or {})
+        self._maker = MeshMaker(self._bases)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root, self._bases)
 
     @property
     def release(self) -> str:
-        """The release; with rotations, what made them ours."""
+        """The release; with rotations and meshes, what made them."""
         made_by = ", ".join(basis.source for _, basis in sorted(self._bases.items()))
-        return f"{RELEASE}, rotations by {made_by}" if self._bases else RELEASE
+        made = "rotations and meshes" if self._maker.sides else "rotations"
+        return f"{RELEASE}, {made} by {made_by}" if self._bases else RELEASE
 
     @property
     def notes(self) -> list[str]:
@@ -79,9 +82,11 @@ class DexYCBReader:
             )
         if lacking := [side for side in SIDES if side not in self._bases]:
             notes.append(
-                f"rotations of {' and '.join(lacking)} hands are left out: they are coefficients of MANO's components, "
-                "and no hand model of MANO's of that side was given, which has these"
+                f"rotations and meshes of {' and '.join(lacking)} hands are left out: poses are coefficients of MANO's "
+                "components, and no hand model of MANO's of that side was given, which has these"
             )
+        if self._maker.sides:
+            notes.append(f"meshes are made of MANO's parameters, where the joints agree to {SAME_MODEL_MM:g} mm")
         return notes
 
     def splits(self) -> Mapping[str, Ids[str]]:
@@ -125,7 +130,8 @@ class DexYCBReader:
         """The annotations of a sample, in camera space; HmrError naming the sample and the file that is at fault."""
         key = SampleKey.from_id(sample_id)
         try:
-            sequence, label = self._sequence(key.sequence), read_label(self.root, key)
+            sequence = self._sequence(key.sequence)
+            label = read_label(self.root, key, sequence.objects)
             intrinsics = self._camera(key.serial)
         except HmrError as error:
             raise HmrError(f"sample {sample_id}: {error.message}", *error.remedy) from error
@@ -138,7 +144,8 @@ class DexYCBReader:
             joints=label.joints,
             joints_px=label.joints_px,
             betas=sequence.betas,
-            **self._rotations(sequence, label),
+            **self._pose(sequence, label),
+            object_pose=label.object_poses[sequence.grasp],
             labels={
                 "sequence": key.sequence,
                 "subject": key.subject,
@@ -153,14 +160,17 @@ class DexYCBReader:
         """The sample's frame; HmrError naming the sample and the file when it is missing, damaged, of another size."""
         return read_frame(sample, again=AGAIN)
 
-    def _rotations(self, sequence: Sequence, label: Label) -> dict[str, Any]:
-        """The rotations, where any can be known: camera space, relative to the flat hand."""
+    def _pose(self, sequence: Sequence, label: Label) -> dict[str, Any]:
+        """The rotations and the mesh, where any can be known: camera space, rotations relative to the flat hand."""
         if not self._bases:
             return {}
-        basis = self._bases.get(sequence.side)
-        if basis is None:
-            return {"rotations": np.zeros((16, 3), np.float32), "pose_valid": False}
-        return {"rotations": basis.of_components(label.pose.astype(np.float64)).astype(np.float32), "pose_valid": True}
+        rotations, made = np.zeros((16, 3)), None
+        if basis := self._bases.get(sequence.side):
+            rotations = basis.of_components(label.pose.astype(np.float64))
+        if sequence.side in self._maker.sides:
+            made = self._maker.make(sequence.side, rotations, sequence.betas, label.place)
+        mesh = mesh_of_sample(made, label.joints, None, SAME_MODEL_MM) if self._maker.sides else {}
+        return {"rotations": rotations.astype(np.float32), "pose_valid": basis is not None, **mesh}
 
     def _sessions(self, subject: str) -> list[str]:
         """A person's sequences in the order that the rules number them in; HmrError when they are not all there."""

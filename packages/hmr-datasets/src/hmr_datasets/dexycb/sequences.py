@@ -19,7 +19,8 @@ from hmr_datasets.dexycb.layout import AGAIN, FRAME_SIZE, OBJECTS, SampleKey
 CALIBRATION_AGAIN = "Unpack the archive of the calibration (calibration.tar.gz) again."
 
 COEFFICIENTS = 48
-"""The values of a pose: the wrist's axis-angle, then 45 coefficients of MANO's components; three more are its place."""
+"""The values of a pose: the wrist's axis-angle, then 45 coefficients of MANO's components; three more are its
+place."""
 
 ABSENT = -1
 """What all joints of a frame without an annotated hand are."""
@@ -27,9 +28,14 @@ ABSENT = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """A sequence: its one hand, what that grasps, and which of its frames have the hand annotated, for all cameras."""
+    """A sequence: its one hand, what that grasps, and which of its frames have the hand annotated, for all cameras.
+
+    objects: how many there are. grasp: the place among them of the one that is grasped; grasped: its name.
+    """
 
     side: Literal["right", "left"]
+    objects: int
+    grasp: int
     grasped: str
     betas: Float32[ndarray, "10"]
     shown: Bool[ndarray, " frames"]
@@ -37,11 +43,17 @@ class Sequence:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """The annotations of a hand in a frame: metres, camera space, OpenPose order; pixels; MANO's pose (see above)."""
+    """The annotations of a hand in a frame: metres, camera space, OpenPose order; pixels; MANO's pose (see above).
+
+    place: what is added to the posed hand model. object_poses: object to camera space, of all objects; all zeros for
+    one that is not annotated.
+    """
 
     joints: Float32[ndarray, "21 3"]
     joints_px: Float32[ndarray, "21 2"]
     pose: Float32[ndarray, "48"]
+    place: Float32[ndarray, "3"]
+    object_poses: Float32[ndarray, "objects 4 4"]
 
 
 def read_sequence(root: Path, sequence: str) -> Sequence:
@@ -50,13 +62,19 @@ def read_sequence(root: Path, sequence: str) -> Sequence:
     meta = _yaml(path, AGAIN)
     try:
         sides, frames, calibrations = meta["mano_sides"], meta["num_frames"], meta["mano_calib"]
-        grasped = dict(enumerate(OBJECTS, 1))[meta["ycb_ids"][meta["ycb_grasp_ind"]]]
+        objects, grasp = meta["ycb_ids"], meta["ycb_grasp_ind"]
+        grasped = dict(enumerate(OBJECTS, 1))[objects[grasp]]
         if len(sides) != 1 or sides[0] not in ("right", "left") or type(frames) is not int or len(calibrations) != 1:
             raise ValueError("it is not of one hand, right or left, and a number of frames")
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _damaged(path, error, AGAIN) from error
     return Sequence(
-        side=sides[0], grasped=grasped, betas=_betas(root, calibrations[0]), shown=_shown(root / sequence, frames)
+        side=sides[0],
+        objects=len(objects),
+        grasp=range(len(objects))[grasp],
+        grasped=grasped,
+        betas=_betas(root, calibrations[0]),
+        shown=_shown(root / sequence, frames),
     )
 
 
@@ -91,14 +109,31 @@ def read_camera(root: Path, serial: str) -> Float32[ndarray, "3 3"]:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float32)
 
 
-def read_label(root: Path, key: SampleKey) -> Label:
-    """The annotations of a frame; HmrError naming the file that is missing or damaged, or has no hand."""
+def read_label(root: Path, key: SampleKey, objects: int) -> Label:
+    """The annotations of a frame; HmrError naming the file that is missing or damaged, or has no hand.
+
+    objects: how many the sequence has.
+    """
     path = key.label_path(root)
-    shapes = {"joint_3d": (1, 21, 3), "joint_2d": (1, 21, 2), "pose_m": (1, COEFFICIENTS + 3)}
+    shapes = {
+        "joint_3d": (1, 21, 3),
+        "joint_2d": (1, 21, 2),
+        "pose_m": (1, COEFFICIENTS + 3),
+        "pose_y": (objects, 3, 4),
+    }
     found = _arrays(path, shapes)
     if (found["joint_3d"] == ABSENT).all():
         raise HmrError(f"{path} has no hand, and pose.npz of its sequence has one in that frame. {AGAIN}")
-    return Label(joints=found["joint_3d"][0], joints_px=found["joint_2d"][0], pose=found["pose_m"][0, :COEFFICIENTS])
+    poses = np.zeros((objects, 4, 4), np.float32)
+    poses[:, :3] = found["pose_y"]
+    poses[:, 3, 3] = found["pose_y"].any(axis=(1, 2))
+    return Label(
+        joints=found["joint_3d"][0],
+        joints_px=found["joint_2d"][0],
+        pose=found["pose_m"][0, :COEFFICIENTS],
+        place=found["pose_m"][0, COEFFICIENTS:],
+        object_poses=poses,
+    )
 
 
 def _arrays(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Float32[ndarray, "..."]]:

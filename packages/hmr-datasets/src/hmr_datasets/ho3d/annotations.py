@@ -37,11 +37,17 @@ class FrameAnnotations:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHand:
-    """The hand of a frame to train on: joints in OpenPose order; rotations relative to the flat hand."""
+    """The hand of a frame to train on: joints in OpenPose order; rotations relative to the flat hand.
+
+    In OpenGL's space, as the release has them: gl_wrist, the wrist's axis-angle, and gl_place, what is added to the
+    posed hand model.
+    """
 
     joints: Float32[ndarray, "21 3"]
     rotations: Float32[ndarray, "16 3"]
     betas: Float32[ndarray, "10"]
+    gl_wrist: Float32[ndarray, "3"]
+    gl_place: Float32[ndarray, "3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +94,14 @@ def frame_annotations(meta: dict[str, Any], path: Path) -> FrameAnnotations:
 def training_hand(meta: dict[str, Any], path: Path) -> TrainingHand:
     """The hand of a frame to train on; HmrError naming its file and what is wrong in it."""
     rotations = _array(meta, "handPose", (48,), path).reshape(16, 3)
-    rotations[0] = turned(rotations[0])
+    gl_wrist = rotations[0].copy()
+    rotations[0] = turned(gl_wrist)
     return TrainingHand(
         joints=to_ours(_array(meta, "handJoints3D", (21, 3), path)),
         rotations=rotations,
         betas=_array(meta, "handBeta", (10,), path),
+        gl_wrist=gl_wrist,
+        gl_place=_flat(meta, "handTrans", (3,), path),
     )
 
 

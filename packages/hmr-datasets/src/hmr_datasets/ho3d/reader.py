@@ -13,12 +13,15 @@ from numpy import ndarray
 
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
-from hmr_core.plugins.sample import Missing, Sample
+from hmr_core.hand.made_meshes import SAME_MODEL_MM, MadeHand, MeshMaker, mesh_of_sample
+from hmr_core.hand.pose_basis import PoseBases
+from hmr_core.plugins.sample import Missing, Sample, Side
 from hmr_core.wording import listed
 from hmr_datasets.folders import missing_files
 from hmr_datasets.frames import read_frame
 from hmr_datasets.ho3d.annotations import (
     TO_CAMERA,
+    TrainingHand,
     evaluation_hand,
     frame_annotations,
     is_annotated,
@@ -41,6 +44,9 @@ from hmr_datasets.ho3d.layout import (
 )
 from hmr_datasets.number_lists import read_rows
 
+SIDE: Side = "right"
+"""Of all hands."""
+
 XYZ, VERTS = "evaluation_xyz.json", "evaluation_verts.json"
 """The annotations of the evaluation frames, in the order of evaluation.txt, as the authors' scorer reads them."""
 
@@ -58,22 +64,30 @@ class HO3DReader:
 
     Training frames have no meshes, and evaluation frames no poses. Without the public annotations of the evaluation
     frames these have the wrist and a box alone.
+    bases: MANO's hands by side; where the right one is with its file, training frames get meshes of their parameters.
 
     It can be pickled, without what it has read.
     """
 
     name = NAME
 
-    def __init__(self, root: Path, version: Version | None = None) -> None:
+    def __init__(self, root: Path, version: Version | None = None, bases: PoseBases | None = None) -> None:
         self.root, self.version = root, version or find_version(root)
-        self.release = self.version.release
+        self._bases = dict(bases or {})
+        self._maker = MeshMaker(self._bases)
         self.aliases: Mapping[str, str] = {NAME: self.version.split}
         self._trained, self._tested = ((root / f"{part}.txt").is_file() for part in (TRAINING, EVALUATION))
         self._has_joints = not self._tested or (root / XYZ).is_file()
         self._has_verts = self._tested and self._has_joints and (root / VERTS).is_file()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.root, self.version)
+        return type(self), (self.root, self.version, self._bases)
+
+    @property
+    def release(self) -> str:
+        """The release; with meshes that were made of parameters, what made them."""
+        made_by = f", meshes by {self._bases[SIDE].source}" if self._makes_meshes else ""
+        return f"{self.version.release}{made_by}"
 
     def splits(self) -> Mapping[str, Sequence[str]]:
         """One split, of the version that the tree is of."""
@@ -96,6 +110,15 @@ class HO3DReader:
         ):
             if not there:
                 notes.append(f"there is no {subsets}, since there is no {self.root / f'{part}.txt'}")
+        if self._makes_meshes:
+            notes.append(
+                f"meshes of train and val are made of MANO's parameters, where the joints agree to {SAME_MODEL_MM:g} mm"
+            )
+        elif self._trained:
+            notes.append(
+                "train and val have no meshes: HO-3D gives MANO's parameters, of which a hand model of MANO's right "
+                "hand makes them, and none was given"
+            )
         if self._tested and self._has_joints and not self._has_verts:
             notes.append(f"test has no meshes, since there is no {self.root / VERTS}. {TRUTH}")
         if not self._has_joints:
@@ -108,8 +131,8 @@ class HO3DReader:
 
         Every annotation file is opened for it, once.
         """
-        find_split(split, self.splits(), self.aliases, self.release)
-        find_subset(subset, self.version.split, SUBSETS, self.release)
+        find_split(split, self.splits(), self.aliases, self.version.release)
+        find_subset(subset, self.version.split, SUBSETS, self.version.release)
         frames, _ = self._listed[EVALUATION if subset == "test" else TRAINING]
         chosen = [True] * len(frames)
         if subset in ("train", "val"):
@@ -137,7 +160,7 @@ class HO3DReader:
         hand = self._training(meta, path) if key.part == TRAINING else self._evaluation(key, meta, path)
         if self._has_joints:
             hand.pop("joints_valid")
-        if not self._has_verts:
+        if not (self._has_verts or self._makes_meshes):
             del hand["verts"], hand["verts_valid"]
         if not self._trained:
             del hand["rotations"], hand["betas"], hand["pose_valid"]
@@ -147,7 +170,7 @@ class HO3DReader:
             id=key.id,
             image_path=key.frame_path(self.root, self.version),
             frame_size=FRAME_SIZE,
-            side="right",
+            side=SIDE,
             intrinsics=frame.intrinsics,
             object_pose=frame.object_pose,
             labels={"sequence": key.sequence, "subject": key.subject, "object": frame.object_name},
@@ -160,12 +183,22 @@ class HO3DReader:
         return {
             "joints": hand.joints,
             "joints_valid": np.ones(21, bool),
-            "verts": np.zeros((778, 3), np.float32),
-            "verts_valid": False,
+            **mesh_of_sample(self._made(hand), hand.joints, None, SAME_MODEL_MM),
             "rotations": hand.rotations,
             "betas": hand.betas,
             "pose_valid": True,
         }
+
+    def _made(self, hand: TrainingHand) -> MadeHand | None:
+        """The hand as its parameters make it, in camera space; None without a hand model."""
+        if not self._makes_meshes:
+            return None
+        rotations = np.concatenate([hand.gl_wrist[None], hand.rotations[1:]])
+        return self._maker.make(SIDE, rotations, hand.betas, hand.gl_place).moved(np.diag(TO_CAMERA))
+
+    @property
+    def _makes_meshes(self) -> bool:
+        return self._trained and SIDE in self._maker.sides
 
     def _evaluation(self, key: SampleKey, meta: dict[str, Any], path: Path) -> dict[str, Any]:
         hand = evaluation_hand(meta, path)
@@ -177,13 +210,13 @@ class HO3DReader:
             if not apart <= WRIST_TOLERANCE_M:
                 raise HmrError(
                     f"the wrist is {1000 * apart:.0f} mm from where {path} has it: {self.root / XYZ} is not in the "
-                    f"order of evaluation.txt, or of another version than {self.release}. {TRUTH}"
+                    f"order of evaluation.txt, or of another version than {self.version.release}. {TRUTH}"
                 )
         return {
             "joints": joints,
             "joints_valid": valid,
-            "verts": self._truth(VERTS)[self._place[key.id]] if self._has_verts else None,
-            "verts_valid": True,
+            "verts": self._truth(VERTS)[self._place[key.id]] if self._has_verts else np.zeros((778, 3), np.float32),
+            "verts_valid": self._has_verts,
             "rotations": np.zeros((16, 3), np.float32),
             "betas": np.zeros(10, np.float32),
             "pose_valid": False,
@@ -226,7 +259,7 @@ class HO3DReader:
             if len(rows) != len(self._place):
                 raise HmrError(
                     f"{path} holds {len(rows):,} hands, and evaluation.txt lists {len(self._place):,} frames: it is of "
-                    f"another version than {self.release}, or cut short. {TRUTH}"
+                    f"another version than {self.version.release}, or cut short. {TRUTH}"
                 )
             self._truths[name] = to_ours(rows) if name == XYZ else rows * TO_CAMERA
         return self._truths[name]

@@ -30,7 +30,7 @@ HAND_TYPES = ("right", "left", "interacting")
 LARGE_BYTES = 50_000_000
 """Annotations of more take so long that it is told: a minute for each half a gigabyte or so."""
 
-KEPT = "interhand-1"
+KEPT = "interhand-2"
 """What the kept arrays are called; the number is that of their form."""
 
 
@@ -40,8 +40,8 @@ class Part:
 
     image: the file of each frame, without its ending; by_image: their places in the order of names. hand_type: places
     in HAND_TYPES. valid: which joints are annotated and in the frame, the right hand's 21, then the left's. place: of
-    its hands in `world` and in the fits; camera: of its camera. The fits have both hands, in the order of SIDES; None
-    where the tree has none.
+    its hands in `world` and in the fits; camera: of its camera. The fits have both hands, in the order of SIDES, with
+    what is added to the posed hand model in metres; None where the tree has none.
     """
 
     image: ndarray
@@ -63,6 +63,7 @@ class Part:
     fitted: Bool[ndarray, "places 2"] | None = None
     pose: Float32[ndarray, "places 2 48"] | None = None
     betas: Float32[ndarray, "places 2 10"] | None = None
+    trans: Float32[ndarray, "places 2 3"] | None = None
 
     def row(self, image: str) -> int | None:
         """The row of a frame; None if there is none of that name."""
@@ -271,10 +272,12 @@ def _fits(path: Path, places: _Places) -> dict[str, ndarray]:
     """MANO's parameters of both hands at each place; of moments that no joints are known of, none are kept."""
     count = len(places.world)
     fitted = np.zeros((count, 2), dtype=np.bool_)
-    pose, betas = np.zeros((count, 2, 48), np.float32), np.zeros((count, 2, 10), np.float32)
+    pose, betas, trans = (np.zeros((count, 2, size), np.float32) for size in (48, 10, 3))
 
     def keep(entry: dict[str, Any]) -> Any:
-        return (_numbers(entry, "pose", (48,)), _numbers(entry, "shape", (10,))) if "pose" in entry else entry
+        if "pose" not in entry:
+            return entry
+        return _numbers(entry, "pose", (48,)), _numbers(entry, "shape", (10,)), _numbers(entry, "trans", (3,))
 
     for capture, moments in _items(_json(path, keep), path):
         for moment, hands in _items(moments, path):
@@ -284,5 +287,5 @@ def _fits(path: Path, places: _Places) -> dict[str, ndarray]:
             for number, side in enumerate(SIDES):
                 if isinstance(fit := hands.get(side), tuple):
                     fitted[place, number] = True
-                    pose[place, number], betas[place, number] = fit
-    return {"fitted": fitted, "pose": pose, "betas": betas}
+                    pose[place, number], betas[place, number], trans[place, number] = fit
+    return {"fitted": fitted, "pose": pose, "betas": betas, "trans": trans}

@@ -16,6 +16,7 @@ from numpy import ndarray
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
+from hmr_core.hand.made_meshes import FITTED_MM, MadeHand, MeshMaker, mesh_of_sample
 from hmr_core.hand.pose_basis import PoseBases
 from hmr_core.plugins.sample import Missing, Sample
 from hmr_core.wording import counted
@@ -51,7 +52,8 @@ class InterHandReader:
 
     A hand whose wrist or middle knuckle is not annotated, or out of the frame, is no sample.
     bases: MANO's pose space by side. The fits are relative to its mean pose and ours to the flat hand, so that the
-    hands of a side without it have no rotations and betas.
+    hands of a side without it have no rotations and betas. Those with its file get meshes, too, as fitted; left ones
+    where the right hand's file is there as well.
 
     It can be pickled, without what it has read; see annotations.py for what keeps that cheap.
     """
@@ -61,15 +63,17 @@ class InterHandReader:
 
     def __init__(self, root: Path, bases: PoseBases | None = None) -> None:
         self.root, self._bases = find_root(root), dict(bases or {})
+        self._maker = MeshMaker(self._bases, mended=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root, self._bases)
 
     @property
     def release(self) -> str:
-        """The release; with rotations, what made them ours."""
+        """The release; with rotations and meshes, what made them."""
         made_by = ", ".join(basis.source for _, basis in sorted(self._bases.items()))
-        return f"{RELEASE}, rotations by {made_by}" if self._posed else RELEASE
+        made = "rotations and meshes" if self._meshed else "rotations"
+        return f"{RELEASE}, {made} by {made_by}" if self._posed else RELEASE
 
     @property
     def notes(self) -> list[str]:
@@ -81,9 +85,16 @@ class InterHandReader:
         ]
         if self._fits and (lacking := [side for side in SIDES if side not in self._bases]):
             notes.append(
-                f"the poses of {' and '.join(lacking)} hands are left out: they are relative to MANO's mean pose, and "
-                "no hand model of MANO's of that side was given, which has it"
+                f"the poses and meshes of {' and '.join(lacking)} hands are left out: they are relative to MANO's mean "
+                "pose, and no hand model of MANO's of that side was given, which has it"
             )
+        if self._meshed:
+            notes.append(f"meshes are made of the fits, where the joints agree to {FITTED_MM:g} mm on average")
+            if "left" in self._bases and "left" not in self._maker.sides:
+                notes.append(
+                    "the meshes of left hands are left out: the fits are of a left model with mended shape directions, "
+                    "for which the right hand's model is needed, too"
+                )
         return notes
 
     def splits(self) -> Mapping[str, Sequence[str]]:
@@ -120,6 +131,8 @@ class InterHandReader:
         place, camera = int(found.place[row]), int(found.camera[row])
         rotation, position = found.rotation[camera], found.position[camera]
         points = found.world[place, 21 * hand :][list(TIP_FIRST)].astype(np.float64)
+        joints = ((points - position) @ rotation.T / 1000).astype(np.float32)
+        known = _valid(found.valid[row], hand)
         (fx, fy), (cx, cy) = found.focal[camera].tolist(), found.principal[camera].tolist()
         width, height = found.size[row].tolist()
         sequence, view = found.sequence[row].decode(), found.view[row].decode()
@@ -130,9 +143,10 @@ class InterHandReader:
             frame_size=(width, height),
             intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float32),
             side=cast("Literal['right', 'left']", key.side),
-            joints=((points - position) @ rotation.T / 1000).astype(np.float32),
-            joints_valid=_valid(found.valid[row], hand),
+            joints=joints,
+            joints_valid=known,
             **self._pose(found, place, hand, rotation),
+            **self._mesh(found, place, hand, camera, joints, known),
             labels={
                 "sequence": f"{key.part}/{sequence}",
                 "subject": str(found.subject[row]),
@@ -160,6 +174,30 @@ class InterHandReader:
         rotations = _turned(basis.of_mean_pose(found.pose[place, hand].astype(np.float64)), rotation)
         return {"rotations": rotations, "betas": np.array(found.betas[place, hand]), "pose_valid": True}
 
+    def _mesh(
+        self,
+        found: Part,
+        place: int,
+        hand: int,
+        camera: int,
+        joints: Float32[ndarray, "21 3"],
+        known: Bool[ndarray, "21"],
+    ) -> dict[str, Any]:
+        """The fitted mesh of a hand, if any can be known, in camera space."""
+        return mesh_of_sample(self._made(found, place, hand, camera), joints, known, FITTED_MM) if self._meshed else {}
+
+    def _made(self, found: Part, place: int, hand: int, camera: int) -> MadeHand | None:
+        """A hand as its fit makes it, in camera space; None where there is no fit, or no hand model."""
+        side = SIDES[hand]
+        if side not in self._maker.sides or found.fitted is None or not found.fitted[place, hand]:
+            return None
+        assert found.pose is not None
+        assert found.betas is not None
+        assert found.trans is not None
+        rotations = self._bases[side].of_mean_pose(found.pose[place, hand].astype(np.float64))
+        made = self._maker.make(side, rotations, found.betas[place, hand], found.trans[place, hand])
+        return made.moved(found.rotation[camera], found.position[camera] / 1000)
+
     @cached_property
     def _fits(self) -> bool:
         """Whether any part has MANO's parameters: all samples have the same arrays."""
@@ -168,6 +206,10 @@ class InterHandReader:
     @property
     def _posed(self) -> bool:
         return self._fits and bool(self._bases)
+
+    @property
+    def _meshed(self) -> bool:
+        return self._fits and bool(self._maker.sides)
 
     @cached_property
     def _parts(self) -> dict[str, Part]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import numpy as np
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.assemble import assemble
 from hmr_core.data.pack.codecs import Codec
-from hmr_core.data.pack.encode import Encoder, failures_named, stored_annotations, stored_arrays
+from hmr_core.data.pack.encode import MASKS, Encoder, failures_named, stored_annotations, stored_arrays
 from hmr_core.data.pack.entry import check_data_set, odd_hands
 from hmr_core.data.pack.journal import Journal, discard_finished, head_line, kept_samples, open_journal
 from hmr_core.data.pack.reader import Pack
@@ -31,6 +32,7 @@ from hmr_core.data.pack.workers import encode_all
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.sample import DatasetReader, reader_notes
 from hmr_core.system import usable_cpus
+from hmr_core.wording import counted
 
 SAMPLES_PER_WORKER = 500
 """Fewer are packed sooner than another process has started."""
@@ -124,12 +126,12 @@ def write_pack(
                 _check_kept(journal, encoder, selection.ids)
                 processes = workers or min(usable_cpus(), 1 + samples // SAMPLES_PER_WORKER)
                 _encode_rest(journal, encoder, selection.ids, processes, on_progress)
-                odd = _odd(journal, selection.ids)
+                odd, unknown = _looked_over(journal, selection.ids)
                 header = _finish(out, journal, encoder, selection, partial(on_bytes, ASSEMBLING))
             _clear_away(out, journal)
             seconds = time.monotonic() - started
             size, images = header.size, journal.image_bytes
-            return PackSummary(out, samples, size, images, selection.counts, seconds, odd=odd, notes=notes)
+            return PackSummary(out, samples, size, images, selection.counts, seconds, odd=odd, notes=[*notes, *unknown])
 
 
 def followed(out: Path) -> Path:
@@ -204,15 +206,22 @@ def _encode_rest(
             on_progress(journal.done, len(ids))
 
 
-def _odd(journal: Journal, ids: Sequence[str]) -> list[str]:
-    """The samples whose hands cannot be what they should be; a few are no reason to stop."""
-    parts = []
+def _looked_over(journal: Journal, ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The samples whose hands cannot be what they should be, a few being no reason to stop, and what is not known."""
+    odd, unknown = [], Counter[str]()
     for records in journal.records():
-        masked = "joints_valid" in (records.dtype.names or ())
+        fields = records.dtype.names or ()
+        masked = "joints_valid" in fields
         known = records["joints_valid"].astype(bool) if masked else np.ones((len(records), 21), dtype=bool)
-        parts.append(odd_hands(records["joints"], known))
-    which = np.concatenate(parts)
-    return [ids[row] for row in np.flatnonzero(which).tolist()]
+        odd.append(odd_hands(records["joints"], known))
+        unknown.update({mask: int((records[mask] == 0).sum()) for mask in MASKS if mask in fields})
+    which = np.concatenate(odd)
+    notes = [
+        f"{' and '.join(names)} of {unknown[mask]:,} of {counted(len(ids), 'sample')} are not known"
+        for mask, names in MASKS.items()
+        if unknown[mask]
+    ]
+    return [ids[row] for row in np.flatnonzero(which).tolist()], notes
 
 
 def _finish(
