@@ -124,11 +124,11 @@ def test_the_page_without_the_pack_says_so(command_line: Any, two: None) -> None
 def test_the_page_without_plotly_is_an_error_before_anything_is_read(
     command_line: Any, two: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.evaluation.page.plotly_js.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: None)
     status, out, err = command_line("compare", "a", "nowhere", "--html", "report.html")
     assert (status, out) == (1, "")
     assert err == (
-        'error: Plotly is not installed, which draws the page\'s charts. Run: pip install "hmr-core[report]"\n'
+        'error: Plotly, which draws the page\'s charts, is not installed. Run: pip install "hmr-core[report]"\n'
     )
     assert not Path("report.html").exists()
 

@@ -293,7 +293,7 @@ def test_a_log_is_utf_8_whatever_the_locale(hmr: Any, mini_pack_path: Path) -> N
 def test_tensorboard_that_is_not_installed_is_an_error_before_the_run(
     hmr: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmr_core.training.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: None)
     status, _, err = hmr("train", "small", "--split", "sp0", "--tensorboard")
     assert (status, err) == (1, 'error: TensorBoard is not installed. Run: pip install "hmr-core[tensorboard]"\n')
     assert list(Path().iterdir()) == []

@@ -317,8 +317,8 @@ def test_a_page_of_many_samples_stays_below_25_mb(made: types.ModuleType) -> Non
 
 
 def test_a_missing_plotly_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plotly_js, "find_spec", lambda name: None)
-    text = re.escape('Plotly is not installed, which draws the page\'s charts. Run: pip install "hmr-core[report]"')
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: None)
+    text = re.escape('Plotly, which draws the page\'s charts, is not installed. Run: pip install "hmr-core[report]"')
     with pytest.raises(HmrError, match=text):
         plotly_js.plotly_js()
 

@@ -23,6 +23,7 @@ FLOORS = (
         "launcher",
         "option_names",
         "option_text",
+        "optional_packages",
         "own_locks",
         "pictures",
         "processes",

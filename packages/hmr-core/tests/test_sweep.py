@@ -382,7 +382,7 @@ def test_several_processes_of_torchrun_are_refused(sweeper: Sweeper, monkeypatch
 
 
 def test_without_optuna_it_says_how_to_get_it(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: None)
     with pytest.raises(HmrError, match=r'^Optuna is not installed\. Run: pip install "hmr-core\[sweep\]"$'):
         sweeper("trials = 1\n" + RATES)
 

@@ -89,7 +89,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(fake, "init", init, raising=False)
     monkeypatch.setattr(fake, "Settings", dict, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.setattr("hmr_core.training.wandb.find_spec", lambda name: object())
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: object())
     return calls
 
 
@@ -142,7 +142,7 @@ def test_the_environment_says_whether_and_where_it_is_sent(
 def test_w_and_b_that_is_not_installed_is_an_error_before_the_run(
     ask: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmr_core.training.wandb.find_spec", lambda name: None)
+    monkeypatch.setattr("hmr_core.optional_packages.find_spec", lambda name: None)
     with pytest.raises(HmrError, match=r'W&B is not installed\. Run: pip install "hmr-core\[wandb\]"'):
         ask()
     assert list(tmp_path.iterdir()) == []

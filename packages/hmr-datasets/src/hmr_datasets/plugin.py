@@ -115,15 +115,24 @@ def _missing_of_ho3d(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Miss
 
 
 def _open_dexycb(root: Path) -> DatasetReader:
+    _require_yaml()
     from hmr_datasets.dexycb.reader import DexYCBReader
 
     return DexYCBReader(root)
 
 
 def _open_posed_dexycb(root: Path, bases: PoseBases) -> DatasetReader:
+    _require_yaml()
     from hmr_datasets.dexycb.reader import DexYCBReader
 
     return DexYCBReader(root, bases)
+
+
+def _require_yaml() -> None:
+    from hmr_core.optional_packages import require_package
+
+    title = "PyYAML (yaml), by which DexYCB's calibration is read,"
+    require_package("yaml", title, "pip install PyYAML", package="PyYAML", has="load")
 
 
 def _missing_of_dexycb(reader: DatasetReader, ids: Sequence[str]) -> Iterator[Missing]:

@@ -35,6 +35,10 @@ def find_tree(
             return spec, spec.open(root)
         except HmrError as error:
             refused[name] = error
+        except Exception as error:  # a plugin may be broken in any way, which is no matter of the others
+            if named is not None:
+                raise
+            refused[name] = HmrError(f"{name}: its reader fails ({type(error).__name__}: {error}).")
     alike = [name for name in refused if named is not None or looks_like(root, specs[name])]
     if len(alike) == 1:
         raise refused[alike[0]]

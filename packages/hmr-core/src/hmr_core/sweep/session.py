@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.optional_packages import require_package
 from hmr_core.plugins.recipes import TrainConfig
 from hmr_core.plugins.registry import Registry
 from hmr_core.processes import place
@@ -113,8 +113,7 @@ def run_sweep(request: SweepRequest, registry: Registry, watch: Callable[[], Obs
 
 def require_optuna() -> None:
     """HmrError if Optuna is not installed."""
-    if find_spec("optuna") is None:
-        raise HmrError('Optuna is not installed. Run: pip install "hmr-core[sweep]"')
+    require_package("optuna", "Optuna", 'pip install "hmr-core[sweep]"', has="create_study")
 
 
 def _folder(sweep: Sweep, out: Path | None) -> SweepFolder:

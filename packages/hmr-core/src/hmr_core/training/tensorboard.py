@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hmr_core.errors import HmrError, Option
+from hmr_core.optional_packages import require_package
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.training.run_log import is_written
 from hmr_core.training.scalars import scalars
+
+_WRITER = "tensorboard.summary.writer.event_file_writer"
 
 
 class TensorBoard:
@@ -38,8 +40,9 @@ class TensorBoard:
 
 def require_tensorboard(folder: Path) -> None:
     """HmrError if TensorBoard is not installed, or cannot write into a run's folder."""
-    if find_spec("tensorboard") is None:
-        raise HmrError('TensorBoard is not installed. Run: pip install "hmr-core[tensorboard]"')
+    install = 'pip install "hmr-core[tensorboard]"'
+    # What torch's own writer imports of it.
+    require_package("tensorboard", "TensorBoard", install, module=_WRITER, has="EventFileWriter")
     try:
         str(folder).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
+from hmr_core.optional_packages import require_package
 from hmr_core.plugins.events import EpochDone, Event, RunEnded, RunStarted, StepDone
 from hmr_core.plugins.run import Run
 from hmr_core.staging import write_text
@@ -47,16 +46,20 @@ class WandB:
 
 
 def require_wandb() -> None:
-    """HmrError if W&B is not installed."""
-    if find_spec("wandb") is None:
-        raise HmrError('W&B is not installed. Run: pip install "hmr-core[wandb]"')
+    """HmrError if W&B is not installed, or its package cannot be used."""
+    if _mode() == "offline":
+        # From its import on errors would be sent, offline or not.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    require_package("wandb", "W&B", 'pip install "hmr-core[wandb]"', has="init")
+
+
+def _mode() -> str:
+    return os.environ.get(MODE) or "offline"
 
 
 def _begin(run: Run) -> Any:
     require_wandb()
-    mode: Any = os.environ.get(MODE) or "offline"
-    if mode == "offline":
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # which would be sent, offline or not
+    mode: Any = _mode()
     import wandb
 
     (run.folder / FOLDER).mkdir(exist_ok=True)  # W&B would write elsewhere, without a word

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.util import find_spec
+from pathlib import Path
 
-from hmr_core.errors import HmrError
+from hmr_core.optional_packages import not_whole, require_there
 
 INSTALL = 'pip install "hmr-core[report]"'
 
 
 def require_plotly() -> None:
-    """HmrError with the command that installs Plotly where it is not there."""
-    if find_spec("plotly") is None:
-        raise HmrError(f"Plotly is not installed, which draws the page's charts. Run: {INSTALL}")
+    """HmrError with the command that installs Plotly where it is not there, or is not whole."""
+    _script()
 
 
 def plotly_js() -> str:
@@ -21,10 +19,12 @@ def plotly_js() -> str:
 
     The package is not imported, which takes a second: its file is all that is needed.
     """
-    require_plotly()
-    try:
-        return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
-    except OSError as error:
-        raise HmrError(
-            f"the package plotly is there, but not its JavaScript ({error.strerror}). Install it again: {INSTALL}"
-        ) from error
+    return _script().read_text(encoding="utf-8")
+
+
+def _script() -> Path:
+    found = require_there("plotly", "Plotly, which draws the page's charts,", INSTALL)
+    for folder in (found and found.submodule_search_locations) or ():
+        if (script := Path(folder, "package_data", "plotly.min.js")).is_file():
+            return script
+    raise not_whole("plotly", "Plotly, which draws the page's charts,", found, "it has no package_data/plotly.min.js")
