@@ -76,7 +76,13 @@ def test_scoring_says_what_goes_with_which_file(hmr: Any, trained: Path) -> None
     )  # fmt: skip
     Path("pred.json").write_text("[[], []]")
     status, _, err = hmr("score", "pred.json")
-    assert (status, "does not say which split its predictions are of" in err, "Give --split." in err) == (2, True, True)
+    assert status == 1
+    assert err.startswith("error: pred.json is a .json file, as the authors of ")
+    assert " is of oakink, whose authors take no such files. Name the pack that it is of with --data; " in err
+    Path("empty").mkdir()
+    status, _, err = hmr("score", "empty")
+    assert (status, err.startswith("error: empty has no predictions: none of predictions.h5")) == (1, True)
+    assert "or a folder that `hmr eval` left, or one that it wrote with --submission." in err
 
 
 def test_a_file_of_one_s_own_is_written_and_scored_as_the_page_says(hmr: Any, mini_pack_path: Path) -> None:

@@ -31,6 +31,7 @@ from hmr_core.hand.joints import SIDES
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.plugins import ModelSpec, PredictorSpec
+from hmr_core.plugins.official import OfficialRules, SubmissionForm, Truth
 from hmr_core.plugins.photo_hands import Detection, FoundHand, InBox, Sought
 from hmr_core.processes import Place
 
@@ -121,6 +122,56 @@ def scored(plugins: Any, synthetic_pack_path: Path, monkeypatch: pytest.MonkeyPa
         return evaluate("knowing", registry=plugins, **given)
 
     return evaluate_it
+
+
+def test_a_predictor_is_scored_by_the_data_set_s_own_rules_from_the_command_line(
+    plugins: Any, command_line: Any, fakes: Any, synthetic_pack_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Truth and predictions reach the rules in metres, camera space; the files that the authors take are written."""
+
+    def rule(truth: Truth, joints: ndarray, verts: ndarray | None) -> dict[str, float | None]:
+        assert truth.root_given
+        assert verts is not None
+        errors = np.linalg.norm(joints - truth.joints, axis=-1)
+        return {"mean_mm": float(1000 * errors.mean()), "hands": float(len(verts))}
+
+    def write(folder: Path, split: str, ids: Sequence[str], joints: ndarray, verts: ndarray | None) -> None:
+        (folder / "own.csv").write_text("".join(f"{i},{name}\n" for i, name in enumerate(ids)))
+
+    form = SubmissionForm(files=("own.csv",), subset="test", needs_mesh=True, write=write, read=lambda *_: None)  # type: ignore[arg-type, return-value]
+    rules = OfficialRules(name="the authors' script", rules=("points: all",), score=rule, submission=form)
+    oakink = replace(builtin.hmr_datasets()[0], rules=rules)
+    knowing = PredictorSpec(
+        name="knowing", summary="knows", config=Options, build=lambda options, *_: Knowing(options, synthetic_pack_path)
+    )
+    command_line.plugins[:] = [
+        fakes.plugin("core", hmr_datasets=lambda: [oakink]),
+        fakes.plugin("knowing", hmr_predictors=lambda: [knowing]),
+    ]
+    monkeypatch.delenv("HMR_HAND_MODEL", raising=False)
+    command = ["eval", "knowing", "--split", "sp0", "--data", str(synthetic_pack_path), "--device", "cpu"]
+    options = ["--set", "off_mm=3", "--protocol", "official", "--submission", "sent"]
+    status, out, err = command_line(*command, *options)
+    assert status == 0, err
+    report = json.loads(Path("eval/knowing-sp0-test-official/report.json").read_text())
+    official = report["official"]
+    assert (report["protocol"], official["scorer"]) == ("official", "the authors' script")
+    assert official["metrics"]["hands"] == report["samples"]
+    assert official["metrics"]["mean_mm"] == pytest.approx(report["metrics"]["mpjpe_mm"], rel=1e-4)
+    assert any(note.startswith("the annotations' depth of the root joint placed") for note in report["notes"])
+    assert "the authors' script" in out
+    assert "mean_mm" in out
+    assert len(Path("sent/own.csv").read_text().splitlines()) == report["samples"]
+    status, out, err = command_line(
+        "score",
+        "eval/knowing-sp0-test-official",
+        "--data",
+        str(synthetic_pack_path),
+        "--protocol",
+        "official",
+        "--json",
+    )
+    assert (status, json.loads(out)["official"]) == (0, official), err
 
 
 def test_a_predictor_that_knows_all_scores_nothing_but_rounding(scored: Any, made: list[Knowing]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hmr_core.cli.main import main
 from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
@@ -64,6 +65,60 @@ def test_ho3d_s_public_annotations_as_a_submission_have_no_error(version: int, t
         # An area counts no error of 1e-8 m at the threshold 0, as the authors' program does not.
         assert value == pytest.approx(expected, abs=0.006 if name.endswith("auc3d") else 1e-4), name
     assert report["metrics"]["mpvpe_mm"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.fixture
+def sent(freihand: Pack, tmp_path: Path) -> Path:
+    """A submission of FreiHAND's that is right but for a centimetre."""
+    rows = freihand.indices("freihand", "test")
+    form = discover().dataset("freihand").rules
+    assert form is not None
+    assert form.submission is not None
+    joints, verts = (freihand.array(name, rows) + np.float32(0.01) for name in ("joints", "verts"))
+    (tmp_path / "sent").mkdir()
+    form.submission.write(tmp_path / "sent", "freihand", freihand.ids(rows), joints, verts)
+    return tmp_path / "sent"
+
+
+@pytest.mark.parametrize("given", ["", "pred.json", "pred.zip"])
+def test_the_command_scores_a_submission_by_its_authors_rules(
+    given: str, freihand: Pack, sent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", str(sent / given), "--data", str(freihand.path), "--protocol", "official"]
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["official"]["scorer"] == "FreiHAND's eval.py"
+    assert report["official"]["metrics"]["xyz_mean3d"] == pytest.approx(3**0.5, rel=1e-4)
+    assert report["metrics"]["mpjpe_mm"] == pytest.approx(10 * 3**0.5, rel=1e-4)
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "FreiHAND's eval.py" in out
+    assert "xyz_mean3d" in out
+    assert main(command[:-2]) == 0
+    assert "eval.py" not in capsys.readouterr().out
+
+
+def test_a_submission_of_another_data_set_is_told_to_be_one(
+    freihand: Pack, sent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_interhand(tmp_path / "interhand")
+    others = packed("interhand", tmp_path / "interhand", "interhand")
+    assert main(["score", str(sent / "pred.zip"), "--data", str(others.path)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {sent / 'pred.zip'} is a .zip file, as the authors of freihand (pred.json or pred.zip), ho3d "
+        f"(pred.json or pred.zip) take, and {others.path} is of interhand, whose authors take no such files. Name the "
+        "pack that it is of with --data; predictions of any data set can be written as docs/predictions.md says.\n"
+    )
+    (tmp_path / "dexycb.csv").write_text(",".join(["7", *["0"] * 63]))
+    assert main(["score", str(tmp_path / "dexycb.csv"), "--data", str(freihand.path)]) == 1
+    assert "of dexycb (dexycb.csv) take, and " in (said := capsys.readouterr().err)
+    assert "is of freihand, whose authors take pred.json or pred.zip. Name the pack" in said
+    make_ho3d(tmp_path / "ho3d", 3)
+    hands = packed("ho3d", tmp_path / "ho3d", "ho3d-v3")
+    assert main(["score", str(sent), "--data", str(hands.path)]) == 1
+    assert "of ho3d-v3 has 2 samples. All of them must be there. If it is of another data set, version or split" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_submission_in_millimetres_is_refused(freihand: Pack, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_a_file_without_meshes_is_one_of_joints(tmp_path: Path) -> None:
     assert FREIHAND.submission.read(tmp_path / "mine.json", "freihand", IDS).verts is None
 
 
+AGAIN = "Write it or copy it again; an evaluation writes one with submission=DIR."
+
 NOT_TWO = "valid is a list of two lists, the joints and the vertices of all hands."
 
 
@@ -83,17 +85,17 @@ def _nan(content: list[Any]) -> None:
     [
         (
             _with(lambda content: [*content, []]),
-            "{path} is no submission: NOT_TWO",
+            "{path} is no submission: NOT_TWO AGAIN",
         ),
         (
             _with(lambda content: [content[0][:2], content[1]]),
             "{path} has 2 hands with joints and 3 with vertices, and test of freihand has 3 samples. All of them must "
-            "be there.",
+            "be there. If it is of another data set, version or split, name its pack with data.",
         ),
         (
             _with(lambda content: [content[0], content[1][:2]]),
             "{path} has 3 hands with joints and 2 with vertices, and test of freihand has 3 samples. All of them must "
-            "be there.",
+            "be there. If it is of another data set, version or split, name its pack with data.",
         ),
         (
             _with(_nan),
@@ -109,7 +111,7 @@ def _nan(content: list[Any]) -> None:
         ),
         (
             '{"joints": []}',
-            "{path} is no submission: NOT_TWO",
+            "{path} is no submission: NOT_TWO AGAIN",
         ),
     ],
 )
@@ -119,14 +121,21 @@ def test_what_is_no_submission_is_refused(text: str, problem: str, tmp_path: Pat
     path.write_text(text)
     with pytest.raises(HmrError) as raised:
         FREIHAND.submission.read(path, "freihand", IDS)
-    assert str(raised.value) == problem.format(path=path).replace("NOT_TWO", NOT_TWO)
+    assert str(raised.value) == problem.format(path=path).replace("NOT_TWO", NOT_TWO).replace("AGAIN", AGAIN)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     assert FREIHAND.submission is not None
     (tmp_path / "pred.json").write_text("[[[1, 2")
-    with pytest.raises(HmrError, match=r"pred\.json cannot be read as a submission"):
+    with pytest.raises(HmrError, match=r"pred\.json is cut off or damaged: as JSON, .*\. Write it or copy it again"):
         FREIHAND.submission.read(tmp_path / "pred.json", "freihand", IDS)
+    FREIHAND.submission.write(tmp_path, "freihand", IDS, JOINTS, VERTS)
+    whole = (tmp_path / "pred.zip").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:-40], whole[:middle] + bytes(50) + whole[middle + 50 :]):
+        (tmp_path / "pred.zip").write_bytes(damaged)
+        with pytest.raises(HmrError, match=r"pred\.zip is cut off, damaged or under a password: as a zip file, .*subm"):
+            FREIHAND.submission.read(tmp_path / "pred.zip", "freihand", IDS)
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.writestr("a.json", "[]")
         archive.writestr("b.json", "[]")

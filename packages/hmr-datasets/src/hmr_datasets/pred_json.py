@@ -5,8 +5,10 @@ Both are in the order of the evaluation set, in metres. pred.zip has the file al
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,16 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
 from hmr_core.plugins.official import SubmittedPoints
 
 JSON, ZIP = FILES = ("pred.json", "pred.zip")
+
+AGAIN = ("Write it or copy it again; an evaluation writes one with ", Option("submission", "DIR"), ".")
+"""What to do about a file that is none."""
+
+_ZIP = b"PK"
 
 _DIGITS = 7
 """Digits after the point: a tenth of a micrometre."""
@@ -46,12 +53,15 @@ def read_pred_json(path: Path, split: str, ids: Sequence[str]) -> SubmittedPoint
     content = _content(path)
     if not isinstance(content, list) or len(content) != 2 or not all(isinstance(part, list) for part in content):
         raise HmrError(
-            f"{path} is no submission: valid is a list of two lists, the joints and the vertices of all hands."
+            f"{path} is no submission: valid is a list of two lists, the joints and the vertices of all hands.", *AGAIN
         )
     joints, verts = content
     counts = f"{len(joints)} hands with joints and {len(verts)} with vertices"
     if len(joints) != len(ids) or len(verts) not in (0, len(ids)):
-        raise HmrError(f"{path} has {counts}, and test of {split} has {len(ids)} samples. All of them must be there.")
+        raise HmrError(
+            f"{path} has {counts}, and test of {split} has {len(ids)} samples. All of them must be there.",
+            "If it is of another data set, version or split, name its pack with ", Option("data"), ".",
+        )  # fmt: skip
     return SubmittedPoints(
         joints=_points(path, "joints", joints, 21, ids),
         verts=_points(path, "vertices", verts, 778, ids) if verts else None,
@@ -61,15 +71,20 @@ def read_pred_json(path: Path, split: str, ids: Sequence[str]) -> SubmittedPoint
 def _content(path: Path) -> Any:
     """What the JSON file at a path, or the only one in the archive there, holds."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        content = read_bytes(path)
+        if content.startswith(_ZIP):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 names = [name for name in archive.namelist() if name.endswith(".json")]
                 if len(names) != 1:
-                    raise HmrError(f"{path} has {len(names)} .json files; valid: pred.json alone.")
-                return json.loads(archive.read(names[0]))
-        return json.loads(read_bytes(path))
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise HmrError(f"{path} cannot be read as a submission: {error}.") from error
+                    raise HmrError(f"{path} has {len(names)} .json files; valid: {JSON} alone.", *AGAIN)
+                content = archive.read(names[0])
+        return json.loads(content)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: under a password
+        raise HmrError(f"{path} is cut off, damaged or under a password: as a zip file, {error}.", *AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise HmrError(f"{path} is cut off or damaged: as JSON, {error}.", *AGAIN) from error
+    except OSError as error:
+        raise HmrError(f"cannot read {path}: {error.strerror}.") from error
 
 
 def _points(path: Path, what: str, hands: list[Any], count: int, ids: Sequence[str]) -> ndarray:

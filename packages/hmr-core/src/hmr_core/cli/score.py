@@ -29,10 +29,11 @@ from hmr_core.evaluation.protocols import OFFICIAL
     help="Print them as JSON, as they stand in report.json, with each sample's errors.",
 )
 def score(predictions: Path, data: Path | None, split: str | None, protocol: str, as_json: bool) -> None:
-    """Score a file of PREDICTIONS (predictions.h5, or an evaluation's folder) against a pack, without a model.
+    """Score a file of PREDICTIONS (predictions.h5, or the folder that holds it) against a pack, without a model.
 
     The file may be of a model of your own, or in the form that the authors of the pack's data set take: pred.json or
-    pred.zip of FreiHAND and HO-3D, DexYCB's CSV. docs/predictions.md says how to write one.
+    pred.zip of FreiHAND and HO-3D, DexYCB's CSV, or the folder that `hmr eval --submission` wrote. docs/predictions.md
+    says how to write one.
 
     \b
     Examples:
@@ -45,10 +46,9 @@ def score(predictions: Path, data: Path | None, split: str | None, protocol: str
     from hmr_core.data.pack.reader import Pack
     from hmr_core.evaluation.official import official_rules
     from hmr_core.evaluation.predictions import read_predictions
-    from hmr_core.evaluation.results import PREDICTIONS
-    from hmr_core.evaluation.submissions import is_submission, read_submission
+    from hmr_core.evaluation.submissions import find_predictions, is_submission, read_submission
 
-    path = predictions / PREDICTIONS if predictions.is_dir() else predictions
+    path = find_predictions(predictions, current_registry())
     if is_submission(path):
         pack = Pack(find_data(data))
         content = read_submission(path, pack, split, current_registry())

@@ -53,7 +53,7 @@ def official_rules(pack: Pack, split: str, subset: str, registry: Registry) -> O
     Raises UsageError for a data set that is not installed, HmrError for one without rules, and for a subset without
     truth.
     """
-    found = _spec(pack, registry)
+    found = spec_of(pack, registry)
     if found.rules is None:
         those = ", ".join(sorted(name for name, spec in registry.datasets().items() if spec.rules)) or "none"
         raise HmrError(
@@ -84,7 +84,7 @@ def submission_form(pack: Pack, split: str, subset: str, registry: Registry) -> 
 
     Raises UsageError for a data set that is not installed and for another subset; HmrError for a data set without any.
     """
-    rules = _spec(pack, registry).rules
+    rules = spec_of(pack, registry).rules
     form = None if rules is None else rules.submission
     if form is None:
         those = ", ".join(
@@ -107,7 +107,8 @@ def submission_form(pack: Pack, split: str, subset: str, registry: Registry) -> 
     return form
 
 
-def _spec(pack: Pack, registry: Registry) -> DatasetSpec:
+def spec_of(pack: Pack, registry: Registry) -> DatasetSpec:
+    """The data set that a pack is of; UsageError where its plugin is not installed."""
     return registry.dataset(pack.info.dataset)
 
 

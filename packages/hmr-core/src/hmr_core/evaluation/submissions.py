@@ -8,23 +8,82 @@ from pathlib import Path
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.plausibility import likely_unit, unit_text
 from hmr_core.errors import HmrError, Option, UsageError
-from hmr_core.evaluation.official import submission_form
+from hmr_core.evaluation.official import spec_of
 from hmr_core.evaluation.predictions import Predictions
+from hmr_core.evaluation.results import PREDICTIONS
 from hmr_core.files import open_regular
+from hmr_core.plugins.official import SubmissionForm
 from hmr_core.plugins.registry import Registry
 
 _BEGINNING = 64
-_STARTS = re.compile(rb"PK\x03\x04|\s*\[|\s*[0-9]+\s*,")
-"""How a zip file, a list in JSON, and a line of CSV begin; no file of ours does."""
+_STARTS = {
+    ".zip": re.compile(rb"PK\x03\x04"),
+    ".json": re.compile(rb"\s*\["),
+    ".csv": re.compile(rb"\s*[0-9]+\s*,"),
+}
+"""How a zip file, a list in JSON, and a line of CSV begin, by the endings of their names; no file of ours does."""
+
+
+def find_predictions(given: Path, registry: Registry) -> Path:
+    """The file of predictions that is meant by a file, or by the folder of an evaluation or of a submission.
+
+    HmrError for a folder that has none.
+    """
+    if not given.is_dir():
+        return given
+    names = [PREDICTIONS, *dict.fromkeys(name for form in _forms(registry).values() for name in form.files)]
+    there = [given / name for name in names if (given / name).is_file()]
+    if not there:
+        raise HmrError(
+            f"{given} has no predictions: none of {', '.join(names)} is in it.",
+            "Name the file that has them, or a folder that `hmr eval` left, or one that it wrote with ",
+            Option("submission"),
+            ".",
+        )
+    return there[0]
 
 
 def is_submission(path: Path) -> bool:
     """Whether a file begins as those of data sets' authors do; False where there is none that can be read."""
+    return bool(_kind(path))
+
+
+def _kind(path: Path) -> str:
+    """What kind of file it is, by its beginning: the ending that such a file has; "" for none of these."""
     try:
         with open_regular(path) as file:
-            return _STARTS.match(file.read(_BEGINNING)) is not None
+            begin = file.read(_BEGINNING)
     except OSError:
-        return False
+        return ""
+    return next((ending for ending, start in _STARTS.items() if start.match(begin)), "")
+
+
+def _forms(registry: Registry) -> dict[str, SubmissionForm]:
+    """The forms of submissions by the data sets whose authors take them."""
+    rules = {name: spec.rules for name, spec in registry.datasets().items()}
+    return {name: each.submission for name, each in rules.items() if each is not None and each.submission is not None}
+
+
+def _form_of(path: Path, pack: Pack, registry: Registry) -> SubmissionForm:
+    """The form that the authors of a pack's data set take; HmrError where they take none, or no such file."""
+    found = spec_of(pack, registry).rules
+    form = None if found is None else found.submission
+    kind = _kind(path)
+    if form is not None and (not kind or kind in {Path(name).suffix for name in form.files}):
+        return form
+    of = [
+        f"{name} ({' or '.join(each.files)})"
+        for name, each in sorted(_forms(registry).items())
+        if kind in {Path(file).suffix for file in each.files}
+    ]
+    takes = "take no such files" if form is None else f"take {' or '.join(form.files)}"
+    raise HmrError(
+        f"{path} is a {kind} file, as the authors of {', '.join(of) or 'no data set that is known here'} take, and "
+        f"{pack.path} is of {pack.info.dataset}, whose authors {takes}.",
+        "Name the pack that it is of with ",
+        Option("data"),
+        "; predictions of any data set can be written as docs/predictions.md says.",
+    )
 
 
 def read_submission(path: Path, pack: Pack, split: str | None, registry: Registry) -> Predictions:
@@ -35,6 +94,7 @@ def read_submission(path: Path, pack: Pack, split: str | None, registry: Registr
     authors take none, and for a file that is damaged, of other samples, in another unit, or has numbers that are not
     finite.
     """
+    form = _form_of(path, pack, registry)
     splits = list(pack.info.counts)
     if split is None and len(splits) > 1:
         raise UsageError(
@@ -43,10 +103,7 @@ def read_submission(path: Path, pack: Pack, split: str | None, registry: Registr
             Option("split"),
             ".",
         )
-    name = pack.split_name(split or splits[0])
-    rules = registry.dataset(pack.info.dataset).rules
-    subset = "test" if rules is None or rules.submission is None else rules.submission.subset
-    form = submission_form(pack, name, subset, registry)
+    name, subset = pack.split_name(split or splits[0]), form.subset
     ids = pack.ids(pack.indices(name, subset))
     try:
         found = form.read(path, name, ids)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from hmr_core.errors import HmrError
+from hmr_core.errors import HmrError, Option
 from hmr_core.files import read_bytes
 from hmr_core.hand.joints import WRIST
 from hmr_core.plugins.official import OfficialRules, SubmissionForm, SubmittedPoints, Truth
@@ -74,8 +74,9 @@ def read(path: Path, split: str, ids: Sequence[str]) -> SubmittedPoints:
     if not there.all():
         lost = int((~there).sum())
         raise HmrError(
-            f"{path} lacks {lost} of the {len(ids)} samples of test of {split}, such as {ids[int(there.argmin())]}."
-        )
+            f"{path} lacks {lost} of the {len(ids)} samples of test of {split}, such as {ids[int(there.argmin())]}.",
+            "If it is of another split, name that with ", Option("split"), ".",
+        )  # fmt: skip
     if bad := np.flatnonzero(~np.isfinite(joints).all(1)).tolist():
         raise HmrError(f"{path}: the joints of {ids[bad[0]]} are not finite ({len(bad)} of {len(ids)} samples).")
     points = (joints / 1000).astype(np.float32).reshape(-1, 21, 3)
