@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 NAME = "my [red] d'\udcfcta :cat:"
 """Its ü is of Latin-1: one byte that is no UTF-8."""
 

@@ -21,6 +21,8 @@ from hmr_core.errors import HmrError
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.registry import discover
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TOOLS = (

@@ -106,6 +106,7 @@ def test_a_released_file_with_a_tensor_missing_or_of_a_wrong_shape_is_refused(
         load_checkpoint(tmp_path / "x", models["rle"])
 
 
+@pytest.mark.slow
 def test_the_largest_is_converted_with_what_it_holds_of_use(models: dict[str, ModelSpec], tmp_path: Path) -> None:
     spec = models["i2l"]
     state = {  # half a gigabyte: a number for each tensor, which takes less time than random ones

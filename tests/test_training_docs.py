@@ -14,6 +14,8 @@ from hmr_core.plugins.recipes import options
 from hmr_core.plugins.registry import discover
 from hmr_core.weights.checkpoint_folders import run_checkpoints
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
 EPOCHS = {None: "2", "100": "1", "20": "3", "5": "1", "1": "1"}
 """How many epochs a command of the page is given here, by how many it has there; no run there is as long."""

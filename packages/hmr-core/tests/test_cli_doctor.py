@@ -221,6 +221,7 @@ def test_the_default_pack_is_found(mini_pack_path: Path, tmp_path: Path, capsys:
     assert texts(report, "data")[0].startswith("ok: data/oakink.h5 opens: OakInk-Image v2.1; 96 samples, png, ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["torch", "h5py", "cv2"])
 def test_the_report_comes_even_if_a_package_is_broken(
     broken: str, mini_tree: Path, mini_pack_path: Path, tmp_path: Path
@@ -248,6 +249,7 @@ def test_the_report_comes_even_if_a_package_is_broken(
         assert not [text for text in texts(report, "data") if text.startswith("wrong")]
 
 
+@pytest.mark.slow
 def test_a_broken_plugin_is_a_line(tmp_path: Path, fakes: Any) -> None:
     site = tmp_path / "site"
     site.mkdir()

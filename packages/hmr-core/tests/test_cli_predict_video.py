@@ -224,6 +224,7 @@ def site(fakes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: Mod
     return tmp_path
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_a_kill_lose_nothing(site: Path, start_hmr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is interrupted, goes on, is killed, and goes on to the end: as if it was never stopped."""
     command = ("predict", "animation", "still.mp4", "--no-pictures")

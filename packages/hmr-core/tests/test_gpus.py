@@ -24,6 +24,8 @@ from hmr_core.launcher import launch
 from hmr_core.plugins.run import Run
 from hmr_core.worker_error import WorkerError
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
 import os, signal, time
 from pathlib import Path
@@ -125,7 +127,6 @@ def results(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return {name: report[name] for name in ("metrics", "aligned", "baseline", "errors")}, arrays
 
 
-@pytest.mark.slow
 def test_more_processes_give_the_same_and_one_speaks(
     hmr: Callable[..., tuple[int, str, str]], start: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -145,7 +146,6 @@ def test_more_processes_give_the_same_and_one_speaks(
     assert report["started"]["command"].endswith(f"--out {two} --gpus 2")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("module", [HMR, TORCHRUN], ids=["hmr", "torchrun"])
 def test_the_error_of_a_process_is_told(
     module: tuple[str, ...],
@@ -199,7 +199,6 @@ def test_a_process_that_hangs_is_not_taken_for_one_that_was_killed(tmp_path: Pat
     assert launcher._told(failures, tmp_path).message == text
 
 
-@pytest.mark.slow
 def test_a_signal_is_passed_on(
     command: list[str], start_hmr: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_run_is_not_lengthened_to_what_it_has_done(run: Run, plugins: Registry
     assert (run.folder / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_cosine_of_a_lengthened_run_is_over_all_of_its_epochs(
     trainer: Any, plugins: Registry, tmp_path: Path
 ) -> None:

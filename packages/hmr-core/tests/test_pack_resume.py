@@ -81,6 +81,7 @@ def kept_samples(out: Path) -> int:
     return (len(content) - content.index(b"\n") - 1) // RECORD.itemsize
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "then"), [(1, 2), (2, 1)])
 def test_ctrl_c_keeps_what_was_done_whatever_the_number_of_workers(
     plain: OakInkReader, whole: bytes, out: Path, workers: int, then: int
@@ -362,6 +363,7 @@ def kill_group(process: int) -> None:
         return
 
 
+@pytest.mark.slow
 def test_killed_at_ten_moments_it_leaves_the_same_file(
     packer: Callable[..., int], reader: OakInkReader, whole: bytes, out: Path
 ) -> None:
@@ -452,6 +454,7 @@ def test_killed_at_the_end_it_leaves_the_same_file(
     assert names(out) == {"x.h5"}
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_after_it_was_killed(
     out: Path,
     tmp_path: Path,

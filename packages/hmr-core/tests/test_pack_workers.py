@@ -25,6 +25,8 @@ from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError
 from hmr_core.plugins.sample import Sample
 
+pytestmark = pytest.mark.slow
+
 OAKINK = Path(__file__).parent / "data" / "oakink_mini" / "OakInk"
 PNG, JPEG = codec_named("png"), codec_named("jpeg:50")
 

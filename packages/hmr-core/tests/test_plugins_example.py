@@ -103,6 +103,7 @@ def test_hmr_shows_the_first_plugin_as_the_page_says(hello: Stranger) -> None:
     assert all(line.split() in printed for line in shown[1].splitlines())
 
 
+@pytest.mark.slow
 def test_the_first_plugin_keeps_the_contract_learns_and_is_scored(hello: Stranger) -> None:
     hello.run(str(hello.python), "-c", 'from hmr_core.testing import check_model; check_model("hello")')
     commands = re.findall(r"^hmr ((?:train|eval) hello .*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -123,6 +124,7 @@ def test_hmr_finds_the_installed_example(stranger: Stranger) -> None:
     assert "width" in [option["key"] for option in shown["options"]]
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_where_it_is_installed(stranger: Stranger) -> None:
     output = stranger.run(str(stranger.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "hmr-tiny/tests")
     assert "1 passed" in output

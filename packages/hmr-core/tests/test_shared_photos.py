@@ -22,6 +22,8 @@ from hmr_core.processes import Place
 from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = [Path(name) for name in ("a.png", "b.png", "sub/a.png", "bad.png", "c.png")]
 
 

@@ -16,6 +16,8 @@ from hmr_core.data.synthetic import frames
 from hmr_core.data.synthetic.writer import write_synthetic
 from hmr_core.errors import HmrError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
