@@ -47,7 +47,7 @@ class BuildingPose2Feat(nn.Module):
 
     def __init__(self, other: Pose2Feat) -> None:
         super().__init__()
-        self.conv, self.depth, self.sigma = other.conv, other.depth, other.sigma
+        self.conv, self.depth, self.sigma = other.conv, other.depth, other.sigmas[2]
 
     def forward(self, features: Tensor, joints: Tensor) -> Tensor:
         """The same as Pose2Feat.forward."""

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hmr_core.builtin_backbones import core_backbones
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError
-from hmr_core.nn.resnet import ResNet
-from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.nn.backbones.config import BackboneConfig
+from hmr_core.nn.backbones.resnet import ResNet
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import load_recipe
@@ -299,7 +300,7 @@ def test_weights_that_fit_no_model_show_what_differs(hmr: Hmr) -> None:
 def test_weights_that_are_not_finite_are_damaged_whatever_they_are_of(hmr: Hmr) -> None:
     backbone = {
         name: torch.full_like(value, float("nan"))
-        for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()
+        for name, value in ResNet(BackboneConfig(name="resnet18")).state_dict().items()
         if value.is_floating_point()
     }
     for name, state, first in (
@@ -325,10 +326,11 @@ def test_a_checkpoint_whose_weights_were_removed_is_told_by_its_folder(hmr: Hmr,
     assert hmr("eval", "small", "--ckpt", str(newer), "--split", "sp0").err == f"{told}The run has no other.\n"
 
 
-def test_a_backbone_is_shown(hmr: Hmr) -> None:
-    torch.save(ResNet(ResNetConfig(depth=18)).state_dict(), "resnet18.pth")
+def test_a_backbone_is_shown(hmr: Hmr, plugins: list[Any], fakes: Any) -> None:
+    plugins.append(fakes.plugin("core", hmr_backbones=core_backbones))
+    torch.save(ResNet(BackboneConfig(name="resnet18")).state_dict(), "resnet18.pth")
     said = hmr("ckpt", "show", "resnet18.pth")
-    assert "what:    torchvision's ResNet-18, which a model's backbone can start from\n" in said.out
+    assert "what:    the weights of the backbone resnet18, which a model can start from\n" in said.out
 
 
 def test_a_file_of_a_known_model_is_answered_with_pip(hmr: Hmr) -> None:

@@ -43,7 +43,17 @@ def test_help_groups_the_commands_in_the_order_of_use(fakes: Any) -> None:
         line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line.split()[0] in LAZY_COMMANDS
     ]
     expected = ("synth", "mano", "pack", "train", "runs", "sweep", "eval", "compare", "score", "ckpt", "predict")
-    assert names == [*expected, "doctor", "models", "datasets", "solvers", "detectors", "predictors", "plugins"]
+    assert names == [
+        *expected,
+        "doctor",
+        "models",
+        "datasets",
+        "solvers",
+        "detectors",
+        "predictors",
+        "backbones",
+        "plugins",
+    ]
     assert "From plugins" not in shown
 
 

@@ -24,8 +24,10 @@ from hmr_core.evaluation.saved import read_evaluation
 from hmr_core.files import NotAFileError, check_regular, open_regular, read_bytes
 from hmr_core.hand.mano_file import read_mano_file
 from hmr_core.hand.model import load_hand_model
+from hmr_core.nn.backbones.config import BackboneConfig
+from hmr_core.nn.backbones.pretrained import load_pretrained
+from hmr_core.nn.backbones.resnet import ResNet
 from hmr_core.nn.files import file_format, read_safetensors, read_shapes
-from hmr_core.nn.resnet import _read_weights
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.registry import discover
@@ -137,7 +139,10 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "format of weights": ("model.pth", file_format),
     "weights": ("model.safetensors", read_safetensors),
     "shapes of weights": ("model.safetensors", read_shapes),
-    "backbone": ("resnet.pth", _read_weights),
+    "backbone": (
+        "resnet.pth",
+        lambda path: load_pretrained(ResNet(BackboneConfig(name="resnet18", width=8, weights=str(path))), {}),
+    ),
     "what --ckpt names": ("model.safetensors", find_weights),
 }
 

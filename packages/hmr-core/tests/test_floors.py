@@ -53,7 +53,7 @@ FLOORS = (
     {"training"},
     {"sweep"},
     {"testing"},
-    {"cli", "builtin", "__main__"},
+    {"cli", "builtin", "builtin_backbones", "__main__"},
 )
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 

@@ -13,7 +13,9 @@ from hmr_core.errors import UsageError
 from hmr_core.plugins import hookimpl
 from hmr_core.plugins.registry import Registry
 
-HOOKS = "hmr_models, hmr_datasets, hmr_solvers, hmr_detectors, hmr_predictors, hmr_commands, hmr_on_event"
+HOOKS = (
+    "hmr_models, hmr_datasets, hmr_solvers, hmr_detectors, hmr_predictors, hmr_backbones, hmr_commands, hmr_on_event"
+)
 
 
 def status(registry: Registry, name: str) -> Any:

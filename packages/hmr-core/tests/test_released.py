@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hmr_core.builtin_backbones import core_backbones
 from hmr_core.config import ModelConfig
 from hmr_core.digests import file_digest
 from hmr_core.errors import HmrError, Option
+from hmr_core.nn.backbones.config import BackboneConfig
+from hmr_core.nn.backbones.resnet import ResNet
 from hmr_core.nn.files import read_state_dict
-from hmr_core.nn.resnet import ResNet
-from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import load_recipe
@@ -30,6 +31,8 @@ from hmr_core.weights.identify import identify
 from hmr_core.weights.next_commands import Installed
 from hmr_core.weights.released_file import Ignored
 from hmr_core.weights.weights_file import BackboneFile, Closest, Differing, ReleasedWeights, UnknownWeights
+
+BACKBONES = {spec.name: spec for spec in core_backbones()}
 
 IGNORED = {"hand.": "the hand's own arrays", "old": "what nothing uses"}
 
@@ -441,17 +444,16 @@ def test_a_file_of_a_model_that_is_not_installed_is_answered_with_pip(tmp_path: 
 
 def test_a_model_that_needs_a_hand_is_shown_with_one(tmp_path: Path, spec: ModelSpec) -> None:
     class Config(ModelConfig):
-        backbone: ResNetConfig = ResNetConfig()
+        backbone: BackboneConfig = BackboneConfig()
 
     posing = replace(spec, needs_hand=True)
     path = saved(tmp_path / "x", weights())
     found = identify(path, Installed({"small": posing}))
     assert found.use[0] == f"hmr eval small --ckpt {path} --split sp0 --hand-model hand.npz"
-    path = saved(tmp_path / "x", dict(ResNet(ResNetConfig(depth=18)).state_dict()))
-    found = identify(
-        path, Installed({"small": replace(posing, config=Config), "other": replace(spec, name="other", config=Config)})
-    )
-    train = f"--split sp0 --set backbone.depth=18 --set backbone.weights={path}"
+    path = saved(tmp_path / "x", dict(ResNet(BackboneConfig(name="resnet18")).state_dict()))
+    models = {"small": replace(posing, config=Config), "other": replace(spec, name="other", config=Config)}
+    found = identify(path, Installed(models, backbones=BACKBONES))
+    train = f"--split sp0 --set backbone.name=resnet18 --set backbone.weights={path}"
     assert found.use == (f"hmr train small {train} --hand-model hand.npz", f"hmr train other {train}")
 
 
@@ -491,7 +493,7 @@ def test_models_are_built_without_memory_or_random_numbers(
     built: list[nn.Module] = []
 
     def build(config: Any) -> Any:
-        built.append(nn.Sequential(spec.build(config), ResNet(ResNetConfig(depth=18))))
+        built.append(nn.Sequential(spec.build(config), ResNet(BackboneConfig(name="resnet18"))))
         return built[-1]
 
     state = torch.get_rng_state()
@@ -500,15 +502,15 @@ def test_models_are_built_without_memory_or_random_numbers(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-def test_a_torchvision_backbone_is_recognised(tmp_path: Path, spec: ModelSpec, depth: Any) -> None:
-    state = dict(ResNet(ResNetConfig(depth=depth, freeze_batch_norm="all")).state_dict())
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_torchvision_backbone_is_recognised(tmp_path: Path, spec: ModelSpec, name: str) -> None:
+    state = dict(ResNet(BackboneConfig(name=name, freeze_batch_norm="all")).state_dict())
     path = saved(tmp_path / "x", {**state, "fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)})
-    found = identify(path, Installed({"small": spec}))
+    found = identify(path, Installed({"small": spec}, backbones=BACKBONES))
     assert isinstance(found, BackboneFile)
-    assert found.depth == depth
+    assert found.backbone == name
     del state["layer1.1.conv1.weight"]
-    assert identify(saved(path, state), Installed({"small": spec})).kind == "unknown"
+    assert identify(saved(path, state), Installed({"small": spec}, backbones=BACKBONES)).kind == "unknown"
 
 
 def closest(path: Path, models: dict[str, ModelSpec]) -> Closest | None:

@@ -37,13 +37,13 @@ def test_its_commands_and_its_program_run(
     (tmp_path / "data/oakink.h5").symlink_to(mini_pack_path)
     small = FILES[0].replace("trials = 12", "trials = 2").replace("train.epochs = 5", "train.epochs = 1")
     assert small.count(" = 2\n") == small.count("epochs = 1\n") == 1
-    (tmp_path / "sweep.toml").write_text(small.replace("[18, 34]", "[18]"))
+    (tmp_path / "sweep.toml").write_text(small.replace('["resnet18", "resnet34"]', '["resnet18"]'))
     commands = re.findall(r"^hmr (sweep sweep\.toml(?: --show)?)(?:  .*)?$", PAGE, flags=re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
         assert main(shlex.split(command)) == 0, capfd.readouterr().err
         out = capfd.readouterr().out
-        assert out.splitlines()[0].startswith("trial  state     train.learning_rate  train.batch_size  backbone.depth")
+        assert out.splitlines()[0].startswith("trial  state     train.learning_rate  train.batch_size  backbone.name")
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     exec(compile(program, "docs/sweeps.md", "exec"), {})
     number, _, rest = capfd.readouterr().out.partition(" ")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmr_i2l.gaussians import Pose2Feat, convolve_gaussians, gaussian
+from hmr_i2l.gaussians import NARROWEST, Pose2Feat, convolve_gaussians, gaussian
 
 SIGMA = 2.5
 HEIGHT, WIDTH, DEPTH = 7, 9, 5
@@ -47,7 +49,7 @@ def test_what_no_sum_would_show_is_zero_not_a_denormal_number() -> None:
 def test_values_and_gradients_are_those_of_the_convolution_of_the_heat_maps(generator: torch.Generator) -> None:
     kernel = torch.randn(4, 3, DEPTH, 3, 3, dtype=torch.float64, generator=generator).requires_grad_()
     joints = OUTSIDE.clone().requires_grad_()
-    found = convolve_gaussians(kernel, joints, (HEIGHT, WIDTH), SIGMA)
+    found = convolve_gaussians(kernel, joints, (HEIGHT, WIDTH), (SIGMA,) * 3)
     expected = F.conv2d(heat_maps(joints, HEIGHT, WIDTH, DEPTH), kernel.flatten(1, 2), padding=1)
     torch.testing.assert_close(found, expected)
     weights = torch.randn(found.shape, dtype=torch.float64, generator=generator)
@@ -60,7 +62,7 @@ def test_values_and_gradients_are_those_of_the_convolution_of_the_heat_maps(gene
 def test_the_border_is_padded_with_zeros_not_with_the_gaussians_tails(generator: torch.Generator) -> None:
     kernel = torch.ones(1, 1, 1, 3, 3, dtype=torch.float64)
     joints = torch.zeros(1, 1, 3, dtype=torch.float64)
-    found = convolve_gaussians(kernel, joints, (4, 4), SIGMA)[0, 0]
+    found = convolve_gaussians(kernel, joints, (4, 4), (SIGMA,) * 3)[0, 0]
     line = [torch.exp(torch.tensor(-0.5 * (i / SIGMA) ** 2, dtype=torch.float64)) for i in range(4)]
     assert found[0, 0].item() == pytest.approx(float((line[0] + line[1]) ** 2))
     assert found[3, 3].item() == pytest.approx(float((line[2] + line[3]) ** 2))
@@ -96,3 +98,18 @@ def test_half_precision_costs_no_more_than_the_features_own_rounding(generator: 
         with torch.autocast("cpu", torch.bfloat16):
             low = layer(features, joints)
     torch.testing.assert_close(low.float(), full, atol=0.01 * float(full.max()), rtol=0)
+
+
+def test_on_a_coarser_grid_a_joint_is_where_its_cell_is() -> None:
+    """A cell of the features is 4 x 4 of the heat map's: the peak moves with it, and is no narrower than it may be."""
+    layer = Pose2Feat(1, 2, SIGMA, init_std=0.1, shrink=4).double().eval()
+    with torch.no_grad():
+        convolution = layer.conv[0]
+        convolution.weight.zero_()
+        convolution.weight[0, 1, 1, 1] = 1  # joint 0's first cell along the depth, the kernel's middle
+    joints = torch.full((1, 21, 3), -100.0, dtype=torch.float64)
+    joints[0, 0] = torch.tensor([13.5, 5.5, 0.0])  # in the middle of cells 12..15 and 4..7
+    found = layer(torch.zeros(1, 1, 6, 6, dtype=torch.float64), joints)[0, 0]
+    assert divmod(int(found.argmax()), 6) == (1, 3)
+    sigma = max(SIGMA / 4, NARROWEST)
+    assert float(found.detach()[1, 4] / found.detach()[1, 3]) == pytest.approx(math.exp(-0.5 / sigma**2))

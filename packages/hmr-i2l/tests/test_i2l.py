@@ -24,10 +24,10 @@ from hmr_core.geometry.camera import project, to_uvd
 from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.source import HandModelSource
+from hmr_core.nn.backbones.config import BackboneConfig
+from hmr_core.nn.backbones.resnet import ResNet
 from hmr_core.nn.decode import decode
 from hmr_core.nn.model import Inputs, Prediction
-from hmr_core.nn.resnet import ResNet
-from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins import ModelSpec
 from hmr_core.plugins.recipes import load_recipe, parse_recipe
 from hmr_core.testing import check_model
@@ -166,7 +166,10 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("sets", "text"),
     [
-        (["image_size=100"], r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"),
+        (
+            ["image_size=100"],
+            r"image_size must be a multiple of 32 \(the stride of the backbone resnet18\), such as 128, not 100",
+        ),
         (["stage=param"], r"stage=param needs the stage lixel that it builds on: set lixel_weights=FILE, a run, a"),
         (
             ["lixel_weights=runs/x"],
@@ -282,7 +285,10 @@ def test_initial_weights_have_the_published_spread() -> None:
 
 def test_an_imagenet_file_loads_into_both_backbones(tmp_path: Path) -> None:
     path = tmp_path / "resnet18.pth"
-    state = {name: torch.full_like(value, 0.25) for name, value in ResNet(ResNetConfig(depth=18)).state_dict().items()}
+    state = {
+        name: torch.full_like(value, 0.25)
+        for name, value in ResNet(BackboneConfig(name="resnet18")).state_dict().items()
+    }
     torch.save({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
     model = small("backbone.width=64", f"backbone.weights={path}")
     model.pretrain()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hmr_core.nn.backbones.backbone import FeatureMap
 from hmr_i2l.config import HeadConfig
 from hmr_i2l.lixel import LixelHead, soft_argmax
 from hmr_i2l.losses import edge_loss, normal_loss, point_loss
@@ -115,7 +116,7 @@ def test_soft_argmax_is_the_expectation_of_the_index(case: Case) -> None:
 
 def test_each_axis_is_read_off_its_own_line_of_the_map() -> None:
     """With hand-made layers: x from the mean over the height, y from that over the width, z from the pooled feature."""
-    head = LixelHead(2, 1, HeadConfig(channels=1, depth=3), init_std=0.1).eval().double()
+    head = LixelHead(FeatureMap(2, 32), 1, HeadConfig(channels=1, depth=3), init_std=0.1).eval().double()
     head.deconv = torch.nn.Sequential()  # the map itself, of one channel below
     for line in (head.conv_x, head.conv_y, head.conv_z_2):
         torch.nn.init.ones_(line[0].weight)

@@ -63,7 +63,7 @@ def image(batch: int = 3) -> Inputs:
 def test_the_contract(tmp_path: Path) -> None:
     recipe = tmp_path / "param.toml"
     recipe.write_text(
-        "[model]\nimage_size = 64\nbackbone = { depth = 18, width = 8 }\nhead = { channels = 16, depth = 16 }\n"
+        '[model]\nimage_size = 64\nbackbone = { name = "resnet18", width = 8 }\nhead = { channels = 16, depth = 16 }\n'
         'stage = "param"\nlixel_weights = "runs/not-there"\n[train]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-3\n'
     )
     check_spec(replace(SPEC, recipes={"tiny": recipe}))
@@ -135,7 +135,7 @@ def test_it_starts_from_a_released_file_whatever_its_middle_tip(
     shape = dict(text.split("=") for text in SMALL)
     recipe.write_text(
         f"[model]\nimage_size = {shape['image_size']}\n"
-        f"backbone = {{ depth = 18, width = {shape['backbone.width']} }}\n"
+        f'backbone = {{ name = "resnet18", width = {shape["backbone.width"]}, image_norm = "half" }}\n'
         f"head = {{ channels = {shape['head.channels']}, depth = {shape['head.depth']} }}\n"
         f"sigma = {start.recipe.model.sigma}\n[train]\nepochs = 1\nbatch_size = 4\n"
     )
@@ -223,7 +223,7 @@ def test_the_losses_by_their_definitions(mini_hand: HandModel) -> None:
     [
         (["head.depth=24"], r"lixel_weights=\S+ was trained with head\.depth=16, and this recipe has 24\. Give set="),
         (["image_size=96"], r"was trained with image_size=64, and this recipe has 96\. Give set=image_size=64"),
-        (["backbone.depth=34"], r"was trained with backbone\.depth=18"),
+        (["backbone.name=resnet34"], r"was trained with backbone\.name=resnet18"),
         (["sigma=3"], r"was trained with sigma="),
     ],
 )

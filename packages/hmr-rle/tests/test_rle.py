@@ -158,7 +158,7 @@ def test_the_contract() -> None:
 def test_the_published_recipe_is_the_published_one() -> None:
     recipe = load_recipe(SPEC, "published")
     config: Any = recipe.model
-    assert (config.backbone.depth, config.backbone.width) == (50, 64)
+    assert (config.backbone.name, config.backbone.width) == ("resnet50", None)
     assert (config.backbone.freeze_batch_norm, config.backbone.weights) == ("first", "imagenet")
     assert (config.sigma_floor, config.skip_invisible) == (1e-7, False)
     train = recipe.train
@@ -177,7 +177,10 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("image_size=100", r"image_size must be a multiple of 32 \(the backbone's stride\), not 100"),
+        (
+            "image_size=100",
+            r"image_size must be a multiple of 32 \(the stride of the backbone resnet18\), such as 128, not 100",
+        ),
         ("sigma_floor=0", r'"0" is not valid for sigma_floor: .*greater than 0'),
     ],
 )
@@ -254,7 +257,7 @@ def test_heads_flow_and_loss_are_computed_in_float32_under_autocast(golden: dict
             }
     # Of the backbone's bfloat16 features the heads make exactly what float32 makes of them.
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        features = model.preact(inputs.image)
+        features = model.preact(inputs.image)[-1]
     assert features.dtype == torch.bfloat16
     pooled = features.float().mean((2, 3))
     with torch.no_grad():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hmr_core.hand.fit.lm_config import LmConfig
     from hmr_core.hand.layer import HandLayer
     from hmr_core.plugins.sample import DatasetReader, Missing
+    from hmr_core.plugins.specs import BackboneOffer
 
 
 @hookimpl
@@ -54,6 +55,14 @@ def hmr_solvers() -> list[SolverSpec]:
             protocols={"best": {}},
         )
     ]
+
+
+@hookimpl
+def hmr_backbones() -> list[BackboneOffer]:
+    """ResNets, ConvNeXts and vision transformers with the parameter names of the files that people have."""
+    from hmr_core.builtin_backbones import core_backbones
+
+    return [*core_backbones()]
 
 
 def _build_lm(config: LmConfig, layer: HandLayer, checkpoint: Path | None, device: torch.device) -> LmSolver:

@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 
 from hmr_core.config import ModelConfig, OnlyWith, Section
 from hmr_core.hand.joints import N_VERTS, TIP_VERTICES
-from hmr_core.nn.resnet_config import ResNetConfig
+from hmr_core.nn.backbones.config import BackboneConfig
 
 
 class HeadConfig(Section):
-    """The lixel heads; their map is image_size / 4 high and wide, so 64 for 256."""
+    """The lixel heads; their map is about image_size / 4 high and wide, so 64 for 256."""
 
-    channels: int = Field(256, gt=0, description="channels of the three transposed convolutions")
+    channels: int = Field(256, gt=0, description="channels of the transposed convolutions")
     depth: int = Field(64, gt=1, description="cells of the lixel heat maps along the depth")
 
 
@@ -49,7 +49,7 @@ class I2LConfig(ModelConfig):
         OnlyWith("param_loss", "stage", ("param",)),
     )
 
-    backbone: ResNetConfig = ResNetConfig()
+    backbone: BackboneConfig = BackboneConfig()
     head: HeadConfig = HeadConfig()
     sigma: float = Field(2.5, gt=0, description="of the Gaussians at the joints, in heat-map cells")
     init_std: float = Field(
@@ -71,8 +71,6 @@ class I2LConfig(ModelConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> I2LConfig:
-        if self.image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32 (the backbone's stride), not {self.image_size}")
         if self.stage == "param" and self.lixel_weights is None:
             raise ValueError(
                 "stage=param needs the stage lixel that it builds on: set lixel_weights=FILE, a run, a checkpoint or "

@@ -21,17 +21,24 @@ NEGLIGIBLE = 1e-12
 numbers are denormal, with which a CPU is many times slower.
 """
 
+NARROWEST = 0.5
+"""The least sigma along x and y on a grid that is coarser than the heat map, in its cells."""
+
 
 class Pose2Feat(nn.Module):
     """Features and joints to features of as many channels: 3x3 convolution, batch norm, ReLU.
 
     The convolution's input channels are the features' and then, for each joint, its heat map's cells along the depth.
-    sigma: of the Gaussians, in cells. init_std: of the convolution's initial weights.
+    sigma: of the Gaussians, in the heat map's cells. init_std: of the convolution's initial weights. shrink: how many
+    of the heat map's cells along x and y make one of the features', 1 for a ResNet's.
     """
 
-    def __init__(self, channels: int, depth: int, sigma: float, *, init_std: float) -> None:
+    def __init__(self, channels: int, depth: int, sigma: float, *, init_std: float, shrink: float = 1) -> None:
         super().__init__()
-        self.channels, self.depth, self.sigma = channels, depth, sigma
+        self.channels, self.depth, self.shrink = channels, depth, shrink
+        # A narrower Gaussian would vanish between two cells.
+        plane = sigma if shrink == 1 else max(sigma / shrink, NARROWEST)
+        self.sigmas = (plane, plane, sigma)
         convolution = nn.Conv2d(channels + N_JOINTS * depth, channels, 3, 1, 1)
         self.conv = nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         nn.init.normal_(convolution.weight, std=init_std)
@@ -41,7 +48,9 @@ class Pose2Feat(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch channels h w"], joints: Float[Tensor, "batch 21 3"]
     ) -> Float[Tensor, "batch channels h w"]:
-        """joints: x, y, z in cells; they may lie outside the map."""
+        """joints: x, y, z in the heat map's cells; they may lie outside of it."""
+        if self.shrink != 1:
+            joints = torch.cat([(joints[..., :2] + 0.5) / self.shrink - 0.5, joints[..., 2:]], dim=-1)
         convolution, norm, activation = self.conv
         assert isinstance(convolution, nn.Conv2d)
         of_features, of_joints = torch.split(convolution.weight, [self.channels, N_JOINTS * self.depth], dim=1)
@@ -49,7 +58,7 @@ class Pose2Feat(nn.Module):
         # It is little work, so half precision would gain nothing.
         with torch.autocast(features.device.type, enabled=False):
             kernel = of_joints.reshape(self.channels, N_JOINTS, self.depth, 3, 3)
-            rest = convolve_gaussians(kernel, joints.to(kernel.dtype), features.shape[2:], self.sigma)
+            rest = convolve_gaussians(kernel, joints.to(kernel.dtype), features.shape[2:], self.sigmas)
         mixed: Tensor = activation(norm(plain + rest.to(plain.dtype)))
         return mixed
 
@@ -58,15 +67,16 @@ def convolve_gaussians(
     kernel: Float[Tensor, "outputs joints depth 3 3"],
     joints: Float[Tensor, "batch joints 3"],
     size: tuple[int, int] | torch.Size,
-    sigma: float,
+    sigmas: tuple[float, float, float],
 ) -> Float[Tensor, "batch outputs height width"]:
-    """The joints' heat maps exp(-|cell - joint|^2 / (2 sigma^2)) convolved with a kernel, zeros around them.
+    """The joints' heat maps, exp(-(cell - joint)^2 / (2 sigma^2)) along each axis, convolved with a kernel.
 
-    joints: x, y, z in cells. size: height and width.
+    joints: x, y, z in cells. size: height and width. sigmas: along x, y and z, in cells. Around the heat maps
+    are zeros.
     """
     height, width = size
     gx, gy, gz = (
-        gaussian(joints[..., axis], cells, sigma) for axis, cells in enumerate((width, height, kernel.shape[2]))
+        gaussian(joints[..., axis], cells, sigmas[axis]) for axis, cells in enumerate((width, height, kernel.shape[2]))
     )
     batch, outputs = len(joints), len(kernel)
     kernels = torch.einsum("ojzyx,bjz->bojyx", kernel, gz)

@@ -6,32 +6,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hmr_core.nn.backbones.backbone import FeatureMap, scaled
 from hmr_i2l.config import HeadConfig
+
+
+def doublings(features: FeatureMap) -> int:
+    """How often the heat map's plane is twice as high and wide as the last stage's map."""
+    return scaled(features, 4)
 
 
 class LixelHead(nn.Module):
     """The last stage's feature map to the coordinates of points, in heat-map cells (x, y, z).
 
-    inputs: channels of that map, which is 1/8 as high and wide as the heat map. init_std: of the initial weights of the
-    transposed convolutions; the 1D convolutions keep torch's own initialisation, as the published ones do.
+    features: that map; a ResNet's is 1/8 as high and wide as the heat map, which takes three transposed convolutions.
+    init_std: of their initial weights; the 1D convolutions keep torch's own initialisation, as the published ones do.
     """
 
-    def __init__(self, inputs: int, points: int, config: HeadConfig, *, init_std: float) -> None:
+    def __init__(self, features: FeatureMap, points: int, config: HeadConfig, *, init_std: float) -> None:
         super().__init__()
         self.depth = config.depth
         width = config.channels
         layers: list[nn.Module] = []
-        for channels in (inputs, width, width):
+        inputs = features.channels
+        for _ in range(doublings(features)):
             layers += [
-                nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=False),
+                nn.ConvTranspose2d(inputs, width, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             ]
+            inputs = width
         self.deconv = nn.Sequential(*layers)
-        self.conv_x = nn.Sequential(nn.Conv1d(width, points, 1))
-        self.conv_y = nn.Sequential(nn.Conv1d(width, points, 1))
+        self.conv_x = nn.Sequential(nn.Conv1d(inputs, points, 1))
+        self.conv_y = nn.Sequential(nn.Conv1d(inputs, points, 1))
         self.conv_z_1 = nn.Sequential(
-            nn.Conv1d(inputs, width * config.depth, 1), nn.BatchNorm1d(width * config.depth), nn.ReLU(inplace=True)
+            nn.Conv1d(features.channels, width * config.depth, 1),
+            nn.BatchNorm1d(width * config.depth),
+            nn.ReLU(inplace=True),
         )
         self.conv_z_2 = nn.Sequential(nn.Conv1d(width, points, 1))
         for module in self.deconv:

@@ -27,10 +27,10 @@ from hmr_core.hand.joints import N_FACES, N_JOINTS, N_VERTS, TIP_VERTICES
 from hmr_core.hand.model import HandModel
 from hmr_core.hand.regressor import joint_regressor_21
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
-from hmr_core.nn.resnet import ResNet
+from hmr_core.plugins.backbones import build_backbone, load_pretrained
 from hmr_i2l.config import I2LConfig
 from hmr_i2l.gaussians import Pose2Feat
-from hmr_i2l.lixel import LixelHead
+from hmr_i2l.lixel import LixelHead, doublings
 from hmr_i2l.losses import edge_loss, normal_loss, point_loss
 
 
@@ -45,14 +45,16 @@ class I2LMeshNet(PoseModel):
         super().__init__()
         self.config = config
         std = config.init_std
-        self.pose_backbone = ResNet(config.backbone)
-        self.pose_net = LixelHead(self.pose_backbone.channels, N_JOINTS, config.head, init_std=std)
-        self.pose2feat = Pose2Feat(config.backbone.width, config.head.depth, config.sigma, init_std=std)
-        self.mesh_backbone = ResNet(config.backbone, has_stem=False)
-        self.mesh_net = LixelHead(self.mesh_backbone.channels, N_VERTS, config.head, init_std=std)
+        self.pose_backbone = build_backbone(config.backbone)
+        stem, features = self.pose_backbone.stem_map, self.pose_backbone.maps[-1]
+        plane = config.image_size // features.stride * 2 ** doublings(features)
+        self.pose_net = LixelHead(features, N_JOINTS, config.head, init_std=std)
+        shrink = plane * stem.stride / config.image_size
+        self.pose2feat = Pose2Feat(stem.channels, config.head.depth, config.sigma, init_std=std, shrink=shrink)
+        self.mesh_backbone = build_backbone(config.backbone, has_stem=False)
+        self.mesh_net = LixelHead(features, N_VERTS, config.head, init_std=std)
         # The heat map's size along x, y and z: what UVD are multiplied by.
-        plane = float(config.image_size // 4)
-        self.register_buffer("cells", torch.tensor([plane, plane, config.head.depth]), persistent=False)
+        self.register_buffer("cells", torch.tensor([float(plane)] * 2 + [config.head.depth]), persistent=False)
         # The hand model's, from use_hand; a checkpoint must not hold them.
         self.register_buffer("joint_regressor", torch.zeros(N_JOINTS, N_VERTS), persistent=False)
         self.register_buffer("faces", torch.zeros(N_FACES, 3, dtype=torch.int64), persistent=False)
@@ -71,9 +73,9 @@ class I2LMeshNet(PoseModel):
             raise ValueError("I2L-MeshNet consumes images; inputs.image is None")
         if not self.has_hand:
             raise ValueError("I2L-MeshNet needs the hand model: call use_hand before it predicts")
-        early = self.pose_backbone.stem(inputs.image)
-        joints = self.pose_net(self.pose_backbone.stages(early))
-        verts = self.mesh_net(self.mesh_backbone.stages(self.pose2feat(early, joints.detach())))
+        early = self.pose_backbone.stem_features(inputs.image)
+        joints = self.pose_net(self.pose_backbone.stage_features(early)[-1])
+        verts = self.mesh_net(self.mesh_backbone.stage_features(self.pose2feat(early, joints.detach()))[-1])
         return Prediction(
             joints_uvd=joints / self.cells, verts_uvd=verts / self.cells, joint_regressor=self.joint_regressor
         )
@@ -99,5 +101,5 @@ class I2LMeshNet(PoseModel):
 
     def pretrain(self) -> None:
         """Load both backbones' weights (`backbone.weights`)."""
-        self.pose_backbone.load_pretrained()
-        self.mesh_backbone.load_pretrained()
+        load_pretrained(self.pose_backbone)
+        load_pretrained(self.mesh_backbone)

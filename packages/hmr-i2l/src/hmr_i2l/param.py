@@ -19,6 +19,7 @@ from hmr_core.errors import HmrError, Option
 from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hmr_core.hand.joints import WRIST
 from hmr_core.hand.solver import measured_bone
+from hmr_core.nn.backbones.config import BackboneConfig
 from hmr_core.nn.known import known_l1
 from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_i2l.config import I2LConfig
@@ -150,7 +151,8 @@ def _sizes(config: I2LConfig, other: I2LConfig) -> dict[str, tuple[object, objec
     pairs: dict[str, tuple[object, object]] = {
         key: (getattr(config, key), getattr(other, key)) for key in ("image_size", "sigma")
     }
-    for section, keys in (("head", ("channels", "depth")), ("backbone", ("depth", "width", "freeze_batch_norm"))):
+    backbone = tuple(key for key in BackboneConfig.model_fields if key not in ("weights", "drop_path"))
+    for section, keys in (("head", ("channels", "depth")), ("backbone", backbone)):
         own, its = getattr(config, section), getattr(other, section)
         pairs |= {f"{section}.{key}": (getattr(own, key), getattr(its, key)) for key in keys}
     return pairs

@@ -13,37 +13,43 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmr_core.nn.backbones.backbone import FeatureMap, scaled
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
-from hmr_core.nn.resnet import ResNet
 from hmr_core.nn.soft_argmax import normalise_volume, soft_argmax_3d
+from hmr_core.plugins.backbones import build_backbone, load_pretrained
 from hmr_integral.config import HeadConfig, IntegralConfig
 
 JOINTS = 21
 
 
 class HeatMapHead(nn.Module):
-    """Features at 1/32 of the resolution to heat-map logits at 1/8, `head.depth` channels for each joint."""
+    """Features to heat-map logits at about 1/8 of the resolution, `head.depth` channels for each joint.
 
-    def __init__(self, inputs: int, config: HeadConfig) -> None:
+    A ResNet's features are at 1/32, which takes two transposed convolutions.
+    """
+
+    def __init__(self, features: FeatureMap, config: HeadConfig) -> None:
         super().__init__()
         self.depth = config.depth
         width = config.channels
-        self.deconv_layers = nn.Sequential(
-            nn.ConvTranspose2d(inputs, width, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(width, width, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
-        self.final_layer = nn.Conv2d(width, JOINTS * config.depth, 1)
+        layers: list[nn.Module] = []
+        inputs = features.channels
+        for _ in range(scaled(features, 8)):
+            layers += [
+                nn.ConvTranspose2d(inputs, width, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            inputs = width
+        self.deconv_layers = nn.Sequential(*layers)
+        self.final_layer = nn.Conv2d(inputs, JOINTS * config.depth, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, features: Float[Tensor, "batch inputs h w"]) -> Float[Tensor, "batch 21 depth h4 w4"]:
+    def forward(self, features: Float[Tensor, "batch inputs h w"]) -> Float[Tensor, "batch 21 depth h2 w2"]:
         """The logits; channel = joint * depth + cell along the depth."""
         logits: Tensor = self.final_layer(self.deconv_layers(features))
         batch, _, height, width = logits.shape
@@ -56,14 +62,14 @@ class IntegralPose(PoseModel):
     def __init__(self, config: IntegralConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = ResNet(config.backbone)
-        self.pose_head = HeatMapHead(self.backbone.channels, config.head)
+        self.backbone = build_backbone(config.backbone)
+        self.pose_head = HeatMapHead(self.backbone.maps[-1], config.head)
 
     def forward(self, inputs: Inputs) -> Prediction:
         """Predict UVD from inputs.image."""
         if inputs.image is None:
             raise ValueError("Integral-Pose consumes images; inputs.image is None")
-        heat, confidence = normalise_volume(self.pose_head(self.backbone(inputs.image)), self.config.head.norm)
+        heat, confidence = normalise_volume(self.pose_head(self.backbone(inputs.image)[-1]), self.config.head.norm)
         return Prediction(joints_uvd=soft_argmax_3d(heat), confidence=confidence)
 
     def loss(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
@@ -76,4 +82,4 @@ class IntegralPose(PoseModel):
 
     def pretrain(self) -> None:
         """Load the backbone's weights (`backbone.weights`)."""
-        self.backbone.load_pretrained()
+        load_pretrained(self.backbone)

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
-from hmr_core.nn.resnet import ResNet
+from hmr_core.plugins.backbones import build_backbone, load_pretrained
 from hmr_rle.config import RLEConfig
 from hmr_rle.flow import RealNVP
 
@@ -62,16 +62,17 @@ class RLE(PoseModel):
     def __init__(self, config: RLEConfig) -> None:
         super().__init__()
         self.config = config
-        self.preact = ResNet(config.backbone)
-        self.fc_coord = DirectionLinear(self.preact.channels, JOINTS * 3)
-        self.fc_sigma = _small_linear(self.preact.channels, JOINTS * 3)
+        self.preact = build_backbone(config.backbone)
+        channels = self.preact.maps[-1].channels
+        self.fc_coord = DirectionLinear(channels, JOINTS * 3)
+        self.fc_sigma = _small_linear(channels, JOINTS * 3)
         self.flow3d = RealNVP()
 
     def forward(self, inputs: Inputs) -> Prediction:
         """Predict UVD from inputs.image; the confidence of a joint is the mean of 1 - sigma over its coordinates."""
         if inputs.image is None:
             raise ValueError("RLE consumes images; inputs.image is None")
-        features = self.preact(inputs.image)
+        features = self.preact(inputs.image)[-1]
         with torch.autocast(features.device.type, enabled=False):
             pooled = (features if features.dtype == torch.float64 else features.float()).mean((2, 3))
             uvd = self.fc_coord(pooled).view(-1, JOINTS, 3)
@@ -105,4 +106,4 @@ class RLE(PoseModel):
 
     def pretrain(self) -> None:
         """Load the backbone's weights (`backbone.weights`)."""
-        self.preact.load_pretrained()
+        load_pretrained(self.preact)

@@ -45,7 +45,7 @@ def show(file: Path, as_json: bool) -> None:
     - of a checkpoint: the model and the recipe, what it was trained on, its metrics on val;
     - of a released file: the model that it fits, what of it is not used, how it differs from
       the published recipe, and whether it is damaged;
-    - of torchvision's ResNets: the depth;
+    - of a backbone's weights: which one's;
     - of other weights: the closest model, and the first tensors that do not fit it.
 
     Nothing in a file is run: a file that holds anything but weights is refused. The exit status is 1 where there is a
@@ -127,13 +127,15 @@ def convert(file: Path, out: Path, model: str | None, force: bool) -> None:
 
 def _installed(registry: Registry) -> Installed:
     """What is installed; what a plugin that does not work has is known of our own alone."""
+    from hmr_core.plugins.specs import BackboneSpec
     from hmr_core.weights.next_commands import Installed
 
     bad = [plugin for plugin in registry.plugins if not plugin.ok]
     names, distributions = {plugin.name for plugin in bad}, {plugin.distribution for plugin in bad}
     ours = {name for name, known in KNOWN["model"].items() if known.distribution in distributions}
     models = registry.models()
-    return Installed(models, registry.solvers(), broken=(names | ours) - set(models))
+    backbones = {name: spec for name, spec in registry.backbones().items() if isinstance(spec, BackboneSpec)}
+    return Installed(models, registry.solvers(), backbones, broken=(names | ours) - set(models))
 
 
 Rows = list[tuple[str, str]]
@@ -161,7 +163,7 @@ def _of_kind(found: Identified) -> tuple[str, Rows]:
             rows = _released_rows(found) if found.model_state == "installed" else []
             return f"a released file of the model {_named(found)}", rows
         case wf.BackboneFile():
-            return f"torchvision's ResNet-{found.depth}, which a model's backbone can start from", []
+            return f"the weights of the backbone {found.backbone}, which a model can start from", []
         case wf.BareWeights():
             return "weights in safetensors that have no model.json beside them", _closest_rows(found.closest)
         case wf.UnknownWeights():

@@ -1,4 +1,4 @@
-"""`hmr models|datasets|solvers|detectors|predictors|plugins [NAME]`: what is there, its options, what is broken."""
+"""`hmr models|datasets|solvers|...|plugins [NAME]`: what is there, its options, what is broken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmr_core.plugins.registry import PluginStatus, Registry
-    from hmr_core.plugins.specs import DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
+    from hmr_core.plugins.specs import BackboneSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -122,6 +122,25 @@ def predictors(name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name", required=False)
 @json_option
+def backbones(name: str | None, as_json: bool) -> None:
+    """List the backbones, which models of images can begin with, or show one with its options and weights.
+
+    `hmr train MODEL --set backbone.name=NAME` takes another than the recipe's.
+    """
+    registry = current_registry()
+    if name is not None:
+        _one_backbone(registry, registry.backbone(name), as_json)
+        return
+    entries = [
+        {"name": spec.name, "state": "installed", "plugin": registry.provider(spec), "summary": spec.summary}
+        for spec in registry.backbones().values()
+    ]
+    _list(registry, "backbone", entries, as_json)
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
 def plugins(name: str | None, as_json: bool) -> None:
     """List the installed plugins with what is wrong with them, or show one with its traceback."""
     context = click.get_current_context().find_root()
@@ -215,6 +234,27 @@ def _one_model(registry: Registry, spec: ModelSpec, as_json: bool) -> None:
     _show_options(options, "--set")
 
 
+def _one_backbone(registry: Registry, spec: BackboneSpec, as_json: bool) -> None:
+    from hmr_core.config import section_options
+    from hmr_core.nn.backbones.config import ALWAYS, BackboneConfig
+
+    fields = {key: field for key, field in section_options(BackboneConfig).items() if key in (*ALWAYS, *spec.options)}
+    options = [option._replace(key=f"backbone.{option.key}") for option in describe(fields, {})]
+    plugin = registry.provider(spec)
+    about = {"name": spec.name, "summary": spec.summary, "paper": spec.paper, "plugin": plugin}
+    weights = {name: {"url": source.url, "licence": source.licence} for name, source in spec.weights.items()}
+    if as_json:
+        shown = [option._asdict() for option in options]
+        for option in shown:
+            del option["recipes"]
+        _print_json({**about, "stride": spec.stride, "weights": weights, "options": shown})
+        return
+    stride = ("stride", f"{spec.stride} (image_size is a multiple of it)")
+    sources = [(f"weights={name}", f"{source['url']} ({source['licence']})") for name, source in weights.items()]
+    show_record([*about.items(), stride, *sources])
+    _show_options(options, "--set")
+
+
 def _solver_options(spec: SolverSpec) -> list[ConfigOption]:
     """A solver's options with their values under each protocol: the defaults, but for what it sets."""
     from hmr_core.config import section_options
@@ -284,7 +324,7 @@ def _installed(plugin: PluginStatus) -> str:
 
 
 def _offers(plugin: PluginStatus) -> str:
-    kinds = ("models", "datasets", "solvers", "detectors", "predictors")
+    kinds = ("models", "datasets", "solvers", "detectors", "predictors", "backbones")
     return "; ".join(f"{kind}: {', '.join(names)}" for kind in kinds if (names := getattr(plugin, kind)))
 
 

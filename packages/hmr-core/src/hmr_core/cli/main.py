@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, LazyCommand]] = {
         "solvers": LazyCommand("hmr_core.cli.listings", "solvers", "Ways from joints to a mesh."),
         "detectors": LazyCommand("hmr_core.cli.listings", "detectors", "What finds the hands of a photo."),
         "predictors": LazyCommand("hmr_core.cli.listings", "predictors", "What predicts hands without training."),
+        "backbones": LazyCommand("hmr_core.cli.listings", "backbones", "What models of images can begin with."),
         "plugins": LazyCommand("hmr_core.cli.listings", "plugins", "Installed plugins, and why one does not work."),
     },
 }

@@ -45,7 +45,7 @@ def sweep(file: Path, out: Path | None, show: bool, device: str | None, workers:
       set = { "train.epochs" = 5 }
       [space]
       "train.learning_rate" = { low = 1e-4, high = 1e-2, log = true }
-      "backbone.depth" = [18, 34]
+      "backbone.name" = ["resnet18", "resnet34"]
 
     Optuna (`pip install "hmr-core[sweep]"`) chooses the values and stops trials early that are not worth going on with.
     The sweep's folder gets a run for each trial (trial-0000/), the study, and sweep.csv. Whatever ends the command, the

@@ -157,7 +157,7 @@ def train(
     Examples:
       hmr train integral --split sp0                     the published recipe, on data/oakink.h5
       hmr train integral --split sp0 --recipe tiny       learns on a CPU in minutes
-      hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.depth=18
+      hmr train integral --split sp0 --set train.learning_rate=3e-4 --set backbone.name=resnet18
       hmr train integral --split sp0 --init runs/a:best  starts from another run's weights
       hmr train integral --split sp0 --gpus 4            the same steps, shared by four GPUs
       hmr train integral --split sp0 --data data/oakink.h5 --data data/freihand.h5=0.25   a mixture of packs

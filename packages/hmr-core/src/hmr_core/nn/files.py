@@ -63,8 +63,11 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         raise HmrError(f"{path} cannot be read as safetensors: {error}. {_AGAIN}") from error
 
 
-def read_state_dict(path: Path, valid: Sequence[str | Option]) -> dict[str, Tensor]:
+def read_state_dict(path: Path, valid: Sequence[str | Option], *, beside_others: bool = False) -> dict[str, Tensor]:
     """Read the state dict of a file of torch's, by itself or under "model".
+
+    beside_others: whether it may stand under "model" or "state_dict" beside other things, as where a whole training was
+    saved.
 
     torch's weights_only unpickler reads it: a file that names anything but tensors and plain containers is refused, and
     nothing in it runs. The tensors are the file's own pages where its format allows, so use them up before the file
@@ -87,6 +90,8 @@ def read_state_dict(path: Path, valid: Sequence[str | Option]) -> dict[str, Tens
     except Exception as error:  # torch raises many types for a file that is not its own, or that wants to run code
         raise _refusal(path, _refused(path, found, error), valid) from error
     state = held["model"] if isinstance(held, Mapping) and held.keys() == {"model"} else held  # as IKNet's file is
+    if beside_others and isinstance(held, Mapping):
+        state = next((held[key] for key in ("model", "state_dict") if isinstance(held.get(key), Mapping)), held)
     if problem := _no_state_dict(state):
         raise HmrError(
             f'{path} does not hold a state dict (names to tensors), by itself or under "model", as released files do: '

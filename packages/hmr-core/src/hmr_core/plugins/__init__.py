@@ -2,9 +2,20 @@
 
 from hmr_core.plugins.hookspecs import hookimpl
 from hmr_core.plugins.recipe_files import recipe_files
-from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, Released, SolverSpec
+from hmr_core.plugins.specs import (
+    BackboneFamily,
+    BackboneSpec,
+    DatasetSpec,
+    DetectorSpec,
+    ModelSpec,
+    PredictorSpec,
+    Released,
+    SolverSpec,
+)
 
 __all__ = [
+    "BackboneFamily",
+    "BackboneSpec",
     "DatasetSpec",
     "DetectorSpec",
     "ModelSpec",

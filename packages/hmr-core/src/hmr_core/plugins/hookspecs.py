@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from hmr_core.plugins.events import Event
     from hmr_core.plugins.run import Run
-    from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
+    from hmr_core.plugins.specs import BackboneOffer, DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec
 
 hookspec = pluggy.HookspecMarker("hmr")
 hookimpl = pluggy.HookimplMarker("hmr")
@@ -40,6 +40,11 @@ def hmr_detectors() -> list[DetectorSpec]:  # type: ignore[empty-body]  # a hook
 @hookspec
 def hmr_predictors() -> list[PredictorSpec]:  # type: ignore[empty-body]  # a hook's specification has no body
     """What predicts the hands of photos and is not trained here."""
+
+
+@hookspec
+def hmr_backbones() -> list[BackboneOffer]:  # type: ignore[empty-body]  # a hook's specification has no body
+    """What makes feature maps of an image, for every model of images."""
 
 
 @hookspec

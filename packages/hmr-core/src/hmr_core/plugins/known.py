@@ -37,6 +37,7 @@ KNOWN: dict[str, dict[str, Known]] = {
         "iknet": Known("hmr-iknet", "joints to mesh: IKNet and a fit behind it"),
     },
     "detector": {"mediapipe": _MEDIAPIPE},
+    "backbone": {},
     "predictor": {"mediapipe": _MEDIAPIPE},
 }
 """By kind of thing, then by name."""

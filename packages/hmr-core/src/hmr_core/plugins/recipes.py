@@ -20,6 +20,7 @@ from hmr_core.config import GivenBy, OnlyWith, OptionPlace, Section, apply_overr
 from hmr_core.errors import HmrError, Option, unknown_name
 from hmr_core.files import read_bytes
 from hmr_core.option_text import json_text, value_text
+from hmr_core.plugins.backbones import settle_backbones
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
@@ -263,7 +264,9 @@ def override(spec: ModelSpec, recipe: Recipe, overrides: Sequence[str]) -> Recip
     places = {key: OptionPlace(_path(key), field.annotation) for key, field in options(spec).items()}
     given_by = GivenBy("set", command_line("hmr models", spec.name), "train.learning_rate=3e-4")
     apply_overrides(values, overrides, places, given_by, lambda: _validated(spec, values))
-    return parse_recipe(spec, values, source=f"the recipe of {spec.name}")
+    changed = parse_recipe(spec, values, source=f"the recipe of {spec.name}")
+    given = {text.partition("=")[0].strip().removeprefix("model.") for text in overrides}
+    return changed.model_copy(update={"model": settle_backbones(changed.model, given)})
 
 
 def _validated(spec: ModelSpec, values: Mapping[str, Any]) -> Recipe:

@@ -13,7 +13,17 @@ import click
 from hmr_core.errors import UsageError, did_you_mean
 from hmr_core.plugins.discovery import CATCH, GROUP, EntryPointLike, Plugin, Status, cause, load_plugins
 from hmr_core.plugins.known import KNOWN
-from hmr_core.plugins.specs import DatasetSpec, DetectorSpec, ModelSpec, PredictorSpec, SolverSpec, Spec
+from hmr_core.plugins.specs import (
+    BackboneFamily,
+    BackboneOffer,
+    BackboneSpec,
+    DatasetSpec,
+    DetectorSpec,
+    ModelSpec,
+    PredictorSpec,
+    SolverSpec,
+    Spec,
+)
 from hmr_core.shell import command_line
 
 S = TypeVar("S", bound=Spec)
@@ -38,6 +48,7 @@ class PluginStatus:
     solvers: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     predictors: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -81,7 +92,7 @@ class Registry:
     def plugins(self) -> list[PluginStatus]:
         """List every plugin, core first: those that work, and those that do not, with the reason."""
         models, datasets, solvers = self._models, self._datasets, self._solvers
-        detectors, predictors = self._detectors, self._predictors
+        detectors, predictors, backbones = self._detectors, self._predictors, self._backbones
         return [
             PluginStatus(
                 name=plugin.name,
@@ -95,6 +106,7 @@ class Registry:
                 solvers=solvers.names_of(plugin),
                 detectors=detectors.names_of(plugin),
                 predictors=predictors.names_of(plugin),
+                backbones=backbones.names_of(plugin),
             )
             for plugin in self._plugins
         ]
@@ -119,6 +131,10 @@ class Registry:
         """List the usable predictors by name."""
         return self._predictors.usable()
 
+    def backbones(self) -> dict[str, BackboneOffer]:
+        """List the usable backbones and families of them by name."""
+        return self._backbones.usable()
+
     def model(self, name: str) -> ModelSpec:
         """Find the model of this name; UsageError says why there is none: misspelt, not installed, broken, clashing."""
         return self._use(self._models, name)
@@ -139,6 +155,15 @@ class Registry:
         """Find the predictor of this name; UsageError as for `model`."""
         return self._use(self._predictors, name)
 
+    def backbone(self, name: str) -> BackboneSpec:
+        """Find the backbone of this name, or a family's member; UsageError as for `model`."""
+        family, slash, _ = name.partition("/")
+        offer = self._use(self._backbones, f"{family}{slash}")
+        if isinstance(offer, BackboneSpec):
+            return offer
+        assert isinstance(offer, BackboneFamily)
+        return offer.member(name)
+
     def provider(self, spec: Spec) -> str:
         """Name the plugin that offers a usable spec."""
         return self._offering(spec).name
@@ -154,8 +179,12 @@ class Registry:
             SolverSpec: self._solvers,
             DetectorSpec: self._detectors,
             PredictorSpec: self._predictors,
+            BackboneSpec: self._backbones,
+            BackboneFamily: self._backbones,
         }
-        plugin: Plugin = kinds[type(spec)].by_name[spec.name][0][0]
+        by_name = kinds[type(spec)].by_name
+        name = spec.name if spec.name in by_name else f"{spec.name.partition('/')[0]}/"  # a family's member
+        plugin: Plugin = by_name[name][0][0]
         return plugin
 
     def add_commands(self, cli: click.Group, *, reserved: Collection[str] = ()) -> None:
@@ -212,6 +241,10 @@ class Registry:
     @cached_property
     def _predictors(self) -> _Offers[PredictorSpec]:
         return self._collect("predictor", "hmr_predictors", PredictorSpec)
+
+    @cached_property
+    def _backbones(self) -> _Offers[BackboneOffer]:
+        return self._collect("backbone", "hmr_backbones", BackboneOffer)
 
     def _with_hook(self, hook: str) -> list[Plugin]:
         return [plugin for plugin in self._plugins if hook in plugin.hooks]

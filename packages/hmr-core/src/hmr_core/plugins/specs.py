@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hmr_core.hand.layer import HandLayer
     from hmr_core.hand.pose_basis import PoseBases
     from hmr_core.hand.solver import Solver
+    from hmr_core.nn.backbones.backbone import Backbone
+    from hmr_core.nn.backbones.config import BackboneConfig, WeightsSource
     from hmr_core.nn.model import PoseModel
     from hmr_core.plugins.official import OfficialRules
     from hmr_core.plugins.photo_hands import Detector, HandPredictor
@@ -159,5 +161,41 @@ class PredictorSpec:
     build: Callable[[Any, HandLayer, torch.device], HandPredictor]
 
 
-Spec = ModelSpec | DatasetSpec | SolverSpec | DetectorSpec | PredictorSpec
+@dataclass(frozen=True, kw_only=True)
+class BackboneOffer:
+    """One backbone, or a family of them. name: as the option `backbone.name` takes it; a family's ends in a slash."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(BackboneOffer):
+    """What makes feature maps of an image, for every model of images.
+
+    build: makes the torch module, randomly initialised, of a config and of whether it begins at the image (else at a
+    map such as its stem would give); it imports torch only when called.
+    stride: pixels of the image for one cell of the coarsest map; an image's sides are multiples of it.
+    options: the options of BackboneConfig that it has beside name and weights.
+    weights: files to fetch, by the name that `backbone.weights` takes.
+    """
+
+    build: Callable[[BackboneConfig, bool], Backbone]
+    stride: int
+    options: tuple[str, ...] = ()
+    weights: Mapping[str, WeightsSource] = field(default_factory=dict)
+    paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFamily(BackboneOffer):
+    """Backbones that are too many to list.
+
+    member: the spec of one of them by its whole name, such as "timm/resnet18"; UsageError where there is none.
+    """
+
+    member: Callable[[str], BackboneSpec]
+
+
+Spec = ModelSpec | DatasetSpec | SolverSpec | DetectorSpec | PredictorSpec | BackboneOffer
 """Whatever plugins offer by name."""

@@ -1,5 +1,6 @@
 """The plugin contract as tests: `check_model("name")` in a plugin's own test suite is all that it needs to keep it."""
 
+from hmr_core.testing.backbone import check_backbone, check_backbone_spec
 from hmr_core.testing.dataset import check_dataset
 from hmr_core.testing.detector import check_detector, check_detector_spec
 from hmr_core.testing.imports import check_import
@@ -10,6 +11,8 @@ from hmr_core.testing.solver import check_solver, check_solver_spec
 
 __all__ = [
     "Replay",
+    "check_backbone",
+    "check_backbone_spec",
     "check_dataset",
     "check_detector",
     "check_detector_spec",

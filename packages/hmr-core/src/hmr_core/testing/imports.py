@@ -9,7 +9,7 @@ from typing import Literal
 
 from hmr_core.plugins.registry import Registry
 
-Kind = Literal["model", "dataset", "solver", "detector", "predictor"]
+Kind = Literal["model", "dataset", "solver", "detector", "predictor", "backbone"]
 
 
 def check_import(kind: Kind, name: str, registry: Registry) -> None:

@@ -26,7 +26,7 @@ from hmr_core.hand.layer import HandLayer
 from hmr_core.hand.synthetic import load_synthetic_hand
 from hmr_core.nn.decode import pose_for_loss
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
-from hmr_core.plugins.recipes import Recipe, load_recipe, parse_recipe
+from hmr_core.plugins.recipes import Recipe, load_recipe, override, parse_recipe
 from hmr_core.plugins.registry import discover
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.testing.imports import check_import
@@ -40,10 +40,11 @@ SAME = 1e-4
 """Largest difference, in UVD or radians, between two computations of the same thing: float32 sums in another order."""
 
 
-def check_model(name: str, *, recipe: str = "tiny", device: str = "cpu") -> None:
+def check_model(name: str, *, recipe: str = "tiny", overrides: Sequence[str] = (), device: str = "cpu") -> None:
     """Check an installed model against the whole contract; AssertionError says which rule it breaks and why it matters.
 
     recipe: which of its recipes to build the model from; a small one, since the model is trained for some steps.
+    overrides: how to change it, as `key=value`.
     """
     registry = discover()
     try:
@@ -51,12 +52,13 @@ def check_model(name: str, *, recipe: str = "tiny", device: str = "cpu") -> None
     except HmrError as error:
         raise AssertionError(f"{error}") from error
     check_import("model", name, registry)
-    check_spec(spec, recipe=recipe, device=device)
+    check_spec(spec, recipe=recipe, overrides=overrides, device=device)
 
 
-def check_spec(spec: ModelSpec, *, recipe: str = "tiny", device: str = "cpu") -> None:
-    """Check a spec and its model against all rules but that of the import."""
-    contract = _Contract(spec, _check_recipes(spec, recipe), torch.device(device))
+def check_spec(spec: ModelSpec, *, recipe: str = "tiny", overrides: Sequence[str] = (), device: str = "cpu") -> None:
+    """Check a spec and its model against all rules but that of the import; see check_model."""
+    changed = override(spec, _check_recipes(spec, recipe), overrides)
+    contract = _Contract(spec, changed, torch.device(device))
     contract.check_config()
     contract.check_build()
     contract.check_prediction()

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from hmr_core.digests import file_digest
 from hmr_core.errors import Option
+from hmr_core.nn.backbones.config import BackboneConfig
 from hmr_core.nn.files import read_shapes, read_state_dict
-from hmr_core.nn.resnet import ResNet
-from hmr_core.nn.resnet_config import ResNetConfig
 from hmr_core.plugins.discovery import CATCH
 from hmr_core.plugins.recipes import load_recipe
 from hmr_core.plugins.specs import ModelSpec
@@ -38,8 +37,6 @@ from hmr_core.weights.weights_file import (
 
 SHOWN = 5
 """How many of the tensors that differ are described."""
-
-DEPTHS = (18, 34, 50, 101, 152)
 
 
 def identify(path: Path, installed: Installed, *, option: Option | str = "FILE") -> Identified:
@@ -154,9 +151,9 @@ def _foreign(
     if known is not None and known not in installed.models:
         use = () if problem else (*to_evaluate(known, path, installed), command_line("hmr ckpt show", path))
         return ReleasedWeights(**contents, model=known, model_state=installed.state(known), problem=problem, use=use)
-    if (depth := _backbone_depth(state)) is not None:
-        train = to_train_from_backbone(path, depth, installed.models.values())
-        return BackboneFile(**contents, depth=depth, problem=problem, use=() if problem else tuple(train))
+    if (backbone := _backbone(state, installed)) is not None:
+        train = to_train_from_backbone(path, backbone, installed.models.values())
+        return BackboneFile(**contents, backbone=backbone.name, problem=problem, use=() if problem else tuple(train))
     return UnknownWeights(**contents, closest=_closest(others, state), problem=problem)
 
 
@@ -209,22 +206,18 @@ def _kind(value: Tensor) -> str:
     return "floats" if value.is_floating_point() else "integers"
 
 
-def _backbone_depth(state: Mapping[str, Tensor]) -> int | None:
-    """The depth of torchvision's ResNet that a state dict is of; None if it is of none."""
-    given = {name: value for name, value in state.items() if _of_backbone(name)}
-    if "layer1.0.conv1.weight" not in given:
-        return None
-    for depth in DEPTHS:
-        with _ShapesAlone():
-            own = ResNet(ResNetConfig(depth=depth)).state_dict()
-        if not compare({name: value for name, value in own.items() if _of_backbone(name)}, given):
-            return depth
+def _backbone(state: Mapping[str, Tensor], installed: Installed) -> BackboneConfig | None:
+    """The backbone whose weights a state dict is of; None if it is of none. A family's members are not tried."""
+    for name, spec in installed.backbones.items():
+        for class_token in (True, False) if "class_token" in spec.options else (True,):
+            config = BackboneConfig(name=name, class_token=class_token)
+            with _ShapesAlone():
+                backbone = spec.build(config, True)
+            own = {name: value for name, value in backbone.state_dict().items() if "num_batches" not in name}
+            given = {name: value for name, value in backbone.own_names(state).items() if "num_batches" not in name}
+            if not compare(own, given):
+                return config
     return None
-
-
-def _of_backbone(name: str) -> bool:
-    """Whether a tensor counts: old files have no counts of batches, and the classifier is of no use."""
-    return not name.startswith("fc.") and not name.endswith("num_batches_tracked")
 
 
 def _contents(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:

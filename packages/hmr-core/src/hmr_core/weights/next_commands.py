@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hmr_core.errors import Option
+from hmr_core.nn.backbones.config import BackboneConfig
 from hmr_core.plugins.known import KNOWN
 from hmr_core.plugins.recipes import options
-from hmr_core.plugins.specs import ModelSpec
+from hmr_core.plugins.specs import BackboneSpec, ModelSpec
 from hmr_core.shell import command_line
 from hmr_core.weights.weights_file import ModelState
 
@@ -20,10 +22,11 @@ _BACKBONE = "backbone.weights"
 
 
 class Installed(NamedTuple):
-    """What is installed, by name: models, solvers, and the models that are there and cannot be used."""
+    """What is installed, by name: models, solvers, backbones, and the models that are there and cannot be used."""
 
     models: Mapping[str, ModelSpec]
     solvers: Collection[str] = ()
+    backbones: Mapping[str, BackboneSpec] = MappingProxyType({})
     broken: Collection[str] = ()
 
     def state(self, model: str) -> ModelState:
@@ -65,9 +68,11 @@ def to_convert(models: list[str], path: Path) -> list[str]:
     ]
 
 
-def to_train_from_backbone(path: Path, depth: int, models: Iterable[ModelSpec]) -> list[str]:
-    """Give the commands that train a model whose backbone begins with torchvision's ResNet of a depth."""
-    settings = Option("set", f"backbone.depth={depth}"), Option("set", f"{_BACKBONE}={path}")
+def to_train_from_backbone(path: Path, config: BackboneConfig, models: Iterable[ModelSpec]) -> list[str]:
+    """Give the commands that train a model whose backbone begins with a file's weights."""
+    settings = [Option("set", f"backbone.name={config.name}"), Option("set", f"{_BACKBONE}={path}")]
+    if not config.class_token:
+        settings.append(Option("set", "backbone.class_token=false"))
     return [
         command_line("hmr train", spec.name, Option("split", _a_split(spec)), *settings, *_hand(spec))
         for spec in models

@@ -85,11 +85,11 @@ class ReleasedWeights(WeightsFile):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFile(WeightsFile):
-    """The weights of torchvision's ResNet of a depth, which a model's backbone can start from."""
+    """The weights of an installed backbone, which a model can start from. backbone: its name."""
 
     kind = "backbone"
 
-    depth: int
+    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)
