@@ -96,6 +96,47 @@ def test_evaluations_of_other_subsets_say_which_samples_differ_and_what_to_run(
     )
 
 
+def test_the_command_for_the_other_subset_is_the_one_of_before(mini_pack: Pack, evaluated: Evaluated) -> None:
+    """With whatever the user gave it, but for the subset, and for a folder that holds another evaluation."""
+    evaluated("a", 3.0, folder=Path("a"))
+    evaluated("b", 3.0, folder=Path("mine/b"), subset="val")
+    report = json.loads(Path("mine/b/report.json").read_text())
+    began = "hmr eval b --ckpt runs/b:best --solver lm --solver-set fit=fast --device cpu"
+    subset = f"--split sp0 --subset test --data {mini_pack.path}"
+    for before, again in (
+        (f"{began} --subset val", f"{began} {subset}"),
+        (f"{began} --subset val --out mine/b", f"{began} {subset} --out mine/b-test"),
+        ("hmr.evaluate('runs/b')", f"hmr eval b --ckpt runs/b/last.safetensors --solver lm --protocol best {subset}"),
+    ):
+        report |= {"started": {"command": before}, "solver": {"name": "lm", "checkpoint": None}, "protocol": "best"}
+        Path("mine/b/report.json").write_text(json.dumps(report))
+        with pytest.raises(HmrError) as error:
+            open_evaluations([Path("a"), Path("mine/b")])
+        assert str(error.value).endswith(f"Evaluate both on one subset: `{again}`")
+    # A file of somebody's own has no command; the other evaluation has one.
+    own_file(Path("own.h5"), mini_pack, "val")
+    with pytest.raises(HmrError, match=r"Evaluate both on one subset: `hmr eval a --ckpt .* --subset val --data "):
+        open_evaluations([Path("a"), Path("own.h5")])
+    own_file(Path("other.h5"), mini_pack)
+    with pytest.raises(HmrError, match=r"on one subset: write the predictions of own\.h5 anew, of sp0 test$"):
+        open_evaluations([Path("own.h5"), Path("other.h5")], mini_pack.path)
+
+
+def test_what_was_meant_by_a_wrong_path_is_found(mini_pack: Pack, evaluated: Evaluated) -> None:
+    evaluated("a", 3.0, folder=Path("eval/a"))
+    evaluated("b", 3.0, folder=Path("eval/my b"))
+    (by_report,), _ = open_evaluations([Path("eval/a/report.json")])
+    assert by_report.folder == Path("eval/a")
+    with pytest.raises(HmrError, match=r"Give the evaluations in it: `hmr compare eval/a 'eval/my b'`$"):
+        open_evaluations([Path("eval")])
+    with pytest.raises(UsageError, match="eval/a is given twice"):
+        open_evaluations([Path("eval/a"), Path("eval/a/report.json")])
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{}")
+    with pytest.raises(HmrError, match=r"It is a run: `hmr eval MODEL --ckpt run` evaluates it\."):
+        open_evaluations([Path("run")])
+
+
 def test_evaluations_of_two_packs_are_refused(mini_pack: Pack, evaluated: Evaluated) -> None:
     evaluated("a", 3.0, folder=Path("a"))
     evaluated("b", 3.0, folder=Path("b"))
@@ -122,7 +163,10 @@ def test_what_is_no_whole_evaluation_is_named(mini_pack: Pack, evaluated: Evalua
     text = Path("a/report.json").read_text()
     for damaged in (text[:500], "[]", "{}", '{"pack": 3, "errors": null}'):
         Path("a/report.json").write_text(damaged)
-        with pytest.raises(HmrError, match=rf"a holds no evaluation: its report\.json is not a whole report\. {how}"):
+        with pytest.raises(
+            HmrError,
+            match=r"a holds no evaluation: its report\.json is not a whole report\. Evaluate again, into the sa",
+        ):
             open_evaluations([Path("a")])
     Path("a/report.json").write_text(text)
     Path("a/predictions.h5").unlink()
@@ -142,7 +186,7 @@ def test_predictions_that_are_not_finite_are_named(mini_pack: Pack, evaluated: E
     joints[4, 2] = np.nan
     write_predictions(Path("a/predictions.h5"), replace(one.predictions, joints=joints))
     with pytest.raises(
-        HmrError, match=rf"the joints of {one.predictions.ids[4]} in a are not finite\. Evaluate again\."
+        HmrError, match=rf"the joints of {one.predictions.ids[4]} in a are not finite\. Evaluate again, into"
     ):
         open_evaluations([Path("a")])
 

@@ -19,6 +19,7 @@ from hmr_core.data.pack.codecs import codec_named
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.errors import HmrError, UsageError
+from hmr_core.evaluation.comparing.reading import open_evaluations
 from hmr_core.evaluation.predictions import Predictions, read_predictions, write_predictions
 from hmr_core.evaluation.report import report_text
 from hmr_core.evaluation.rescoring import score_predictions
@@ -298,6 +299,47 @@ def test_a_subset_without_truth_is_predicted_for_its_authors(
     assert json.loads((tmp_path / "eval/report.json").read_text())["errors"]["mpjpe_mm"] == [None] * 6
     assert len((tmp_path / "sent/own.csv").read_text().splitlines()) == 6
     assert read_picture(tmp_path / "eval/contact_sheet.png").shape[0] < 300  # one row of pictures
+
+
+def test_a_submission_s_place_is_looked_at_before_the_model(
+    pack: Pack, plugins: Any, trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(tmp_path / "run", "train.epochs=1")
+    monkeypatch.setattr("hmr_core.evaluation.session._loaded", lambda *given: pytest.fail("the model was loaded"))
+    options: dict[str, Any] = {"split": "studio", "data": pack.path, "device": "cpu", "registry": plugins}
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/inside"):
+        with pytest.raises(
+            HmrError, match=rf"the folder {tmp_path}/{place} cannot be written: .* is a file\. Choose an"
+        ):
+            evaluate(run.folder, submission=tmp_path / place, **options)
+    for out, place in (("eval", "eval"), ("eval", "eval/sent"), ("sent/eval", "sent")):
+        with pytest.raises(
+            UsageError, match=r"each of which replaces what is there\. Give submission a folder beside it"
+        ):
+            evaluate(run.folder, out=tmp_path / out, submission=tmp_path / place, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]
+
+
+def test_a_submission_is_compared_as_it_is(pack: Pack, plugins: Any, trainer: Any, tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", "train.epochs=1")
+    options: dict[str, Any] = {"split": "studio", "data": pack.path, "device": "cpu", "registry": plugins}
+    report = evaluate(run.folder, out=tmp_path / "eval", submission=tmp_path / "sent", **options)
+    sent = tmp_path / "sent/own.csv"
+    own, theirs = open_evaluations([tmp_path / "eval", sent], pack.path, plugins)[0]
+    assert theirs.report["metrics"] == own.report["metrics"] == report["metrics"]
+    assert (theirs.predictions.model, theirs.predictions.split) == ("own", "studio")
+    with pytest.raises(UsageError, match=r"own\.csv does not say which split .* Compare it with an evaluation, whose"):
+        open_evaluations([sent], pack.path, plugins)
+    report_file = tmp_path / "eval/report.json"
+    report_file.write_text(report_file.read_text().replace(str(pack.path), "gone.h5"))
+    with pytest.raises(HmrError, match=r"own\.csv has predictions alone, and the pack .* was not found\. Name it with"):
+        open_evaluations([tmp_path / "eval", sent], None, plugins)
+    with pytest.raises(HmrError) as raised:
+        open_evaluations([tmp_path / "sent"], pack.path, plugins)
+    assert str(raised.value).endswith(
+        f"It holds a submission: give its file, and the pack that it is of, as `hmr compare {sent} --data PACK`."
+    )
 
 
 def test_data_sets_without_rules_say_so(pack: Pack, fakes: Any, small_spec: Any, trainer: Any, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hmr_core.shell import command_line, python_call
+from hmr_core.errors import Option
+from hmr_core.shell import changed_command, command_line, has_option, python_call
 
 ROOT = Path(__file__).parents[3]
 SOURCES = [*sorted(ROOT.glob("packages/*/src/**/*.py")), *sorted(ROOT.glob("examples/*/src/**/*.py"))]
@@ -105,6 +106,18 @@ def test_a_word_that_is_not_quoted_is_seen(source: str) -> None:
 )
 def test_other_texts_are_let_be(source: str) -> None:
     assert unquoted(source) == []
+
+
+def test_a_command_is_given_again_with_some_options_changed() -> None:
+    before = "hmr eval small --ckpt 'my run' --subset=val --solver lm --out eval/x --json"
+    changed = changed_command(before, Option("subset", "test"), Option("out", Path("-y")), Option("data", "a b.h5"))
+    assert changed == ("hmr eval small --ckpt 'my run' --solver lm --json --subset test --out ./-y --data 'a b.h5'")
+    assert [has_option(before, name) for name in ("subset", "out", "solver_ckpt", "outer")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_call_is_recorded_with_all_that_was_given() -> None:

@@ -17,6 +17,23 @@ def command_line(begin: str, *words: object) -> str:
     return " ".join([begin, *(flag(word) if isinstance(word, Option) else shlex.quote(_text(word)) for word in words)])
 
 
+def changed_command(command: str, *options: Option) -> str:
+    """A command that was typed before, with options as they are given here, which have values, in place of its own."""
+    kept, words = [], iter(shlex.split(command))
+    names = {flag(Option(option.name)) for option in options}
+    for word in words:
+        if word in names:
+            next(words, None)
+        elif word.partition("=")[0] not in names:
+            kept.append(word)
+    return " ".join([shlex.join(kept), *map(flag, options)])
+
+
+def has_option(command: str, name: str) -> bool:
+    """Whether a command that was typed before gives an option."""
+    return flag(Option(name)) in {word.partition("=")[0] for word in shlex.split(command)}
+
+
 def python_call(function: str, *words: object, **given: object) -> str:
     """A call as it is typed in Python, without the arguments that are None or False."""
     named = [f"{name}={value!r}" for name, value in given.items() if value is not None and value is not False]

@@ -18,11 +18,15 @@ from hmr_core.evaluation.comparing.names import unique_names
 from hmr_core.evaluation.predictions import Predictions, read_predictions
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
+from hmr_core.evaluation.submissions import is_submission
 from hmr_core.files import read_bytes
+from hmr_core.plugins.run import CONFIG
+from hmr_core.shell import command_line
 from hmr_core.viz.comparison import Column, comparison_sheet
 from hmr_core.viz.tiles import TILE_PX
 
 _HOW = "Give a folder that `hmr eval` wrote; its default is eval/NAME-SPLIT-SUBSET."
+_AGAIN = "Evaluate again, into the same folder: what is there is replaced."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +45,34 @@ def read_evaluation(folder: Path) -> SavedEvaluation:
         pack, ids = report["pack"]["blake2b"], report["errors"]["id"]
     except OSError as error:
         raise HmrError(
-            f"{folder} holds no evaluation: {folder / REPORT} cannot be read ({error.strerror}).", _HOW
+            f"{folder} holds no evaluation: {folder / REPORT} cannot be read ({error.strerror}).", _instead(folder)
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise HmrError(f"{folder} holds no evaluation: its {REPORT} is not a whole report.", _HOW) from error
+        raise HmrError(f"{folder} holds no evaluation: its {REPORT} is not a whole report.", _AGAIN) from error
     predictions = read_predictions(folder / PREDICTIONS)
     if predictions.pack != pack or predictions.ids != ids:
-        raise HmrError(f"{REPORT} and {PREDICTIONS} in {folder} are not of one evaluation. Evaluate again.")
+        raise HmrError(f"{REPORT} and {PREDICTIONS} in {folder} are not of one evaluation.", _AGAIN)
     for name in ("joints", "verts"):
         points = getattr(predictions, name)
         if points is not None and (bad := np.flatnonzero(~np.isfinite(points).all((1, 2))).tolist()):
-            raise HmrError(f"the {name} of {ids[bad[0]]} in {folder} are not finite. Evaluate again.")
+            raise HmrError(f"the {name} of {ids[bad[0]]} in {folder} are not finite.", _AGAIN)
     return SavedEvaluation(folder=folder, report=report, predictions=predictions)
+
+
+def _instead(folder: Path) -> str:
+    """What to give in place of a folder that is no evaluation, by what is in it."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError:
+        return _HOW
+    if evaluations := [path for path in inside if (path / REPORT).is_file()]:
+        return f"Give the evaluations in it: `{command_line('hmr compare', *evaluations)}`"
+    if submissions := [path for path in inside if is_submission(path)]:
+        give = command_line("hmr compare", submissions[-1], Option("data", "PACK"))
+        return f"It holds a submission: give its file, and the pack that it is of, as `{give}`."
+    if (folder / CONFIG).is_file():
+        return f"It is a run: `{command_line('hmr eval MODEL', Option('ckpt', folder))}` evaluates it."
+    return _HOW
 
 
 def draw_comparison(

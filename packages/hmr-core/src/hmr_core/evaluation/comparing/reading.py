@@ -13,33 +13,47 @@ from hmr_core.data.default_pack import default_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.evaluation.predictions import SHAPES, Predictions, read_predictions
+from hmr_core.evaluation.protocols import EVALUATION_PROTOCOLS
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.rescoring import score_predictions
+from hmr_core.evaluation.results import REPORT
 from hmr_core.evaluation.saved import SavedEvaluation, read_evaluation
+from hmr_core.evaluation.submissions import is_submission, read_submission
 from hmr_core.files import is_there
-from hmr_core.shell import command_line
+from hmr_core.plugins.registry import Registry, discover
+from hmr_core.shell import changed_command, command_line, has_option
 from hmr_core.wording import counted, listed
 
+PUBLISHED = "published"
 
-def open_evaluations(paths: Sequence[Path], data: Path | None = None) -> tuple[list[SavedEvaluation], Pack | None]:
+
+def open_evaluations(
+    paths: Sequence[Path], data: Path | None = None, registry: Registry | None = None
+) -> tuple[list[SavedEvaluation], Pack | None]:
     """Read evaluations of the same samples, all in the order of the first, and open their pack.
 
-    paths: folders that `hmr eval` left, and files of predictions, which are scored. data: their pack; None for the
-    default pack or the one that a report names, whichever is theirs, and for none where neither is.
+    paths: folders that `hmr eval` left, or their reports; and files of predictions, ours or in the form of the authors
+    of the pack's data set, which are scored. data: their pack; None for the default pack or the one that a report
+    names, whichever is theirs, and for none where neither is. registry: the plugins; by default the installed ones.
     Raises UsageError for a path given twice, and HmrError for what is no evaluation, for evaluations of other samples,
     for a pack that is not theirs, for predictions alone without a pack, and for samples without truth.
     """
     if not paths:
         raise UsageError("no evaluation is named. Give one folder of `hmr eval` at least.")
+    paths = [path.parent if path.name == REPORT and path.is_file() else path for path in paths]
     for place, path in enumerate(paths):
         if path.resolve() in {other.resolve() for other in paths[:place]}:
             raise UsageError(f"{path} is given twice. Give each evaluation once.")
-    found: list[SavedEvaluation | tuple[Path, Predictions]] = [
-        (path, read_predictions(path)) if path.is_file() else read_evaluation(path) for path in paths
-    ]
-    folders = [one for one in found if isinstance(one, SavedEvaluation)]
+    read = {path: _read(path) for path in paths}
+    folders = [one for one in read.values() if isinstance(one, SavedEvaluation)]
     pack = Pack(data) if data is not None else _their_pack(folders)
-    evaluations = [one if isinstance(one, SavedEvaluation) else _scored(*one, pack) for one in found]
+    split = next((_predictions(one).split for one in read.values() if one is not None), None)
+    evaluations = []
+    for path, one in read.items():
+        if not isinstance(one, SavedEvaluation):
+            there = _of_their_predictions(path, pack)
+            one = _scored(path, one or _submitted(path, there, split, registry or discover()), there)
+        evaluations.append(one)
     for one in evaluations:
         if one.report["metrics"]["mpjpe_mm"] is None:
             raise HmrError(
@@ -48,6 +62,27 @@ def open_evaluations(paths: Sequence[Path], data: Path | None = None) -> tuple[l
             )
     _check_same(evaluations)
     return [_in_order(one, evaluations[0].predictions.ids) for one in evaluations], pack
+
+
+def _read(path: Path) -> SavedEvaluation | Predictions | None:
+    """An evaluation, or predictions alone; None for those of a submission, which cannot be read without the pack."""
+    if not path.is_file():
+        return read_evaluation(path)
+    return None if is_submission(path) else read_predictions(path)
+
+
+def _predictions(one: SavedEvaluation | Predictions) -> Predictions:
+    return one.predictions if isinstance(one, SavedEvaluation) else one
+
+
+def _submitted(path: Path, pack: Pack, split: str | None, registry: Registry) -> Predictions:
+    """The predictions of a submission. split: of the evaluations beside it, if there are any."""
+    if split is None and len(pack.info.counts) > 1:
+        raise UsageError(
+            f"{path} does not say which split its predictions are of; {pack.path} has {', '.join(pack.info.counts)}. "
+            "Compare it with an evaluation, whose split it is then of."
+        )
+    return read_submission(path, pack, split, registry)
 
 
 def _their_pack(folders: Sequence[SavedEvaluation]) -> Pack | None:
@@ -66,8 +101,8 @@ def _their_pack(folders: Sequence[SavedEvaluation]) -> Pack | None:
     return None
 
 
-def _scored(path: Path, predictions: Predictions, pack: Pack | None) -> SavedEvaluation:
-    """An evaluation of predictions alone."""
+def _of_their_predictions(path: Path, pack: Pack | None) -> Pack:
+    """The pack that predictions alone are scored on; HmrError where there is none."""
     if pack is None:
         raise HmrError(
             f"{path} has predictions alone, and the pack that they are compared on was not found.",
@@ -75,6 +110,11 @@ def _scored(path: Path, predictions: Predictions, pack: Pack | None) -> SavedEva
             Option("data"),
             ".",
         )
+    return pack
+
+
+def _scored(path: Path, predictions: Predictions, pack: Pack) -> SavedEvaluation:
+    """An evaluation of predictions alone."""
     report = score_predictions(path, predictions, pack)
     errors: dict[str, Any] = {
         name: np.asarray(values, dtype=np.float32)
@@ -94,13 +134,13 @@ def _check_same(evaluations: Sequence[SavedEvaluation]) -> None:
             raise HmrError(
                 f"{one.folder} is of {_subset(one)}, and {first.folder} of {_subset(first)}, so there is nothing to "
                 f"compare sample by sample: {_lacking(one, ours - theirs)}; {_lacking(first, theirs - ours)}.",
-                f"Evaluate both on one subset: `{_again(one, first)}`",
+                f"Evaluate both on one subset: {_again(one, first)}",
             )
         if one.predictions.pack != first.predictions.pack:
             raise HmrError(
                 f"{one.folder} and {first.folder} are of the same ids in two packs ({_pack(one)} and {_pack(first)}), "
                 "in which samples of one id may differ.",
-                f"Evaluate both on one pack: `{_again(one, first)}`",
+                f"Evaluate both on one pack: {_again(one, first)}",
             )
 
 
@@ -133,11 +173,41 @@ def _pack_path(report: Report) -> str:
 
 
 def _again(one: SavedEvaluation, first: SavedEvaluation) -> str:
-    """The command that evaluates one on the samples of the first."""
-    checkpoint = one.report.get("checkpoint")
-    words = [one.report["model"]]
-    options = [Option("ckpt", checkpoint["path"])] if checkpoint else []
-    options += [Option("split", first.predictions.split), Option("subset", first.predictions.subset)]
-    if path := _pack_path(first.report):
-        options.append(Option("data", path))
-    return command_line("hmr eval", *words, *options)
+    """How to have both on the same samples: the command that evaluates one of them again, as it was evaluated before,
+    on those of the other.
+    """
+    if not _evaluated(one):
+        one, first = first, one
+    wanted = f"{first.predictions.split} {first.predictions.subset}"
+    if not _evaluated(one):
+        return f"write the predictions of {one.folder} anew, of {wanted}"
+    path = _pack_path(first.report) or _pack_path(one.report)
+    changed = [Option("split", first.predictions.split), Option("subset", first.predictions.subset)]
+    changed += [Option("data", path)] if path else []
+    before = one.report.get("started", {}).get("command", "")
+    if not before.startswith("hmr eval "):  # by Python, or by an older version
+        return f"`{command_line('hmr eval', one.report['model'], *_how(one.report), *changed)}`"
+    if _subset(one) == _subset(first):  # of another pack, whose results would take the place of these
+        changed.append(Option("out", Path(f"{one.folder}-2")))
+    elif has_option(before, "out"):
+        changed.append(Option("out", Path(f"{one.folder}-{first.predictions.subset}")))
+    return f"`{changed_command(before, *changed)}`"
+
+
+def _evaluated(one: SavedEvaluation) -> bool:
+    """Whether a model or a predictor was evaluated, and not a file of predictions scored."""
+    return bool(one.report.get("checkpoint") or one.report.get("predictor"))
+
+
+def _how(report: Report) -> list[Option]:
+    """What a report says of how it was made."""
+    checkpoint, solver, hand = report.get("checkpoint"), report.get("solver"), report.get("hand_model")
+    found = [Option("ckpt", checkpoint["path"])] if checkpoint else []
+    if solver:
+        found.append(Option("solver", solver["name"]))
+        found += [Option("solver_ckpt", weights["path"])] if (weights := solver.get("checkpoint")) else []
+    if (protocol := report.get("protocol", PUBLISHED)) in EVALUATION_PROTOCOLS and protocol != PUBLISHED:
+        found.append(Option("protocol", protocol))
+    if hand and hand["path"]:
+        found.append(Option("hand_model", hand["path"]))
+    return found
