@@ -482,6 +482,13 @@ def test_paths_are_quoted_in_commands(hmr: Hmr, released: Path) -> None:
     assert "`hmr ckpt show 'a file'` says what" in hmr("eval", "small", "--ckpt", "a file", "--split", "sp0").err
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_file_is_read(hmr: Hmr) -> None:
+    Path("file").touch()
+    status, out, err = hmr("ckpt", "convert", "nothing.pth.tar", "--out", "file/converted")
+    assert (status, out) == (1, "")
+    assert "file/converted cannot be written: " in err
+
+
 def test_a_folder_that_is_there_is_left_alone(hmr: Hmr, released: Path, trained: Path) -> None:
     Path("full").mkdir()
     Path("full/notes.txt").touch()

@@ -133,6 +133,33 @@ def test_the_page_without_plotly_is_an_error_before_anything_is_read(
     assert not Path("report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "told", "status"),
+    [
+        ("--out c.pdf", "--out c.pdf ends in .pdf, which says no format. Valid: .txt, .json, .csv, .md, .tex; or", 2),
+        ("--out c.html", "or name one with --format. A page is written by --html c.html.", 2),
+        ("--html c.txt", "--html c.txt does not end in .html or .htm. Give another, for instance --html c.html.", 2),
+        ("--picture c.jpg", "--picture c.jpg does not end in .png. Give another, for instance --picture c.png.", 2),
+        ("--out a/report.json/c.md", "the file a/report.json/c.md cannot be written: a/report.json is a file.", 1),
+        ("--html folder.html", "the file folder.html cannot be written: folder.html is a folder. Choose another.", 1),
+        ("--picture a/report.json/c.png", "the file a/report.json/c.png cannot be written: a/report.json is a fil", 1),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    command_line: Any, two: None, monkeypatch: pytest.MonkeyPatch, options: str, told: str, status: int
+) -> None:
+    monkeypatch.setattr("hmr_core.evaluation.comparing.reading.open_evaluations", lambda *given: pytest.fail("read"))
+    Path("folder.html").mkdir()
+    found = command_line("compare", "a", "b", *options.split())
+    assert (found.status, found.out) == (status, "")
+    assert told in found.err
+
+
+def test_a_format_that_is_named_goes_into_a_file_of_any_name(command_line: Any, two: None) -> None:
+    assert command_line("compare", "a", "--format", "latex", "--out", "c.inc").status == 0
+    assert Path("c.inc").read_text().startswith("% sp0 test")
+
+
 def test_mistakes_are_told(command_line: Any, two: None) -> None:
     assert command_line("compare").status == 2
     status, _, err = command_line("compare", "a", "--by", "fingers")

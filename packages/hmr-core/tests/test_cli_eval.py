@@ -130,9 +130,7 @@ def test_a_failure_while_results_are_written_keeps_the_older_ones(
 def test_an_impossible_folder_is_known_before_anything_is_computed(
     hmr: Any, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "hmr_core.evaluation.evaluate.evaluate", lambda *args, **options: pytest.fail("it was computed")
-    )
+    monkeypatch.setattr("hmr_core.evaluation.session._loaded", lambda *given: pytest.fail("the model was loaded"))
     Path("file").write_text("")
     for out in ("file", "file/inside"):
         status, _, err = hmr("eval", "small", "--ckpt", str(trained), "--split", "sp0", "--out", out)

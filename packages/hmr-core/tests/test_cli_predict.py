@@ -191,7 +191,9 @@ def test_names_of_results_are_never_the_same() -> None:
 
 def test_a_folder_that_cannot_be_written_is_told_and_files_are_whole(hmr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_text("")
-    status, _, err = hmr(f"{PREDICT} a.png --out file/hands")
+    with monkeypatch.context() as patched:
+        patched.setattr("hmr_core.inference.load.load_model", lambda *given, **named: pytest.fail("it was loaded"))
+        status, _, err = hmr(f"{PREDICT} a.png --out file/hands")
     assert status == 1
     assert "file/hands cannot be written" in err
 

@@ -497,6 +497,15 @@ def test_import_replaces_only_when_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert load_hand_model(out).side == "right"
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_file_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["mano", "import", "nothing.pkl", "--out", str(tmp_path / "file/hand.npz")]) == 1
+    told = f"the file {tmp_path}/file/hand.npz cannot be written: {tmp_path}/file is a file. Choose another."
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
 def test_a_failed_import_leaves_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, bad = tmp_path / "hand.npz", tmp_path / "MANO_RIGHT.pkl"
     out.write_text("mine")

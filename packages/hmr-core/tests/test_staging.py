@@ -21,7 +21,15 @@ from safetensors.torch import save_file
 from hmr_core.errors import HmrError
 from hmr_core.hand.model import save_hand_model
 from hmr_core.hand.synthetic import load_synthetic_hand
-from hmr_core.staging import append_text, clear_leftovers, staged_file, staged_folder, write_text
+from hmr_core.staging import (
+    append_text,
+    check_file_writable,
+    check_folder_writable,
+    clear_leftovers,
+    staged_file,
+    staged_folder,
+    write_text,
+)
 
 
 def test_a_folder_appears_at_the_end_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -109,10 +117,27 @@ def test_after_an_error_the_file_is_what_it_was(tmp_path: Path, error: type[Base
 
 def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for target, reason in ((tmp_path / "file/out", "File exists|Not a directory"), (tmp_path, "is a folder")):
+    for target, reason in ((tmp_path / "file/out", "file is a file"), (tmp_path, "is a folder")):
         text = rf"the file {target} cannot be written: .*({reason}).*\. Choose another\."
         with pytest.raises(HmrError, match=text), staged_file(target):
             pytest.fail("the block was entered")
+
+
+def test_what_cannot_be_written_is_told_before_and_nothing_is_left_of_the_question(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for check, target, reason in (
+        (check_file_writable, tmp_path / "file/out", "file is a file"),
+        (check_file_writable, tmp_path, "is a folder"),
+        (check_file_writable, tmp_path / ("x" * 300) / "out", "File name too long"),
+        (check_folder_writable, tmp_path / "file", "is a file"),
+        (check_folder_writable, Path.cwd(), "this process works in it"),
+    ):
+        with pytest.raises(HmrError, match=rf"cannot be written: .*{reason}\. Choose another\."):
+            check(target)
+    check_file_writable(tmp_path / "file")
+    check_file_writable(tmp_path / "new/deep/out")
+    check_folder_writable(tmp_path / "new/deep")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 KILLED = """

@@ -43,14 +43,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
     HmrError before the block when nothing can be written there, and in it when the disk is full.
     """
     target = target.resolve()
-    try:
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(f"{target} is a file")
-        if Path.cwd().is_relative_to(target):  # which would be in no folder any more
-            raise IsADirectoryError("this process works in it")
+    with _folder_told(target):
         part, descriptor = _begin(target)
-    except OSError as error:
-        raise HmrError(f"the folder {target} cannot be written: {error}. Choose another.") from error
     try:
         with _full_disk_told(target):
             yield part
@@ -68,12 +62,8 @@ def staged_file(target: Path) -> Iterator[Path]:
     A file that was at the target is replaced, or is as it was after an error. Raises HmrError before the block when
     nothing can be written there, and in it when the disk is full.
     """
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a folder")
+    with _file_told(target):
         part, descriptor = _begin(target)
-    except OSError as error:
-        raise HmrError(f"the file {target} cannot be written: {error}. Choose another.") from error
     try:
         with _full_disk_told(target):
             yield part / target.name
@@ -83,6 +73,22 @@ def staged_file(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         os.close(descriptor)
+
+
+def check_folder_writable(target: Path) -> None:
+    """HmrError, as that of `staged_folder`, where a folder cannot be written: before the work whose results it takes.
+
+    Nothing is left there, not even a parent that was not there before.
+    """
+    target = target.resolve()
+    with _folder_told(target):
+        _try(target)
+
+
+def check_file_writable(target: Path) -> None:
+    """As `check_folder_writable`, of a file: HmrError as that of `staged_file`."""
+    with _file_told(target):
+        _try(target)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -122,6 +128,46 @@ def clear_leftovers(target: Path) -> None:
                 old.rename(target)
             shutil.rmtree(old, ignore_errors=True)
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _folder_told(target: Path) -> Iterator[None]:
+    """HmrError for a target that can be no folder of results, and for an error of the system when one is begun."""
+    try:
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(f"{target} is a file")
+        if Path.cwd().is_relative_to(target):  # which would be in no folder any more
+            raise IsADirectoryError("this process works in it")
+        yield
+    except OSError as error:
+        raise HmrError(f"the folder {target} cannot be written: {_why(error)}. Choose another.") from error
+
+
+@contextmanager
+def _file_told(target: Path) -> Iterator[None]:
+    """HmrError for a target that can be no file, and for an error of the system when one is begun."""
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder")
+        yield
+    except OSError as error:
+        raise HmrError(f"the file {target} cannot be written: {_why(error)}. Choose another.") from error
+
+
+def _why(error: OSError) -> str:
+    """Why a target cannot be begun, without the name that it has meanwhile."""
+    if isinstance(error, FileExistsError):  # where a parent is to be
+        return f"{error.filename} is a file"
+    return error.strerror or str(error)
+
+
+def _try(target: Path) -> None:
+    """Begin the target, or the first of its parents that is not there, and leave nothing of it."""
+    while not target.parent.exists():
+        target = target.parent
+    part, descriptor = _begin(target)
+    shutil.rmtree(part, ignore_errors=True)
+    os.close(descriptor)
 
 
 @contextmanager

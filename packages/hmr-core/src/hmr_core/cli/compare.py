@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from hmr_core.cli.options import data_option, hand_model_option
+from hmr_core.errors import HmrError, Option, UsageError
+from hmr_core.shell import flag
 
 if TYPE_CHECKING:
     from hmr_core.data.pack.reader import Pack
     from hmr_core.evaluation.saved import SavedEvaluation
 
 FORMATS = ("text", "json", "csv", "markdown", "latex")
+
+ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex"}
+"""What a file of such a name is written as, unless it is said."""
+
+PAGE_ENDINGS = (".html", ".htm")
 
 
 @click.command()
@@ -66,7 +73,8 @@ def compare(
 ) -> None:
     """Compare evaluations of the same samples: metrics with 95 % intervals, and whether they differ.
 
-    EVAL is a folder that `hmr eval` left, or a file of predictions (`hmr score --help`).
+    EVAL is a folder that `hmr eval` left, or a file of predictions: yours, or one in the form that the authors of the
+    pack's data set take (`hmr score --help`).
 
     \b
     Examples:
@@ -80,18 +88,25 @@ def compare(
     Intervals are made by drawing whole sequences anew, since frames of one sequence resemble each other; differences
     are taken sample by sample: docs/compare.md. The pack is the one that the reports name, if it is still there.
     """
-    from hmr_core.evaluation.comparing.reading import open_evaluations
     from hmr_core.evaluation.page.plotly_js import require_plotly
+    from hmr_core.staging import check_file_writable, write_text
 
+    written_as = format_ or _format_of(out)
+    _check_ending("html", html, PAGE_ENDINGS)
+    _check_ending("picture", picture, (".png",))
     if html is not None:
         require_plotly()
-    found, pack = open_evaluations(evaluations, data)
+    for file in (out, picture, html):
+        if file is not None:
+            check_file_writable(file)
 
+    # These need torch, which what was looked at so far does not.
+    from hmr_core.cli.main import current_registry
     from hmr_core.evaluation.comparing.compare import compare as compare_read
-    from hmr_core.evaluation.comparing.writers import ENDINGS, WRITERS
-    from hmr_core.staging import write_text
+    from hmr_core.evaluation.comparing.reading import open_evaluations
+    from hmr_core.evaluation.comparing.writers import WRITERS
 
-    written_as = format_ or (ENDINGS.get(out.suffix.lower()) if out is not None else None) or "text"
+    found, pack = open_evaluations(evaluations, data, current_registry())
     whole = written_as in ("json", "csv")
     wanted = by or (None if whole or html is not None else ())
     comparison = compare_read(found, pack, by=wanted, cluster=cluster, seed=seed, draws=draws)
@@ -112,9 +127,28 @@ def compare(
         click.echo(f"page: {html}", err=True)
 
 
+def _format_of(out: Path | None) -> str:
+    """What a file is written as by its ending; UsageError for an ending of something else."""
+    if out is None or not out.suffix:
+        return "text"
+    if out.suffix.lower() not in ENDINGS:
+        page = f" A page is written by {flag(Option('html', out))}." if out.suffix.lower() in PAGE_ENDINGS else ""
+        raise UsageError(
+            f"{flag(Option('out', out))} ends in {out.suffix}, which says no format. Valid: {', '.join(ENDINGS)}; "
+            f"or name one with --format.{page}"
+        )
+    return ENDINGS[out.suffix.lower()]
+
+
+def _check_ending(name: str, file: Path | None, endings: Sequence[str]) -> None:
+    """UsageError for a file of another ending than those of what is written into it."""
+    if file is not None and file.suffix.lower() not in endings:
+        given, other = (flag(Option(name, path)) for path in (file, file.with_suffix(endings[0])))
+        raise UsageError(f"{given} does not end in {' or '.join(endings)}. Give another, for instance {other}.")
+
+
 def _draw(found: Sequence[SavedEvaluation], pack: Pack | None, picture: Path, hand_model: Path | None) -> None:
     """Draw some samples of the evaluations side by side."""
-    from hmr_core.errors import HmrError, Option
     from hmr_core.evaluation.saved import draw_comparison
     from hmr_core.hand.source import find_hand_model
     from hmr_core.pictures import write_png

@@ -44,13 +44,14 @@ def import_(source: Path, out: Path, side: str | None, force: bool) -> None:
       hmr mano import renamed.pkl --side right --out hand.npz --force
     """
     from hmr_core.hand.mano_file import read_mano_file
-    from hmr_core.staging import staged_file
+    from hmr_core.staging import check_file_writable, staged_file
 
     if out.suffix != ".npz":
         given, other = (command_line("--out", path) for path in (out, out.with_suffix(".npz")))
         raise UsageError(f"{given} does not end in .npz. Give another, for instance {other}.")
     if out.exists() and not force:
         raise HmrError(f"{out} exists. Give another --out, or --force to replace it.")
+    check_file_writable(out)
     model = read_mano_file(source, side)
 
     from hmr_core.hand.model import save_hand_model  # which needs torch

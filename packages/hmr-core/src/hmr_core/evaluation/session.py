@@ -36,7 +36,7 @@ from hmr_core.plugins.specs import ModelSpec, SolverSpec
 from hmr_core.processes import Place, place
 from hmr_core.provenance import provenance
 from hmr_core.shell import python_call
-from hmr_core.staging import clear_leftovers, staged_folder
+from hmr_core.staging import check_folder_writable, clear_leftovers, staged_folder
 from hmr_core.weights.checkpoint_record import RECORD, CheckpointRecord, check_model, read_record
 from hmr_core.weights.find_weights import CKPT, better_on_val, find_weights, is_ours, without_choice
 from hmr_core.weights.model_of import model_of
@@ -155,7 +155,7 @@ def run(
         compute = partial(_computed, task, subject)
     if task.folder is not None:
         refuse_another(task.folder, subject)
-    # Staged around all of it: whether results can be written there is known before they are computed.
+    # Staged around all of it: nobody else takes the place meanwhile.
     with nullcontext() if task.folder is None else staged_folder(task.folder) as part:
         started = provenance(request.command)
         evaluation = compute(where, chosen, progress)
@@ -200,7 +200,7 @@ def check(request: EvaluationRequest, registry: Registry, where: Place) -> Evalu
     if (predictor := predictor_of(request, registry)) is not None:
         check_device_name(request.device, where)
         pack, split = check_predictor(request, predictor)
-        own = _own_forms(request, pack, split, registry)
+        own = _own_forms(request, pack, split, registry, where)
         folder = _results_folder(request, where, predictor.name, split, *_official(request))
         return PredictorTask(request=request, spec=predictor, split=split, pack=pack, folder=folder, own=own)
     assert request.ckpt is not None  # of a model
@@ -237,7 +237,7 @@ def _check_model(request: EvaluationRequest, ckpt: Path, registry: Registry, whe
     pack = Pack(request.data) if request.data else open_pack_for(weights, request.split)
     split = pack.split_name(request.split or _own_split(request, record, pack))
     pack.indices(split, request.subset)
-    own = _own_forms(request, pack, split, registry)
+    own = _own_forms(request, pack, split, registry, where)
     best = ["best"] if request.protocol == "best" else _official(request)
     out = _results_folder(request, where, spec.name, split, *([solver.name] if solver else []), *best)
     return EvaluationTask(request=request, spec=spec, solver=solver, split=split, pack=pack, folder=out, own=own)
@@ -248,8 +248,10 @@ def _official(request: EvaluationRequest) -> list[str]:
     return [OFFICIAL] if request.protocol == OFFICIAL else []
 
 
-def _own_forms(request: EvaluationRequest, pack: Pack, split: str, registry: Registry) -> OwnForms:
-    """What of the data set's own is asked for; HmrError for a folder of a submission that holds something else."""
+def _own_forms(request: EvaluationRequest, pack: Pack, split: str, registry: Registry, where: Place) -> OwnForms:
+    """What of the data set's own is asked for; HmrError for a folder of a submission that cannot be written, or that
+    holds something else.
+    """
     own = own_forms(
         pack,
         split,
@@ -267,7 +269,27 @@ def _own_forms(request: EvaluationRequest, pack: Pack, split: str, registry: Reg
             Option("submission"),
             ".",
         )
+    if folder is not None and where.first:
+        check_folder_writable(folder)
     return own
+
+
+def _check_apart(out: Path | None, submission: Path | None) -> None:
+    """UsageError where the folder of results and that of a submission are one, or one lies in the other: each replaces
+    all that was there.
+    """
+    if out is None or submission is None:
+        return
+    ours, theirs = out.resolve(), submission.resolve()
+    if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+        raise UsageError(
+            f"the results go into {out} and the submission into {submission}, each of which replaces what is there.",
+            "Give ",
+            Option("submission"),
+            " a folder beside it, such as ",
+            Option("submission", out.with_name(f"{out.name}-submission")),
+            ".",
+        )
 
 
 def _results_folder(request: EvaluationRequest, where: Place, name: str, split: str, *how: str) -> Path | None:
@@ -280,6 +302,8 @@ def _results_folder(request: EvaluationRequest, where: Place, name: str, split: 
     if out is not None:
         clear_leftovers(out.resolve())  # which may bring an evaluation back
         refuse_foreign(out)
+        _check_apart(out, request.submission)
+        check_folder_writable(out)
     return out
 
 

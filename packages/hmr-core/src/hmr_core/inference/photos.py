@@ -17,7 +17,7 @@ from hmr_core.inference.photo import ENDINGS, read_photo
 from hmr_core.inference.request import PhotoRequest
 from hmr_core.pictures import write_png
 from hmr_core.processes import ALONE, PATIENCE_S, Place, joined
-from hmr_core.staging import staged_folder
+from hmr_core.staging import check_folder_writable, staged_folder
 
 if TYPE_CHECKING:
     from hmr_core.inference.predictor import Predictor
@@ -75,7 +75,8 @@ def list_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """HmrError for a folder that holds something other than predictions, which would be lost."""
+    """HmrError for a folder that cannot be written, or holds something other than predictions, which would be lost."""
+    check_folder_writable(folder)
     if not folder.is_dir():
         return
     there = {path.name for path in folder.iterdir()}

@@ -130,9 +130,6 @@ WRITERS: Mapping[str, Callable[[Comparison], str]] = {
 }
 """What a comparison can be written as."""
 
-ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex"}
-"""What a file of such a name is written as, unless it is said."""
-
 
 def _all_tables(comparison: Comparison) -> Sequence[Table]:
     return [metrics_table(comparison), *breakdown_tables(comparison)]

@@ -21,7 +21,7 @@ import cv2
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.files import read_bytes
 from hmr_core.inference.video.state import read_state, state_text
-from hmr_core.staging import append_text, write_text
+from hmr_core.staging import append_text, check_folder_writable, write_text
 
 FORMAT = "hmr-video/1"
 
@@ -58,10 +58,11 @@ class VideoFolder:
         return self.path / ARRAYS
 
     def check(self, *, resume: bool) -> None:
-        """HmrError for a folder that holds something other than this video's results, or, unless they are to be gone on
-        with, these.
+        """HmrError for a folder that cannot be written, or holds something other than this video's results, or, unless
+        they are to be gone on with, these.
         """
         if not self.path.exists():
+            check_folder_writable(self.path)
             return
         if not self.path.is_dir():
             raise HmrError(f"{self.path} is a file, and results are a folder.", "Choose another ", Option("out"), ".")
