@@ -145,13 +145,13 @@ def test_a_copy_for_another_process_is_small_and_reads_for_itself(root: Path) ->
 def test_a_file_is_parsed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module("hmr_datasets.freihand.reader")
     parsed: list[str] = []
-    real = module.read_rows
+    real = module.kept_rows
 
     def counted(path: Path, *given: Any, **named: Any) -> Any:
         parsed.append(path.name)
         return real(path, *given, **named)
 
-    monkeypatch.setattr(module, "read_rows", counted)
+    monkeypatch.setattr(module, "kept_rows", counted)
     reader = FreiHANDReader(root)
     for sample_id in IDS:
         reader.read(sample_id)

@@ -308,7 +308,7 @@ def test_what_was_read_is_kept_for_other_processes(changed: Path, cache: Path, m
 def test_a_long_reading_is_told(
     changed: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(annotations, "LARGE_BYTES", 10_000)
+    monkeypatch.setattr("hmr_datasets.kept_arrays.LARGE_BYTES", 10_000)
     for _ in range(2):
         InterHandReader(changed).split_ids("interhand", "train")
         assert capsys.readouterr().err == f"reading 0 MB of annotations in {changed / 'annotations/train'}, once\n"

@@ -18,12 +18,19 @@ from numpy import ndarray
 
 from hmr_core.errors import HmrError
 from hmr_core.files import open_regular
+from hmr_datasets.kept_arrays import kept_arrays
 
 CHUNK = 1 << 24
 """How many bytes are read at a time."""
 
 LONGEST = 1 << 20
 """How many characters an entry may have; the longest, a mesh of 778 vertices, has some 60,000."""
+
+KEPT_BYTES = 1_000_000
+"""Of a file of more, the numbers are kept: it takes a tenth of a second to read, in each process."""
+
+KEPT = "rows-1"
+"""What the kept arrays are called; the number is that of their form."""
 
 BLANK = " \t\r\n"
 
@@ -32,6 +39,18 @@ _DECODER = json.JSONDecoder()
 
 class _DamagedError(Exception):
     """What is wrong with a file, in words."""
+
+
+def kept_rows(path: Path, shape: tuple[int, ...], *, again: str) -> Float32[ndarray, "..."]:
+    """As `read_rows`; of a large file the numbers are kept for other processes, and mapped (see kept_arrays)."""
+    try:
+        large = path.stat().st_size > KEPT_BYTES
+    except OSError:
+        large = False  # which is told where it is read
+    if not large:
+        return read_rows(path, shape, again=again)
+    name = f"{KEPT}-{path.stem}-{'x'.join(map(str, shape))}"
+    return kept_arrays(name, [path], lambda: {"rows": read_rows(path, shape, again=again)})["rows"]
 
 
 def read_rows(path: Path, shape: tuple[int, ...], *, again: str) -> Float32[ndarray, "..."]:

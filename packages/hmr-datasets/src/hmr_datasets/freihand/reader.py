@@ -33,7 +33,7 @@ from hmr_datasets.freihand.layout import (
     lacking_files,
     list_ids,
 )
-from hmr_datasets.number_lists import read_rows
+from hmr_datasets.number_lists import kept_rows
 
 
 class FreiHANDReader:
@@ -42,7 +42,7 @@ class FreiHANDReader:
     basis: MANO's pose space of right hands. The release's rotations are relative to its mean pose and ours to the flat
     hand, so that without it there are none.
 
-    It can be pickled, without what it has read: each process parses a file when it first needs it, once.
+    It can be pickled, without what it has read: one process parses a large file, and the others map what it read.
     """
 
     name, release = NAME, RELEASE
@@ -92,15 +92,15 @@ class FreiHANDReader:
         found = self._annotations(key.part)
         if key.number >= len(found["K"]):
             raise HmrError(f"sample {sample_id}: {key.part}_K.json has {len(found['K']):,} photos. {AGAIN}")
-        mano = found["mano"][key.number]
+        intrinsics, joints, verts, mano = (np.array(found[name][key.number]) for name in ("K", "xyz", "verts", "mano"))
         return Sample(
             id=sample_id,
             image_path=self.image_path(key),
             frame_size=FRAME_SIZE,
             side="right",
-            intrinsics=found["K"][key.number],
-            joints=found["xyz"][key.number],
-            verts=found["verts"][key.number],
+            intrinsics=intrinsics,
+            joints=joints,
+            verts=verts,
             rotations=None if self._basis is None else self._basis.of_mean_pose(mano[:48]).astype(np.float32),
             betas=mano[48:58],  # then the root in the image and a scale, which the joints' own places make needless
         )
@@ -137,7 +137,7 @@ class FreiHANDReader:
     def _file(self, part: str, name: str) -> Float32[ndarray, "..."]:
         path = annotation_file(self.root, part, name)
         if path not in self._read:
-            self._read[path] = read_rows(path, ANNOTATIONS[name], again=AGAIN)
+            self._read[path] = kept_rows(path, ANNOTATIONS[name], again=AGAIN)
         return self._read[path]
 
     def _without_truth(self) -> HmrError:

@@ -42,7 +42,7 @@ from hmr_datasets.ho3d.layout import (
     in_val,
     read_list,
 )
-from hmr_datasets.number_lists import read_rows
+from hmr_datasets.number_lists import kept_rows
 
 SIDE: Side = "right"
 """Of all hands."""
@@ -205,7 +205,7 @@ class HO3DReader:
         joints, valid = np.zeros((21, 3), np.float32), np.zeros(21, bool)
         joints[0], valid[0] = hand.wrist, True
         if self._has_joints:
-            joints = self._truth(XYZ)[self._place[key.id]]
+            joints = to_ours(self._truth(XYZ, key))
             apart = float(np.linalg.norm(joints[0] - hand.wrist))
             if not apart <= WRIST_TOLERANCE_M:
                 raise HmrError(
@@ -215,7 +215,7 @@ class HO3DReader:
         return {
             "joints": joints,
             "joints_valid": valid,
-            "verts": self._truth(VERTS)[self._place[key.id]] if self._has_verts else np.zeros((778, 3), np.float32),
+            "verts": self._truth(VERTS, key) * TO_CAMERA if self._has_verts else np.zeros((778, 3), np.float32),
             "verts_valid": self._has_verts,
             "rotations": np.zeros((16, 3), np.float32),
             "betas": np.zeros(10, np.float32),
@@ -251,18 +251,21 @@ class HO3DReader:
     def _truths(self) -> dict[str, Float32[ndarray, "..."]]:
         return {}
 
-    def _truth(self, name: str) -> Float32[ndarray, "..."]:
-        """The public annotations in a file, in camera space; HmrError when they are not of this version's frames."""
+    def _truth(self, name: str, key: SampleKey) -> Float32[ndarray, "..."]:
+        """What a file of the public annotations has of a frame, in OpenGL's space and MANO's order.
+
+        HmrError when the file is not of this version's frames.
+        """
         if name not in self._truths:
             path, shape = self.root / name, (21, 3) if name == XYZ else (778, 3)
-            rows = read_rows(path, shape, again=AGAIN)
+            rows = kept_rows(path, shape, again=AGAIN)
             if len(rows) != len(self._place):
                 raise HmrError(
                     f"{path} holds {len(rows):,} hands, and evaluation.txt lists {len(self._place):,} frames: it is of "
                     f"another version than {self.version.release}, or cut short. {TRUTH}"
                 )
-            self._truths[name] = to_ours(rows) if name == XYZ else rows * TO_CAMERA
-        return self._truths[name]
+            self._truths[name] = rows
+        return np.array(self._truths[name][self._place[key.id]])
 
 
 def _box(joints: Float32[ndarray, "21 3"], intrinsics: Float32[ndarray, "3 3"]) -> Float32[ndarray, "4"]:

@@ -7,7 +7,6 @@ numbers are kept, and the arrays are kept for other processes (see kept_arrays).
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,13 @@ from numpy import ndarray
 
 from hmr_core.errors import HmrError
 from hmr_core.files import read_bytes
-from hmr_datasets.interhand.kept_arrays import kept_arrays
 from hmr_datasets.interhand.layout import AGAIN, ANNOTATIONS, FITS, annotation_file
+from hmr_datasets.kept_arrays import kept_arrays
 
 SIDES = ("right", "left")
 """The order of the two hands in arrays of both."""
 
 HAND_TYPES = ("right", "left", "interacting")
-
-LARGE_BYTES = 50_000_000
-"""Annotations of more take so long that it is told: a minute for each half a gigabyte or so."""
 
 KEPT = "interhand-2"
 """What the kept arrays are called; the number is that of their form."""
@@ -84,11 +80,6 @@ def read_part(root: Path, part: str) -> Part:
 
 
 def _read(files: Mapping[str, Path]) -> dict[str, ndarray]:
-    size = sum(path.stat().st_size for path in files.values())
-    if size > LARGE_BYTES:
-        print(
-            f"reading {size / 1e6:,.0f} MB of annotations in {files['data'].parent}, once", file=sys.stderr, flush=True
-        )
     cameras, places = _Cameras(files["camera"]), _Places(files["joint_3d"])
     arrays = {**_frames(files["data"], cameras, places), **cameras.arrays(), "world": places.world}
     return arrays | (_fits(files[FITS], places) if FITS in files else {})
