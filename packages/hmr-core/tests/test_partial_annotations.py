@@ -126,6 +126,9 @@ def batch_of(pack: Pack, ids: Sequence[str]) -> Any:
 def test_what_is_not_known_counts_for_nothing(pack: Pack) -> None:
     targets = batch_of(pack, ["00-right", "01-left", "02-right"]).targets
     assert targets.verts_known.tolist() == [1, 0, 0]
+    for points in (targets.joints_uvd, targets.verts_uvd, targets.joints, targets.verts):
+        assert points.isfinite().all(), "a loss weighs what is not known by 0, and 0 times nan is nan"
+    assert (targets.verts[..., 2] > 0).all(), "before the camera: I2L-MeshNet divides by it"
     assert targets.pose_known.tolist() == [1, 0, 1]
     assert targets.verts_vis.mean(1).tolist() == [1, 0, 0]
     assert targets.joints_known[0].sum() == 18

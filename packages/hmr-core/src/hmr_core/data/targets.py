@@ -67,14 +67,14 @@ def read_hands(pack: Pack, rows: Int64[ndarray, " n"]) -> AnnotatedHands:
     given: dict[str, Tensor] = {name: torch.from_numpy(pack.array(name, rows)).double() for name in there}
     arrays = mirror_left(pack, rows, given)
     absent = {name: arrays["joints"].new_zeros(len(rows), *ARRAYS[name].shape) for name in LEARNT if name not in there}
-    known = torch.from_numpy(pack.joints_valid(rows))
-    arrays["joints"] = torch.where(known[..., None], arrays["joints"], arrays["joints"][:, WRIST, None])
+    arrays |= absent
+    known, meshed = torch.from_numpy(pack.joints_valid(rows)), torch.from_numpy(pack.verts_valid(rows))
+    # What is not known is at the wrist: before the camera, so that losses that weigh it by 0 are numbers.
+    wrist = arrays["joints"][:, WRIST, None]
+    arrays["joints"] = torch.where(known[..., None], arrays["joints"], wrist)
+    arrays["verts"] = torch.where(meshed[:, None, None], arrays["verts"], wrist)
     return AnnotatedHands(
-        joints_valid=known,
-        verts_valid=torch.from_numpy(pack.verts_valid(rows)),
-        pose_valid=torch.from_numpy(pack.pose_valid(rows)),
-        **arrays,
-        **absent,
+        joints_valid=known, verts_valid=meshed, pose_valid=torch.from_numpy(pack.pose_valid(rows)), **arrays
     )
 
 

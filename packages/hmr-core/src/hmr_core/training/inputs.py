@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hmr_core.data.pack.entry import check_pack
-from hmr_core.data.pack.reader import Pack
+from hmr_core.data.pack.reader import Pack, made_by_packing
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.hand.arrays import check_hand_file, named_hand_file
 from hmr_core.hand.joints import MIDDLE_MCP
@@ -66,7 +66,8 @@ def check_data(spec: ModelSpec, pack: Pack, split: str, subset: str, tell: Tell)
         if not known[name].any():
             raise HmrError(
                 f"training {spec.name} needs {name}, which no sample of {split} {subset} in {pack.path} has. Use "
-                "another model, or a data set that has them."
+                "another model, or a data set that has them.",
+                *made_by_packing([name]),
             )
     joints_known = pack.joints_valid(rows)
     if not joints_known[:, MIDDLE_MCP].all():

@@ -6,7 +6,7 @@ import json
 import operator
 import os
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +201,8 @@ class Pack:
             there = [name for name in self.info.arrays if name not in fmt.PLACES and not name.startswith("label_")]
             raise HmrError(
                 f"{by} needs {' and '.join(lacking)}, which {self.path} ({self.info.release}) lacks; it has "
-                f"{', '.join(there)}. Use another model, or a data set that has them."
+                f"{', '.join(there)}. Use another model, or a data set that has them.",
+                *made_by_packing(lacking),
             )
 
     def frame_sizes(self) -> dict[tuple[int, int], int]:
@@ -366,6 +367,13 @@ def _info(header: fmt.Header, attributes: dict[str, Any], places: dict[str, Arra
         counts=counts,
         aliases=json.loads(attributes["aliases"]),
     )
+
+
+def made_by_packing(lacking: Collection[str]) -> tuple[str | Option, ...]:
+    """What to say, after a sentence, of arrays that a pack lacks: some may be there when it is packed otherwise."""
+    if not {"verts", "rotations"} & set(lacking):
+        return ()
+    return ("Some data sets get them by ", Option("hand_model"), " of `hmr pack`.")
 
 
 def _source(places: dict[str, ArrayLocation]) -> dict[str, str]:
