@@ -63,6 +63,25 @@ def test_a_sweep_ends_with_its_table_and_what_to_run_next(hmr: Any) -> None:
         assert status == 0, err
 
 
+def test_the_best_trial_of_a_mixture_is_scored_on_each_pack(hmr: Any, mini_pack_path: Path) -> None:
+    packs = [f"{mini_pack_path}:sp0", f"{mini_pack_path}:sp1=0.25"]
+    space = "broken_after = [-1, 2]"
+    text = SWEEP.replace('split = "sp0"', f'data = ["{packs[0]}", "{packs[1]}"]').replace(space, "broken_after = [-1]")
+    Path("mixed.toml").write_text(text)
+    status, out, err = hmr("sweep", "mixed.toml", "--device", "cpu")
+    assert status == 0, err
+    again, *following = out.splitlines()[-3:]
+    assert again == (
+        f"the same anew: hmr train small --recipe tiny --set train.epochs=1 --set broken_after=-1 --data {packs[0]} "
+        f"--data {packs[1]}"
+    )
+    scoring = "next: hmr eval small --ckpt sweeps/mixed/trial-0000:best --split"
+    assert following == [f"{scoring} {split} --data {mini_pack_path}" for split in ("sp0", "sp1")]
+    for line in (again, *following):
+        status, _, err = hmr(*line.partition(": hmr ")[2].split(), "--device", "cpu")
+        assert status == 0, err
+
+
 def test_ctrl_c_says_how_to_go_on(hmr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

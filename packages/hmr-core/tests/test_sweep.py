@@ -24,6 +24,7 @@ from hmr_core.sweep.folder import SweepFolder
 from hmr_core.sweep.session import SweepRequest, SweepResult, read_trials, run_sweep
 from hmr_core.sweep.trials import TrialRow, best_trial, ranked
 from hmr_core.weights.checkpoint_folders import run_checkpoints
+from hmr_core.weights.run_record import open_run
 
 RATES = '[space]\n"train.learning_rate" = [1e-2, 1e-3, 1e-4]\n'
 
@@ -64,6 +65,52 @@ class Sweeper:
 def sweeper(fakes: Any, small_spec: ModelSpec, mini_pack_path: Path, tmp_path: Path) -> Sweeper:
     registry = fakes.registry(fakes.plugin("small", hmr_models=lambda: [small_spec]))
     return Sweeper(tmp_path, mini_pack_path, registry)
+
+
+MIXTURE = """
+model = "small"
+recipe = "tiny"
+data = ["{pack}:sp0", "{pack}:sp1=0.25"]
+method = "grid"
+set = {{ "train.epochs" = 1 }}
+space = {{ "train.learning_rate" = [1e-2, 1e-3] }}
+"""
+
+
+def test_trials_may_train_on_a_mixture_of_packs(sweeper: Sweeper) -> None:
+    sweeper.file.write_text(MIXTURE.format(pack=sweeper.pack))
+    result = sweeper()
+    assert [row.state for row in result.rows] == ["finished"] * 2
+    for row in result.rows:
+        run = open_run(row.folder)
+        assert [(each.split, each.share) for each in run.data] == [("sp0", 0.75), ("sp1", 0.25)]
+    for changed in (":sp1=0.5", ":sp2=0.25"):
+        sweeper.file.write_text(MIXTURE.format(pack=sweeper.pack).replace(":sp1=0.25", changed))
+        with pytest.raises(HmrError, match=r'the study "sweep" began otherwise: .*packs was \['):
+            sweeper()
+
+
+def test_a_mixture_s_trial_goes_on_where_it_was_cut_off(sweeper: Sweeper) -> None:
+    sweeper.file.write_text(MIXTURE.format(pack=sweeper.pack).replace("[1e-2, 1e-3]", "[1e-2]"))
+    sweeper.on_event = cut(5)
+    with pytest.raises(KeyboardInterrupt):
+        sweeper()
+    sweeper.on_event = lambda run, event: None
+    (row,) = sweeper().rows
+    assert row.state == "finished"
+
+
+def test_mixtures_that_cannot_be_are_refused_before_a_trial(sweeper: Sweeper) -> None:
+    for given, text in (
+        (":sp1=1.25", "a share of 1.25 for"),
+        ("", "Choose one with split or with the pack"),
+        (":none", 'has no split "none"'),
+    ):
+        sweeper.file.write_text(MIXTURE.format(pack=sweeper.pack).replace(":sp1=0.25", given))
+        with pytest.raises(HmrError) as raised:
+            sweeper()
+        assert text in str(raised.value)
+        assert not sweeper.out.exists()
 
 
 def table(sweeper: Sweeper) -> list[dict[str, str]]:

@@ -52,7 +52,7 @@ def test_a_file_says_all_there_is(tmp_path: Path) -> None:
         train.milestones = [[1], [1, 2]]
         """,
     )
-    assert sweep.data == Path("demo/oakink.h5")
+    assert sweep.data == ("demo/oakink.h5",)
     assert sweep.overrides == ("train.epochs=5", "train.clip_norm=null")
     assert sweep.space == {
         "train.learning_rate": Range(low=1e-4, high=1e-2, log=True),

@@ -14,6 +14,8 @@ from hmr_core.errors import Option
 from hmr_core.shell import command_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hmr_core.sweep.definition import Sweep
     from hmr_core.sweep.session import SweepResult
     from hmr_core.sweep.trials import TrialRow
@@ -86,7 +88,8 @@ def _show(result: SweepResult, file: Path, out: Path | None) -> None:
     if best is not None:
         click.echo(f"best: trial {best.number}, {best.folder}")
         click.echo(f"the same anew: {_training(sweep, best)}")
-        click.echo(f"next: {_evaluation(sweep, best)}")
+        for command in _evaluations(sweep, best):
+            click.echo(f"next: {command}")
 
 
 def _cells(sweep: Sweep, row: TrialRow) -> list[str]:
@@ -115,20 +118,29 @@ def _training(sweep: Sweep, row: TrialRow) -> str:
     return command_line(
         "hmr train",
         sweep.model,
-        Option("split", sweep.split),
+        *([] if sweep.split is None else [Option("split", sweep.split)]),
         Option("recipe", sweep.recipe),
         *(Option("set", override) for override in overrides),
-        *_files(sweep),
+        *(Option("data", pack) for pack in sweep.data),
+        *_hand_model(sweep),
     )
 
 
-def _evaluation(sweep: Sweep, row: TrialRow) -> str:
-    """The command that scores a trial's best checkpoint."""
-    return command_line(
-        "hmr eval", sweep.model, Option("ckpt", f"{row.folder}:best"), Option("split", sweep.split), *_files(sweep)
-    )
+def _evaluations(sweep: Sweep, row: TrialRow) -> Iterator[str]:
+    """The commands that score a trial's best checkpoint, one for each pack that it was trained on."""
+    from hmr_core.weights.run_record import open_run
+
+    run = open_run(row.folder)
+    for pack in run.data:
+        yield command_line(
+            "hmr eval",
+            sweep.model,
+            Option("ckpt", f"{row.folder}:best"),
+            Option("split", pack.split or run.split),
+            *([Option("data", pack.path)] if sweep.data else []),
+            *_hand_model(sweep),
+        )
 
 
-def _files(sweep: Sweep) -> list[Option]:
-    given = {"data": sweep.data, "hand_model": sweep.hand_model}
-    return [Option(name, path) for name, path in given.items() if path is not None]
+def _hand_model(sweep: Sweep) -> list[Option]:
+    return [] if sweep.hand_model is None else [Option("hand_model", sweep.hand_model)]

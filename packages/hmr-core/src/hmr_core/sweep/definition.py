@@ -62,6 +62,8 @@ class Pruning(Section):
 class Sweep(Section):
     """A whole sweep.
 
+    data: packs as `hmr train` takes them, PACK[:SPLIT][=SHARE]; none for the default one. split: that of the packs
+    without one of their own; None where each of them has but one.
     set: options of the recipe that all trials have. space: those that trials differ in, each with a range or the list
     of its values. Values of lists are texts as an override `key=value` has them. metric: of val. trials: how many to
     begin in all, by however many processes; None: all points of the grid. name: of the study in its storage.
@@ -69,9 +71,9 @@ class Sweep(Section):
     """
 
     model: str
-    split: str
+    split: str | None = None
     recipe: str = "published"
-    data: Path | None = None
+    data: tuple[str, ...] = ()
     hand_model: Path | None = None
     set: dict[str, str] = Field(default_factory=dict)
     space: dict[str, Range | tuple[str, ...]]
@@ -160,6 +162,8 @@ def _sweep(values: Mapping[str, Any]) -> Sweep:
     if isinstance(values.get("prune"), dict):
         _check_keys(values["prune"], Pruning.model_fields, "prune.")
     plain = dict(values)
+    if isinstance(values.get("data"), str):
+        plain["data"] = [values["data"]]
     if isinstance(values.get("set"), dict):
         plain["set"] = {key: _text(f"set.{key}", value) for key, value in _flat(values["set"], ranges=False)}
     if isinstance(values.get("space"), dict):

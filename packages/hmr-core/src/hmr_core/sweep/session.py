@@ -6,14 +6,12 @@ next one that looks for work goes on with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hmr_core.data.default_pack import default_pack
-from hmr_core.data.pack.reader import Pack
 from hmr_core.devices import check_device_name
 from hmr_core.errors import HmrError, UsageError
 from hmr_core.optional_packages import require_package
@@ -26,9 +24,11 @@ from hmr_core.sweep.folder import SweepFolder
 from hmr_core.sweep.space import Dimension, dimensions, grid_size, recipes
 from hmr_core.sweep.trial import TrialRunner
 from hmr_core.sweep.trials import TrialRow, best_trial, table_text
-from hmr_core.training.run_folder import check_batch
+from hmr_core.training.asked_data import asked_packs, packs_or_default
+from hmr_core.training.inputs import check_subset
+from hmr_core.training.sources import OpenPack, mixture_label, open_packs, training_data
 from hmr_core.training.watchers import Observer, Tell
-from hmr_core.wording import counted
+from hmr_core.wording import counted, listed
 
 if TYPE_CHECKING:
     from hmr_core.sweep.study import SweepStudy, TakenTrial
@@ -90,14 +90,16 @@ def run_sweep(request: SweepRequest, registry: Registry, watch: Callable[[], Obs
     found = dimensions(sweep, spec, request.file)
     check_device_name(request.device)
     require_optuna()
-    pack = Pack(sweep.data or default_pack())
-    _check_data(sweep, pack, [made.train for made in recipes(sweep, spec, found)])
+    asked = packs_or_default(asked_packs(sweep.data))
+    packs = open_packs(asked, sweep.split)
+    _check_data(packs, [made.train for made in recipes(sweep, spec, found)])
 
     from hmr_core.sweep.study import open_study
 
     folder.make()
     runner = TrialRunner(
         sweep=sweep,
+        data=asked,
         registry=registry,
         tell=tell,
         device=request.device,
@@ -106,7 +108,7 @@ def run_sweep(request: SweepRequest, registry: Registry, watch: Callable[[], Obs
     )
     with ExitStack() as stack:
         with folder.alone():  # two processes may begin it at once
-            study = stack.enter_context(open_study(sweep, folder, {**sweep.identity(), "pack": pack.info.digest}))
+            study = stack.enter_context(open_study(sweep, folder, {**sweep.identity(), **_identity(packs)}))
         _work(study, found, folder, runner, watch)
         return SweepResult(sweep=sweep, folder=folder.path, rows=tuple(study.rows()))
 
@@ -120,14 +122,25 @@ def _folder(sweep: Sweep, out: Path | None) -> SweepFolder:
     return SweepFolder(out or Path("sweeps") / sweep.name)
 
 
-def _check_data(sweep: Sweep, pack: Pack, configs: list[TrainConfig]) -> None:
-    """UsageError or HmrError for a pack that some trial could not train on, or that has nothing to compare them by."""
-    split = pack.split_name(sweep.split)
-    counts = pack.info.counts[split]
-    if not counts.get("val"):
-        raise HmrError(f"{pack.path} has no val subset of {split}, by which trials would be compared.")
+def _identity(packs: Sequence[OpenPack]) -> dict[str, Any]:
+    """What of the packs makes a study the one it is, wherever their files are."""
+    if len(packs) == 1:
+        return {"split": packs[0].split, "pack": packs[0].pack.info.digest}
+    return {
+        "split": mixture_label(packs),
+        "packs": [f"{one.pack.info.digest}:{one.split}={one.share}" for one in packs],
+    }
+
+
+def _check_data(packs: Sequence[OpenPack], configs: Sequence[TrainConfig]) -> None:
+    """UsageError or HmrError for packs that some trial could not train on, or that have nothing to compare them by."""
+    if not any(one.pack.info.counts[one.split].get("val") for one in packs):
+        which = listed([f"{one.pack.path} has no val subset of {one.split}" for one in packs])
+        raise HmrError(f"{which}, by which trials would be compared.")
     for config in configs:
-        check_batch(split, config, len(pack.indices(split, config.subset)))
+        for one in packs:
+            check_subset(one.pack, one.split, config.subset)
+        training_data(packs, config, limits={})
 
 
 def _work(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmr_core.data.default_pack import default_pack
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.plugins.events import EpochDone, Event, RunStarted
 from hmr_core.plugins.recipes import load_recipe
@@ -35,9 +34,10 @@ MOST_STARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRunner:
-    """Trains the trials of a sweep, one after the other. device, workers, command: as in TrainingRequest."""
+    """Trains the trials of a sweep, one after the other. data, device, workers, command: as in TrainingRequest."""
 
     sweep: Sweep
+    data: tuple[AskedPack, ...]
     registry: Registry
     tell: Tell
     device: str | None
@@ -99,10 +99,9 @@ class TrialRunner:
 
     def _train(self, trial: TakenTrial, folder: Path, observers: Sequence[Observer]) -> Run:
         sweep = self.sweep
-        data = sweep.data or default_pack()
         if run_checkpoints(folder):
             return go_on(
-                folder, self.registry, observers, self.tell, model=sweep.model, data=[data],
+                folder, self.registry, observers, self.tell, model=sweep.model, data=[one.path for one in self.data],
                 hand_model=sweep.hand_model, device=self.device, workers=self.workers, command=self.command,
             )  # fmt: skip
         request = TrainingRequest(
@@ -110,7 +109,7 @@ class TrialRunner:
             split=sweep.split,
             recipe=sweep.recipe,
             overrides=texts(sweep, trial.values),
-            data=(AskedPack(path=data),),
+            data=self.data,
             hand_model=sweep.hand_model,
             device=self.device,
             workers=self.workers,

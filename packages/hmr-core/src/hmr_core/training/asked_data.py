@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hmr_core.data.default_pack import default_pack
 from hmr_core.data.splits import is_name
 from hmr_core.errors import UsageError
 from hmr_core.files import is_there
@@ -60,6 +61,11 @@ def asked_packs(given: PackArgument | Sequence[PackArgument] | None) -> tuple[As
     if isinstance(given, str | Path) or (len(given) == 2 and isinstance(given[1], int | float)):
         return (_asked(given),)
     return tuple(_asked(each) for each in given)
+
+
+def packs_or_default(asked: tuple[AskedPack, ...]) -> tuple[AskedPack, ...]:
+    """The packs that were asked for; where there are none, the default one."""
+    return asked or (AskedPack(path=default_pack()),)
 
 
 def _asked(given: object) -> AskedPack:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmr_core.data.default_pack import default_pack
 from hmr_core.devices import check_device_name
 from hmr_core.errors import Option, UsageError
 from hmr_core.option_text import override_texts
@@ -14,7 +13,7 @@ from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.run import OVERFIT
 from hmr_core.plugins.specs import ModelSpec
 from hmr_core.processes import Place
-from hmr_core.training.asked_data import AskedPack
+from hmr_core.training.asked_data import AskedPack, packs_or_default
 from hmr_core.training.every import parse_every
 from hmr_core.training.inputs import check_hand, check_processes, check_subset
 from hmr_core.training.limits import make_limits, training_rows
@@ -110,7 +109,7 @@ def check(request: TrainingRequest, registry: Registry, where: Place) -> Trainin
     if request.out is not None and not may_be_there:
         check_free(request.out, spec.name)
     check_hand(spec, request.hand_model)
-    packs = open_packs(request.data or (AskedPack(path=default_pack()),), request.split)
+    packs = open_packs(packs_or_default(request.data), request.split)
     split = mixture_label(packs)
     name = run_name(spec.name, split, request.recipe, limits)
     for one in packs:
