@@ -18,7 +18,6 @@ from hmr_core.evaluation.comparing.names import unique_names
 from hmr_core.evaluation.predictions import Predictions, read_predictions
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.results import PREDICTIONS, REPORT
-from hmr_core.evaluation.submissions import is_submission
 from hmr_core.files import read_bytes
 from hmr_core.plugins.run import CONFIG
 from hmr_core.shell import command_line
@@ -67,9 +66,6 @@ def _instead(folder: Path) -> str:
         return _HOW
     if evaluations := [path for path in inside if (path / REPORT).is_file()]:
         return f"Give the evaluations in it: `{command_line('hmr compare', *evaluations)}`"
-    if submissions := [path for path in inside if is_submission(path)]:
-        give = command_line("hmr compare", submissions[-1], Option("data", "PACK"))
-        return f"It holds a submission: give its file, and the pack that it is of, as `{give}`."
     if (folder / CONFIG).is_file():
         return f"It is a run: `{command_line('hmr eval MODEL', Option('ckpt', folder))}` evaluates it."
     return _HOW

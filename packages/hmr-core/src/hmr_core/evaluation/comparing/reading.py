@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.rescoring import score_predictions
 from hmr_core.evaluation.results import REPORT
 from hmr_core.evaluation.saved import SavedEvaluation, read_evaluation
-from hmr_core.evaluation.submissions import is_submission, read_submission
+from hmr_core.evaluation.submissions import find_predictions, is_submission, read_submission
 from hmr_core.files import is_there
 from hmr_core.plugins.registry import Registry, discover
 from hmr_core.shell import changed_command, command_line, has_option
@@ -33,14 +34,16 @@ def open_evaluations(
     """Read evaluations of the same samples, all in the order of the first, and open their pack.
 
     paths: folders that `hmr eval` left, or their reports; and files of predictions, ours or in the form of the authors
-    of the pack's data set, which are scored. data: their pack; None for the default pack or the one that a report
-    names, whichever is theirs, and for none where neither is. registry: the plugins; by default the installed ones.
+    of the pack's data set, or the folders of these, which are scored. data: their pack; None for the default pack or
+    the one that a report names, whichever is theirs, and for none where neither is. registry: the plugins; by default
+    the installed ones.
     Raises UsageError for a path given twice, and HmrError for what is no evaluation, for evaluations of other samples,
     for a pack that is not theirs, for predictions alone without a pack, and for samples without truth.
     """
     if not paths:
         raise UsageError("no evaluation is named. Give one folder of `hmr eval` at least.")
-    paths = [path.parent if path.name == REPORT and path.is_file() else path for path in paths]
+    registry = registry or discover()
+    paths = [_meant(path, registry) for path in paths]
     for place, path in enumerate(paths):
         if path.resolve() in {other.resolve() for other in paths[:place]}:
             raise UsageError(f"{path} is given twice. Give each evaluation once.")
@@ -52,7 +55,7 @@ def open_evaluations(
     for path, one in read.items():
         if not isinstance(one, SavedEvaluation):
             there = _of_their_predictions(path, pack)
-            one = _scored(path, one or _submitted(path, there, split, registry or discover()), there)
+            one = _scored(path, one or _submitted(path, there, split, registry), there)
         evaluations.append(one)
     for one in evaluations:
         if one.report["metrics"]["mpjpe_mm"] is None:
@@ -62,6 +65,16 @@ def open_evaluations(
             )
     _check_same(evaluations)
     return [_in_order(one, evaluations[0].predictions.ids) for one in evaluations], pack
+
+
+def _meant(path: Path, registry: Registry) -> Path:
+    """The folder of an evaluation by its report, and the file of predictions by the folder of a submission."""
+    if path.name == REPORT and path.is_file():
+        return path.parent
+    if path.is_dir() and not is_there(path / REPORT):
+        with suppress(HmrError):  # a folder of neither, which is told when it is read
+            return find_predictions(path, registry)
+    return path
 
 
 def _read(path: Path) -> SavedEvaluation | Predictions | None:
