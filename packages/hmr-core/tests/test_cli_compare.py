@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,16 @@ def two(command_line: Any, evaluated: Evaluated) -> None:
     evaluated("b", 3.0, folder=Path("b"), mesh=False)
 
 
+def told(err: str) -> list[str]:
+    """The lines on stderr, without that of the samples that were compared, which comes first."""
+    first, *lines = err.splitlines()
+    assert re.fullmatch(r"comparing: (48/48|24/24) samples in .*", first)
+    return lines
+
+
 def test_two_evaluations_are_compared(command_line: Any, two: None) -> None:
     status, out, err = command_line("compare", "a", "b")
-    assert (status, err) == (0, "")
+    assert (status, told(err)) == (0, [])
     lines = out.splitlines()
     assert lines[0] == "sp0 test, 24 samples; 95 % intervals over 5 sequences"
     assert [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in lines[2:10]] == [
@@ -51,7 +59,7 @@ def test_each_format_is_written_by_its_name_or_the_file_s_ending(command_line: A
         ("c.tex", "% sp0 test, 24 samples"), ("c.txt", "sp0 test, 24 samples; 95 %"), ("c", "sp0 test, 24 samples"),
     ):  # fmt: skip
         status, out, err = command_line("compare", "a", "b", "--out", name)
-        assert (status, out, err) == (0, "", f"written: {name}\n")
+        assert (status, out, told(err)) == (0, "", [f"written: {name}"])
         assert Path(name).read_text().startswith(begin)
     found = json.loads(Path("c.json").read_text())
     assert {breakdown["by"] for breakdown in found["breakdowns"]} >= {"joint", "finger", "subject", "object", "view"}
@@ -62,7 +70,7 @@ def test_each_format_is_written_by_its_name_or_the_file_s_ending(command_line: A
 
 def test_a_breakdown_of_one_group_has_it_and_says_that_it_is_the_only_one(command_line: Any, two: None) -> None:
     status, out, err = command_line("compare", "a", "b", "--by", "side")
-    assert (status, err) == (0, "")
+    assert (status, told(err)) == (0, [])
     lines = out.splitlines()
     assert lines[lines.index("MPJPE mm by side:") + 2].startswith("right  24 ")
     assert 'note: by side, there is one group alone, "right", which has all samples' in lines
@@ -80,7 +88,7 @@ def test_python_gives_the_same(command_line: Any, two: None) -> None:
 
 def test_the_picture_shows_them_side_by_side(command_line: Any, two: None, mini_pack: Pack) -> None:
     status, _, err = command_line("compare", "a", "b", "--picture", "models.png")
-    assert (status, err) == (0, "picture: models.png\n")
+    assert (status, told(err)) == (0, ["picture: models.png"])
     assert read_picture(Path("models.png")).shape[1] == (1 + 2 + 1) * TILE_PX
     report = json.loads(Path("a/report.json").read_text())
     report["pack"]["path"] = "gone.h5"
@@ -98,7 +106,7 @@ def test_the_page_has_all_that_the_pack_knows_and_the_table_as_little_as_without
     few = ("--draws", "100")
     _, table, _ = command_line("compare", "a", "b", *few)
     status, out, err = command_line("compare", "a", "b", "--html", "report.html", *few)
-    assert (status, out, err) == (0, table, "page: report.html\n")
+    assert (status, out, told(err)) == (0, table, ["page: report.html"])
     page = Path("report.html").read_text()
     pictures = page.count("data:image/jpeg;base64,")
     assert pictures in (2 * 4, 3 * 4), "of each sample: the truth, two models' joints, one mesh"
@@ -115,7 +123,8 @@ def test_the_page_without_the_pack_says_so(command_line: Any, two: None) -> None
         report = json.loads(Path(f"{name}/report.json").read_text())
         report["pack"]["path"] = "gone.h5"
         Path(f"{name}/report.json").write_text(json.dumps(report))
-    assert command_line("compare", "a", "b", "--html", "report.html").status == 0
+    status, _, err = command_line("compare", "a", "b", "--html", "report.html")
+    assert (status, err) == (0, "page: report.html\n")
     page = Path("report.html").read_text()
     assert "data:image/jpeg" not in page
     assert "This page has no pictures: it was made without the pack that the evaluations are of." in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +103,7 @@ def compare(
 
     # These need torch, which what was looked at so far does not.
     from hmr_core.cli.main import current_registry
+    from hmr_core.cli.progress import progress
     from hmr_core.evaluation.comparing.compare import compare as compare_read
     from hmr_core.evaluation.comparing.reading import open_evaluations
     from hmr_core.evaluation.comparing.writers import WRITERS
@@ -109,7 +111,9 @@ def compare(
     found, pack = open_evaluations(evaluations, data, current_registry())
     whole = written_as in ("json", "csv")
     wanted = by or (None if whole or html is not None else ())
-    comparison = compare_read(found, pack, by=wanted, cluster=cluster, seed=seed, draws=draws)
+    samples = sum(len(one.predictions.ids) for one in found)
+    with progress("comparing", samples, "samples") if pack is not None else nullcontext(_untold) as on_scored:
+        comparison = compare_read(found, pack, by=wanted, cluster=cluster, seed=seed, draws=draws, on_scored=on_scored)
     shown = comparison if by or whole else replace(comparison, breakdowns=[])
     text = WRITERS[written_as](shown)
     if out is None:
@@ -125,6 +129,10 @@ def compare(
 
         write_page(html, comparison, found, pack, find_hand_model(hand_model).model.faces.numpy())
         click.echo(f"page: {html}", err=True)
+
+
+def _untold(samples: int) -> None:
+    """Tell of nothing: without the pack, nothing is computed that takes long."""
 
 
 def _format_of(out: Path | None) -> str:

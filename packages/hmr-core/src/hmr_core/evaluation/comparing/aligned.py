@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +32,15 @@ class Aligned:
 
 
 def aligned_errors(
-    samples: Annotated, joints: Float32[ndarray, "samples 21 3"], verts: Float32[ndarray, "samples 778 3"] | None
+    samples: Annotated,
+    joints: Float32[ndarray, "samples 21 3"],
+    verts: Float32[ndarray, "samples 778 3"] | None,
+    on_aligned: Callable[[int], None] = lambda samples: None,
 ) -> Aligned:
-    """The errors of predictions that were scored, so that they are known to be aligned."""
+    """The errors of predictions that were scored, so that they are known to be aligned.
+
+    on_aligned is told how many samples were done.
+    """
     pack, rows = samples.pack, samples.rows
     joints_mm = np.full((len(rows), 21), np.nan)
     meshed = pack.verts_valid(rows)
@@ -48,6 +55,7 @@ def aligned_errors(
             there = part[meshed[part]]
             pred, true = _doubles(verts[there], pack.array("verts", rows[there]))
             f[there] = flat_f_scores(align(pred, true), true).numpy()
+        on_aligned(len(part))
     return Aligned(joints_mm, f)
 
 

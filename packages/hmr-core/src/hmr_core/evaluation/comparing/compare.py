@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,12 +39,14 @@ def compare(
     cluster: str | None = None,
     seed: int = 0,
     draws: int = DRAWS,
+    on_scored: Callable[[int], None] = lambda samples: None,
 ) -> Comparison:
     """Hold evaluations of the same samples, in the same order, against each other.
 
     pack: theirs; without it there is what the predictions have by themselves, and a note. by: what to break metrics
     down by; None for all that the pack allows. cluster: what is drawn for the intervals, as `clusters_of` has it.
-    seed, draws: of the intervals; the same ones give the same comparison.
+    seed, draws: of the intervals; the same ones give the same comparison. on_scored is told how many
+    samples of an evaluation were done.
     HmrError for a pack that is not theirs, and UsageError for what it cannot tell apart.
     """
     check_by(by or ())
@@ -61,7 +63,7 @@ def compare(
     if annotated is not None:
         for points in [(one.predictions.joints, one.predictions.verts) for one in evaluations]:
             errors.append(score(annotated.pack, annotated.rows, *points, further=False).errors)
-            aligned.append(aligned_errors(annotated, *points))
+            aligned.append(aligned_errors(annotated, *points, on_scored))
             measured.append(sample_measures(errors[-1], aligned[-1]))
     rows = [
         row
