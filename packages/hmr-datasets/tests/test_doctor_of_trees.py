@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hmr_core.cli.main import main
+from hmr_core.data.known import subset_gaps
 from hmr_core.data.pack.codecs import codec_named
+from hmr_core.data.pack.reader import Pack
 from hmr_core.data.pack.writer import write_pack
 from hmr_core.doctor.examine import Subject, examine
 from hmr_core.doctor.find_tree import looks_like
@@ -90,6 +94,34 @@ def test_a_tree_of_freihand(tmp_path: Path) -> None:
     assert "the 9 listed samples have all of their files" in texts
     (root / "training/rgb/00000002.jpg").unlink()
     assert ("wrong", "training/rgb lacks 1 of 8 files: 00000002.jpg") in found(root)
+
+
+def test_what_each_subset_lacks_is_said_of_a_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    freihand.make_freihand(tmp_path / "freihand")
+    interhand.make_interhand(tmp_path / "interhand")
+    made = {
+        "freihand": ["every subset: without rotations"],
+        "interhand": ["every subset: without mesh; without rotations"],
+    }
+    for truth in (True, False):
+        ho3d.make_ho3d(tmp_path / f"ho3d{truth:d}", 3, truth=truth)
+    made["ho3d1"] = ["train, val, train+val of ho3d-v3: without mesh", "test of ho3d-v3: without rotations"]
+    unscored = "without truth: can be predicted for a submission, not scored"
+    made["ho3d0"] = [
+        "train, val, train+val of ho3d-v3: without mesh",
+        f"test of ho3d-v3: without mesh; without rotations; {unscored}",
+    ]
+    for name, gaps in made.items():
+        out = tmp_path / f"{name}.h5"
+        write_pack(discover().dataset(name.rstrip("01")).open(tmp_path / name), out, codec=codec_named("jpeg"))
+        assert subset_gaps(Pack(out)) == gaps
+        assert main(["pack", "info", str(out)]) == 0
+        assert "\n".join(gaps) in capsys.readouterr().out
+        assert main(["pack", "info", str(out), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["lacking"] == gaps
+        assert [
+            text for level, text in found(tmp_path / name, out, "data") if level == "note" and "without" in text
+        ] == gaps
 
 
 def test_a_pack_with_rotations_is_of_its_tree(tmp_path: Path) -> None:

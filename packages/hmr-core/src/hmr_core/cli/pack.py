@@ -284,8 +284,11 @@ def _as_json(pack: Pack) -> str:
     import dataclasses
     import json
 
+    from hmr_core.data.known import subset_gaps
+
     sizes = [{"width": size[0], "height": size[1], "samples": count} for size, count in pack.frame_sizes().items()]
-    return json.dumps({**dataclasses.asdict(pack.info), "frames": sizes, "left_hands": _left_hands(pack)}, indent=2)
+    more = {"frames": sizes, "left_hands": _left_hands(pack), "lacking": subset_gaps(pack)}
+    return json.dumps({**dataclasses.asdict(pack.info), **more}, indent=2)
 
 
 def _left_hands(pack: Pack) -> int:
@@ -293,6 +296,8 @@ def _left_hands(pack: Pack) -> int:
 
 
 def _as_text(pack: Pack) -> str:
+    from hmr_core.data.known import subset_gaps
+
     found, left, sizes = pack.info, _left_hands(pack), pack.frame_sizes()
     frames = ", ".join(f"{width}x{height}" for width, height in list(sizes)[:3])
     more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
@@ -309,7 +314,7 @@ def _as_text(pack: Pack) -> str:
         "digest": found.digest,
     }
     described = [f"{name:9}{value}" for name, value in rows.items()]
-    return "\n".join([*described, "", _counts_table(found.counts), "", *_source_lines(found)])
+    return "\n".join([*described, "", _counts_table(found.counts), *subset_gaps(pack), "", *_source_lines(found)])
 
 
 def _versions(found: PackInfo) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hmr_core.data.known import subset_gaps
 from hmr_core.data.lists import list_remarks
 from hmr_core.data.pack import format as fmt
 from hmr_core.data.pack.entry import packed_hands
@@ -47,6 +48,7 @@ def contents(pack: Pack, spec: DatasetSpec | None) -> Iterator[Finding]:
     else:
         yield from not_compared(SECTION, spec, info.release, "the data set")
     yield from _annotated(pack)
+    yield from (Finding(section=SECTION, level="note", text=gap) for gap in subset_gaps(pack))
     again = (
         f"If the pack should hold the whole release, `{_DOCTOR_TREE}` tells whether the tree does; then "
         f"`{fmt.pack_command(info.dataset, root=TREE, out=pack.path)} {flag(Option('force'))}`."

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from hmr_core.data.known import has_truth
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option, UsageError
 from hmr_core.evaluation.protocols import OFFICIAL
 from hmr_core.evaluation.report_keys import OfficialRecord
-from hmr_core.hand.joints import WRIST
 from hmr_core.plugins.official import OfficialRules, SubmissionForm, Truth
 from hmr_core.plugins.registry import Registry
 from hmr_core.plugins.specs import DatasetSpec
@@ -40,11 +39,6 @@ def own_forms(pack: Pack, split: str, subset: str, registry: Registry, *, offici
         rules=official_rules(pack, split, subset, registry) if official else None,
         form=submission_form(pack, split, subset, registry) if submitted else None,
     )
-
-
-def has_truth(pack: Pack, rows: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-    """Which samples can be scored: those of which more than the wrist is known, which is given with a box."""
-    return np.asarray(np.delete(pack.joints_valid(rows), WRIST, axis=1).any(1))
 
 
 def official_rules(pack: Pack, split: str, subset: str, registry: Registry) -> OfficialRules:

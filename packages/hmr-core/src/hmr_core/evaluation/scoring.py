@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
+from hmr_core.data.known import has_truth
 from hmr_core.data.pack.entry import check_pack
 from hmr_core.data.pack.reader import Pack
 from hmr_core.errors import HmrError, Option
 from hmr_core.evaluation.further import further_errors, further_metrics, joined
-from hmr_core.evaluation.official import has_truth
 from hmr_core.evaluation.predictions import ERRORS, PREDICTED, Predictions
 from hmr_core.evaluation.report_keys import Report
 from hmr_core.evaluation.together import motion_metrics, pair_metrics

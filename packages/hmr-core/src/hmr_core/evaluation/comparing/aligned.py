@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
+from hmr_core.data.known import has_truth
 from hmr_core.evaluation.comparing.groups import Annotated
-from hmr_core.evaluation.official import has_truth
 from hmr_core.geometry.alignment import align
 from hmr_core.metrics.f_scores import THRESHOLDS_MM, flat_f_scores
 from hmr_core.metrics.published import pa_joint_errors
