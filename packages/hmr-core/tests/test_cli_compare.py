@@ -95,7 +95,7 @@ def test_the_picture_shows_them_side_by_side(command_line: Any, two: None, mini_
     Path("a/report.json").write_text(json.dumps(report))
     status, _, err = command_line("compare", "a", "--picture", "models.png")
     assert status == 1
-    assert "error: the picture needs the pack, and it was not found. Name it with --data." in err
+    assert err == "error: the picture needs the pack, and it was not found. Name it with --data.\n"
     assert command_line("compare", "a", "--data", str(mini_pack.path), "--picture", "again.png").status == 0
 
 
@@ -171,6 +171,11 @@ def test_a_format_that_is_named_goes_into_a_file_of_any_name(command_line: Any, 
 
 def test_mistakes_are_told(command_line: Any, two: None) -> None:
     assert command_line("compare").status == 2
+    for wanted in ("--html", "--picture"):
+        name = "c.html" if wanted == "--html" else "c.png"
+        status, out, err = command_line("compare", "a", wanted, name, "--hand-model", "no.npz")
+        assert (status, out) == (1, "")
+        assert err.startswith("error: no hand model at no.npz.")
     status, _, err = command_line("compare", "a", "--by", "fingers")
     assert status == 2
     assert 'error: there is no breakdown by "fingers". Did you mean "finger"?' in err

@@ -219,6 +219,7 @@ def test_what_samples_cannot_be_broken_down_by_is_told(
     with pytest.raises(UsageError, match=r'no breakdown by "fingers"\. Did you mean "finger"\? Valid: joint, finger, '):
         compare([one], mini_pack, by=["fingers"])
     known = groups.by_label
+    monkeypatch.setattr("hmr_core.evaluation.comparing.compare.score", lambda *given, **named: pytest.fail("scored"))
     monkeypatch.setattr(groups, "by_label", lambda samples, label: None if label == "intent" else known(samples, label))
     with pytest.raises(
         UsageError, match=r"mini\.h5 does not say of these samples which intent they are of\. Valid: jo"

@@ -107,8 +107,13 @@ def compare(
     from hmr_core.evaluation.comparing.compare import compare as compare_read
     from hmr_core.evaluation.comparing.reading import open_evaluations
     from hmr_core.evaluation.comparing.writers import WRITERS
+    from hmr_core.hand.arrays import named_hand_file
 
+    if picture is not None or html is not None:
+        named_hand_file(hand_model)
     found, pack = open_evaluations(evaluations, data, current_registry())
+    if picture is not None and pack is None:
+        raise HmrError("the picture needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
     whole = written_as in ("json", "csv")
     wanted = by or (None if whole or html is not None else ())
     samples = sum(len(one.predictions.ids) for one in found)
@@ -121,7 +126,7 @@ def compare(
     else:
         write_text(out, text)
         click.echo(f"written: {out}", err=True)
-    if picture is not None:
+    if picture is not None and pack is not None:
         _draw(found, pack, picture, hand_model)
     if html is not None:
         from hmr_core.evaluation.page.write import write_page
@@ -155,13 +160,11 @@ def _check_ending(name: str, file: Path | None, endings: Sequence[str]) -> None:
         raise UsageError(f"{given} does not end in {' or '.join(endings)}. Give another, for instance {other}.")
 
 
-def _draw(found: Sequence[SavedEvaluation], pack: Pack | None, picture: Path, hand_model: Path | None) -> None:
+def _draw(found: Sequence[SavedEvaluation], pack: Pack, picture: Path, hand_model: Path | None) -> None:
     """Draw some samples of the evaluations side by side."""
     from hmr_core.evaluation.saved import draw_comparison
     from hmr_core.hand.source import find_hand_model
     from hmr_core.pictures import write_png
 
-    if pack is None:
-        raise HmrError("the picture needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
     write_png(picture, draw_comparison(found, pack, find_hand_model(hand_model).model.faces.numpy()))
     click.echo(f"picture: {picture}", err=True)

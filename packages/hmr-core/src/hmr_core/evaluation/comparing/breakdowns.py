@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from hmr_core.errors import UsageError, did_you_mean
+from hmr_core.errors import HmrError, Option, UsageError, did_you_mean
 from hmr_core.evaluation.comparing.comparison import Breakdown, By, Group
 from hmr_core.evaluation.comparing.groups import Annotated, grouping
 from hmr_core.evaluation.comparing.measures import Measure, joint_measure
@@ -28,11 +28,23 @@ _PARTS = {
 """Groups of joints."""
 
 
-def check_by(by: Sequence[str]) -> None:
-    """UsageError for a name that there is no breakdown by."""
+def check_by(by: Sequence[str], samples: Annotated | None) -> None:
+    """UsageError for a name that there is no breakdown by, or not of these samples; HmrError where there is no pack."""
     for name in by:
         if name not in BYS:
             raise UsageError(f'there is no breakdown by "{name}".{did_you_mean(name, BYS)} Valid: {", ".join(BYS)}.')
+    if by and samples is None:
+        raise HmrError("a breakdown needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
+    for name in by:
+        if samples is not None and not _known(samples, name):
+            raise UsageError(
+                f"{samples.pack.path} does not say of these samples which {name} they are of. Valid: "
+                f"{', '.join(other for other in BYS if _known(samples, other))}."
+            )
+
+
+def _known(samples: Annotated, by: str) -> bool:
+    return by in _PARTS or grouping(samples, by) is not None
 
 
 def breakdowns(
@@ -42,10 +54,8 @@ def breakdowns(
     resampling: Resampling,
     by: Sequence[str] | None,
 ) -> Iterator[Breakdown]:
-    """The breakdowns by these names, in the order of BYS; by None: all that the pack
-    knows several groups of.
-
-    errors, measured: of each evaluation. UsageError for a name that the samples cannot be broken down by.
+    """The breakdowns by these names that the pack knows, in the order of BYS; by None: all that it knows several groups
+    of. errors, measured: of each evaluation.
     """
     for name in BYS:
         if by is not None and name not in by:
@@ -54,15 +64,7 @@ def breakdowns(
             yield _by_joints(name, errors, resampling)
             continue
         groups = grouping(samples, name)
-        if groups is None:
-            if by is not None:
-                known = [other for other in BYS if other in _PARTS or grouping(samples, other) is not None]
-                raise UsageError(
-                    f"{samples.pack.path} does not say of these samples which {name} they are of. Valid: "
-                    f"{', '.join(known)}."
-                )
-            continue
-        if by is None and len(groups.names) == 1:
+        if groups is None or (by is None and len(groups.names) == 1):
             continue
         for metric in BROKEN_DOWN:
             measures = [one.get(metric) for one in measured]

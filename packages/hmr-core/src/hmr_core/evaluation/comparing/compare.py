@@ -45,17 +45,15 @@ def compare(
 
     pack: theirs; without it there is what the predictions have by themselves, and a note. by: what to break metrics
     down by; None for all that the pack allows. cluster: what is drawn for the intervals, as `clusters_of` has it.
-    seed, draws: of the intervals; the same ones give the same comparison. on_scored is told how many
-    samples of an evaluation were done.
+    seed, draws: of the intervals; the same ones give the same comparison. on_scored is told how many samples of an
+    evaluation were done.
     HmrError for a pack that is not theirs, and UsageError for what it cannot tell apart.
     """
-    check_by(by or ())
-    if by and pack is None:
-        raise HmrError("a breakdown needs the pack, and it was not found.", "Name it with ", Option("data"), ".")
     reports = [one.report for one in evaluations]
     names = unique_names(reports, [one.folder for one in evaluations])
     first = evaluations[0].predictions
     annotated = None if pack is None else _annotated(first, pack)
+    check_by(by or (), annotated)
     label, clusters = clusters_of(annotated, len(first.ids), cluster)
     resampling = Resampling(clusters, label, seed, draws)
     errors, aligned = [], []
