@@ -98,6 +98,14 @@ class MeshMaker:
         return {side: HandLayer(model, torch.float64) for side, model in models.items()}
 
 
+def kept_within(tolerance_mm: float) -> str:
+    """What a reader's note says of which meshes it keeps, a clause."""
+    return (
+        f"and kept where the joints of the hand model are within {tolerance_mm:g} mm of the annotated ones on average; "
+        "those of another hand model than theirs are left out"
+    )
+
+
 def mesh_of_sample(
     made: MadeHand | None, joints: Float32[ndarray, "21 3"], known: Bool[ndarray, "21"] | None, tolerance_mm: float
 ) -> dict[str, Any]:

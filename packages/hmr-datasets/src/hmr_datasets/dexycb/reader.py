@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
-from hmr_core.hand.made_meshes import SAME_MODEL_MM, MeshMaker, mesh_of_sample
+from hmr_core.hand.made_meshes import SAME_MODEL_MM, MeshMaker, kept_within, mesh_of_sample
 from hmr_core.hand.pose_basis import PoseBases
 from hmr_core.plugins.sample import Missing, Sample
 from hmr_core.wording import counted, listed
@@ -83,10 +83,10 @@ class DexYCBReader:
         if lacking := [side for side in SIDES if side not in self._bases]:
             notes.append(
                 f"rotations and meshes of {' and '.join(lacking)} hands are left out: poses are coefficients of MANO's "
-                "components, and no hand model of MANO's of that side was given, which has these"
+                "components, which only a hand model of MANO's of that side has; packing takes one for each side"
             )
         if self._maker.sides:
-            notes.append(f"meshes are made of MANO's parameters, where the joints agree to {SAME_MODEL_MM:g} mm")
+            notes.append(f"meshes are made of MANO's parameters, {kept_within(SAME_MODEL_MM)}")
         return notes
 
     def splits(self) -> Mapping[str, Ids[str]]:

@@ -70,7 +70,7 @@ class FreiHANDReader:
         if self._basis is None:
             notes.append(
                 "rotations are left out: FreiHAND's are relative to MANO's mean pose, which only a hand model of "
-                "MANO's right hand has, and none was given"
+                "MANO's right hand has; packing takes one"
             )
         if not self._photos[TRAINING]:
             missing = annotation_file(self.root, TRAINING, "K")

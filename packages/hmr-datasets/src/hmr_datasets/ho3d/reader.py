@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
-from hmr_core.hand.made_meshes import SAME_MODEL_MM, MadeHand, MeshMaker, mesh_of_sample
+from hmr_core.hand.made_meshes import SAME_MODEL_MM, MadeHand, MeshMaker, kept_within, mesh_of_sample
 from hmr_core.hand.pose_basis import PoseBases
 from hmr_core.plugins.sample import Missing, Sample, Side
 from hmr_core.wording import listed
@@ -111,13 +111,11 @@ class HO3DReader:
             if not there:
                 notes.append(f"there is no {subsets}, since there is no {self.root / f'{part}.txt'}")
         if self._makes_meshes:
-            notes.append(
-                f"meshes of train and val are made of MANO's parameters, where the joints agree to {SAME_MODEL_MM:g} mm"
-            )
+            notes.append(f"meshes of train and val are made of MANO's parameters, {kept_within(SAME_MODEL_MM)}")
         elif self._trained:
             notes.append(
                 "train and val have no meshes: HO-3D gives MANO's parameters, of which a hand model of MANO's right "
-                "hand makes them, and none was given"
+                "hand makes them; packing takes one"
             )
         if self._tested and self._has_joints and not self._has_verts:
             notes.append(f"test has no meshes, since there is no {self.root / VERTS}. {TRUTH}")

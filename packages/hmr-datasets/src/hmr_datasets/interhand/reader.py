@@ -16,7 +16,7 @@ from numpy import ndarray
 from hmr_core.data.splits import find_split, find_subset
 from hmr_core.errors import HmrError
 from hmr_core.hand.joints import MIDDLE_MCP, WRIST
-from hmr_core.hand.made_meshes import FITTED_MM, MadeHand, MeshMaker, mesh_of_sample
+from hmr_core.hand.made_meshes import FITTED_MM, MadeHand, MeshMaker, kept_within, mesh_of_sample
 from hmr_core.hand.pose_basis import PoseBases
 from hmr_core.plugins.sample import Missing, Sample
 from hmr_core.wording import counted
@@ -86,10 +86,10 @@ class InterHandReader:
         if self._fits and (lacking := [side for side in SIDES if side not in self._bases]):
             notes.append(
                 f"the poses and meshes of {' and '.join(lacking)} hands are left out: they are relative to MANO's mean "
-                "pose, and no hand model of MANO's of that side was given, which has it"
+                "pose, which only a hand model of MANO's of that side has; packing takes one for each side"
             )
         if self._meshed:
-            notes.append(f"meshes are made of the fits, where the joints agree to {FITTED_MM:g} mm on average")
+            notes.append(f"meshes are made of the fits, {kept_within(FITTED_MM)}")
             if "left" in self._bases and "left" not in self._maker.sides:
                 notes.append(
                     "the meshes of left hands are left out: the fits are of a left model with mended shape directions, "
