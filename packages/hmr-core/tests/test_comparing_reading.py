@@ -79,6 +79,8 @@ def test_predictions_of_one_s_own_are_scored_and_put_in_order(mini_pack: Pack, e
     alone = r"mine\.h5 has predictions alone, and the pack .* was not found\. Name it with data\."
     with pytest.raises(HmrError, match=alone):
         open_evaluations([Path("a"), mine])
+    with pytest.raises(HmrError, match=alone):  # there is no default pack
+        open_evaluations([mine])
 
 
 def test_evaluations_of_other_subsets_say_which_samples_differ_and_what_to_run(

@@ -101,7 +101,7 @@ def _submitted(path: Path, pack: Pack, split: str | None, registry: Registry) ->
 def _their_pack(folders: Sequence[SavedEvaluation]) -> Pack | None:
     """The default pack, or that which a report names, if it is there and is the one that they were made on."""
     if not folders:
-        return Pack(default_pack())
+        return Pack(default_pack()) if is_there(default_pack()) else None
     for path in (default_pack(), *(Path(one.report["pack"]["path"]) for one in folders)):
         if not is_there(path):
             continue
