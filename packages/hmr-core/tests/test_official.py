@@ -357,7 +357,7 @@ def test_data_sets_without_rules_say_so(pack: Pack, fakes: Any, small_spec: Any,
         UsageError, match=r"a submission is of test, and these are the samples of train of studio\. Give subset=test"
     ):
         evaluate(run.folder, subset="train", submission=tmp_path / "sent", registry=ruled, **options)
-    with pytest.raises(UsageError, match=r"does not say which split .* has studio, wild, pairs\. Give split\."):
+    with pytest.raises(UsageError, match=r"does not say which split .* has studio, wild\. Give split\."):
         read_submission(tmp_path / "pred.json", pack, None, ruled)
     meshed = registry_of(fakes, small_spec, rules=replace(RULES, submission=replace(FORM, needs_mesh=True)))
     with pytest.raises(HmrError, match=r"own\.csv has a mesh of each hand, and these predictions have joints alone"):

@@ -121,6 +121,16 @@ def test_a_submission_of_another_data_set_is_told_to_be_one(
     )
 
 
+def test_a_split_is_asked_for_only_where_it_matters(tmp_path: Path, sent: Path) -> None:
+    """All splits of FreiHAND are tested on the same photos."""
+    make_freihand(tmp_path / "tree", tested=3)
+    write_pack(discover().dataset("freihand").open(tmp_path / "tree"), tmp_path / "all.h5", codec=codec_named("jpeg"))
+    pack = Pack(tmp_path / "all.h5")
+    assert len(pack.info.counts) == 5
+    read = read_submission(sent / "pred.json", pack, None, discover())
+    assert (read.split, read.ids) == ("freihand", pack.ids(pack.indices("freihand-hom", "test")))
+
+
 def test_a_submission_in_millimetres_is_refused(freihand: Pack, tmp_path: Path) -> None:
     rows = freihand.indices("freihand", "test")
     points = [(1000 * freihand.array(name, rows)).tolist() for name in ("joints", "verts")]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from hmr_core.data.pack.reader import Pack
 from hmr_core.data.plausibility import likely_unit, unit_text
@@ -89,14 +92,14 @@ def _form_of(path: Path, pack: Pack, registry: Registry) -> SubmissionForm:
 def read_submission(path: Path, pack: Pack, split: str | None, registry: Registry) -> Predictions:
     """The predictions in a file of the form that the authors of a pack's data set take.
 
-    split: of the data set; None for the only one that the pack has.
+    split: of the data set; None where the pack has only one, or all of them are tested on the same samples.
     Raises UsageError for a split that is not there, or where it is not clear which; HmrError for a data set whose
     authors take none, and for a file that is damaged, of other samples, in another unit, or has numbers that are not
     finite.
     """
     form = _form_of(path, pack, registry)
-    splits = list(pack.info.counts)
-    if split is None and len(splits) > 1:
+    splits = [name for name, counts in pack.info.counts.items() if counts.get(form.subset)] or list(pack.info.counts)
+    if split is None and not _same_samples(pack, splits, form.subset):
         raise UsageError(
             f"{path} does not say which split its predictions are of. {pack.path} has {', '.join(splits)}.",
             "Give ",
@@ -115,6 +118,12 @@ def read_submission(path: Path, pack: Pack, split: str | None, registry: Registr
     return Predictions(
         model=path.stem, split=name, subset=subset, pack="", ids=ids, joints=found.joints, verts=found.verts
     )
+
+
+def _same_samples(pack: Pack, splits: Sequence[str], subset: str) -> bool:
+    """Whether a subset has the same samples, in one order, in all of some splits."""
+    first, *others = splits
+    return all(np.array_equal(pack.indices(first, subset), pack.indices(other, subset)) for other in others)
 
 
 def placed_at_the_camera(predictions: Predictions) -> list[str]:
