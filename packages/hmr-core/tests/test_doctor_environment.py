@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,6 +86,18 @@ def test_optional_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             "git clone https://github.com/oakink/OakInk, then pip install ./OakInk (asks for pytorch3d)",
         ),
     ]
+
+
+def test_a_folder_of_an_optional_package_s_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plotly").mkdir()
+    monkeypatch.setattr(environment, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    found = shown(environment.optional())
+    assert [level for level, _, _ in found] == ["note", "note", "warning", "note", "note", "note"]
+    assert found[2][1:] == (
+        "plotly is not installed, which hmr compare --html needs; "
+        f"{tmp_path / 'plotly'} is a folder of its name that is no package",
+        'pip install "hmr-core[report]"',
+    )
 
 
 def test_optional_packages_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,15 @@ def versions() -> Iterator[Finding]:
 def optional() -> Iterator[Finding]:
     """Whether the optional packages are there and can be imported."""
     for name, (module, use, install) in OPTIONAL.items():
-        if find_spec(name) is None:
+        found = find_spec(name)
+        if found is None:
             text = f"{name} is not installed, which {use} needs"
             yield Finding(section=SECTION, level="note", text=text, remedy=install)
+            continue
+        if getattr(found, "origin", "") is None:  # Python takes any folder of that name for a package
+            places = ", ".join(found.submodule_search_locations or ())
+            text = f"{name} is not installed, which {use} needs; {places} is a folder of its name that is no package"
+            yield Finding(section=SECTION, level="warning", text=text, remedy=install)
             continue
         try:
             import_module(module)
