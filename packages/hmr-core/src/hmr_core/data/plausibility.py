@@ -42,6 +42,9 @@ TIP_TOLERANCE_M = 5e-4
 FITTED_TIPS_M = 0.01
 """How far tips may be from their vertices on average, all five of them, where meshes were fitted to joints."""
 
+LEFT_MIDDLE_TIP = 445
+"""The vertex that published code takes for the middle finger's tip of left hands, where it is 444 of right ones."""
+
 PALM_M = (0.03, 0.16)
 """The distance from the wrist to the middle knuckle, of a small child to a very large man."""
 
@@ -83,6 +86,7 @@ class HandArrays:
     verts: Float[ndarray, "n 778 3"] | None = None
     rotations: Float[ndarray, "n 16 3"] | None = None
     betas: Float[ndarray, "n 10"] | None = None
+    left: Bool[ndarray, " n"] | None = None
 
     def there(self) -> dict[str, ndarray]:
         """The arrays that there are, by name."""
@@ -102,6 +106,7 @@ class HandArrays:
 
 _ARRAYS = (
     "joints", "joints_valid", "intrinsics", "frame_px", "verts_valid", "pose_valid", "verts", "rotations", "betas",
+    "left",
 )  # fmt: skip
 
 
@@ -169,6 +174,16 @@ def _tips(hands: HandArrays) -> Iterator[Remark]:
     if hands.verts is None or not hands.ids:
         return
     tips, verts = hands.joints[:, list(TIPS)], hands.verts[:, list(TIP_VERTICES)]
+    if hands.left is not None:
+        middle = hands.verts[:, LEFT_MIDDLE_TIP]
+        published = hands.left & (np.linalg.norm(tips[:, 2] - middle, axis=-1) <= TIP_TOLERANCE_M)
+        verts[published, 2] = middle[published]
+        if published.any():
+            text = (
+                f"the middle's tip of {_which(hands, published)}, left hands, is at vertex {LEFT_MIDDLE_TIP}, as "
+                f"published code has it; hmr's own have theirs at {TIP_VERTICES[2]}"
+            )
+            yield Remark(level="note", text=text)
     apart = np.linalg.norm(tips - verts, axis=-1)
     off = [finger for finger in range(5) if not apart[:, finger].max() <= TIP_TOLERANCE_M]
     if not off:

@@ -80,6 +80,7 @@ def packed_hands(pack: Pack, rows: Integer[ndarray, " n"]) -> HandArrays:
         joints_valid=pack.joints_valid(rows),
         verts_valid=pack.verts_valid(rows),
         pose_valid=pack.pose_valid(rows),
+        left=pack.left(rows),
         frame_px=pack.array("frame_px", rows).astype(np.float32),
         **{name: pack.array(name, rows) for name in names},
     )
@@ -96,6 +97,7 @@ def read_hands(samples: Sequence[Sample]) -> HandArrays:
     return HandArrays(
         ids=tuple(sample.id for sample in samples),
         **known,
+        left=np.array([sample.side == "left" for sample in samples]),
         frame_px=np.array([checked_frame_size(sample) for sample in samples], dtype=np.float32),
         **{name: np.stack([arrays[name] for arrays in stored]) for name in there},
     )
