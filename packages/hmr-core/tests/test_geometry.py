@@ -212,3 +212,16 @@ def test_points_that_are_all_the_same_are_refused_wherever_they_are(n: int, dtyp
 def test_a_hand_collapsed_to_a_tenth_of_a_millimetre_is_still_aligned() -> None:
     target = normal(1, 21, 3) * 0.05
     torch.testing.assert_close(alignment.align(target * 1e-3, target), target)
+
+
+def test_two_columns_become_a_rotation() -> None:
+    columns = torch.randn(4, 16, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrices = rotations.orthonormalise(columns)
+    torch.testing.assert_close(matrices.mT @ matrices, torch.eye(3, dtype=torch.float64).expand(4, 16, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(matrices), torch.ones(4, 16, dtype=torch.float64))
+    first, second = columns[..., 0], columns[..., 1]
+    torch.testing.assert_close(matrices[..., 0], first / first.norm(dim=-1, keepdim=True))
+    assert bool(((matrices[..., 1] * second).sum(-1) > 0).all())  # nearest to the second, not its opposite
+    torch.testing.assert_close(torch.linalg.cross(first, matrices[..., 1]).norm(dim=-1), first.norm(dim=-1))
+    again = rotations.orthonormalise(matrices[..., :2])
+    torch.testing.assert_close(again, matrices)

@@ -29,7 +29,7 @@ from hmr_core.training.session import start
 from hmr_core.weights.checkpoint_record import CheckpointRecord
 from hmr_core.weights.checkpoints import load_checkpoint, save_checkpoint
 from hmr_i2l.model import I2LMeshNet
-from hmr_i2l.param import I2LParam, orthonormalise
+from hmr_i2l.param import I2LParam
 from hmr_i2l.plugin import hmr_models
 
 SPEC: ModelSpec = hmr_models()[0]
@@ -67,19 +67,6 @@ def test_the_contract(tmp_path: Path) -> None:
         'stage = "param"\nlixel_weights = "runs/not-there"\n[train]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-3\n'
     )
     check_spec(replace(SPEC, recipes={"tiny": recipe}))
-
-
-def test_two_columns_become_a_rotation() -> None:
-    columns = torch.randn(4, 16, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    matrices = orthonormalise(columns)
-    torch.testing.assert_close(matrices.mT @ matrices, torch.eye(3, dtype=torch.float64).expand(4, 16, 3, 3))
-    torch.testing.assert_close(torch.linalg.det(matrices), torch.ones(4, 16, dtype=torch.float64))
-    first, second = columns[..., 0], columns[..., 1]
-    torch.testing.assert_close(matrices[..., 0], first / first.norm(dim=-1, keepdim=True))
-    assert bool(((matrices[..., 1] * second).sum(-1) > 0).all())  # nearest to the second, not its opposite
-    torch.testing.assert_close(torch.linalg.cross(first, matrices[..., 1]).norm(dim=-1), first.norm(dim=-1))
-    again = orthonormalise(matrices[..., :2])
-    torch.testing.assert_close(again, matrices)
 
 
 def test_six_numbers_are_viewed_as_three_rows_of_two(mini_hand: HandModel) -> None:

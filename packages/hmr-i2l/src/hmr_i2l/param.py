@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hmr_core.errors import HmrError, Option
-from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hmr_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, orthonormalise
 from hmr_core.hand.joints import WRIST
 from hmr_core.hand.solver import measured_bone
 from hmr_core.nn.backbones.config import BackboneConfig
@@ -156,14 +155,3 @@ def _sizes(config: I2LConfig, other: I2LConfig) -> dict[str, tuple[object, objec
         own, its = getattr(config, section), getattr(other, section)
         pairs |= {f"{section}.{key}": (getattr(own, key), getattr(its, key)) for key in keys}
     return pairs
-
-
-def orthonormalise(columns: Float[Tensor, "*batch 3 2"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation matrix whose first two columns these are after Gram-Schmidt; the third is their cross product.
-
-    Source: Zhou et al., CVPR 2019, equation 15.
-    """
-    first = F.normalize(columns[..., 0], dim=-1)
-    second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
-    second = F.normalize(second, dim=-1)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def axis_angle_to_quaternion(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4"]:
@@ -70,6 +71,17 @@ def quaternion_to_axis_angle(quaternion: Float[Tensor, "*batch 4"]) -> Float[Ten
 def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     """The rotation vector of a rotation matrix, of angle at most pi."""
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
+
+
+def orthonormalise(columns: Float[Tensor, "*batch 3 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation matrix whose first two columns these are after Gram-Schmidt; the third is their cross product.
+
+    Source: Zhou et al., CVPR 2019, equation 15.
+    """
+    first = F.normalize(columns[..., 0], dim=-1)
+    second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
+    second = F.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
 
 
 def _safe_norm(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
