@@ -43,9 +43,9 @@ def decode(
     """The points of a prediction, float32, metres, in the camera space of the crop.
 
     UVD is lifted by the crop's camera and the root's depth. With a joint_regressor the joints are those of the lifted
-    mesh. Rotations and betas are posed: their root joint is put at the lifted one, or at `root` where no UVD was
-    predicted. The hand of a model of joints is scaled and placed by the joints that it was given, and `root` is not
-    used.
+    mesh. Rotations and betas are posed: the hand is put where its joints are closest to the lifted ones (in the sum of
+    the squared distances), or its root joint at `root` where no UVD was predicted. The hand of a model of joints is
+    scaled and placed by the joints that it was given, and `root` is not used.
 
     inputs: what the model was given; of the image its size alone counts. root: the root joint, metres, camera space of
     the crop. layer: poses rotations, on the device of the prediction. All other tensors are on that device, too.
@@ -60,7 +60,8 @@ def decode(
         return replace(hand, joints=joints, verts=verts)
     lifted = _lift(prediction, inputs, root)
     if prediction.rotations is not None:
-        return _pose(prediction, root if lifted is None else lifted.joints[:, root_joint], root_joint, layer)
+        hand = _pose(prediction, root, root_joint, layer)
+        return hand if lifted is None else _moved(hand, (lifted.joints - hand.joints).mean(1, keepdim=True))
     if lifted is None:
         raise HmrError("the model predicted neither joints_uvd nor rotations and betas, so there are no joints.")
     return lifted
@@ -78,6 +79,11 @@ def pose_for_loss(
         return prediction
     hand = _pose(prediction, root, root_joint, layer)
     return replace(prediction, joints=hand.joints, verts=hand.verts)
+
+
+def _moved(hand: Points, shift: Float[Tensor, "batch 1 3"]) -> Points:
+    assert hand.verts is not None
+    return replace(hand, joints=hand.joints + shift, verts=hand.verts + shift)
 
 
 def _lift(prediction: Prediction, inputs: Inputs, root: Float[Tensor, "batch 3"]) -> Points | None:
