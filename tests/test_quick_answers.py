@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "eval: solver's ckpt": ((*EVAL, "--solver", "iknet", "--solver-ckpt", "no"), 1, "no such checkpoint: no."),
     "eval: hand model": ((*EVAL, "--hand-model", "no.npz"), 1, "no hand model at no.npz"),
     "score: file": (("score", "no.h5"), 1, "no.h5"),
-    "score: folder": (("score", "folder"), 1, "folder/predictions.h5"),
+    "score: folder": (("score", "folder"), 1, "folder has no predictions: none of predictions.h5, "),
     "score: no predictions": (("score", "notes.txt"), 1, "notes.txt"),
     "score: data": (("score", "predictions.h5", "--data", "no.h5"), 1, "no.h5"),
     "predict: model": (("predict", "integrel", "notes.txt", "--ckpt", "run"), 2, 'Did you mean "integral"?'),

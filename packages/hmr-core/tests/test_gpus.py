@@ -135,11 +135,12 @@ def test_more_processes_give_the_same_and_one_speaks(
     assert status == 0
     status, out, err = start(HMR, "--out", str(two), "--gpus", "2")
     assert (status, out) == (0, said.replace(str(one), str(two)))
-    assert len(err.splitlines()) == 1  # torch's engine is not heard
-    assert err.startswith("small on sp0 test (share 1 of 2): 14/14 images in ")
+    predicted, scored = err.splitlines()  # torch's engine is not heard
+    assert predicted.startswith("small on sp0 test (share 1 of 2): 14/14 images in ")
+    assert scored.startswith("scoring: 24/24 samples in ")
     status, out, err = start(TORCHRUN, "--out", str(also_two))
     assert (status, out) == (0, said.replace(str(one), str(also_two)))
-    assert err.splitlines()[-1].startswith("small on sp0 test (share 1 of 2): 14/14 images in ")
+    assert err.splitlines()[-2].startswith("small on sp0 test (share 1 of 2): 14/14 images in ")
     assert results(two) == results(also_two) == results(one)
     report = json.loads((two / "report.json").read_text())
     assert report["processes"] == 2

@@ -290,7 +290,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_there(
 
 def test_a_folder_that_cannot_be_made_is_told_and_is_not_the_video_s_fault(work: Work, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(HmrError, match=r"the folder .*file/out cannot be made: Not a directory\."):
+    with pytest.raises(HmrError, match=r"the folder .*file/out cannot be written: .*file is a file\."):
         raise_error(work(tmp_path / "file/out"))
 
 
