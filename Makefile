@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TESTING := beartype build hatchling optuna plotly pytest pytest-xdist tensorboard wandb
 DEV := $(TESTING) mypy ruff
-PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-iknet hmr-mediapipe hmr-datasets)
+PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-pyramid hmr-iknet hmr-mediapipe hmr-datasets)
 SETUP := .venv/.setup
 TOOLS := .venv/.tools
 LOWEST := .venv-lowest
@@ -141,9 +141,10 @@ test: $(TOOLS)  ## run every test
 	@$(BIN)/hmr mediapipe fetch
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS) $(TESTS)
 
-test-lowest: $(LOWEST)/.setup  ## run the tests not marked slow with the lowest versions of what hmr depends on
+# Of a test with many cases two run: the versions decide whether a call works, and seldom for which values.
+test-lowest: $(LOWEST)/.setup  ## run two cases of each test not marked slow with the lowest versions of what hmr depends on
 	@$(LOWEST)/bin/hmr mediapipe fetch
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PYTEST_OPTIONS) -m "not slow" $(TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PYTEST_OPTIONS) -m "not slow" --cases 2 $(TESTS)
 
 lint: $(TOOLS)  ## ruff: rules and format
 	$(BIN)/ruff check

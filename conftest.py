@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,16 @@ def where_shapes_are(typechecker: Callable[[Any], Any], jaxtyped: Any = jaxtypin
 # Shapes in signatures are checked in all that is imported from here on. jaxtyping's option of pytest comes too late for
 # that before its version 0.3.6.
 jaxtyping.jaxtyped = where_shapes_are  # by this name its hook finds the decorator
-PACKAGES = ["hmr_core", "hmr_datasets", "hmr_i2l", "hmr_iknet", "hmr_integral", "hmr_mediapipe", "hmr_rle"]
+PACKAGES = [
+    "hmr_core",
+    "hmr_datasets",
+    "hmr_i2l",
+    "hmr_iknet",
+    "hmr_integral",
+    "hmr_mediapipe",
+    "hmr_pyramid",
+    "hmr_rle",
+]
 jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 
 from hmr_core.config import ModelConfig
@@ -60,6 +70,27 @@ from hmr_core.nn.model import Inputs, Prediction, Targets
 from hmr_core.nn.model import PoseModel as Network
 from hmr_core.plugins import ModelSpec, Released
 from hmr_core.processes import Place, place
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option for runs that ask whether code works at all, such as with other versions of what it depends on."""
+    parser.addoption("--cases", type=int, metavar="N", help="run the first N cases alone of tests that have more")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--cases` does not ask for."""
+    most = config.getoption("--cases")
+    if most is None:
+        return
+    seen: Counter[str] = Counter()
+    kept, left_out = [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        (kept if seen[test] <= most else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
 
 DATA = Path(__file__).parent / "packages/hmr-core/tests/data"
 RECORDED = Path(__file__).parent / "tests/data"

@@ -28,10 +28,10 @@ from hmr_core.evaluation.predictions import Predictions, write_predictions
 pytestmark = pytest.mark.slow
 
 PACKAGES = Path(__file__).parents[1] / "packages"
-PLUGINS = ("integral", "rle", "i2l", "iknet")
+PLUGINS = ("integral", "rle", "i2l", "pyramid", "iknet")
 """Those with one model. It and the plugin go by the name of the package without the hmr-."""
 
-NEEDS_HAND = ("i2l", "iknet")
+NEEDS_HAND = ("i2l", "pyramid", "iknet")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def test_wheels_hold_the_package_and_no_tests(wheels: dict[str, Path]) -> None:
         assert not [name for name in names if "test_" in name or "/tests/" in name or "conftest" in name]
     for plugin in PLUGINS:
         names = zipfile.ZipFile(wheels[f"hmr-{plugin}"]).namelist()
-        assert {f"hmr_{plugin}/recipes/{recipe}.toml" for recipe in ("published", "tiny")} <= set(names)
+        other = "base" if plugin == "pyramid" else "published"
+        assert {f"hmr_{plugin}/recipes/{recipe}.toml" for recipe in (other, "tiny")} <= set(names)
     core = zipfile.ZipFile(wheels["hmr-core"]).namelist()
     assert {"hmr_core/hand/synthetic_hand.npz", "hmr_core/evaluation/page/assets/page.html"} <= set(core)
 
@@ -196,7 +197,7 @@ def test_core_alone_says_what_to_install(
     assert installed(core) == set()
     assert list(plugins(core)) == ["core"]
     ways = {name: (entry["state"], entry["install"]) for name, entry in models(core).items()}
-    assert ways == {name: ("not installed", f"pip install hmr-{name}") for name in ("integral", "rle", "i2l", "iknet")}
+    assert ways == {name: ("not installed", f"pip install hmr-{name}") for name in PLUGINS}
     done = core.hmr("train", "rle", "--split", "sp0")
     assert (done.status, done.out) == (2, "")
     assert 'model "rle" is not installed: pip install hmr-rle' in done.err

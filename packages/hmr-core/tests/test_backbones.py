@@ -26,6 +26,7 @@ SMALL = {
     "integral": ("image_size=64", "head.channels=64"),
     "rle": ("image_size=32",),
     "i2l": ("image_size=32", "head.channels=16", "head.depth=16"),
+    "pyramid": ("image_size=32", "channels=16", "pose.widths=[32]"),
 }
 """How models of images are made small enough to be trained here for some steps."""
 
@@ -35,6 +36,7 @@ def test_it_keeps_the_contract(name: str) -> None:
     check_backbone(name, width=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model", SMALL)
 def test_every_model_of_images_takes_it(model: str, name: str) -> None:

@@ -229,7 +229,7 @@ def test_an_unknown_name_beside_a_broken_plugin_mentions_it(fakes: Any) -> None:
         registry.model("zzz")
 
 
-@pytest.mark.parametrize("name", ["integral", "rle", "i2l", "iknet"])
+@pytest.mark.parametrize("name", ["integral", "rle", "i2l", "pyramid", "iknet"])
 def test_a_known_model_that_is_not_installed(fakes: Any, name: str) -> None:
     with pytest.raises(UsageError) as caught:
         fakes.registry().model(name)

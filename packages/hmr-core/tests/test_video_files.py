@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import tracemalloc
@@ -341,10 +342,14 @@ def test_the_arrays_of_a_long_video_take_no_more_memory(
         with path.open("w") as file:
             for i in range(times * COUNT):
                 file.write(json.dumps({**lines[i % COUNT], "frame": i, "time_s": i / 30}) + "\n")
-        tracemalloc.start()
-        summary = write_arrays(path, tmp_path / f"{times}.npz", intrinsics=np.eye(3), fps=30.0)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        measured = []
+        for _ in range(3):  # what else the process does in the meantime is measured, too
+            gc.collect()
+            tracemalloc.start()
+            summary = write_arrays(path, tmp_path / f"{times}.npz", intrinsics=np.eye(3), fps=30.0)
+            measured.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(measured))
         assert summary.frames == times * COUNT
         assert np.load(tmp_path / f"{times}.npz")["joints"].shape == (times * COUNT, 2, 21, 3)
     assert peaks[1] < 1.3 * peaks[0]

@@ -25,6 +25,7 @@ KNOWN: dict[str, dict[str, Known]] = {
         ),
         "rle": Known("hmr-rle", "RLE: joints by regression with residual log-likelihood", "fc_sigma.weight"),
         "i2l": Known("hmr-i2l", "I2L-MeshNet: joints and mesh from lixel heat maps", "pose_net.conv_x.0.weight"),
+        "pyramid": Known("hmr-pyramid", "Pyramid: joints, rotations, shape and mesh in one pass"),
         "iknet": Known("hmr-iknet", "IKNet: joints to rotations and shape of the hand", "invk_layers.0.weight"),
     },
     "dataset": {
@@ -37,7 +38,7 @@ KNOWN: dict[str, dict[str, Known]] = {
         "iknet": Known("hmr-iknet", "joints to mesh: IKNet and a fit behind it"),
     },
     "detector": {"mediapipe": _MEDIAPIPE},
-    "backbone": {},
+    "backbone": {"trunk": Known("hmr-pyramid", "depthwise convolutions, from scratch in minutes")},
     "predictor": {"mediapipe": _MEDIAPIPE},
 }
 """By kind of thing, then by name."""

@@ -1,0 +1,1 @@
+"""Pyramid as a plugin of hmr."""
