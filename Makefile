@@ -8,6 +8,7 @@ PACKAGES := $(addprefix packages/,hmr-core hmr-integral hmr-rle hmr-i2l hmr-pyra
 SETUP := .venv/.setup
 TOOLS := .venv/.tools
 LOWEST := .venv-lowest
+TIMM := .venv-timm
 
 # The demo's size; .ci/run makes a shorter one.
 DEMO := demo
@@ -32,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What was not finished is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup demo results pictures test test-lowest lint type format bench bench-train clean
+.PHONY: help setup demo results pictures test test-lowest test-timm lint type format bench bench-train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +57,14 @@ $(LOWEST)/.setup: Makefile constraints.txt constraints-lowest.txt $(wildcard pac
 	awk -F '==' 'NR == FNR {low[$$1]} NR == FNR || !($$1 in low)' constraints-lowest.txt constraints.txt >$(LOWEST)/constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/$(LOWEST)/constraints.txt $(LOWEST)/bin/pip install --quiet --no-compile \
 		$(foreach package,$(PACKAGES),--editable $(package)) $(TESTING)
+	@touch $@
+
+# What constraints-timm.txt does not name is what constraints.txt says.
+$(TIMM)/.setup: Makefile constraints.txt constraints-timm.txt packages/hmr-core/pyproject.toml packages/hmr-timm/pyproject.toml
+	$(PYTHON) -m venv $(TIMM)
+	awk -F '==' 'NR == FNR {other[$$1]} NR == FNR || !($$1 in other)' constraints-timm.txt constraints.txt >$(TIMM)/constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/$(TIMM)/constraints.txt $(TIMM)/bin/pip install --quiet --no-compile \
+		$(foreach package,$(PACKAGES),--editable $(package)) --editable packages/hmr-timm $(TESTING)
 	@touch $@
 
 demo: | $(SETUP)  ## synthetic data -> pack -> train three models -> evaluate, and show the metrics (under ten minutes)
@@ -145,6 +154,9 @@ test: $(TOOLS)  ## run every test
 test-lowest: $(LOWEST)/.setup  ## run two cases of each test not marked slow with the lowest versions of what hmr depends on
 	@$(LOWEST)/bin/hmr mediapipe fetch
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PYTEST_OPTIONS) -m "not slow" --cases 2 $(TESTS)
+
+test-timm: $(TIMM)/.setup  ## run the tests of hmr-timm in an environment with timm and torchvision (several GB)
+	OMP_NUM_THREADS=1 $(TIMM)/bin/pytest $(PYTEST_OPTIONS) packages/hmr-timm
 
 lint: $(TOOLS)  ## ruff: rules and format
 	$(BIN)/ruff check

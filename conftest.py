@@ -53,6 +53,7 @@ PACKAGES = [
     "hmr_mediapipe",
     "hmr_pyramid",
     "hmr_rle",
+    "hmr_timm",
 ]
 jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 

@@ -49,7 +49,7 @@ def dtype(tensor: str) -> torch.dtype:
     return torch.int64 if tensor.endswith("num_batches_tracked") else torch.float32
 
 
-def test_every_model_of_ours_has_released_files(models: dict[str, ModelSpec]) -> None:
+def test_every_published_model_has_released_files(models: dict[str, ModelSpec]) -> None:
     assert {name for name, known in KNOWN["model"].items() if known.tensor} == set(RECORDS)
     assert all(models[name].released is not None for name in RECORDS)
 

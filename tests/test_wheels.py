@@ -123,7 +123,13 @@ def plugins(environment: Environment) -> dict[str, Any]:
 
 
 def test_wheels_hold_the_package_and_no_tests(wheels: dict[str, Path]) -> None:
-    assert set(wheels) == {"hmr-core", "hmr-datasets", "hmr-mediapipe", *(f"hmr-{name}" for name in PLUGINS)}
+    assert set(wheels) == {
+        "hmr-core",
+        "hmr-datasets",
+        "hmr-mediapipe",
+        "hmr-timm",
+        *(f"hmr-{name}" for name in PLUGINS),
+    }
     for package, wheel in wheels.items():
         module = package.replace("-", "_")
         names = zipfile.ZipFile(wheel).namelist()

@@ -79,6 +79,7 @@ def test_a_recipe_s_options_go_where_another_backbone_lacks_them() -> None:
             ["backbone.name=resnet51"],
             'unknown backbone "resnet51". Did you mean "resnet50"? Installed: convnext_nano, ',
         ),
+        (["backbone.name=timm/x"], 'backbone "timm/" is not installed: pip install hmr-timm'),
         (
             ["backbone.name=vit_small_14"],
             "image_size must be a multiple of 14 (the stride of the backbone vit_small_14), such as 98, not 96.",

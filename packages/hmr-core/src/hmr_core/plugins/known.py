@@ -38,7 +38,10 @@ KNOWN: dict[str, dict[str, Known]] = {
         "iknet": Known("hmr-iknet", "joints to mesh: IKNet and a fit behind it"),
     },
     "detector": {"mediapipe": _MEDIAPIPE},
-    "backbone": {"trunk": Known("hmr-pyramid", "depthwise convolutions, from scratch in minutes")},
+    "backbone": {
+        "trunk": Known("hmr-pyramid", "depthwise convolutions, from scratch in minutes"),
+        "timm/": Known("hmr-timm", "any of timm's backbones: timm/NAME"),
+    },
     "predictor": {"mediapipe": _MEDIAPIPE},
 }
 """By kind of thing, then by name."""

@@ -23,7 +23,7 @@ def check_import(kind: Kind, name: str, registry: Registry) -> None:
         "from hmr_core.plugins.registry import discover\n"
         "registry = discover()\n"
         "print('module', 'torch' in sys.modules)\n"
-        f"registry.{kind}({name!r})\n"
+        f"registry.{kind}s()\n"
         "print('specs', 'torch' in sys.modules)\n"
     )
     environ = {**os.environ, "HMR_PLUGINS": plugin, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,0 +1,1 @@
+"""timm's backbones as a plugin of hmr."""
