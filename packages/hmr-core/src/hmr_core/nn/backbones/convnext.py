@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hmr_core.nn.backbones.backbone import Backbone, FeatureMap
 from hmr_core.nn.backbones.config import BackboneConfig
 from hmr_core.nn.backbones.drop_path import DropPath, drop_rates
+from hmr_core.nn.backbones.mlp import Mlp
 
 DEPTHS = {"convnext_nano": (2, 2, 8, 2), "convnext_tiny": (3, 3, 9, 3)}
 WIDTHS = {"convnext_nano": 80, "convnext_tiny": 96}
@@ -34,20 +34,6 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, input: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
         """The normalised map."""
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Mlp(nn.Module):
-    """Two linear layers and a GELU between, at each place."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, 4 * channels)
-        self.fc2 = nn.Linear(4 * channels, channels)
-
-    def forward(self, x: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch channels"]:
-        """The layers' output."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
 
 
 class Block(nn.Module):

@@ -23,6 +23,7 @@ from hmr_core.errors import HmrError
 from hmr_core.nn.backbones.backbone import Backbone, FeatureMap
 from hmr_core.nn.backbones.config import BackboneConfig
 from hmr_core.nn.backbones.drop_path import DropPath, drop_rates
+from hmr_core.nn.backbones.mlp import Mlp
 
 WIDTHS = {"vit_small": 384, "vit_base": 768, "vit_small_14": 384, "vit_base_14": 768}
 """Length of a token."""
@@ -61,20 +62,6 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, tokens, width))
         return out
-
-
-class Mlp(nn.Module):
-    """Two linear layers and a GELU between."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """The layers' output."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
 
 
 class Block(nn.Module):
