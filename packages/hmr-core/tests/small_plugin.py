@@ -13,6 +13,7 @@ from torch import Tensor, nn, sigmoid
 from hmr_core.config import ModelConfig
 from hmr_core.nn.model import Inputs, PoseModel, Prediction, Targets
 from hmr_core.plugins import ModelSpec, hookimpl
+from hmr_core.staging import write_text
 
 RECIPE = """
 [model]
@@ -69,7 +70,7 @@ def hmr_on_event(run: Any, event: Any) -> None:
 @hookimpl
 def hmr_models() -> list[ModelSpec]:
     recipe = Path(__file__).with_suffix(".toml")
-    recipe.write_text(RECIPE)
+    write_text(recipe, RECIPE)  # whole: each process of a run writes it, and reads it at once
     return [
         ModelSpec(
             name="small",
