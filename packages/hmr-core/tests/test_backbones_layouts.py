@@ -171,3 +171,11 @@ def test_positions_of_another_grid_are_resampled_and_the_class_token_s_is_kept()
     torch.testing.assert_close(constant, torch.ones(1, 197, 16))
     with pytest.raises(RuntimeError, match="size mismatch"):  # no grid: what does not fit is left for the check to name
         backbone.load_state_dict(backbone.own_names({**random_state(backbone), "pos_embed": torch.ones(1, 150, 16)}))
+
+
+@pytest.mark.parametrize("lacks", ["blocks.3.attn.proj.weight", "blocks.3.attn.proj.bias"])
+def test_a_scale_without_its_layer_is_left_for_the_check_to_name(lacks: str) -> None:
+    backbone = build_backbone(BackboneConfig(name="vit_small_14", width=16))
+    state = {**random_state(backbone), "blocks.3.ls1.gamma": torch.ones(16)}
+    del state[lacks]
+    assert "blocks.3.ls1.gamma" in backbone.own_names(state)

@@ -192,12 +192,23 @@ def resampled(
 
 
 def _multiply_in(state: dict[str, Tensor], scale: str) -> None:
-    """Take a branch's scale out of a state dict, into the weight and the bias of the branch's last layer."""
+    """Take a branch's scale out of a state dict, into the weight and the bias of the branch's last layer.
+
+    It stays where it is of no such layer, so that the caller's check names it.
+    """
     block, branch, _ = scale.rsplit(".", 2)
     layer = f"{block}.attn.proj" if branch == "ls1" else f"{block}.mlp.fc2"
-    gamma = state.pop(scale)
-    state[f"{layer}.weight"] = gamma[:, None] * state[f"{layer}.weight"]
-    state[f"{layer}.bias"] = gamma * state[f"{layer}.bias"]
+    gamma, weight, bias = (state.get(name) for name in (scale, f"{layer}.weight", f"{layer}.bias"))
+    if (
+        gamma is None
+        or weight is None
+        or bias is None
+        or weight.ndim != 2
+        or not gamma.shape == bias.shape == weight.shape[:1]
+    ):
+        return
+    state[f"{layer}.weight"], state[f"{layer}.bias"] = gamma[:, None] * weight, gamma * bias
+    del state[scale]
 
 
 _TORCHVISION = {
