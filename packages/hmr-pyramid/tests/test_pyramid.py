@@ -324,3 +324,19 @@ def test_recipes_write_down_what_they_are(name: str) -> None:
     recipe = load_recipe(discover().model("pyramid"), name)
     assert recipe.summary
     assert ("not yet measured" in recipe.summary) == (name == "base")
+
+
+def test_noise_is_added_in_training_alone_and_comes_from_torch_s_generator(
+    layer: HandLayer, generator: torch.Generator
+) -> None:
+    joints = posed(layer, generator)
+    head = PoseHead((16,), noise=0.1).double()
+    torch.nn.init.normal_(head.turns.weight, std=0.3, generator=generator)
+    found = []
+    with torch.no_grad(), torch.random.fork_rng():
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            found.append(head.train()(joints)[0])
+        assert torch.equal(found[0], found[1])
+        assert not torch.equal(found[0], found[2])
+        assert torch.equal(head.eval()(joints)[0], head(joints)[0])

@@ -1,4 +1,4 @@
-"""Two ways to a second look at the joints, both off in the recipes (see the package's README for what they brought).
+"""Two ways to a second look at the joints. What they bring was not measured yet, and the recipes leave them out.
 
 Refinement samples the maps where the joints were found (Potamias et al., WiLoR, CVPR 2025, sample them at a coarse
 hand's vertices). The token decoder lets each joint's token look at the whole map and at the other joints (Pavlakos et
